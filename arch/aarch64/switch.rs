@@ -1,0 +1,41 @@
+//! A fresh stack for `switch.s`, and the switch as Rust sees it. As in `x86_64/switch.rs`; the picture is
+//! in `switch.s`.
+
+use core::arch::global_asm;
+
+global_asm!(include_str!("switch.s"));
+
+unsafe extern "C" {
+    #[link_name = "greenline_switch"]
+    fn greenline_switch(save: *mut usize, to: usize);
+    #[link_name = "greenline_enter"]
+    fn greenline_enter();
+}
+
+/// Leaves this stack for the one whose pointer is `to`, after storing our own at `*save`. Returns when
+/// somebody switches to what was stored.
+///
+/// # Safety
+/// `to` came from [`prepare`] or was stored by a switch, and nobody has switched to it since. Its stack
+/// is mapped and belongs to this OS thread. `save` is valid for a write.
+#[inline]
+pub(crate) unsafe fn switch(save: *mut usize, to: usize) {
+    // SAFETY: the caller's contract is the assembly's.
+    unsafe { greenline_switch(save, to) }
+}
+
+/// Writes a fresh picture below `top`, so that a switch to the answer calls `entry(arg)` on that stack.
+///
+/// # Safety
+/// The 160 bytes below `top`, a multiple of 16, are writable and hold nothing. `entry` does not unwind.
+pub(crate) unsafe fn prepare(top: usize, entry: extern "C" fn(usize) -> !, arg: usize) -> usize {
+    debug_assert_eq!(top % 16, 0);
+    let mut words = [0usize; 20];
+    words[1] = greenline_enter as *const () as usize; // x30
+    words[2] = arg; // x19
+    words[3] = entry as *const () as usize; // x20
+    let sp = top - size_of_val(&words);
+    // SAFETY: the caller gave us these bytes.
+    unsafe { (sp as *mut [usize; 20]).write(words) };
+    sp
+}

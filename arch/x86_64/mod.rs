@@ -1,0 +1,6 @@
+//! x86_64, System V calling convention.
+// The one user is `context::own`, which is there for that feature and for tests.
+#[cfg(any(test, feature = "own-switch"))]
+pub(crate) mod switch;
+#[cfg(feature = "patch")]
+pub(crate) mod syscall;

@@ -1,0 +1,26 @@
+//! The raw system call: number in rax, arguments in rdi, rsi, rdx, r10, r8, r9; the kernel clobbers
+//! rcx and r11.
+
+use core::arch::asm;
+
+/// Calls the kernel past the C library. Answers what the kernel answers: a result, or an error number
+/// negated (-4095 to -1). `errno` is not touched.
+///
+/// # Safety
+/// That of the system call: pointers among the arguments are valid for what the kernel does with them.
+#[inline]
+pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: the registers are those of the convention above; memory is assumed to be written.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+            in("r10") args[3], in("r8") args[4], in("r9") args[5],
+            out("rcx") _, out("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}

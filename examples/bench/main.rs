@@ -1,0 +1,129 @@
+//! One workload, one line of `metric value unit` triplets: for comparing runtimes on the same work.
+//!
+//! Run with: `cargo run --release --example bench -- WORKLOAD ARGS`
+//!
+//! | workload      | does                                                      | metrics                        |
+//! |---------------|-----------------------------------------------------------|--------------------------------|
+//! | `yield N T`   | T tasks meet at a gate, then each yields N times          | ns a yield                     |
+//! | `pair N T`    | the same by bare corosensei: the floor under `yield`      | ns a resume and suspend        |
+//! | `spawn N`     | batches of 1000 empty tasks spawned, then joined          | ns a task                      |
+//! | `skynet`      | 10-ary tree of tasks, 1,000,000 leaves                    | ms                             |
+//! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
+//! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
+//! | `joinall N`   | N tasks, ten random sleeps each                           | ms above the longest one's sum |
+//!
+//! Exit status 3: no such workload here. 2: bad arguments.
+
+mod floor;
+mod measure;
+
+use measure::{Delays, Gate, Memory, emit, emit_per};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+const BATCH: usize = 1000;
+const LEAVES: u64 = 1_000_000;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let workload = args.next().unwrap_or_else(|| usage("which workload?"));
+    let numbers: Vec<usize> = args
+        .map(|text| text.parse().unwrap_or_else(|_| usage(&format!("'{text}' is not a number"))))
+        .collect();
+    match (workload.as_str(), numbers.as_slice()) {
+        ("yield", &[n, tasks]) => yields(n, tasks),
+        ("pair", &[n, tasks]) => floor::pairs(n, tasks),
+        ("spawn", &[n]) => spawns(n),
+        ("skynet", &[]) => skynet(),
+        ("sleepers", &[n]) => sleepers(n),
+        ("touch", &[n]) => floor::touch(n),
+        ("joinall", &[n]) => joinall(n),
+        ("yield" | "pair" | "spawn" | "skynet" | "sleepers" | "touch" | "joinall", _) => {
+            usage("wrong number of arguments")
+        }
+        (other, _) => {
+            eprintln!("no workload '{other}' here");
+            std::process::exit(3)
+        }
+    }
+}
+
+fn usage(wrong: &str) -> ! {
+    eprintln!("{wrong}\nusage: bench yield N T | pair N T | spawn N | skynet | sleepers N | touch N | joinall N");
+    std::process::exit(2)
+}
+
+fn yields(n: usize, tasks: usize) {
+    let gate = Rc::new(Gate::new(tasks));
+    let body = |gate: Rc<Gate>| {
+        move || {
+            gate.arrive();
+            while !gate.is_open() {
+                greenline::yield_now();
+            }
+            for _ in 0..n {
+                greenline::yield_now();
+            }
+            gate.leave();
+        }
+    };
+    greenline::join_all((0..tasks).map(|_| greenline::spawn(body(gate.clone()))));
+    gate.emit("yield", n * tasks);
+}
+
+fn spawns(n: usize) {
+    let start = Instant::now();
+    let mut handles = Vec::with_capacity(BATCH);
+    for _ in 0..n / BATCH {
+        handles.extend((0..BATCH).map(|_| greenline::spawn(|| {})));
+        for handle in handles.drain(..) {
+            handle.join().expect("an empty task returns");
+        }
+    }
+    emit_per("spawn", start, n);
+}
+
+fn skynet() {
+    fn node(first: u64, size: u64) -> u64 {
+        if size == 1 {
+            return first;
+        }
+        let part = size / 10;
+        let children: [_; 10] =
+            std::array::from_fn(|n| greenline::spawn(move || node(first + n as u64 * part, part)));
+        children.into_iter().map(|child| child.join().expect("a node returns")).sum()
+    }
+    let start = Instant::now();
+    let sum = greenline::spawn(|| node(0, LEAVES)).join().expect("the root returns");
+    assert_eq!(sum, LEAVES * (LEAVES - 1) / 2);
+    emit(&[("skynet", start.elapsed().as_secs_f64() * 1e3, "ms")]);
+}
+
+fn sleepers(n: usize) {
+    let memory = Memory::before();
+    let start = Instant::now();
+    let handles: Vec<_> =
+        (0..n).map(|_| greenline::spawn(|| greenline::sleep(Duration::from_secs(1)))).collect();
+    for handle in handles {
+        handle.join().expect("a sleeper returns");
+    }
+    let over = start.elapsed().as_secs_f64() - 1.0;
+    emit(&[("sleepers_over", over, "s"), ("rss_per_task", memory.per_task(n), "B")]);
+}
+
+fn joinall(n: usize) {
+    let delays = Rc::new(Delays::new(n));
+    let start = Instant::now();
+    let body = |task: usize, delays: Rc<Delays>| {
+        move || {
+            for step in 0..10 {
+                greenline::sleep(delays.of(task, step));
+            }
+        }
+    };
+    let handles: Vec<_> = (0..n).map(|task| greenline::spawn(body(task, delays.clone()))).collect();
+    for handle in greenline::join_all(handles) {
+        handle.expect("a sleeper returns");
+    }
+    delays.emit(start);
+}

@@ -1,0 +1,108 @@
+//! The contract kept by the switch in `arch/`: sixty lines of assembly, and what is here.
+//!
+//! Two words make a context: where its stack pointer was when it was left, and where its resumer's was.
+//! `resume` leaves ours in one and takes the other; `suspend` does the reverse.
+
+use super::{Context, Job};
+use crate::arch::switch::{prepare, switch};
+use crate::stack::{Size, Stack};
+use std::cell::Cell;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// A context that `arch/` switches.
+#[derive(Clone, Copy)]
+pub(crate) struct Own(NonNull<Inner>);
+
+/// Lies at the top of the stack, above its first frame.
+struct Inner {
+    /// This stack's pointer, valid while it is suspended.
+    sp: Cell<usize>,
+    /// The resumer's stack pointer, valid while this one runs.
+    resumer: Cell<usize>,
+    job: Cell<Option<Job>>,
+    idle: Cell<bool>,
+    top: usize,
+    stack: Stack,
+}
+
+/// The first function on the stack. It never returns: a context is retired by forgetting where it was,
+/// which loses nothing, for between two jobs no frame holds anything.
+extern "C" fn work(inner: usize) -> ! {
+    // SAFETY: the address given to `prepare`; Inner outlives every frame on its stack.
+    let inner = unsafe { &*(inner as *const Inner) };
+    loop {
+        let job = inner.job.take().expect("a context is resumed only with a job");
+        job();
+        inner.idle.set(true);
+        // SAFETY: the resumer waits in `resume`, which stored its stack pointer.
+        unsafe { switch(inner.sp.as_ptr(), inner.resumer.get()) };
+    }
+}
+
+impl Own {
+    fn inner(&self) -> &Inner {
+        // SAFETY: written by `new`; every caller has promised that it is not retired.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Context for Own {
+    fn new(mut stack: Stack) -> Own {
+        let place = stack.reserve(size_of::<Inner>()).cast::<Inner>();
+        let top = stack.top();
+        // SAFETY: the stack is ours and empty; `work` aborts rather than unwind (extern "C").
+        let sp = unsafe { prepare(top, work, place as usize) };
+        let inner = Inner {
+            sp: Cell::new(sp),
+            resumer: Cell::new(0),
+            job: Cell::new(None),
+            idle: Cell::new(true),
+            top,
+            stack,
+        };
+        // SAFETY: reserved above for exactly this, aligned to 16.
+        unsafe { place.write(inner) };
+        Own(NonNull::new(place).expect("a mapped address is not 0"))
+    }
+
+    #[inline]
+    unsafe fn assign(self, job: Job) {
+        debug_assert!(self.inner().idle.get());
+        self.inner().job.set(Some(job));
+        self.inner().idle.set(false);
+    }
+
+    #[inline]
+    unsafe fn resume(self) {
+        let inner = self.inner();
+        // SAFETY: not running, so `sp` is where it was left; nobody else has switched to it since.
+        unsafe { switch(inner.resumer.as_ptr(), inner.sp.get()) };
+    }
+
+    #[inline]
+    unsafe fn suspend(self) {
+        let inner = self.inner();
+        // SAFETY: we run because a resumer waits where `resumer` says.
+        unsafe { switch(inner.sp.as_ptr(), inner.resumer.get()) };
+    }
+
+    #[inline]
+    unsafe fn is_idle(self) -> bool {
+        self.inner().idle.get()
+    }
+
+    unsafe fn bounds(self) -> Range<usize> {
+        self.inner().stack.bottom()..self.inner().top
+    }
+
+    unsafe fn size(self) -> Size {
+        self.inner().stack.size()
+    }
+
+    unsafe fn retire(self) -> Stack {
+        debug_assert!(self.inner().idle.get());
+        // SAFETY: moved out once, by the caller's promise; the place is plain memory afterwards.
+        unsafe { self.0.as_ptr().read() }.stack
+    }
+}

@@ -1,0 +1,187 @@
+//! One green thread: its record, and the states it may be in.
+//!
+//! ```text
+//!                spawn                               park
+//!                  |        +-- yield_now --+     +----------> Parked
+//!   Delayed        v        v               |     |               |
+//!      |        (ready) ---pick---> (running) ----+               |
+//!      +-- timer, ^ ^      \__ Runnable __/       |               |
+//!          kill --+ |                             | the body ends |
+//!                   +------- wake, timer, kill ---|---------------+
+//!                                                 v
+//!                                             Finished, until its outcome is taken
+//! ```
+//!
+//! A green thread is in exactly one of these; only `hub` moves it. Ready and running are one state here: who
+//! runs is what `Hub::current` says, and who is ready the policy knows. The root, the OS thread's own stack,
+//! has a record too and is never Delayed or Finished.
+//!
+//! Leaves to others: moving between states (`hub`), the stack it runs on (`context`).
+
+mod body;
+mod interrupt;
+mod locals;
+mod unwinding;
+
+use crate::context::{Chosen, Job};
+use crate::stack::Size;
+use crate::time::Time;
+use crate::wait::{Cause, Wait};
+pub(crate) use body::{catch, job, unrunnable};
+pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
+pub(crate) use locals::Locals;
+pub use locals::{AccessError, LocalKey};
+pub(crate) use unwinding::Unwinding;
+use std::any::Any;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+/// Names one green thread of one hub, as long as the hub lives: ids are not used again.
+///
+/// Shown as a number that counts the spawns of the hub; the root (the OS thread's own stack) is 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GreenId(u64);
+
+impl GreenId {
+    pub(crate) const ROOT: GreenId = GreenId(0);
+    /// Nobody: the hub's own loop is running.
+    pub(crate) const NOBODY: GreenId = GreenId(u64::MAX);
+
+    /// The green thread with the record `key`, the `serial`th to be spawned. One word, for it is written
+    /// and read in one piece at every switch.
+    #[inline]
+    pub(crate) fn new(serial: u32, key: usize) -> GreenId {
+        debug_assert!(key <= u32::MAX as usize);
+        GreenId(u64::from(serial) << 32 | key as u64)
+    }
+
+    #[inline]
+    pub(crate) fn key(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    fn serial(self) -> u64 {
+        self.0 >> 32
+    }
+}
+
+impl fmt::Debug for GreenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GreenId({})", self.serial())
+    }
+}
+
+impl fmt::Display for GreenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serial().fmt(f)
+    }
+}
+
+/// Where a green thread is in its life: see the picture at the top of `green/mod.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Delayed,
+    Runnable,
+    Parked,
+    Finished,
+}
+
+/// What became of a body.
+pub(crate) enum Outcome {
+    Returned(Box<dyn Any>),
+    Panicked(Box<dyn Any + Send>),
+    Killed,
+    /// There was no memory for its stack: it never ran.
+    NoStack(std::io::Error),
+}
+
+/// What is still to be done, or what came of it.
+pub(crate) enum Life {
+    Unstarted(Job),
+    Started,
+    Ended(Outcome),
+}
+
+/// Who is told when a green thread has finished.
+pub(crate) enum Watcher {
+    None,
+    /// Wakes one that waits for it alone: the parts of a ticket.
+    One(GreenId, u32),
+    /// Tells one that waits for several: which of them it was.
+    Several(Rc<crate::hub::Completions>, u32),
+}
+
+/// What few green threads need, kept apart so that a million sleeping ones do not pay for it.
+#[derive(Default)]
+pub(crate) struct Extras {
+    pub(crate) timeouts: Vec<TimeoutScope>,
+    pub(crate) locals: Locals,
+    pub(crate) links: Vec<Job>,
+}
+
+/// The record of a green thread: everything that belongs to it and is not on its stack.
+///
+/// What a switch touches comes first, to lie in one line of the cache.
+#[repr(C)]
+pub(crate) struct Green {
+    pub(crate) id: GreenId,
+    /// Where it runs: none before its first run, after its last, and for the root. The place for its own
+    /// thread control block, too, is beside this.
+    pub(crate) context: Option<Chosen>,
+
+    // Waiting: see `wait`. Touched by every park and wake.
+    pub(crate) epoch: u32,
+    pub(crate) state: State,
+    pub(crate) cause: Cause,
+    /// Parked so that neither kill nor timeout wakes it.
+    pub(crate) shielded: bool,
+
+    // Interrupts: see `green/interrupt.rs`.
+    pub(crate) killed: bool,
+    /// A kill or a timeout is to be delivered.
+    pub(crate) interrupted: bool,
+
+    /// No handle will ask for the outcome.
+    pub(crate) detached: bool,
+    pub(crate) stack_size: Size,
+
+    pub(crate) wait: Wait,
+    pub(crate) life: Life,
+    pub(crate) watcher: Watcher,
+    pub(crate) extras: Option<Box<Extras>>,
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+/// A million sleeping green threads cost a page of stack, a timer, a handle, and this.
+const _: () = assert!(size_of::<Green>() <= 128);
+
+impl Green {
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// Says anew whether an interrupt is to be delivered. `now` is asked for only where a timeout waits.
+    pub(crate) fn review_interrupts(&mut self, now: impl FnOnce() -> Time) -> bool {
+        self.interrupted = self.killed;
+        if let Some(extras) = &mut self.extras {
+            if !extras.timeouts.is_empty() {
+                let now = now();
+                for scope in &mut extras.timeouts {
+                    scope.fired |= !scope.delivered && scope.deadline <= now;
+                    self.interrupted |= scope.is_pending();
+                }
+            }
+        }
+        self.interrupted
+    }
+
+    /// The name it was given, or `green-N`.
+    pub(crate) fn name(&self) -> Rc<str> {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => format!("green-{}", self.id).into(),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! std's count of panics, kept apart for each green thread.
+//!
+//! std counts the panics of an OS thread in a thread-local that it does not show. A green thread that
+//! blocks in a destructor while it unwinds would leave that count raised, and all the others on its OS
+//! thread would see `thread::panicking()`: a `Mutex` would be poisoned by nobody, or not by whoever should.
+//! So a green thread that is switched out while unwinding takes its count along.
+//!
+//! The count has no public name; it is found by looking. Once per OS thread, when first needed, we unwind a
+//! value and compare the thread's block of thread-local storage before, while and after: the count is the
+//! one word that was n, then n + 1, then n again, and while it is set to 0 `thread::panicking()` is false.
+//! Unless exactly one word answers to that, nothing is ever written, and the limit above stands; the log
+//! says so.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
+
+thread_local! {
+    static COUNT: Cell<Search> = const { Cell::new(Search::NotYet) };
+}
+
+#[derive(Clone, Copy)]
+enum Search {
+    NotYet,
+    Failed,
+    /// The address of the count, valid as long as this OS thread.
+    Found(*mut usize),
+}
+
+/// A panic count that was taken along. Put it back before anything else is done on that stack.
+pub(crate) struct Unwinding(Option<usize>);
+
+impl Unwinding {
+    /// Takes the current count away, if there is one: call when about to leave a stack.
+    #[inline]
+    pub(crate) fn take() -> Unwinding {
+        if panicking() { Unwinding(swap(0)) } else { Unwinding(None) }
+    }
+
+    /// Puts the count back: call when on that stack again.
+    #[inline]
+    pub(crate) fn put_back(self) {
+        if let Some(count) = self.0 {
+            swap(count);
+        }
+    }
+}
+
+#[cold]
+fn swap(count: usize) -> Option<usize> {
+    match COUNT.get() {
+        // SAFETY: `find` has proven it to be a word of this OS thread's own storage, which std accesses
+        // as a plain Cell and only from this OS thread.
+        Search::Found(word) => Some(unsafe { word.replace(count) }),
+        Search::Failed => None,
+        Search::NotYet => {
+            COUNT.set(match find() {
+                Some(word) => Search::Found(word),
+                None => {
+                    log::warn!(
+                        "std's panic count was not found: while a green thread blocks in a destructor \
+                         during unwinding, thread::panicking() is true for the others as well"
+                    );
+                    Search::Failed
+                }
+            });
+            swap(count)
+        }
+    }
+}
+
+fn find() -> Option<*mut usize> {
+    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [(usize, usize)]);
+    impl Drop for LookWhileUnwinding<'_> {
+        fn drop(&mut self) {
+            // Into memory allocated before, so that nothing else changes.
+            let mut image = self.0.borrow_mut();
+            image.clear();
+            words(self.1, &mut image);
+        }
+    }
+
+    let ranges = storage();
+    let len: usize = ranges.iter().map(|range| range.1 / size_of::<usize>()).sum();
+    let mut before = Vec::with_capacity(len);
+    let during = RefCell::new(Vec::with_capacity(len));
+    let mut after = Vec::with_capacity(len);
+    words(&ranges, &mut before);
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _look = LookWhileUnwinding(&during, &ranges);
+        resume_unwind(Box::new(()));
+    }));
+    words(&ranges, &mut after);
+    let during = during.into_inner();
+
+    let addresses = ranges.iter().flat_map(|&(at, len)| (at..at + len).step_by(size_of::<usize>()));
+    let mut counts = addresses
+        .enumerate()
+        .filter(|&(n, _)| before[n] > 0 && during[n] == before[n] + 1 && after[n] == before[n])
+        .map(|(_, at)| at as *mut usize)
+        .filter(|&word| {
+            // SAFETY: a readable and writable word of our own storage, put back at once; nothing but
+            // `panicking` looks at it in between.
+            unsafe {
+                let count = word.replace(0);
+                let is_it = !panicking();
+                word.write(count);
+                is_it && panicking()
+            }
+        });
+    match (counts.next(), counts.next()) {
+        (Some(word), None) => Some(word),
+        _ => None,
+    }
+}
+
+/// The blocks of thread-local storage that belong to this OS thread, one for each loaded object.
+fn storage() -> Vec<(usize, usize)> {
+    unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, _: usize, out: *mut libc::c_void) -> i32 {
+        // SAFETY: the loader's answer is valid during the call; `out` is the vector below.
+        unsafe {
+            let info = &*info;
+            for n in 0..info.dlpi_phnum as usize {
+                let header = &*info.dlpi_phdr.add(n);
+                if header.p_type == libc::PT_TLS && !info.dlpi_tls_data.is_null() {
+                    let at = (info.dlpi_tls_data as usize).next_multiple_of(size_of::<usize>());
+                    let len = (header.p_memsz as usize).saturating_sub(at - info.dlpi_tls_data as usize);
+                    (*out.cast::<Vec<(usize, usize)>>()).push((at, len / size_of::<usize>() * size_of::<usize>()));
+                }
+            }
+        }
+        0
+    }
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    // SAFETY: `each` gets the vector and nothing else does.
+    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut found).cast()) };
+    found
+}
+
+fn words(ranges: &[(usize, usize)], into: &mut Vec<usize>) {
+    for &(at, len) in ranges {
+        for word in (at..at + len).step_by(size_of::<usize>()) {
+            // SAFETY: mapped and readable as long as this OS thread lives. Volatile, for what lies there
+            // belongs to others.
+            into.push(unsafe { (word as *const usize).read_volatile() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_taken_along_and_put_back() {
+        struct OnDrop;
+        impl Drop for OnDrop {
+            fn drop(&mut self) {
+                assert!(panicking());
+                let taken = Unwinding::take();
+                assert!(!panicking(), "std's panic count was not found");
+                let caught = catch_unwind(|| resume_unwind(Box::new(1)));
+                assert!(caught.is_err() && !panicking());
+                taken.put_back();
+                assert!(panicking());
+            }
+        }
+        let caught = catch_unwind(|| {
+            let _on_drop = OnDrop;
+            resume_unwind(Box::new(2));
+        });
+        assert_eq!(*caught.unwrap_err().downcast::<i32>().unwrap(), 2);
+        assert!(!panicking());
+    }
+}

@@ -1,0 +1,89 @@
+//! Which hub is this OS thread's: the only thread-local that scheduling needs.
+//!
+//! It is one constant-initialised word without a destructor, so that reading it costs one load, works in
+//! signal handlers and before `main`, and can be planted in a green thread's own thread control block.
+//! Beside it stands an owner with a destructor, which ends the hub when the OS thread ends.
+#![allow(unsafe_code)]
+
+use super::Hub;
+use crate::green::GreenId;
+use std::cell::{Cell, OnceCell};
+use std::mem::ManuallyDrop;
+use std::ptr::null;
+
+thread_local! {
+    static HUB: Cell<*const Hub> = const { Cell::new(null()) };
+    static OWNER: OnceCell<Owner> = const { OnceCell::new() };
+}
+
+/// What `HUB` says once the hub was ended: it is not made a second time.
+const ENDED: *const Hub = std::ptr::without_provenance(usize::MAX);
+
+struct Owner(ManuallyDrop<Box<Hub>>);
+
+/// This OS thread's hub, made if need be.
+///
+/// The reference is called `'static` because it is good for as long as any code of this OS thread runs
+/// that could use it; it must not be sent to another (`Hub` is not `Sync`, so it cannot be).
+///
+/// # Panics
+/// When the OS thread is ending and its hub is gone.
+#[inline(always)]
+pub(crate) fn hub() -> &'static Hub {
+    let hub = HUB.get();
+    if hub.is_null() || hub == ENDED {
+        return make();
+    }
+    // SAFETY: not null and not ENDED, so it points into the Owner, which sets ENDED before it frees.
+    unsafe { &*hub }
+}
+
+/// This OS thread's hub, if it has one.
+#[inline]
+pub(crate) fn existing() -> Option<&'static Hub> {
+    let hub = HUB.get();
+    if hub.is_null() || hub == ENDED {
+        return None;
+    }
+    // SAFETY: as in `hub`.
+    Some(unsafe { &*hub })
+}
+
+/// This OS thread's hub, made if need be; `None` when it was ended already.
+pub(crate) fn existing_or_new() -> Option<&'static Hub> {
+    (HUB.get() != ENDED).then(hub)
+}
+
+#[cold]
+fn make() -> &'static Hub {
+    assert!(HUB.get() != ENDED, "this OS thread is ending: its hub is gone, and green threads with it");
+    super::overflow::install();
+    crate::report::install();
+    let made = OWNER.try_with(|owner| {
+        HUB.set(&raw const **owner.get_or_init(|| Owner(ManuallyDrop::new(Box::new(Hub::new())))).0);
+    });
+    if made.is_err() {
+        // A destructor of another thread-local came too late for an owner. Then nobody ends this hub.
+        HUB.set(Box::leak(Box::new(Hub::new())));
+    }
+    hub()
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // The process is ending and not just a thread, if this is the main one; green threads end with it
+        // as OS threads do, without destructors. The same where `exit` was called on a green thread: we
+        // stand on its stack.
+        // SAFETY: both calls have no preconditions.
+        let is_main = unsafe { libc::getpid() == libc::syscall(libc::SYS_gettid) as i32 };
+        if is_main || self.0.current() != GreenId::ROOT {
+            // The hub stays where it is: code that still runs may use it.
+            return;
+        }
+        self.0.shut_down();
+        self.0.remote.close();
+        HUB.set(ENDED);
+        // SAFETY: once, and nobody finds it any more.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+    }
+}

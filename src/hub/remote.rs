@@ -1,0 +1,346 @@
+//! What other OS threads may ask of a hub: to run something, and to wake somebody.
+//!
+//! They leave a message in the inbox and, if the hub sleeps, end its sleep. No message is lost, because
+//! each side writes before it reads what the other writes, and all four are sequentially consistent:
+//!
+//! ```text
+//!   hub:    asleep = true;   then look: pending?   yes: do not sleep
+//!   sender: pending = true;  then look: asleep?    yes: call the waker
+//! ```
+//!
+//! Were both to miss the other, each read would precede the other's write, in a circle. A waker called too
+//! early is remembered by the event counter behind it.
+
+use super::{Hub, Spawn, hub};
+use crate::context::Job;
+use crate::green::{self, GreenId};
+use crate::join::JoinError;
+use crate::time::NEVER;
+use crate::wait::{Cause, Ticket, Wait};
+use std::cell::OnceCell;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The hub's side. Empty until the first handle is made.
+#[derive(Default)]
+pub(super) struct Inbox(OnceCell<Arc<Shared>>);
+
+struct Shared {
+    messages: Mutex<Messages>,
+    /// `messages` is not empty.
+    pending: AtomicBool,
+    /// The hub sleeps, or is about to.
+    asleep: AtomicBool,
+    handles: AtomicUsize,
+    waker: Arc<mio::Waker>,
+}
+
+#[derive(Default)]
+struct Messages {
+    list: Vec<Message>,
+    closed: bool,
+}
+
+enum Message {
+    Spawn { body: Box<dyn FnOnce() + Send>, spawned_at: &'static Location<'static> },
+    Wake(GreenId, u32),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while these are held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Answers the message when the hub is gone.
+    fn send(&self, message: Message) -> Result<(), Message> {
+        {
+            let mut messages = lock(&self.messages);
+            if messages.closed {
+                return Err(message);
+            }
+            messages.list.push(message);
+        }
+        self.pending.store(true, SeqCst);
+        self.rouse();
+        Ok(())
+    }
+
+    fn rouse(&self) {
+        if self.asleep.swap(false, SeqCst) {
+            if let Err(error) = self.waker.wake() {
+                log::error!("a sleeping hub could not be woken: {error}");
+            }
+        }
+    }
+}
+
+impl Inbox {
+    /// Whether there are messages.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.get().is_some_and(|shared| shared.pending.load(SeqCst))
+    }
+
+    /// Whether somebody outside could still send one.
+    pub(super) fn has_handles(&self) -> bool {
+        self.0.get().is_some_and(|shared| shared.handles.load(SeqCst) > 0)
+    }
+
+    /// Calls `sleep`, which the waker ends, unless there is a message by now; or, if it would be for ever,
+    /// nobody left who could send one.
+    pub(super) fn asleep_while(&self, for_ever: bool, sleep: impl FnOnce()) {
+        let Some(shared) = self.0.get() else { return sleep() };
+        shared.asleep.store(true, SeqCst);
+        if !shared.pending.load(SeqCst) && (!for_ever || self.has_handles()) {
+            sleep();
+        }
+        shared.asleep.store(false, SeqCst);
+    }
+
+    /// No message is taken any more; bodies that were not begun are dropped, and their joiners told.
+    pub(super) fn close(&self) {
+        if let Some(shared) = self.0.get() {
+            let left = {
+                let mut messages = lock(&shared.messages);
+                messages.closed = true;
+                std::mem::take(&mut messages.list)
+            };
+            drop(left);
+        }
+    }
+}
+
+impl Hub {
+    /// Takes in what other OS threads have sent.
+    #[cold]
+    pub(super) fn take_in(&self) {
+        let Some(shared) = self.remote.0.get() else { return };
+        shared.pending.store(false, SeqCst);
+        let messages = std::mem::take(&mut lock(&shared.messages).list);
+        for message in messages {
+            match message {
+                Message::Spawn { body, spawned_at } => {
+                    let job: Job = green::job(body);
+                    self.spawn(Spawn { spawned_at, ..Spawn::internal() }, job);
+                }
+                Message::Wake(id, epoch) => {
+                    let ticket = Ticket::new(id, epoch);
+                    self.state.borrow_mut().wake(ticket, Cause::Notified);
+                }
+            }
+        }
+    }
+}
+
+/// A hub, as seen from other OS threads: `Send`, `Sync` and `Clone`.
+///
+/// While a handle exists the hub cannot be sure that nothing will ever wake it, so it waits rather than
+/// report a [deadlock](crate#deadlock). Source: gevent's `loop.async_` and `run_callback_threadsafe`.
+///
+/// ```
+/// let handle = greenline::Handle::current().unwrap();
+/// let other = std::thread::spawn(move || {
+///     let name = || std::thread::current().name().map(str::to_owned);
+///     handle.spawn(move || name()).unwrap().join().unwrap()
+/// });
+/// // The hub runs while its root is blocked.
+/// while !other.is_finished() {
+///     greenline::sleep(std::time::Duration::from_millis(1));
+/// }
+/// assert_eq!(other.join().unwrap().as_deref(), std::thread::current().name());
+/// ```
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// A handle to the hub of the OS thread that calls, which is made if need be.
+    ///
+    /// # Errors
+    /// No file descriptor is left to wake the hub by.
+    pub fn current() -> io::Result<Handle> {
+        let hub = hub();
+        let shared = match hub.remote.0.get() {
+            Some(shared) => shared,
+            None => {
+                let waker = hub.reactor().waker()?;
+                hub.remote.0.get_or_init(|| {
+                    Arc::new(Shared {
+                        messages: Mutex::default(),
+                        pending: AtomicBool::new(false),
+                        asleep: AtomicBool::new(false),
+                        handles: AtomicUsize::new(0),
+                        waker,
+                    })
+                })
+            }
+        };
+        shared.handles.fetch_add(1, SeqCst);
+        Ok(Handle(shared.clone()))
+    }
+
+    /// Runs `f` in a new green thread of the hub, whichever OS thread calls. Does not block; the hub wakes up
+    /// if it sleeps.
+    ///
+    /// # Errors
+    /// The hub's OS thread has ended. `f` is in the error.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Result<RemoteJoinHandle<T>, HubGone<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if lock(&self.0.messages).closed {
+            return Err(HubGone(f));
+        }
+        let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
+        let completer = Completer { packet: Some(packet.clone()), shared: self.0.clone() };
+        let body = Box::new(move || completer.complete(green::catch(f)));
+        // Refused since we looked, the body is dropped, and the joiner told that the hub is gone.
+        let _ = self.0.send(Message::Spawn { body, spawned_at: Location::caller() });
+        Ok(RemoteJoinHandle(packet))
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        self.0.handles.fetch_add(1, SeqCst);
+        Handle(self.0.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The last one: a hub that waits only for us has to see that it waits in vain.
+        if self.0.handles.fetch_sub(1, SeqCst) == 1 {
+            self.0.rouse();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("gone", &lock(&self.0.messages).closed).finish()
+    }
+}
+
+/// The hub's OS thread has ended; what was to run there comes back.
+pub struct HubGone<F>(pub F);
+
+impl<F> fmt::Debug for HubGone<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HubGone(..)")
+    }
+}
+
+impl<F> fmt::Display for HubGone<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the hub is gone: its OS thread has ended")
+    }
+}
+
+impl<F> std::error::Error for HubGone<F> {}
+
+struct Packet<T> {
+    state: Mutex<PacketState<T>>,
+    done: Condvar,
+}
+
+struct PacketState<T> {
+    result: Option<Result<T, JoinError>>,
+    /// A green thread that joins, in its own hub. Others wait for `done`.
+    waiter: Option<(Handle, GreenId, u32)>,
+}
+
+impl<T> Default for PacketState<T> {
+    fn default() -> Self {
+        PacketState { result: None, waiter: None }
+    }
+}
+
+/// Tells the joiner, in any case.
+struct Completer<T> {
+    packet: Option<Arc<Packet<T>>>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Completer<T> {
+    fn complete(mut self, result: Result<T, JoinError>) {
+        if let Some(packet) = self.packet.take() {
+            packet.complete(result);
+        }
+    }
+}
+
+impl<T> Drop for Completer<T> {
+    fn drop(&mut self) {
+        if let Some(packet) = self.packet.take() {
+            let gone = lock(&self.shared.messages).closed;
+            packet.complete(Err(if gone { JoinError::HubGone } else { JoinError::Killed }));
+        }
+    }
+}
+
+impl<T> Packet<T> {
+    fn complete(&self, result: Result<T, JoinError>) {
+        let waiter = {
+            let mut state = lock(&self.state);
+            state.result = Some(result);
+            state.waiter.take()
+        };
+        self.done.notify_all();
+        if let Some((handle, id, epoch)) = waiter {
+            let _ = handle.0.send(Message::Wake(id, epoch));
+        }
+    }
+}
+
+/// Joins a green thread from outside its hub. Dropping it detaches.
+pub struct RemoteJoinHandle<T>(Arc<Packet<T>>);
+
+impl<T> RemoteJoinHandle<T> {
+    /// Waits for the green thread to end. On an OS thread that has a hub, the hub goes on meanwhile;
+    /// otherwise the OS thread blocks.
+    ///
+    /// # Errors
+    /// It panicked, was killed, or its hub is gone: [`JoinError`].
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        let here = super::existing().filter(|hub| hub.can_block());
+        match here.map(|hub| (hub, Handle::current())) {
+            Some((hub, Ok(handle))) => loop {
+                let ticket = hub.ticket();
+                {
+                    let mut state = lock(&self.0.state);
+                    if let Some(result) = state.result.take() {
+                        return result;
+                    }
+                    state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
+                }
+                hub.block(ticket, NEVER, Wait::For("a green thread of another hub"));
+            },
+            _ => {
+                let mut state = lock(&self.0.state);
+                loop {
+                    if let Some(result) = state.result.take() {
+                        return result;
+                    }
+                    state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// Whether `join` would answer at once.
+    pub fn is_finished(&self) -> bool {
+        lock(&self.0.state).result.is_some()
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}

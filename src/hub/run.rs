@@ -1,0 +1,243 @@
+//! The loop. It runs on the root's stack, while the root is blocked.
+//!
+//! ```text
+//!   remote inbox -> (now and then) due timers -> pick -> resume it -> put away what it left
+//!                                                  |
+//!                                                  +-- nobody ready: wait for the next timer or a call
+//!                                                      from outside; if neither can come: deadlock
+//! ```
+#![allow(unsafe_code)]
+
+use super::{Due, Hub, State};
+use crate::context::{Chosen, Context};
+use crate::green::{Green, GreenId, Life, State as GreenState};
+use crate::policy::Why;
+use crate::time::{NEVER, Time};
+use crate::trace::Event;
+use crate::wait::Cause;
+use std::cell::{Cell, RefMut};
+
+/// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
+/// is not read each time; but a green thread that computes for long should not make the timers late. So the
+/// stretch doubles while it takes less time than `AIM`, and shrinks to one when it takes more.
+pub(super) struct Pace {
+    left: Cell<u32>,
+    stretch: Cell<u32>,
+    looked: Cell<Time>,
+}
+
+const AIM: Time = 20_000;
+const LONGEST: u32 = 64;
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { left: Cell::new(0), stretch: Cell::new(1), looked: Cell::new(0) }
+    }
+}
+
+impl Pace {
+    /// Whether to look now.
+    #[inline]
+    fn is_due(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left == 0
+    }
+
+    fn looked_at(&self, now: Time) {
+        let took = now - self.looked.get();
+        let stretch = self.stretch.get();
+        let next = match took {
+            _ if took > 4 * AIM => 1,
+            _ if took > AIM => (stretch / 2).max(1),
+            _ => (stretch * 2).min(LONGEST),
+        };
+        self.stretch.set(next);
+        self.left.set(next);
+        self.looked.set(now);
+    }
+}
+
+/// Suspends `context`, on which we run.
+#[inline(always)]
+pub(super) fn leave(context: Chosen) {
+    // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `enter`. If a
+    // generator's stack is in between, it was resumed from there, and stays suspended with it.
+    unsafe { context.suspend() }
+}
+
+impl Hub {
+    /// Runs green threads until the root is picked: `true`. `false`: nobody is ready, and nothing can
+    /// change that.
+    pub(super) fn run(&self) -> bool {
+        self.current.set(GreenId::NOBODY);
+        let alive = loop {
+            if self.pace.is_due() {
+                if self.remote.is_waiting() {
+                    self.take_in();
+                }
+                self.fire_timers();
+            }
+            let mut state = self.state.borrow_mut();
+            match state.ready.pick() {
+                Some(GreenId::ROOT) => break true,
+                Some(id) => self.run_one(id, state),
+                None => {
+                    drop(state);
+                    if !self.wait() {
+                        break false;
+                    }
+                }
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        let root = state.expect(GreenId::ROOT);
+        root.state = GreenState::Runnable;
+        self.interrupted.set(root.interrupted);
+        self.current.set(GreenId::ROOT);
+        self.context.set(None);
+        self.switches.set(self.switches.get() + 1);
+        drop(state);
+        self.emit(Event::Run(GreenId::ROOT));
+        alive
+    }
+
+    /// Runs `id` until it leaves its stack. `state` is let go of before.
+    #[inline(always)]
+    fn run_one(&self, id: GreenId, mut state: RefMut<'_, State>) {
+        let Some(green) = state.green(id).filter(|green| green.state == GreenState::Runnable) else {
+            drop(state);
+            log::warn!("the policy picked green thread {id}, which is not ready; passed over");
+            return;
+        };
+        self.interrupted.set(green.interrupted);
+        let context = match green.context {
+            Some(context) => context,
+            None => match self.begin(green) {
+                Some(context) => context,
+                None => return state.ready.ready(id, Why::Yielded),
+            },
+        };
+        drop(state);
+        self.current.set(id);
+        self.context.set(Some(context));
+        self.switches.set(self.switches.get() + 1);
+        self.emit(Event::Run(id));
+        // SAFETY: `begin` gave it a job, it was Ready and so is suspended, and only this loop resumes it.
+        unsafe { context.resume() };
+        self.current.set(GreenId::NOBODY);
+        if self.finished.get() {
+            self.finished.set(false);
+            self.put_away(id, context);
+        }
+    }
+
+    /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
+    /// there is none now, try again.
+    #[inline]
+    fn begin(&self, green: &mut Green) -> Option<Chosen> {
+        let context = match self.pool.take(green.stack_size) {
+            Ok(context) => context,
+            Err(error) => return self.begin_without_stack(green, error),
+        };
+        let Life::Unstarted(job) = std::mem::replace(&mut green.life, Life::Started) else {
+            unreachable!("who has no context has not started");
+        };
+        // SAFETY: what comes from the pool is idle.
+        unsafe { context.assign(job) };
+        green.context = Some(context);
+        Some(context)
+    }
+
+    /// A body has ended: its context can be used again, its record stays until its outcome is taken.
+    #[inline]
+    fn put_away(&self, id: GreenId, context: Chosen) {
+        let mut state = self.state.borrow_mut();
+        // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
+        unsafe {
+            debug_assert!(context.is_idle());
+            match self.reserve.get() {
+                Some(_) => self.pool.put(context),
+                None => self.reserve.set(Some(context)),
+            }
+        }
+        let green = state.expect(id);
+        green.context = None;
+        let gone = green.detached.then(|| state.greens.remove(id.key()));
+        drop(state);
+        drop(gone);
+    }
+
+    /// There is no stack for a green thread's body: dropping it is its job, on the stack kept in reserve,
+    /// and the error is its outcome. `None`: the reserve is in use, try again.
+    #[cold]
+    fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<Chosen> {
+        let Some(context) = self.reserve.take() else {
+            assert!(self.pool.stacks().made() > 0, "green thread '{}' cannot run: {error}", green.name());
+            return None;
+        };
+        let Life::Unstarted(body) = std::mem::replace(&mut green.life, Life::Started) else {
+            unreachable!("who has no context has not started");
+        };
+        log::error!("green thread '{}' never runs: {error}", green.name());
+        // SAFETY: the reserve is idle.
+        unsafe { context.assign(crate::green::unrunnable(body, error)) };
+        green.context = Some(context);
+        Some(context)
+    }
+
+    /// Makes ready all whose time has come. Answers whether there were any, and the next deadline.
+    fn fire_timers(&self) -> (bool, Option<Time>) {
+        let now = self.clock.now();
+        self.pace.looked_at(now);
+        let mut state = self.state.borrow_mut();
+        let mut fired = false;
+        while let Some(due) = state.timers.pop_due(now) {
+            state.fire(due, now);
+            fired = true;
+        }
+        (fired, state.timers.earliest())
+    }
+
+    /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
+    fn wait(&self) -> bool {
+        let (fired, next) = self.fire_timers();
+        if fired {
+            return true;
+        }
+        let timeout = match next {
+            Some(deadline) => deadline.saturating_sub(self.clock.now()),
+            None if self.remote.has_handles() => NEVER,
+            // The last handle may have left a message behind.
+            None if self.remote.is_waiting() => 0,
+            None => return false,
+        };
+        if self.remote.is_waiting() {
+            self.take_in();
+        } else if timeout > 0 {
+            self.remote.asleep_while(timeout == NEVER, || self.reactor.wait(timeout));
+        }
+        true
+    }
+
+    pub(super) fn reactor(&self) -> &crate::reactor::Reactor {
+        &self.reactor
+    }
+}
+
+impl State {
+    fn fire(&mut self, due: Due, now: Time) {
+        match due {
+            Due::Wake(ticket) => {
+                self.wake(ticket, Cause::Expired);
+            }
+            Due::Start(id) => {
+                if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {
+                    green.state = GreenState::Runnable;
+                    self.ready.ready(id, Why::Due);
+                }
+            }
+            Due::Interrupt(id) => self.interrupt(id, now),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Green threads for Linux, as gevent has them: stackful coroutines, scheduled by a hub on each OS thread,
+//! in which unmodified blocking code yields.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! greenline::patch::all(); // from here on, std::thread::sleep yields
+//!
+//! let work = |name: &'static str| {
+//!     move || {
+//!         for step in 1..=3 {
+//!             println!("{name}: step {step}");
+//!             std::thread::sleep(Duration::from_millis(5));
+//!         }
+//!         name
+//!     }
+//! };
+//! let both = greenline::join_all([greenline::spawn(work("work1")), greenline::spawn(work("work2"))]);
+//! assert_eq!(both.into_iter().map(Result::unwrap).collect::<Vec<_>>(), ["work1", "work2"]);
+//! ```
+//!
+//! # Words
+//!
+//! - A **green thread** is a function with a stack of its own that gives way only where it blocks. It never
+//!   leaves its OS thread, so what it captures need not be `Send`, and `Rc` and `thread_local!` mean what
+//!   they say.
+//! - The **hub** is the scheduler of one OS thread, made when it is first needed.
+//! - The **root** is the OS thread's own stack: `main`, say. It spawns and blocks like the others; while it is
+//!   blocked, the hub's loop runs on it. So a program needs no runtime object, and nothing runs until the root
+//!   blocks.
+//! - To **block** is to wait at a point that the hub knows: [`sleep()`], [`JoinHandle::join`],
+//!   [`wait::park`], and, after [`patch::all`], the calls of std that are interposed. The others run meanwhile.
+//! - The **policy** says which of the ready green threads runs next; first in, first out unless you
+//!   [install](policy::install) another.
+//! - A **ticket** is the right to wake a green thread from one wait; a stale one is harmless. See [`wait`].
+//! - **Kill** and **timeout** interrupt a green thread where it blocks, as an unwind that runs its destructors.
+//!
+//! # When main ends
+//!
+//! Green threads that are still alive when `main` returns end with the process, as std's threads do; join
+//! them, or call [`join_everything`], if they shall finish, or [`shutdown`] for their destructors to run.
+//! When any other OS thread ends, its green threads are killed and unwound first.
+//!
+//! # Deadlock
+//!
+//! When the root blocks, no green thread is ready, no timer is set, and nobody outside holds a [`Handle`],
+//! nothing can ever happen again. The blocking call in the root then panics with a list of all green threads,
+//! what each waits for and where it was spawned. The hub stays usable.
+//!
+//! # Limits
+//!
+//! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
+//! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
+//! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
+#![deny(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("greenline supports Linux on x86_64 and aarch64, and nothing else");
+
+#[path = "../arch/mod.rs"]
+#[allow(unsafe_code)]
+mod arch;
+mod context;
+mod generator;
+mod green;
+mod hub;
+mod join;
+#[cfg(feature = "patch")]
+pub mod patch;
+pub mod policy;
+mod reactor;
+mod report;
+mod scope;
+mod sleep;
+mod spawn;
+mod stack;
+mod time;
+mod timeout;
+pub mod trace;
+pub mod wait;
+
+pub use generator::{Generator, Yielder};
+pub use green::{AccessError, GreenId, LocalKey};
+pub use hub::{Handle, HubGone, RemoteJoinHandle, Stats};
+pub use join::{
+    AsCompleted, JoinError, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all,
+    try_join_all,
+};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use sleep::{sleep, sleep_until, yield_now};
+pub use spawn::{Builder, Current, current, spawn, spawn_after};
+pub use timeout::{Elapsed, timeout};
+
+use std::time::Duration;
+
+/// Blocks the root until all green threads of its hub have ended, detached ones included.
+///
+/// # Panics
+/// When called by a green thread, which would wait for itself. When they can never end: see
+/// [deadlock](crate#deadlock).
+///
+/// Source: gevent's `wait()` without arguments.
+#[track_caller]
+pub fn join_everything() {
+    hub::hub().join_everything(time::NEVER);
+}
+
+/// As [`join_everything`], for no longer than `timeout`. Answers whether all have ended.
+///
+/// # Panics
+/// As [`join_everything`].
+#[track_caller]
+pub fn join_everything_timeout(timeout: Duration) -> bool {
+    let hub = hub::hub();
+    hub.join_everything(hub.clock().after(timeout))
+}
+
+/// Kills all green threads of this hub and waits until they have ended, so that their destructors have run.
+/// Those that swallow every kill for some two thirds of a second are abandoned, with an error in the log.
+///
+/// # Panics
+/// When called by a green thread, which would wait for itself.
+#[track_caller]
+pub fn shutdown() {
+    let hub = hub::hub();
+    assert!(hub.current() == GreenId::ROOT, "only the root can shut its hub down");
+    hub.shut_down();
+}
+
+/// What this OS thread's hub has done so far.
+pub fn stats() -> Stats {
+    hub::hub().stats()
+}

@@ -1,0 +1,106 @@
+//! Who runs next.
+//!
+//! A [`Policy`] is told which green threads became ready and asked which of them runs next: two verbs. It
+//! never sees a stack, a file descriptor or a clock. [`Fifo`] is the default, and the hub calls it
+//! directly, so that a policy one does not use costs nothing.
+//!
+//! Called by `hub`; calls nobody. Read next: `policy/fifo.rs`.
+//!
+//! ```
+//! use greenline::{GreenId, policy::{self, Policy, Why}};
+//!
+//! /// The last to become ready runs first.
+//! #[derive(Default)]
+//! struct Lifo(Vec<GreenId>);
+//!
+//! impl Policy for Lifo {
+//!     fn ready(&mut self, green: GreenId, _: Why) {
+//!         self.0.push(green);
+//!     }
+//!     fn pick(&mut self) -> Option<GreenId> {
+//!         self.0.pop()
+//!     }
+//! }
+//!
+//! policy::install(Lifo::default());
+//! let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+//! let all: Vec<_> = (0..3)
+//!     .map(|n| {
+//!         let order = order.clone();
+//!         greenline::spawn(move || order.borrow_mut().push(n))
+//!     })
+//!     .collect();
+//! greenline::join_all(all);
+//! assert_eq!(*order.borrow(), [2, 1, 0]);
+//! ```
+
+mod fifo;
+
+use crate::green::GreenId;
+pub use fifo::Fifo;
+
+/// Chooses the next green thread to run.
+///
+/// Every id given by `ready` must be answered by `pick` once, some time; an id that is not ready, or is
+/// answered twice, is passed over by the hub with a warning in the log. Neither verb may block, spawn, or
+/// call into greenline otherwise. Source: the two verbs of Boost.Fiber's `algo` (`awakened`,
+/// `pick_next`).
+pub trait Policy {
+    /// `green` became ready to run, and why. The root (the OS thread's own stack) is among those that do.
+    fn ready(&mut self, green: GreenId, why: Why);
+
+    /// Takes out the one that runs next; `None` when nobody is ready.
+    fn pick(&mut self) -> Option<GreenId>;
+}
+
+/// Why a green thread became ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// It was just spawned.
+    New,
+    /// It gave way to the others.
+    Yielded,
+    /// What it waited for came, or it is to be interrupted.
+    Woken,
+    /// Its time has come: the end of a sleep, of a wait with a deadline, of a delay.
+    Due,
+}
+
+/// The policy in use. FIFO without an indirect call, anything else through one.
+pub(crate) enum Shelf {
+    Fifo(Fifo),
+    Other(Box<dyn Policy>),
+}
+
+impl Shelf {
+    #[inline]
+    pub(crate) fn ready(&mut self, green: GreenId, why: Why) {
+        match self {
+            Shelf::Fifo(fifo) => fifo.ready(green, why),
+            Shelf::Other(policy) => policy.ready(green, why),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pick(&mut self) -> Option<GreenId> {
+        match self {
+            Shelf::Fifo(fifo) => fifo.pick(),
+            Shelf::Other(policy) => policy.pick(),
+        }
+    }
+
+    /// Puts `policy` in place; those that are ready now are handed over in the old policy's order.
+    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) {
+        while let Some(green) = self.pick() {
+            policy.ready(green, Why::Yielded);
+        }
+        *self = Shelf::Other(policy);
+    }
+}
+
+/// Makes this OS thread's hub choose by `policy` from now on. Green threads that are ready already are
+/// handed over to it in the order in which they would have run.
+pub fn install(policy: impl Policy + 'static) {
+    crate::hub::hub().install(Box::new(policy));
+}

@@ -1,0 +1,31 @@
+//! A panic in a green thread is reported once, as std reports one in a thread, with the green thread's name
+//! in front: `green thread 'work1' on thread 'main' panicked at src/main.rs:5:9`.
+//!
+//! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
+//! its own.
+
+use crate::green::GreenId;
+use crate::hub::existing;
+use std::panic;
+use std::sync::Once;
+
+/// Installs the hook, once for the process.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    // The hook cannot be set by a thread that panics. Then a later hub does it.
+    if std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if let Some(hub) = existing().filter(|hub| hub.can_block()) {
+                let id = hub.current();
+                if let Some(name) = hub.name_of(id).filter(|_| id != GreenId::ROOT) {
+                    eprint!("green thread '{name}' on ");
+                }
+            }
+            before(info);
+        }));
+    });
+}

@@ -1,0 +1,161 @@
+//! Making green threads.
+
+use crate::green::{self, GreenId};
+use crate::hub::{Spawn, hub};
+use crate::join::JoinHandle;
+use crate::stack::Size;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Runs `f` in a new green thread of this OS thread's hub, and answers the handle to join it by.
+///
+/// Nothing runs until the caller blocks: joins, sleeps, yields. Green threads start in the order in which
+/// they were spawned. `f` need not be `Send`: a green thread never leaves its OS thread. It gets its stack
+/// ([`Builder::stack_size`]) when it first runs; until then it is a record and what `f` has captured.
+///
+/// ```
+/// let shared = std::rc::Rc::new(7);
+/// let inside = shared.clone();
+/// let handle = greenline::spawn(move || *inside * 6);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// ```
+///
+/// Source: gevent's `spawn`.
+#[track_caller]
+#[inline]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    start(f, None, Size::DEFAULT, None, Location::caller())
+}
+
+/// As [`spawn`], but the green thread becomes ready only when `delay` is over. It can be killed before, and
+/// then never runs. Equal times start in the order of the calls.
+///
+/// Source: gevent's `spawn_later`.
+#[doc(alias = "spawn_later")]
+#[track_caller]
+pub fn spawn_after<F, T>(delay: Duration, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    start(f, None, Size::DEFAULT, Some(delay), Location::caller())
+}
+
+#[inline]
+fn start<F, T>(
+    f: F,
+    name: Option<Rc<str>>,
+    stack_size: Size,
+    delay: Option<Duration>,
+    spawned_at: &'static Location<'static>,
+) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    let spawn = Spawn { name, stack_size, delay, detached: false, spawned_at };
+    JoinHandle::new(hub().spawn(spawn, green::job(f)))
+}
+
+/// Chooses the name, the stack size and the delay of a green thread.
+///
+/// ```
+/// let work = greenline::Builder::new().name("work1").stack_size(1 << 20).spawn(|| {
+///     assert_eq!(&*greenline::current().name(), "work1");
+/// });
+/// work.unwrap().join().unwrap();
+/// ```
+///
+/// Source: `std::thread::Builder`.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until spawn"]
+pub struct Builder {
+    name: Option<Rc<str>>,
+    stack_size: Option<usize>,
+    delay: Option<Duration>,
+}
+
+impl Builder {
+    /// Like [`spawn`](crate::spawn), until told otherwise.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The name, in reports and panics. `green-N` if there is none.
+    pub fn name(mut self, name: impl Into<Rc<str>>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The stack's size in bytes, rounded up so that, with the guard page, it is a power of two. 252 KiB if
+    /// not said. Only what is touched costs memory.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts it only after this time, as [`spawn_after`].
+    pub fn delay(mut self, delay: Duration) -> Builder {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Spawns the green thread.
+    ///
+    /// # Errors
+    /// The stack size is too large to be had.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let stack_size = match self.stack_size {
+            Some(bytes) => Size::for_usable(bytes)?,
+            None => Size::DEFAULT,
+        };
+        Ok(start(f, self.name, stack_size, self.delay, Location::caller()))
+    }
+}
+
+/// Who is running: a green thread, or the root.
+///
+/// Source: gevent's `getcurrent`, `std::thread::current`.
+#[doc(alias = "getcurrent")]
+pub fn current() -> Current {
+    let hub = hub();
+    let id = hub.current();
+    let name = hub.name_of(id).expect("who runs has a record");
+    Current { id, name }
+}
+
+/// What [`current`] answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    id: GreenId,
+    name: Rc<str>,
+}
+
+impl Current {
+    /// Its id.
+    pub fn id(&self) -> GreenId {
+        self.id
+    }
+
+    /// Its name: as it was given, or `green-N`; the OS thread's for the root.
+    pub fn name(&self) -> Rc<str> {
+        self.name.clone()
+    }
+
+    /// Whether it is the root: the OS thread's own stack, in `main` or in the function of a
+    /// `std::thread::spawn`.
+    pub fn is_root(&self) -> bool {
+        self.id == GreenId::ROOT
+    }
+}

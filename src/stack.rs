@@ -1,0 +1,404 @@
+//! Stacks: where they come from, how they are guarded, how one that overflows is recognised.
+//!
+//! A stack is a slot in a slab. A slab is one private mapping that reserves nothing (memory is committed
+//! page by page as it is touched), cut into slots of one size; the lowest page of each slot is its guard.
+//!
+//! ```text
+//! slab   | slot 0         | slot 1         | slot 2         | ...          addresses grow ->
+//!        |guard|  <-- grows|guard|  <-- grows|guard|  <-- grows|
+//!                        ^ top             ^ top: lowered by a colour, see below
+//! ```
+//!
+//! Guards are made by `MADV_GUARD_INSTALL` (Linux 6.13), which marks the page in the page table and does
+//! not split the mapping: a million guarded stacks need some two dozen mappings, where `mprotect` needs
+//! two for each stack and meets `vm.max_map_count` (65,530) at 32,000. On an older kernel it is `mprotect`
+//! all the same.
+//!
+//! **Colour.** Were all tops page-aligned, the hot first words of all stacks would fall into the same few
+//! sets of the first-level cache, and a switch would cost twice as much from some 16 stacks on. So each
+//! top is lowered by a multiple of 320 bytes, but by no more than half a page: a green thread that sleeps
+//! in its first few frames touches one page.
+//!
+//! Leaves to others: what runs on a stack (`context`), and which stack to use again (`context::Pool`).
+//! Holds: a slot is free, or owned by exactly one `Stack`; a slab is unmapped only when all its slots are
+//! free, so that a leaked stack stays mapped for ever. Read next: `context/mod.rs`.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::io;
+use std::ptr::null_mut;
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+/// A size that slots have: a power of two, guard included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    log2: u8,
+}
+
+impl Size {
+    /// The smallest stack that can be asked for.
+    pub(crate) const MIN: Size = Size { log2: 14 };
+    /// The size of a stack that nobody chose: 256 KiB. Only what is touched costs memory.
+    pub(crate) const DEFAULT: Size = Size { log2: 18 };
+    /// The largest, a terabyte: a process has room for some hundred of them.
+    const MAX: Size = Size { log2: 40 };
+
+    /// The size that has room for `usable` bytes and the guard.
+    ///
+    /// Errors: that would be more than `MAX`.
+    pub(crate) fn for_usable(usable: usize) -> io::Result<Size> {
+        let wanted = usable.saturating_add(page_size()).max(Size::MIN.bytes());
+        if wanted > Size::MAX.bytes() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a stack of {usable} bytes was asked for; the most is {}",
+                    Size::MAX.bytes() - page_size()
+                ),
+            ));
+        }
+        Ok(Size { log2: wanted.next_power_of_two().trailing_zeros() as u8 })
+    }
+
+    #[inline]
+    pub(crate) const fn bytes(self) -> usize {
+        1 << self.log2
+    }
+}
+
+const COLOUR_STEP: usize = 320;
+const COLOUR_RANGE: usize = 2048;
+
+/// Slabs grow from 64 slots by doubling, up to this many bytes of address space.
+const FIRST_SLAB_SLOTS: usize = 64;
+const SLAB_BYTES_MAX: usize = 16 << 30;
+/// Guards are installed for this many slots at a time, just before the first of them is used.
+const GUARD_BATCH: usize = 64;
+
+/// From `linux/mman.h`, not yet in the libc crate for every target.
+const MADV_GUARD_INSTALL: i32 = 102;
+
+pub(crate) fn page_size() -> usize {
+    static PAGE: OnceLock<usize> = OnceLock::new();
+    // SAFETY: sysconf has no preconditions.
+    *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize)
+}
+
+/// One guarded stack. Dropping it gives the slot back.
+pub(crate) struct Stack {
+    /// Lowest address of the slot: the guard page.
+    bottom: usize,
+    /// Where the stack starts to grow down from. A multiple of 16.
+    top: usize,
+    /// Whose slot it is; also keeps the slabs mapped.
+    owner: Rc<SizeClass>,
+}
+
+impl Stack {
+    pub(crate) fn top(&self) -> usize {
+        self.top
+    }
+
+    pub(crate) fn bottom(&self) -> usize {
+        self.bottom
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.owner.size
+    }
+
+    /// Takes `bytes` (rounded up to 16) off the top, for the caller to keep things in.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> *mut u8 {
+        self.top -= bytes.next_multiple_of(16);
+        self.top as *mut u8
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.owner.free.borrow_mut().push(self.bottom);
+    }
+}
+
+// SAFETY: base and limit bound memory that this value owns until it is dropped; the page at the limit
+// faults (`SizeClass::guard` says so, or the stack is not handed out); the least size is beyond corosensei's.
+unsafe impl corosensei::stack::Stack for Stack {
+    fn base(&self) -> corosensei::stack::StackPointer {
+        self.top.try_into().expect("a mapped address is not 0")
+    }
+
+    fn limit(&self) -> corosensei::stack::StackPointer {
+        self.bottom.try_into().expect("a mapped address is not 0")
+    }
+}
+
+/// All stacks of one size that one hub uses.
+pub(crate) struct SizeClass {
+    size: Size,
+    free: RefCell<Vec<usize>>,
+    slabs: RefCell<Slabs>,
+}
+
+#[derive(Default)]
+struct Slabs {
+    /// First address and length of each mapping.
+    mapped: Vec<(usize, usize)>,
+    /// In the newest slab: the next slot never used, the first without a guard, the end.
+    next: usize,
+    unguarded: usize,
+    end: usize,
+    /// Slots ever handed out.
+    used: usize,
+}
+
+impl SizeClass {
+    fn new(size: Size) -> Rc<SizeClass> {
+        Rc::new(SizeClass { size, free: RefCell::default(), slabs: RefCell::default() })
+    }
+
+    fn take(self: &Rc<Self>) -> io::Result<Stack> {
+        let bottom = match self.free.borrow_mut().pop() {
+            Some(bottom) => bottom,
+            None => self.fresh()?,
+        };
+        let colour = (bottom / self.size.bytes() * COLOUR_STEP) % COLOUR_RANGE;
+        Ok(Stack { bottom, top: bottom + self.size.bytes() - colour, owner: self.clone() })
+    }
+
+    /// A slot that was never used.
+    fn fresh(&self) -> io::Result<usize> {
+        let mut slabs = self.slabs.borrow_mut();
+        if slabs.next == slabs.end {
+            let (base, len) = self.map(slabs.used)?;
+            slabs.mapped.push((base, len));
+            (slabs.next, slabs.unguarded, slabs.end) = (base, base, base + len);
+        }
+        if slabs.next == slabs.unguarded {
+            let batch = GUARD_BATCH.min((slabs.end - slabs.unguarded) / self.size.bytes());
+            install_guards(slabs.unguarded, self.size.bytes(), batch)?;
+            slabs.unguarded += batch * self.size.bytes();
+        }
+        let bottom = slabs.next;
+        slabs.next += self.size.bytes();
+        slabs.used += 1;
+        Ok(bottom)
+    }
+
+    /// Maps a slab of as many slots as there are already; of fewer where the address space is short.
+    fn map(&self, slots: usize) -> io::Result<(usize, usize)> {
+        let mut slots = slots.max(FIRST_SLAB_SLOTS).min((SLAB_BYTES_MAX / self.size.bytes()).max(1));
+        loop {
+            match map_slab(slots * self.size.bytes(), self.size.bytes()) {
+                Ok(base) => return Ok((base, slots * self.size.bytes())),
+                Err(error) if slots == 1 => {
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("no memory for a green thread's stack of {} bytes: {error}", self.size.bytes()),
+                    ));
+                }
+                Err(_) => slots = slots.div_ceil(2),
+            }
+        }
+    }
+
+    /// The guard page in which `address` lies, if it does.
+    fn guard_at(&self, address: usize) -> Option<usize> {
+        let slabs = self.slabs.try_borrow().ok()?;
+        let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
+        ((address - base) % self.size.bytes() < page_size()).then_some(address / self.size.bytes() * self.size.bytes())
+    }
+}
+
+impl Drop for SizeClass {
+    fn drop(&mut self) {
+        // Every Stack holds an Rc of us: when we go, all slots are free, and none was leaked.
+        for &(base, len) in &self.slabs.borrow().mapped {
+            // SAFETY: we mapped it, and no Stack is left that could be in it.
+            unsafe { libc::munmap(base as *mut _, len) };
+        }
+    }
+}
+
+/// Maps `len` bytes, aligned to `size`.
+fn map_slab(len: usize, size: usize) -> io::Result<usize> {
+    // Alignment lets a slot be found from an address in it. Map too much, give the ends back.
+    let padded = len + size;
+    // SAFETY: a new private mapping at no fixed address touches nothing that exists.
+    let raw = unsafe {
+        libc::mmap(
+            null_mut(),
+            padded,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+            -1,
+            0,
+        )
+    };
+    if raw == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let raw = raw as usize;
+    let base = raw.next_multiple_of(size);
+    // SAFETY: both ranges lie in the mapping just made, outside of what is answered.
+    unsafe {
+        if base > raw {
+            libc::munmap(raw as *mut _, base - raw);
+        }
+        let end = base + len;
+        if raw + padded > end {
+            libc::munmap(end as *mut _, raw + padded - end);
+        }
+        // Names the mapping in /proc/self/maps, on kernels that can; and never let a huge page make a
+        // stack of which one page is used take 512. Both are hints, their failure changes nothing.
+        const PR_SET_VMA: i32 = 0x53564d41;
+        libc::prctl(PR_SET_VMA, 0, base, len, c"greenline stacks".as_ptr());
+        libc::madvise(base as *mut _, len, libc::MADV_NOHUGEPAGE);
+    }
+    Ok(base)
+}
+
+/// Whether `MADV_GUARD_INSTALL` does what it says here. User-mode emulators answer 0 to any advice and do
+/// nothing; they answer 0 to one that does not exist, too.
+fn markers_work(page: usize) -> bool {
+    static WORK: OnceLock<bool> = OnceLock::new();
+    const NO_SUCH_ADVICE: i32 = 9999;
+    *WORK.get_or_init(|| {
+        // SAFETY: the page lies in a slab of ours, in a slot that was never used.
+        let work = unsafe {
+            libc::madvise(page as *mut _, page_size(), NO_SUCH_ADVICE) != 0
+                && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0
+        };
+        if !work {
+            log::info!("no MADV_GUARD_INSTALL here: guards by mprotect, some 32,000 stacks at most");
+        }
+        work
+    })
+}
+
+/// Makes the lowest page of each of `slots` slots from `base` on one whose touch is a fault.
+fn install_guards(base: usize, size: usize, slots: usize) -> io::Result<()> {
+    let markers = markers_work(base);
+    for page in (0..slots).map(|slot| base + slot * size) {
+        // SAFETY: the page lies in a slab of ours, in a slot that was never used.
+        let failed = unsafe {
+            match markers {
+                true => libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL),
+                false => libc::mprotect(page as *mut _, page_size(), libc::PROT_NONE),
+            }
+        };
+        if failed != 0 {
+            return Err(named(io::Error::last_os_error()));
+        }
+    }
+    return Ok(());
+
+    fn named(error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("no guard page for a green thread's stack: {error}"))
+    }
+}
+
+/// The stacks of one hub, by size.
+#[derive(Default)]
+pub(crate) struct Stacks {
+    classes: RefCell<Vec<Rc<SizeClass>>>,
+}
+
+impl Stacks {
+    /// A stack of that size.
+    ///
+    /// Errors: the kernel has no address space, memory or mappings left.
+    pub(crate) fn take(&self, size: Size) -> io::Result<Stack> {
+        let class = {
+            let mut classes = self.classes.borrow_mut();
+            match classes.iter().find(|class| class.size == size) {
+                Some(class) => class.clone(),
+                None => {
+                    classes.push(SizeClass::new(size));
+                    classes[classes.len() - 1].clone()
+                }
+            }
+        };
+        class.take()
+    }
+
+    /// If `address` lies in a guard page: the size of the stack it guards. Called by the fault handler,
+    /// so it takes no lock and allocates nothing.
+    pub(crate) fn overflowed_at(&self, address: usize) -> Option<Size> {
+        let classes = self.classes.try_borrow().ok()?;
+        classes.iter().find_map(|class| class.guard_at(address).map(|_| class.size))
+    }
+
+    /// How many stacks were ever made, of all sizes.
+    pub(crate) fn made(&self) -> usize {
+        self.classes.borrow().iter().map(|class| class.slabs.borrow().used).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_with_room_for_the_guard() {
+        assert_eq!(Size::for_usable(0).unwrap(), Size::MIN);
+        assert_eq!(Size::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
+        assert_eq!(Size::for_usable(Size::MIN.bytes() - page_size()).unwrap(), Size::MIN);
+        assert!(Size::for_usable(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn slots_do_not_overlap_and_are_used_again() {
+        let stacks = Stacks::default();
+        let mut held: Vec<Stack> = (0..300).map(|_| stacks.take(Size::MIN).unwrap()).collect();
+        held.sort_by_key(Stack::bottom);
+        for pair in held.windows(2) {
+            assert!(pair[0].bottom() + Size::MIN.bytes() <= pair[1].bottom());
+        }
+        for stack in &held {
+            // SAFETY: the whole page at the top belongs to the stack.
+            unsafe { (stack.top() as *mut u8).sub(1).write(7) };
+        }
+        let again = held.pop().unwrap().bottom();
+        assert_eq!(stacks.take(Size::MIN).unwrap().bottom(), again);
+        assert_eq!(stacks.made(), 300);
+    }
+
+    #[test]
+    fn only_the_guard_counts_as_overflow() {
+        let stacks = Stacks::default();
+        let stack = stacks.take(Size::DEFAULT).unwrap();
+        assert_eq!(stacks.overflowed_at(stack.bottom()), Some(Size::DEFAULT));
+        assert_eq!(stacks.overflowed_at(stack.bottom() + page_size() - 1), Some(Size::DEFAULT));
+        assert_eq!(stacks.overflowed_at(stack.bottom() + page_size()), None);
+        assert_eq!(stacks.overflowed_at(&raw const stack as usize), None);
+    }
+
+    #[test]
+    fn tops_are_coloured_within_half_a_page() {
+        let stacks = Stacks::default();
+        let held: Vec<Stack> = (0..64).map(|_| stacks.take(Size::MIN).unwrap()).collect();
+        let mut offsets: Vec<usize> =
+            held.iter().map(|stack| (stack.bottom() + Size::MIN.bytes()) - stack.top()).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        assert!(offsets.len() > 16, "{offsets:?}");
+        assert!(offsets.iter().all(|&offset| offset < COLOUR_RANGE));
+    }
+
+    #[test]
+    fn a_slab_goes_when_its_last_stack_does() {
+        let stacks = Stacks::default();
+        let stack = stacks.take(Size::MIN).unwrap();
+        let bottom = stack.bottom();
+        drop(stacks);
+        let mapped = || {
+            let mut vec = 0u8;
+            // SAFETY: mincore only looks; ENOMEM says that nothing is mapped there.
+            unsafe { libc::mincore(bottom as *mut _, page_size(), &raw mut vec) == 0 }
+        };
+        assert!(mapped());
+        drop(stack);
+        assert!(!mapped());
+    }
+}

@@ -1,0 +1,136 @@
+//! The one way to block: park with a deadline, be woken by ticket.
+//!
+//! Everything that blocks in this crate is built on it, and what you add should be too. A waiter takes a
+//! [`ticket`], leaves it where whoever can help will find it, and [`park`]s; that other one calls
+//! [`Ticket::wake`]. A ticket is good for one park: once the green thread has gone on, for whatever reason,
+//! waking by it does nothing and says so. So nobody has to take tickets out of lists in time.
+//!
+//! Waking before the park is not lost: the park then returns at once. A wake-up that answers `true` reaches
+//! the waiter as [`Woken::Notified`], even if a kill or a deadline comes in the same moment; so whatever was
+//! handed over with it is not lost either.
+//!
+//! ```
+//! use greenline::wait::{self, Ticket, Woken};
+//! use std::{cell::RefCell, rc::Rc};
+//!
+//! /// A gate: closed until it is opened, then open.
+//! #[derive(Default)]
+//! struct Gate { open: std::cell::Cell<bool>, waiting: RefCell<Vec<Ticket>> }
+//!
+//! impl Gate {
+//!     fn pass(&self) {
+//!         while !self.open.get() {
+//!             let ticket = wait::ticket();
+//!             self.waiting.borrow_mut().push(ticket);
+//!             wait::park(ticket, None, "a gate");
+//!         }
+//!     }
+//!     fn open(&self) {
+//!         self.open.set(true);
+//!         self.waiting.take().into_iter().for_each(|ticket| { ticket.wake(); });
+//!     }
+//! }
+//!
+//! let gate = Rc::new(Gate::default());
+//! let inside = gate.clone();
+//! let walker = greenline::spawn(move || inside.pass());
+//! greenline::yield_now();
+//! assert!(!walker.is_finished());
+//! gate.open();
+//! walker.join().unwrap();
+//! ```
+//!
+//! Source: the single blocking primitive of libdill; tickets with generations as in Go's netpoll.
+
+use crate::green::GreenId;
+use crate::hub::hub;
+use crate::time::NEVER;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+/// The right to wake one green thread from one park. Belongs to its OS thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(crate) id: GreenId,
+    pub(crate) epoch: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Ticket {
+    #[inline]
+    pub(crate) fn new(id: GreenId, epoch: u32) -> Ticket {
+        Ticket { id, epoch, not_send: PhantomData }
+    }
+
+    /// Makes the green thread ready again. Answers whether this was the wake-up that did it; `false` when
+    /// it has been woken already, or has gone on, or its hub is gone.
+    pub fn wake(self) -> bool {
+        crate::hub::existing().is_some_and(|hub| hub.wake(self))
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({}, {})", self.id, self.epoch)
+    }
+}
+
+/// How a [`park`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// By [`Ticket::wake`].
+    Notified,
+    /// By its deadline.
+    Expired,
+}
+
+/// Why a parked green thread was made ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    None,
+    Notified,
+    Expired,
+    Interrupted,
+}
+
+/// How a park ended, inside the crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    Notified,
+    Expired,
+    /// A kill or a timeout is to be delivered.
+    Interrupted,
+    /// Only for the root: nothing can ever wake it.
+    Deadlocked,
+}
+
+/// What a green thread waits for, for those who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Nothing,
+    Sleep,
+    Join(GreenId),
+    For(&'static str),
+}
+
+/// A ticket for the next park of the current green thread.
+pub fn ticket() -> Ticket {
+    hub().ticket()
+}
+
+/// Blocks the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
+/// ever. `what` says what is waited for, in reports: "a channel to have room".
+///
+/// May also return because of an earlier ticket of the same park, so wait in a loop that looks at what was
+/// waited for.
+///
+/// # Panics
+/// When `ticket` belongs to another green thread. On the root, when nothing can ever wake the hub: see
+/// [`deadlock`](crate#deadlock). Unwinds when the green thread is killed or a timeout around it fires.
+#[track_caller]
+pub fn park(ticket: Ticket, deadline: Option<Instant>, what: &'static str) -> Woken {
+    let hub = hub();
+    let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
+    hub.block(ticket, deadline, Wait::For(what))
+}
