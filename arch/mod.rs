@@ -6,6 +6,7 @@
 //! |-------------|---------------------------------------------------------------------|
 //! | `switch.s`  | the stack switch, in assembly; pictures of the stack come first      |
 //! | `switch.rs` | [`prepare`](switch::prepare) a fresh stack so that a switch enters it |
+//! | `prefetch.rs` | bring memory into the cache that will be needed soon                  |
 //! | `syscall.rs`| the raw system call, past the C library                              |
 //!
 //! `x86_64` is the primary text; the other folders comment what differs.
@@ -26,19 +27,22 @@ pub(crate) use cpu::*;
 mod tests {
     use super::switch;
 
-    /// A place to note what happened on the other stack.
-    static mut SEEN: usize = 0;
-    static mut MAIN: usize = 0;
-    static mut OTHER: usize = 0;
+    use std::cell::Cell;
 
-    extern "C" fn other(arg: usize) -> ! {
-        // SAFETY: one thread runs this test; MAIN was saved by the switch that came here.
-        unsafe {
-            SEEN = arg;
-            loop {
-                switch::switch(&raw mut OTHER, MAIN);
-                SEEN += 1;
-            }
+    /// What the two sides share.
+    struct Shared {
+        seen: Cell<usize>,
+        main: Cell<usize>,
+        other: Cell<usize>,
+    }
+
+    extern "C" fn other(shared: usize) -> ! {
+        // SAFETY: the test's own value, which outlives every switch here.
+        let shared = unsafe { &*(shared as *const Shared) };
+        loop {
+            shared.seen.set(shared.seen.get() + 1);
+            // SAFETY: `main` was stored by the switch that came here.
+            unsafe { switch::switch(shared.other.as_ptr(), shared.main.get()) };
         }
     }
 
@@ -46,13 +50,14 @@ mod tests {
     fn a_prepared_stack_is_entered_with_its_argument_and_comes_back_twice() {
         let mut stack = vec![0u128; 4096];
         let top = stack.as_mut_ptr_range().end as usize;
+        let shared = Shared { seen: Cell::new(40), main: Cell::new(0), other: Cell::new(0) };
         // SAFETY: `top` ends 64 KiB that live to the end of the test; nothing on them has a destructor.
         unsafe {
-            OTHER = switch::prepare(top, other, 41);
-            switch::switch(&raw mut MAIN, OTHER);
-            assert_eq!(SEEN, 41);
-            switch::switch(&raw mut MAIN, OTHER);
-            assert_eq!(SEEN, 42);
+            shared.other.set(switch::prepare(top, other, &raw const shared as usize));
+            switch::switch(shared.main.as_ptr(), shared.other.get());
+            assert_eq!(shared.seen.get(), 41);
+            switch::switch(shared.main.as_ptr(), shared.other.get());
+            assert_eq!(shared.seen.get(), 42);
         }
     }
 }

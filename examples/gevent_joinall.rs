@@ -39,7 +39,9 @@ fn work(name: &str, steps: u64, mut random: Random) -> Duration {
 
 fn main() {
     let (tasks, steps, seed) = arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}\nusage: gevent_joinall [N_TASKS] [N_STEPS] [SEED]    (2, 10, and the time if not given)");
+        eprintln!(
+            "{wrong}\nusage: gevent_joinall [N_TASKS] [N_STEPS] [SEED]    (2, 10, and the time if not given)"
+        );
         std::process::exit(2);
     });
 
@@ -59,10 +61,7 @@ fn main() {
 
     let sum: Duration = slept.iter().sum();
     let longest = slept.iter().max().copied().unwrap_or_default();
-    println!(
-        "took {:.0?}; the slowest slept {longest:.0?}, all together {sum:.0?}",
-        start.elapsed()
-    );
+    println!("took {:.0?}; the slowest slept {longest:.0?}, all together {sum:.0?}", start.elapsed());
     let os_threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     println!("OS threads: {os_threads}, switches: {}", greenline::stats().switches);
 }

@@ -335,7 +335,8 @@ impl<T: 'static> AsCompleted<T> {
             }
             let ticket = hub.ticket();
             self.completions.wait_by(ticket);
-            if hub.block(ticket, deadline, Wait::For("one of several green threads to end")) == Woken::Expired {
+            if hub.block(ticket, deadline, Wait::For("one of several green threads to end")) == Woken::Expired
+            {
                 return None;
             }
         };

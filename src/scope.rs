@@ -172,7 +172,10 @@ impl<'scope> Scope<'scope, '_> {
                     self.kill_all();
                 }
                 Wake::Deadlocked => {
-                    eprintln!("{}\nthe green threads of a scope cannot be ended; aborting", hub.deadlock_report(wait, at));
+                    eprintln!(
+                        "{}\nthe green threads of a scope cannot be ended; aborting",
+                        hub.deadlock_report(wait, at)
+                    );
                     std::process::abort();
                 }
             }

@@ -194,7 +194,10 @@ impl SizeClass {
                 Err(error) if slots == 1 => {
                     return Err(io::Error::new(
                         error.kind(),
-                        format!("no memory for a green thread's stack of {} bytes: {error}", self.size.bytes()),
+                        format!(
+                            "no memory for a green thread's stack of {} bytes: {error}",
+                            self.size.bytes()
+                        ),
                     ));
                 }
                 Err(_) => slots = slots.div_ceil(2),
@@ -206,7 +209,8 @@ impl SizeClass {
     fn guard_at(&self, address: usize) -> Option<usize> {
         let slabs = self.slabs.try_borrow().ok()?;
         let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
-        ((address - base) % self.size.bytes() < page_size()).then_some(address / self.size.bytes() * self.size.bytes())
+        ((address - base) % self.size.bytes() < page_size())
+            .then_some(address / self.size.bytes() * self.size.bytes())
     }
 }
 

@@ -1,4 +1,5 @@
 //! aarch64, AAPCS64 calling convention.
+pub(crate) mod prefetch;
 // The one user is `context::own`, which is there for that feature and for tests.
 #[cfg(any(test, feature = "own-switch"))]
 pub(crate) mod switch;

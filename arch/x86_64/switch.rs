@@ -35,14 +35,14 @@ pub(crate) unsafe fn prepare(top: usize, entry: extern "C" fn(usize) -> !, arg: 
     unsafe { asm!("stmxcsr [{0}]", "fnstcw [{0} + 4]", in(reg) &raw mut control, options(nostack)) };
     let words: [usize; 9] = [
         control as usize,
-        0,                                          // r15
-        0,                                          // r14
-        entry as *const () as usize,                // r13
-        arg,                                        // r12
-        0,                                          // rbx
-        0,                                          // rbp
-        greenline_enter as *const () as usize,      // "return address"
-        0,                                          // no caller above
+        0,                                     // r15
+        0,                                     // r14
+        entry as *const () as usize,           // r13
+        arg,                                   // r12
+        0,                                     // rbx
+        0,                                     // rbp
+        greenline_enter as *const () as usize, // "return address"
+        0,                                     // no caller above
     ];
     let sp = top - size_of_val(&words) - 8; // greenline_enter then starts with rsp a multiple of 16
     // SAFETY: the caller gave us these bytes.

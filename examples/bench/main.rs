@@ -49,7 +49,9 @@ fn main() {
 }
 
 fn usage(wrong: &str) -> ! {
-    eprintln!("{wrong}\nusage: bench yield N T | pair N T | spawn N | skynet | sleepers N | touch N | joinall N");
+    eprintln!(
+        "{wrong}\nusage: bench yield N T | pair N T | spawn N | skynet | sleepers N | touch N | joinall N"
+    );
     std::process::exit(2)
 }
 

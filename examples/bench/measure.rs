@@ -68,8 +68,7 @@ pub(crate) struct Delays {
 
 impl Delays {
     pub(crate) fn new(tasks: usize) -> Delays {
-        let nanos: Vec<u32> =
-            (0..tasks as u64 * 10).map(|n| (splitmix64(n) % 10_000_000) as u32).collect();
+        let nanos: Vec<u32> = (0..tasks as u64 * 10).map(|n| (splitmix64(n) % 10_000_000) as u32).collect();
         let sums = nanos.chunks(10).map(|task| task.iter().map(|&delay| u64::from(delay)).sum::<u64>());
         let ideal_ms = sums.max().unwrap_or(0) as f64 / 1e6;
         Delays { nanos, ideal_ms }

@@ -87,6 +87,14 @@ impl Context for Coro {
         self.inner().idle.get()
     }
 
+    #[inline]
+    fn prefetch(self) {
+        crate::arch::prefetch::prefetch_below(
+            self.0.as_ptr() as usize + size_of::<Inner>(),
+            super::PREFETCHED,
+        );
+    }
+
     unsafe fn bounds(self) -> Range<usize> {
         self.inner().bounds.0..self.inner().bounds.1
     }

@@ -27,6 +27,9 @@ mod pool;
 use crate::stack::{Size, Stack};
 pub(crate) use pool::Pool;
 
+/// How much of a stack's top `prefetch` asks for.
+const PREFETCHED: usize = 768;
+
 #[cfg(not(feature = "own-switch"))]
 pub(crate) use coro::Coro as Chosen;
 #[cfg(feature = "own-switch")]
@@ -66,6 +69,10 @@ pub(crate) trait Context: Copy + 'static {
     /// The context was not retired.
     unsafe fn is_idle(self) -> bool;
 
+    /// Asks the processor to bring in the top of its stack, where a context that sleeps in its first few
+    /// frames will go on: worth it when it was suspended long ago and will be resumed soon.
+    fn prefetch(self);
+
     /// The addresses of its stack: from the guard page to where its frames begin.
     ///
     /// # Safety
@@ -99,8 +106,14 @@ mod tests {
             mod own_keeps_it { $(#[test] fn $name() { super::$name::<super::Own>() })* }
         };
     }
-    contract!(runs_jobs_one_after_the_other, hundreds_interleave, nests, keeps_live_floats,
-              catches_a_panic_on_its_own_stack, suspends_from_a_context_resumed_inside);
+    contract!(
+        runs_jobs_one_after_the_other,
+        hundreds_interleave,
+        nests,
+        keeps_live_floats,
+        catches_a_panic_on_its_own_stack,
+        suspends_from_a_context_resumed_inside
+    );
 
     fn runs_jobs_one_after_the_other<C: Context>() {
         let stacks = Stacks::default();
@@ -110,8 +123,9 @@ mod tests {
             let context = C::new(stacks.take(Size::DEFAULT).unwrap());
             assert!(context.is_idle());
             for n in 0..3 {
-                let (inside, here) = (log.clone(), Cell::new(0));
+                let inside = log.clone();
                 context.assign(Box::new(move || {
+                    let here = 0u8;
                     inside.borrow_mut().push(n * 10);
                     assert!(context.bounds().contains(&(&raw const here as usize)));
                     context.suspend();

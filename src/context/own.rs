@@ -92,6 +92,14 @@ impl Context for Own {
         self.inner().idle.get()
     }
 
+    #[inline]
+    fn prefetch(self) {
+        crate::arch::prefetch::prefetch_below(
+            self.0.as_ptr() as usize + size_of::<Inner>(),
+            super::PREFETCHED,
+        );
+    }
+
     unsafe fn bounds(self) -> Range<usize> {
         self.inner().stack.bottom()..self.inner().top
     }

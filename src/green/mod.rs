@@ -31,11 +31,11 @@ pub(crate) use body::{catch, job, unrunnable};
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
 pub use locals::{AccessError, LocalKey};
-pub(crate) use unwinding::Unwinding;
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+pub(crate) use unwinding::Unwinding;
 
 /// Names one green thread of one hub, as long as the hub lives: ids are not used again.
 ///

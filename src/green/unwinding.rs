@@ -126,7 +126,8 @@ fn storage() -> Vec<(usize, usize)> {
                 if header.p_type == libc::PT_TLS && !info.dlpi_tls_data.is_null() {
                     let at = (info.dlpi_tls_data as usize).next_multiple_of(size_of::<usize>());
                     let len = (header.p_memsz as usize).saturating_sub(at - info.dlpi_tls_data as usize);
-                    (*out.cast::<Vec<(usize, usize)>>()).push((at, len / size_of::<usize>() * size_of::<usize>()));
+                    (*out.cast::<Vec<(usize, usize)>>())
+                        .push((at, len / size_of::<usize>() * size_of::<usize>()));
                 }
             }
         }

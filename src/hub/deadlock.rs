@@ -30,7 +30,9 @@ impl Hub {
                 let _ = writeln!(report, "  {}", state.line(green));
             }
         }
-        report.push_str("(a wait for something that only another OS thread can do needs a greenline::Handle there)");
+        report.push_str(
+            "(a wait for something that only another OS thread can do needs a greenline::Handle there)",
+        );
         report
     }
 }

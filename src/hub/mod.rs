@@ -150,9 +150,8 @@ impl State {
         match *due {
             Due::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
             Due::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
-            Due::Interrupt(id) => find(id).is_some_and(|green| {
-                green.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())
-            }),
+            Due::Interrupt(id) => find(id)
+                .is_some_and(|green| green.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())),
         }
     }
 
@@ -340,9 +339,7 @@ impl Hub {
         let mut state = self.state.borrow_mut();
         let gone = match state.green(id) {
             // Its outcome is dropped below, without a borrow: it may be anything.
-            Some(green) if green.state == GreenState::Finished => {
-                Some(state.greens.remove(id.key()))
-            }
+            Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
             Some(green) => {
                 green.detached = true;
                 green.watcher = Watcher::None;
@@ -660,11 +657,7 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.borrow();
-        Stats {
-            switches: self.switches.get(),
-            alive: state.alive,
-            stacks: self.pool.stacks().made(),
-        }
+        Stats { switches: self.switches.get(), alive: state.alive, stacks: self.pool.stacks().made() }
     }
 
     /// Kills all green threads and waits until they have ended: their destructors have run. Those that
@@ -693,7 +686,10 @@ impl Hub {
                 Wake::Notified => {}
                 Wake::Expired if waited < PATIENCE => waited += 1,
                 Wake::Expired | Wake::Interrupted | Wake::Deadlocked => {
-                    log::error!("{} green threads do not end when killed; they are abandoned", self.stats().alive);
+                    log::error!(
+                        "{} green threads do not end when killed; they are abandoned",
+                        self.stats().alive
+                    );
                     break;
                 }
             }
@@ -749,6 +745,10 @@ pub struct Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} switches, {} green threads alive, {} stacks made", self.switches, self.alive, self.stacks)
+        write!(
+            f,
+            "{} switches, {} green threads alive, {} stacks made",
+            self.switches, self.alive, self.stacks
+        )
     }
 }

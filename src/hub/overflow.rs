@@ -121,7 +121,8 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
                 let _ = write!(line, " ({} KiB; spawned at {spawned_at})", size.bytes() >> 10);
             });
             if !named {
-                let _ = write!(line, "\na green thread has overflowed its stack ({} KiB)", size.bytes() >> 10);
+                let _ =
+                    write!(line, "\na green thread has overflowed its stack ({} KiB)", size.bytes() >> 10);
             }
             let _ = line.write_all(b"\nfatal runtime error: stack overflow, aborting\n");
             // SAFETY: writes the bytes that were formatted; then the process ends.

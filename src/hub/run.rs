@@ -118,6 +118,9 @@ impl Hub {
                 None => return state.ready.ready(id, Why::Yielded),
             },
         };
+        if let Some(soon) = state.ready.soon() {
+            state.prefetch(soon);
+        }
         drop(state);
         self.current.set(id);
         self.context.set(Some(context));
@@ -226,6 +229,14 @@ impl Hub {
 }
 
 impl State {
+    /// Has the stack of `id` brought into the cache, if it has one.
+    #[inline]
+    fn prefetch(&self, id: GreenId) {
+        if let Some(context) = self.greens.get(id.key()).and_then(|green| green.context) {
+            context.prefetch();
+        }
+    }
+
     fn fire(&mut self, due: Due, now: Time) {
         match due {
             Due::Wake(ticket) => {

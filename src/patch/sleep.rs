@@ -74,7 +74,10 @@ unsafe extern "C" fn clock_nanosleep(
         -syscall(libc::SYS_clock_nanosleep, args) as c_int
     };
     let Some(hub) = patched_hub(Kind::Sleep) else { return kernel() };
-    let parks = matches!(clock, libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI);
+    let parks = matches!(
+        clock,
+        libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI
+    );
     if !parks || request.is_null() {
         return kernel();
     }

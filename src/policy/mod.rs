@@ -90,6 +90,15 @@ impl Shelf {
         }
     }
 
+    /// Who will run soon, if that is known and its stack is likely to be cold.
+    #[inline]
+    pub(crate) fn soon(&self) -> Option<GreenId> {
+        match self {
+            Shelf::Fifo(fifo) => fifo.soon(),
+            Shelf::Other(_) => None,
+        }
+    }
+
     /// Puts `policy` in place; those that are ready now are handed over in the old policy's order.
     pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) {
         while let Some(green) = self.pick() {

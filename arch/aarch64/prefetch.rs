@@ -1,0 +1,16 @@
+//! Bringing memory into the cache before it is needed. A hint: any address may be given.
+
+use core::arch::asm;
+
+const LINE: usize = 64;
+
+/// Asks for the `len` bytes below `top`. Their page is looked up once, which is half of the gain.
+#[inline]
+pub(crate) fn prefetch_below(top: usize, len: usize) {
+    for below in (LINE..=len).step_by(LINE) {
+        // SAFETY: a prefetch of any address neither faults nor changes anything.
+        unsafe {
+            asm!("prfm pldl1keep, [{0}]", in(reg) top - below, options(nostack, preserves_flags, readonly))
+        };
+    }
+}
