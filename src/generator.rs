@@ -30,7 +30,7 @@ use std::rc::Rc;
 /// Values can be sent in as well, as by Python's `send`; `yield_` answers them:
 ///
 /// ```
-/// let mut average = greenline::Generator::<f64, Option<f64>>::new(|y| {
+/// let mut average = greenline::Generator::<f64, Option<f64>>::receiving(|y| {
 ///     let (mut sum, mut count, mut average) = (0.0, 0.0, 0.0);
 ///     while let Some(number) = y.yield_(average) {
 ///         sum += number;
@@ -105,9 +105,16 @@ impl<Y, S> Yielder<Y, S> {
     }
 }
 
-impl<Y: 'static, S: 'static> Generator<Y, S> {
+impl<Y: 'static> Generator<Y> {
     /// Makes a generator of `f`. Nothing runs until the first value is asked for.
-    pub fn new(f: impl FnOnce(&Yielder<Y, S>) + 'static) -> Self {
+    pub fn new(f: impl FnOnce(&Yielder<Y>) + 'static) -> Self {
+        Generator::receiving(f)
+    }
+}
+
+impl<Y: 'static, S: 'static> Generator<Y, S> {
+    /// As [`new`](Generator::new), for a generator that is sent values.
+    pub fn receiving(f: impl FnOnce(&Yielder<Y, S>) + 'static) -> Self {
         let link = Link {
             out: Cell::new(None),
             sent: Cell::new(None),

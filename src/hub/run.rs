@@ -228,6 +228,15 @@ impl Hub {
     }
 }
 
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(context) = self.reserve.take() {
+            // SAFETY: the reserve is idle, and it was ours. The pool retires it.
+            unsafe { self.pool.put(context) };
+        }
+    }
+}
+
 impl State {
     /// Has the stack of `id` brought into the cache, if it has one.
     #[inline]

@@ -1,0 +1,91 @@
+//! Nothing can ever wake the hub: said with names, and only when it is true.
+
+use greenline::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+fn never() {
+    wait::park(wait::ticket(), None, "a letter from nobody");
+}
+
+fn report(block: impl FnOnce()) -> String {
+    let thrown = catch_unwind(AssertUnwindSafe(block)).expect_err("it should not return");
+    *thrown.downcast::<String>().expect("the report is text")
+}
+
+#[test]
+fn the_report_names_every_green_thread_what_it_waits_for_and_where_it_came_from() {
+    let reader = Builder::new().name("reader").spawn(never).unwrap();
+    let line = line!() - 1;
+    let joiner = Builder::new().name("joiner").spawn(move || reader.join().unwrap()).unwrap();
+    let said = report(|| joiner.join().unwrap());
+    let at = line!() - 1;
+    assert!(said.starts_with("deadlock: "), "{said}");
+    assert!(said.contains("green thread 'reader' waits for a letter from nobody"), "{said}");
+    assert!(said.contains("green thread 'joiner' waits for green thread 'reader' to end"), "{said}");
+    assert!(said.contains(&format!("spawned at tests/deadlock.rs:{line}")), "{said}");
+    assert!(said.contains("waits for green thread 'joiner' to end"), "{said}");
+    assert!(said.contains(&format!("at tests/deadlock.rs:{at}")), "{said}");
+}
+
+#[test]
+fn the_hub_is_as_good_as_before() {
+    let stuck = spawn(never);
+    for _ in 0..3 {
+        report(never);
+        assert_eq!(spawn(|| 3).join().unwrap(), 3);
+    }
+    assert!(!stuck.is_finished());
+    shutdown();
+    assert!(matches!(stuck.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn every_way_for_the_root_to_wait_for_ever_is_reported() {
+    let stuck = || spawn(never);
+    report(|| drop(join_all([stuck(), stuck()])));
+    report(|| drop(as_completed([stuck()]).next()));
+    report(|| join_everything());
+    report(|| timeout(Duration::MAX, never).unwrap());
+    shutdown();
+}
+
+#[test]
+fn a_timer_is_a_reason_to_wait() {
+    let slow = spawn(|| sleep(Duration::from_millis(20)));
+    slow.join().unwrap();
+    spawn_after(Duration::from_millis(20), || ()).join().unwrap();
+    let stuck = spawn(never);
+    assert!(stuck.join_timeout(Duration::from_millis(20)).is_err());
+}
+
+#[test]
+fn a_handle_outside_is_a_reason_to_wait_until_it_is_gone() {
+    let handle = Handle::current().unwrap();
+    let ticket = std::rc::Rc::new(std::cell::Cell::new(None));
+    let slot = ticket.clone();
+    let waits = spawn(move || {
+        let ticket = wait::ticket();
+        slot.set(Some(ticket));
+        wait::park(ticket, None, "the other OS thread");
+    });
+    yield_now();
+    thread_local! {
+        static TICKET: std::cell::Cell<Option<wait::Ticket>> = const { std::cell::Cell::new(None) };
+    }
+    TICKET.set(ticket.get());
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        handle.spawn(|| TICKET.take().unwrap().wake()).unwrap().join().unwrap()
+    });
+    waits.join().unwrap();
+    assert!(other.join().unwrap());
+    // All handles are gone now, also from under a hub that sleeps.
+    let handle = Handle::current().unwrap();
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        drop(handle);
+    });
+    report(never);
+    other.join().unwrap();
+}

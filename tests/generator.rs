@@ -1,0 +1,220 @@
+//! Generators and green locals.
+
+use greenline::*;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+fn count_to(n: u32) -> Generator<u32> {
+    Generator::new(move |y| (1..=n).for_each(|i| y.yield_(i)))
+}
+
+#[test]
+fn it_is_an_iterator_and_stays_at_its_end() {
+    let mut three = count_to(3);
+    assert_eq!(three.by_ref().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((three.next(), three.next()), (None, None));
+    let evens = count_to(10).filter(|n| n % 2 == 0).zip(count_to(3));
+    assert_eq!(evens.collect::<Vec<_>>(), [(2, 1), (4, 2), (6, 3)]);
+}
+
+#[test]
+fn nothing_runs_until_the_first_value_is_asked_for() {
+    let began = Rc::new(Cell::new(false));
+    let inside = began.clone();
+    let mut lazy = Generator::new(move |y| {
+        inside.set(true);
+        y.yield_(());
+    });
+    assert!(!began.get());
+    lazy.next();
+    assert!(began.get());
+}
+
+#[test]
+fn values_are_sent_in() {
+    let mut echo = Generator::<String, Option<u32>>::receiving(|y| {
+        let mut got = y.yield_("ready".into());
+        while let Some(n) = got {
+            got = y.yield_(format!("got {n}"));
+        }
+    });
+    assert_eq!(echo.next().as_deref(), Some("ready"));
+    assert_eq!(echo.send(Some(1)).as_deref(), Some("got 1"));
+    assert_eq!(echo.send(Some(2)).as_deref(), Some("got 2"));
+    assert_eq!(echo.send(None), None);
+    let early = catch_unwind(|| Generator::<u8, u8>::receiving(|_| ()).send(1));
+    assert!(early.unwrap_err().downcast::<&str>().unwrap().contains("has not begun"));
+}
+
+#[test]
+fn dropped_half_way_its_destructors_run() {
+    struct Set(Rc<Cell<u32>>);
+    impl Drop for Set {
+        fn drop(&mut self) {
+            yield_now(); // may block
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let dropped = Rc::new(Cell::new(0));
+    let (first, captured) = (dropped.clone(), Set(dropped.clone()));
+    let mut half = Generator::new(move |y| {
+        let _captured = captured;
+        let _local = Set(first);
+        loop {
+            y.yield_(1);
+        }
+    });
+    half.next();
+    drop(half);
+    assert_eq!(dropped.get(), 2);
+    drop(Generator::<()>::new({
+        let never_begun = Set(dropped.clone());
+        move |_| drop(never_begun)
+    }));
+    assert_eq!(dropped.get(), 3);
+}
+
+#[test]
+fn a_panic_inside_reaches_who_asked() {
+    let mut bad = Generator::new(|y| {
+        y.yield_(1);
+        std::panic::panic_any(9u8);
+    });
+    assert_eq!(bad.next(), Some(1));
+    let thrown = catch_unwind(AssertUnwindSafe(|| bad.next()));
+    assert_eq!(*thrown.unwrap_err().downcast::<u8>().unwrap(), 9);
+    assert_eq!(bad.next(), None);
+}
+
+#[test]
+fn it_may_block_and_then_blocks_who_asked_and_nobody_else() {
+    let order: Rc<RefCell<Vec<&str>>> = Rc::default();
+    let (a, b) = (order.clone(), order.clone());
+    let asks = spawn(move || {
+        let inside = a.clone();
+        let mut slow = Generator::new(move |y| {
+            sleep(Duration::from_millis(10));
+            inside.borrow_mut().push("slow");
+            y.yield_(());
+        });
+        slow.next();
+        a.borrow_mut().push("asked");
+    });
+    let other = spawn(move || b.borrow_mut().push("other"));
+    join_all([asks, other]);
+    assert_eq!(*order.borrow(), ["other", "slow", "asked"]);
+    // In the root as well.
+    let mut slow = Generator::new(|y| {
+        sleep(Duration::from_millis(1));
+        y.yield_(spawn(|| 5).join().unwrap());
+    });
+    assert_eq!(slow.next(), Some(5));
+}
+
+#[test]
+fn it_may_go_from_one_green_thread_to_another() {
+    let mut numbers = count_to(4);
+    assert_eq!(numbers.next(), Some(1));
+    let (second, mut numbers) = spawn(move || (numbers.next(), numbers)).join().unwrap();
+    assert_eq!(second, Some(2));
+    assert_eq!(numbers.next(), Some(3));
+    drop(spawn(move || drop(numbers)));
+    join_everything();
+}
+
+#[test]
+fn generators_nest() {
+    fn tree(depth: u32) -> Generator<u32> {
+        Generator::new(move |y| {
+            if depth > 0 {
+                tree(depth - 1).for_each(|n| y.yield_(n));
+                y.yield_(depth);
+                tree(depth - 1).for_each(|n| y.yield_(n));
+            }
+        })
+    }
+    assert_eq!(tree(3).collect::<Vec<_>>(), [1, 2, 1, 3, 1, 2, 1]);
+}
+
+#[test]
+fn yielding_on_anothers_stack_is_refused() {
+    let mut sly = Generator::new(|y: &Yielder<u32>| {
+        let refused = scope(|s| s.spawn(|| y.yield_(1)).join());
+        assert!(refused.unwrap_err().to_string().contains("another stack"));
+        y.yield_(2);
+    });
+    assert_eq!(sly.next(), Some(2));
+}
+
+#[test]
+fn a_leaked_generator_is_harmless() {
+    let mut leaked = count_to(3);
+    leaked.next();
+    std::mem::forget(leaked);
+    std::thread::spawn(|| {
+        let mut leaked = count_to(3);
+        leaked.next();
+        std::mem::forget(leaked);
+    })
+    .join()
+    .unwrap();
+}
+
+green_local! {
+    static COUNT: Cell<u32> = Cell::new(100);
+    static LIST: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn locals_are_one_for_each_green_thread() {
+    let bump = |by: u32| {
+        move || {
+            for _ in 0..3 {
+                COUNT.set(COUNT.get() + by);
+                yield_now();
+            }
+            LIST.with_borrow_mut(|list| list.push("mine"));
+            (COUNT.get(), LIST.with_borrow(Vec::len))
+        }
+    };
+    let both: Vec<_> = join_all([spawn(bump(1)), spawn(bump(10))]).into_iter().map(Result::unwrap).collect();
+    assert_eq!(both, [(103, 1), (130, 1)]);
+    assert_eq!(COUNT.get(), 100, "the root has its own");
+}
+
+struct Said(&'static str);
+thread_local! {
+    static HEARD: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+impl Drop for Said {
+    fn drop(&mut self) {
+        yield_now(); // may block
+        HEARD.with_borrow_mut(|heard| heard.push(self.0));
+    }
+}
+green_local! {
+    static FIRST: Said = Said("first");
+    static SECOND: Said = { FIRST.with(|_| ()); Said("second") };
+}
+
+#[test]
+fn locals_are_dropped_when_their_green_thread_ends_in_the_order_of_their_making() {
+    let handle = spawn(|| {
+        SECOND.with(|_| sleep(Duration::from_millis(1)));
+        current().id()
+    });
+    // Dropped at the end, though the handle is kept.
+    while !handle.is_finished() {
+        yield_now();
+    }
+    HEARD.with_borrow(|heard| assert_eq!(*heard, ["first", "second"]));
+    let killed = spawn(|| {
+        FIRST.with(|_| ());
+        sleep(Duration::MAX);
+    });
+    yield_now();
+    kill_all([killed]);
+    HEARD.with_borrow(|heard| assert_eq!(heard.len(), 3));
+}

@@ -1,0 +1,336 @@
+//! Kill: where it is delivered, what it runs, and what it cannot break.
+
+use greenline::*;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+type Log = Rc<RefCell<Vec<&'static str>>>;
+
+struct Say(Log, &'static str);
+impl Drop for Say {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(self.1);
+    }
+}
+
+#[test]
+fn kill_unwinds_at_the_blocking_call_and_runs_destructors() {
+    let log: Log = Rc::default();
+    let inside = log.clone();
+    let victim = spawn(move || {
+        let _outer = Say(inside.clone(), "outer");
+        let _inner = Say(inside.clone(), "inner");
+        sleep(LONG);
+        inside.borrow_mut().push("not reached");
+    });
+    yield_now();
+    assert!(victim.kill());
+    assert!(log.borrow().is_empty(), "it is asked, not waited for");
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+    assert_eq!(*log.borrow(), ["inner", "outer"]);
+}
+
+#[test]
+fn killed_before_its_first_run_the_body_never_runs_but_what_it_captured_is_dropped() {
+    let log: Log = Rc::default();
+    let captured = Say(log.clone(), "captured");
+    let inside = log.clone();
+    let victim = spawn(move || {
+        inside.borrow_mut().push("ran");
+        drop(captured);
+    });
+    let linked = log.clone();
+    victim.link(move |_| linked.borrow_mut().push("link"));
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+    join_everything();
+    assert_eq!(*log.borrow(), ["captured", "link"]);
+}
+
+#[test]
+fn one_that_was_to_start_later_is_killed_at_once() {
+    let victim = spawn_after(LONG, || unreachable!("it was killed before"));
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn killing_one_that_has_ended_is_nothing() {
+    let ended = spawn(|| 5);
+    yield_now();
+    assert!(!ended.kill());
+    assert_eq!(ended.join().unwrap(), 5);
+}
+
+#[test]
+fn a_second_kill_does_not_break_the_cleanup_of_the_first() {
+    struct Slow(Log);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.borrow_mut().push("cleaning");
+            sleep(ms(10));
+            yield_now();
+            self.0.borrow_mut().push("clean");
+        }
+    }
+    let log: Log = Rc::default();
+    let guard = Slow(log.clone());
+    let victim = spawn(move || {
+        let _guard = guard;
+        sleep(LONG);
+    });
+    yield_now();
+    victim.kill();
+    yield_now();
+    assert_eq!(*log.borrow(), ["cleaning"]);
+    assert!(!std::thread::panicking(), "its unwinding is not ours");
+    assert!(victim.kill());
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+    assert_eq!(*log.borrow(), ["cleaning", "clean"]);
+}
+
+#[test]
+fn a_lock_is_poisoned_by_who_panics_and_by_nobody_else() {
+    struct SleepOnDrop;
+    impl Drop for SleepOnDrop {
+        fn drop(&mut self) {
+            sleep(ms(20));
+        }
+    }
+    let innocent = Rc::new(std::sync::Mutex::new(()));
+    let guilty = Rc::new(std::sync::Mutex::new(()));
+    let unwinding = spawn(|| {
+        let _guard = SleepOnDrop;
+        panic!("unwinds for 20 ms");
+    });
+    let lock = innocent.clone();
+    let holder = spawn(move || {
+        let _held = lock.lock().unwrap();
+        sleep(ms(5)); // dropped while the other unwinds
+    });
+    let lock = guilty.clone();
+    let panicker = spawn(move || {
+        sleep(ms(5));
+        let _held = lock.lock().unwrap(); // taken while the other unwinds
+        panic!("poisons");
+    });
+    join_all([unwinding, holder, panicker]);
+    assert!(!innocent.is_poisoned());
+    assert!(guilty.is_poisoned());
+}
+
+#[test]
+fn code_that_swallows_the_kill_goes_on_and_can_be_killed_again() {
+    let survived = Rc::new(Cell::new(0));
+    let count = survived.clone();
+    let victim = spawn(move || {
+        loop {
+            let killed = catch_unwind(AssertUnwindSafe(|| sleep(LONG))).is_err();
+            assert!(killed);
+            count.set(count.get() + 1);
+            if count.get() == 3 {
+                return "had enough";
+            }
+        }
+    });
+    for n in 1..=3 {
+        yield_now();
+        assert!(victim.kill());
+        yield_now();
+        assert_eq!(survived.get(), n);
+    }
+    assert_eq!(victim.join().unwrap(), "had enough");
+}
+
+#[test]
+fn a_kill_of_oneself_is_delivered_at_the_next_blocking_call() {
+    let slot: Rc<Cell<Option<JoinHandle<()>>>> = Rc::default();
+    let steps = Rc::new(Cell::new(0));
+    let (inside, count) = (slot.clone(), steps.clone());
+    let handle = spawn(move || {
+        let own = inside.take().unwrap();
+        own.kill();
+        inside.set(Some(own));
+        count.set(1);
+        yield_now();
+        count.set(2);
+    });
+    slot.set(Some(handle));
+    yield_now();
+    yield_now();
+    assert!(matches!(slot.take().unwrap().join(), Err(JoinError::Killed)));
+    assert_eq!(steps.get(), 1);
+}
+
+#[test]
+fn every_way_to_block_is_a_place_to_be_killed() {
+    let never = || spawn(|| sleep(LONG));
+    let blockers: Vec<(&str, Box<dyn FnOnce()>)> = vec![
+        ("sleep", Box::new(|| sleep(LONG))),
+        ("yield_now", Box::new(|| loop { yield_now() })),
+        ("join", Box::new(move || never().join().unwrap())),
+        ("join_timeout", Box::new(move || drop(never().join_timeout(LONG)))),
+        ("join_all", Box::new(move || drop(join_all([never(), never()])))),
+        ("as_completed", Box::new(move || drop(as_completed([never()]).next()))),
+        ("scope", Box::new(|| scope(|s| drop(s.spawn(|| sleep(LONG)))))),
+        ("timeout", Box::new(|| timeout(LONG, || sleep(LONG)).unwrap())),
+        ("park", Box::new(|| assert!(wait::park(wait::ticket(), None, "nothing") == wait::Woken::Notified))),
+        ("generator", Box::new(|| assert!(Generator::<()>::new(|_| sleep(LONG)).next().is_none()))),
+    ];
+    for (what, block) in blockers {
+        let victim = spawn(block);
+        yield_now();
+        yield_now();
+        assert!(!victim.is_finished(), "{what}");
+        victim.kill();
+        assert!(matches!(victim.join(), Err(JoinError::Killed)), "{what}");
+    }
+    shutdown();
+}
+
+#[test]
+fn a_wake_up_that_was_accepted_is_not_lost_to_a_kill() {
+    let ticket = Rc::new(Cell::new(None));
+    let got = Rc::new(Cell::new(false));
+    let (slot, seen) = (ticket.clone(), got.clone());
+    let victim = spawn(move || {
+        let ticket = wait::ticket();
+        slot.set(Some(ticket));
+        wait::park(ticket, None, "a token");
+        seen.set(true); // the token is ours now; the kill comes at the next blocking call
+        sleep(LONG);
+    });
+    yield_now();
+    assert!(ticket.get().unwrap().wake());
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+    assert!(got.get());
+    assert!(!ticket.get().unwrap().wake(), "a ticket is good once");
+}
+
+#[test]
+fn a_kill_that_came_first_refuses_the_wake_up() {
+    let ticket = Rc::new(Cell::new(None));
+    let slot = ticket.clone();
+    let victim = spawn(move || {
+        let ticket = wait::ticket();
+        slot.set(Some(ticket));
+        wait::park(ticket, None, "a token");
+        unreachable!("it was killed");
+    });
+    yield_now();
+    victim.kill();
+    assert!(!ticket.get().unwrap().wake(), "so that the token can go to somebody else");
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn kill_all_ends_the_begun_and_the_not_begun() {
+    let log: Log = Rc::default();
+    let make = |n: usize| {
+        let guard = Say(log.clone(), "dropped");
+        spawn(move || {
+            let _guard = guard;
+            sleep(LONG);
+            n
+        })
+    };
+    let begun: Vec<_> = (0..3).map(make).collect();
+    yield_now();
+    let not_begun: Vec<_> = (3..6).map(make).collect();
+    let ended = kill_all(begun.into_iter().chain(not_begun));
+    assert!(ended.iter().all(|end| matches!(end, Err(JoinError::Killed))));
+    assert_eq!(log.borrow().len(), 6);
+}
+
+#[test]
+fn a_panic_in_a_destructor_that_contains_it_does_not_end_the_process() {
+    struct Contains;
+    impl Drop for Contains {
+        fn drop(&mut self) {
+            assert!(catch_unwind(|| panic!("in cleanup")).is_err());
+        }
+    }
+    let victim = spawn(|| {
+        let _guard = Contains;
+        sleep(LONG);
+    });
+    yield_now();
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn shutdown_unwinds_all_even_those_that_resist() {
+    let log: Log = Rc::default();
+    for _ in 0..100 {
+        let guard = Say(log.clone(), "dropped");
+        drop(spawn(move || {
+            let _guard = guard;
+            sleep(LONG);
+        }));
+    }
+    let stubborn = spawn(|| {
+        for _ in 0..5 {
+            let _ = catch_unwind(|| sleep(LONG));
+        }
+        "gave in"
+    });
+    yield_now();
+    shutdown();
+    assert_eq!(log.borrow().len(), 100);
+    assert_eq!(stubborn.join().unwrap(), "gave in");
+    // The hub is as good as before.
+    assert_eq!(spawn(|| 1).join().unwrap(), 1);
+}
+
+#[test]
+fn shutdown_does_not_hang_on_one_that_swallows_every_kill() {
+    for how in [(|| sleep(LONG)) as fn(), yield_now] {
+        let immortal = spawn(move || {
+            loop {
+                let _ = catch_unwind(how);
+            }
+        });
+        yield_now();
+        shutdown();
+        std::mem::forget(immortal);
+        if how as usize == yield_now as fn() as usize {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_os_thread_that_ends_unwinds_its_green_threads() {
+    let (say, heard) = std::sync::mpsc::channel();
+    struct Send(std::sync::mpsc::Sender<&'static str>);
+    impl Drop for Send {
+        fn drop(&mut self) {
+            sleep(ms(1));
+            self.0.send("dropped").unwrap();
+        }
+    }
+    std::thread::spawn(move || {
+        for _ in 0..10 {
+            let guard = Send(say.clone());
+            drop(spawn(move || {
+                let _guard = guard;
+                sleep(LONG);
+            }));
+        }
+        yield_now();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(heard.try_iter().count(), 10);
+}

@@ -1,0 +1,82 @@
+//! Memory comes back. Alone in its process, and one test, for it looks at the whole process.
+
+use greenline::*;
+use std::time::Duration;
+
+fn status_kb(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Runs `work` until its memory is warm, then measures what it takes from then on.
+fn grown_kb(mut work: impl FnMut()) -> u64 {
+    work();
+    let before = status_kb("VmRSS:");
+    work();
+    status_kb("VmRSS:").saturating_sub(before)
+}
+
+#[test]
+fn nothing_piles_up() {
+    let waves = grown_kb(|| {
+        for _ in 0..250 {
+            let wave: Vec<_> = (0..2000u64)
+                .map(|n| {
+                    spawn(move || {
+                        yield_now();
+                        Box::new(n)
+                    })
+                })
+                .collect();
+            assert_eq!(wave.into_iter().map(|one| *one.join().unwrap()).sum::<u64>(), 1999 * 1000);
+        }
+    });
+    assert!(waves < 2048, "1,000,000 spawns in waves: {waves} KiB more");
+
+    let ends = grown_kb(|| {
+        for n in 0..100_000u32 {
+            let handle = Builder::new().name(n.to_string()).spawn(|| sleep(Duration::from_secs(3600))).unwrap();
+            if n % 2 == 0 {
+                yield_now();
+            }
+            handle.kill();
+            assert!(handle.join().is_err());
+        }
+    });
+    assert!(ends < 2048, "kills and their timers: {ends} KiB more");
+
+    let timeouts = grown_kb(|| {
+        for _ in 0..300_000 {
+            timeout(Duration::from_secs(3600), yield_now).unwrap();
+        }
+    });
+    assert!(timeouts < 2048, "timeouts that did not fire: {timeouts} KiB more");
+
+    let generators = grown_kb(|| {
+        for n in 0..50_000 {
+            let mut numbers = Generator::new(move |y| {
+                let kept = vec![n; 100];
+                kept.iter().for_each(|&n| y.yield_(n));
+            });
+            assert_eq!(numbers.next(), Some(n)); // and dropped half-way
+        }
+    });
+    assert!(generators < 2048, "generators: {generators} KiB more");
+
+    let hubs = grown_kb(|| {
+        for _ in 0..500 {
+            std::thread::spawn(|| {
+                let handle = Handle::current().unwrap();
+                drop(spawn(|| sleep(Duration::from_secs(3600))));
+                yield_now();
+                drop(handle);
+            })
+            .join()
+            .unwrap();
+        }
+    });
+    assert!(hubs < 2048, "hubs of OS threads that have ended: {hubs} KiB more");
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(fds < 20, "{fds} file descriptors open");
+}
