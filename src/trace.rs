@@ -21,7 +21,7 @@ use crate::green::GreenId;
 pub enum Event {
     /// It was made.
     Spawn(GreenId),
-    /// It became ready to run.
+    /// It waited, and became ready to run.
     Ready(GreenId),
     /// It runs from now on.
     Run(GreenId),

@@ -213,7 +213,8 @@ fn spawn_after_starts_when_the_time_has_come_and_equal_times_in_call_order() {
 #[test]
 fn names_and_ids_tell_them_apart() {
     assert!(current().is_root());
-    let named = Builder::new().name("work1").spawn(|| (current().name().to_string(), current().id())).unwrap();
+    let named =
+        Builder::new().name("work1").spawn(|| (current().name().to_string(), current().id())).unwrap();
     let id = named.id();
     assert_eq!(&*named.name(), "work1");
     assert_eq!(named.join().unwrap(), ("work1".to_string(), id));

@@ -176,7 +176,14 @@ fn every_way_to_block_is_a_place_to_be_killed() {
     let never = || spawn(|| sleep(LONG));
     let blockers: Vec<(&str, Box<dyn FnOnce()>)> = vec![
         ("sleep", Box::new(|| sleep(LONG))),
-        ("yield_now", Box::new(|| loop { yield_now() })),
+        (
+            "yield_now",
+            Box::new(|| {
+                loop {
+                    yield_now()
+                }
+            }),
+        ),
         ("join", Box::new(move || never().join().unwrap())),
         ("join_timeout", Box::new(move || drop(never().join_timeout(LONG)))),
         ("join_all", Box::new(move || drop(join_all([never(), never()])))),

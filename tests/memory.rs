@@ -36,7 +36,8 @@ fn nothing_piles_up() {
 
     let ends = grown_kb(|| {
         for n in 0..100_000u32 {
-            let handle = Builder::new().name(n.to_string()).spawn(|| sleep(Duration::from_secs(3600))).unwrap();
+            let handle =
+                Builder::new().name(n.to_string()).spawn(|| sleep(Duration::from_secs(3600))).unwrap();
             if n % 2 == 0 {
                 yield_now();
             }

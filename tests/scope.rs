@@ -23,7 +23,14 @@ fn green_threads_borrow_and_change_the_owners_data() {
                 *n *= 10;
             });
         }
-        let handles: Vec<_> = (0..3).map(|n| s.spawn({ let words = &words; move || words.len() + n })).collect();
+        let handles: Vec<_> = (0..3)
+            .map(|n| {
+                s.spawn({
+                    let words = &words;
+                    move || words.len() + n
+                })
+            })
+            .collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
     assert_eq!(numbers, [10, 20, 30]);
@@ -140,10 +147,13 @@ fn one_spawns_others_in_the_same_scope() {
     scope(|s| {
         s.spawn(|| {
             for n in 1..=3 {
-                s.spawn({ let sum = &sum; move || {
-                    sleep(ms(n));
-                    sum.set(sum.get() + n);
-                }});
+                s.spawn({
+                    let sum = &sum;
+                    move || {
+                        sleep(ms(n));
+                        sum.set(sum.get() + n);
+                    }
+                });
             }
         });
     });
@@ -190,7 +200,10 @@ fn ten_thousand_in_one_scope() {
     let sum = Cell::new(0u64);
     scope(|s| {
         for n in 0..10_000 {
-            s.spawn({ let sum = &sum; move || sum.set(sum.get() + n) });
+            s.spawn({
+                let sum = &sum;
+                move || sum.set(sum.get() + n)
+            });
             if n % 100 == 0 {
                 yield_now();
             }

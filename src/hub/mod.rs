@@ -72,6 +72,8 @@ struct State {
     greens: Slab<Green>,
     ready: Shelf,
     timers: Timers<Due>,
+    /// Woken since the observer was last told, if there is one.
+    woken: Option<Vec<GreenId>>,
     /// Those that are not Finished, the root not counted.
     alive: usize,
     /// The root, when it waits for `alive` to be 0.
@@ -111,6 +113,14 @@ impl State {
         green
     }
 
+    /// Puts one that waited in line.
+    fn make_ready(&mut self, id: GreenId, why: Why) {
+        self.ready.ready(id, why);
+        if let Some(woken) = &mut self.woken {
+            woken.push(id);
+        }
+    }
+
     /// Makes a parked green thread ready. The stale, the woken and the gone answer `false`.
     fn wake(&mut self, ticket: Ticket, cause: Cause) -> bool {
         match self.green(ticket.id) {
@@ -119,7 +129,7 @@ impl State {
                 if green.state == GreenState::Parked {
                     green.state = GreenState::Runnable;
                     let why = if cause == Cause::Expired { Why::Due } else { Why::Woken };
-                    self.ready.ready(ticket.id, why);
+                    self.make_ready(ticket.id, why);
                 }
                 true
             }
@@ -141,7 +151,7 @@ impl State {
             GreenState::Delayed => green.state = GreenState::Runnable,
             _ => return,
         }
-        self.ready.ready(id, Why::Woken);
+        self.make_ready(id, Why::Woken);
     }
 
     /// Whether a timer could still do something.
@@ -190,6 +200,7 @@ impl Hub {
                 greens,
                 ready: Shelf::Fifo(Fifo::default()),
                 timers: Timers::new(),
+                woken: None,
                 alive: 0,
                 waits_for_all: None,
                 next_serial: 1,
@@ -374,11 +385,7 @@ impl Hub {
     }
 
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
-        let woken = self.state.borrow_mut().wake(ticket, Cause::Notified);
-        if woken {
-            self.emit(Event::Ready(ticket.id));
-        }
-        woken
+        self.state.borrow_mut().wake(ticket, Cause::Notified)
     }
 
     /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
@@ -622,6 +629,7 @@ impl Hub {
 
     pub(crate) fn observe(&self, observer: Option<Observer>) {
         self.observed.set(observer.is_some());
+        self.state.borrow_mut().woken = observer.is_some().then(Vec::new);
         *self.observer.borrow_mut() = observer;
     }
 
@@ -635,9 +643,10 @@ impl Hub {
 
     #[cold]
     fn tell(&self, event: Event) {
+        let woken = self.state.borrow_mut().woken.as_mut().map(std::mem::take).unwrap_or_default();
         if let Ok(mut observer) = self.observer.try_borrow_mut() {
             if let Some(observer) = observer.as_mut() {
-                observer(event);
+                woken.into_iter().map(Event::Ready).chain([event]).for_each(observer);
             }
         }
     }

@@ -254,7 +254,7 @@ impl State {
             Due::Start(id) => {
                 if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {
                     green.state = GreenState::Runnable;
-                    self.ready.ready(id, Why::Due);
+                    self.make_ready(id, Why::Due);
                 }
             }
             Due::Interrupt(id) => self.interrupt(id, now),

@@ -1,0 +1,156 @@
+//! The sleep family, interposed. In a process of its own, for it patches; one test, so that what comes before
+//! the patch does.
+
+#![cfg(feature = "patch")]
+
+use greenline::patch::{self, Kind};
+use greenline::*;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// How long eight green threads take that each do `nap`.
+fn eight(nap: impl Fn() + Copy + 'static) -> Duration {
+    let start = Instant::now();
+    join_all((0..8).map(|_| spawn(nap)));
+    start.elapsed()
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec { tv_sec: duration.as_secs() as _, tv_nsec: duration.subsec_nanos() as _ }
+}
+
+#[test]
+fn the_sleep_family_yields_once_it_is_patched() {
+    // Before: plain system calls, one after the other.
+    assert!(!patch::is_patched(Kind::Sleep));
+    assert!(eight(|| std::thread::sleep(ms(5))) >= ms(40));
+
+    patch::all();
+    patch::all();
+    patch::only(Kind::Sleep);
+    assert!(Kind::ALL.iter().all(|&kind| patch::is_patched(kind)));
+
+    // They overlap: eight of 100 ms take far less than 800.
+    let calls: [(&str, fn()); 6] = [
+        ("thread::sleep", || std::thread::sleep(ms(100))),
+        ("clock_nanosleep, absolute", || {
+            let mut now = timespec(Duration::ZERO);
+            // SAFETY: the time is ours.
+            unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut now) };
+            let until = timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + ms(100));
+            // SAFETY: as above.
+            let answer = unsafe {
+                libc::clock_nanosleep(libc::CLOCK_REALTIME, libc::TIMER_ABSTIME, &until, std::ptr::null_mut())
+            };
+            assert_eq!(answer, 0);
+        }),
+        ("nanosleep", || {
+            // SAFETY: the time is ours.
+            assert_eq!(unsafe { libc::nanosleep(&timespec(ms(100)), std::ptr::null_mut()) }, 0);
+        }),
+        ("usleep", || {
+            // SAFETY: no pointers.
+            assert_eq!(unsafe { libc::usleep(100_000) }, 0);
+        }),
+        ("greenline::sleep beside it", || sleep(ms(100))),
+        ("thread::yield_now", || (0..100).for_each(|_| std::thread::yield_now())),
+    ];
+    for (what, call) in calls {
+        let took = eight(call);
+        assert!(took < ms(700), "{what}: {took:?}");
+        if what != "thread::yield_now" {
+            assert!(took >= ms(100), "{what}: {took:?}");
+        }
+    }
+    // SAFETY: no pointers.
+    let took = eight(|| assert_eq!(unsafe { libc::sleep(1) }, 0));
+    assert!(took >= ms(1000) && took < ms(7000), "sleep: {took:?}");
+
+    // yield_now gives way.
+    let ran = Rc::new(Cell::new(false));
+    let inside = ran.clone();
+    spawn(move || inside.set(true));
+    std::thread::yield_now();
+    assert!(ran.get());
+
+    // The root's own sleep lets the hub run.
+    let ticks = Rc::new(Cell::new(0));
+    let inside = ticks.clone();
+    let ticker = spawn(move || {
+        loop {
+            inside.set(inside.get() + 1);
+            std::thread::sleep(ms(1));
+            yield_now();
+        }
+    });
+    std::thread::sleep(ms(50));
+    assert!(ticks.get() >= 5, "{}", ticks.get());
+
+    // Killed in std's sleep, which cannot fail: it returns early, and the unwind begins at greenline's.
+    let start = Instant::now();
+    ticker.kill();
+    assert!(matches!(ticker.join(), Err(JoinError::Killed)));
+    let sleeper = spawn(|| {
+        std::thread::sleep(Duration::from_secs(3600));
+        "woke early"
+    });
+    yield_now();
+    sleeper.kill();
+    assert_eq!(sleeper.join().unwrap(), "woke early");
+    let limited = timeout(ms(5), || {
+        std::thread::sleep(Duration::from_secs(3600));
+        yield_now();
+    });
+    assert!(limited.is_err());
+    assert!(start.elapsed() < Duration::from_secs(60));
+
+    // Killed in a loop of such calls, it does not keep the others from running.
+    let stop = Rc::new(Cell::new(false));
+    let watch = stop.clone();
+    let spinner = spawn(move || {
+        while !watch.get() {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    });
+    yield_now();
+    spinner.kill();
+    sleep(ms(5));
+    stop.set(true);
+    spinner.join().unwrap();
+
+    // What the kernel refuses is refused, green thread or not.
+    let refused = || {
+        let bad = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
+        // SAFETY: the time is ours; a null one is what is tested.
+        unsafe {
+            assert_eq!(
+                libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &bad, std::ptr::null_mut()),
+                libc::EINVAL
+            );
+            assert_eq!(libc::nanosleep(&bad, std::ptr::null_mut()), -1);
+            assert_eq!(*libc::__errno_location(), libc::EINVAL);
+            let null = std::ptr::null();
+            assert_eq!(
+                libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, null, std::ptr::null_mut()),
+                libc::EFAULT
+            );
+            assert_eq!(libc::clock_nanosleep(9999, 0, &timespec(ms(1)), std::ptr::null_mut()), libc::EINVAL);
+        }
+    };
+    refused();
+    spawn(refused).join().unwrap();
+
+    // An OS thread without a hub is not touched by any of it.
+    let start = Instant::now();
+    std::thread::spawn(|| std::thread::sleep(ms(30))).join().unwrap();
+    assert!(start.elapsed() >= ms(30));
+
+    // The table says what is interposed, and every symbol of it is ours.
+    let symbols: Vec<&str> = patch::coverage().map(|covered| covered.symbol).collect();
+    assert_eq!(symbols, ["clock_nanosleep", "nanosleep", "usleep", "sleep", "sched_yield"]);
+}

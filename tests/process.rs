@@ -1,0 +1,234 @@
+//! What is seen only from outside of a process: what it prints, how it ends. Each case runs in a child, which
+//! is this program again with the case's name in the environment.
+
+use greenline::*;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const CASE: &str = "GREENLINE_TEST_CASE";
+
+/// The cases, by name. Each runs in a `main`, as far as the hub can tell.
+fn run(case: &str) {
+    match case {
+        "overflow" => {
+            let deep = Builder::new().name("deep").stack_size(64 << 10).spawn(|| recurse(0)).unwrap();
+            deep.join().unwrap();
+        }
+        "overflow in a generator" => drop(Generator::<u64>::new(|_| assert!(recurse(0) > 0)).next()),
+        "other fault in a green thread" => {
+            spawn(fault).join().unwrap();
+        }
+        "fault in main after a hub was made" => {
+            spawn(|| ()).join().unwrap();
+            fault();
+        }
+        "fault with a handler" => {
+            extern "C" fn mine(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+                // SAFETY: the kernel's, through greenline's handler.
+                unsafe { libc::_exit(if (*info).si_addr() as usize == 8 { 42 } else { 1 }) };
+            }
+            // SAFETY: a handler with the signature that SA_SIGINFO wants.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_flags = libc::SA_SIGINFO;
+                action.sa_sigaction = mine as *const () as usize;
+                libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut());
+            }
+            spawn(fault).join().unwrap();
+        }
+        "panic" => {
+            let bad = Builder::new().name("work1").spawn(|| panic!("boom")).unwrap();
+            drop(bad);
+            let killed = spawn(|| sleep(Duration::MAX));
+            yield_now();
+            killed.kill();
+            join_everything();
+        }
+        "panic with a hook" => {
+            std::panic::set_hook(Box::new(|info| eprintln!("my hook: {info}")));
+            let _ = spawn(|| panic!("boom")).join();
+        }
+        "main ends first" => {
+            struct Loud;
+            impl Drop for Loud {
+                fn drop(&mut self) {
+                    println!("unwound");
+                }
+            }
+            drop(spawn(|| {
+                let _loud = Loud;
+                sleep(Duration::from_secs(3600));
+            }));
+            yield_now();
+            println!("main ends");
+        }
+        "shutdown" => {
+            struct Loud;
+            impl Drop for Loud {
+                fn drop(&mut self) {
+                    println!("unwound");
+                }
+            }
+            drop(spawn(|| {
+                let _loud = Loud;
+                sleep(Duration::from_secs(3600));
+            }));
+            yield_now();
+            shutdown();
+        }
+        "exit" => {
+            drop(spawn(|| sleep(Duration::from_secs(3600))));
+            spawn(|| std::process::exit(7)).join().unwrap();
+        }
+        "deadlock" => {
+            let waits = || {
+                wait::park(wait::ticket(), None, "what never comes");
+            };
+            Builder::new().name("lonely").spawn(waits).unwrap().join().unwrap();
+        }
+        "no memory for stacks" => {
+            // Room for some stacks, and then no more.
+            let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
+            // SAFETY: a valid limit.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+            let naps: Vec<_> = (0..8000).map(|_| spawn(|| sleep(Duration::from_millis(200)))).collect();
+            let ends = join_all(naps);
+            let refused = ends.iter().filter(|end| matches!(end, Err(JoinError::NoStack(_)))).count();
+            let error = ends.iter().find_map(|end| end.as_ref().err()).unwrap();
+            println!("{error}");
+            assert!(refused > 0 && refused < 8000, "{refused}");
+            assert_eq!(spawn(|| 3).join().unwrap(), 3);
+            println!("the hub is alive");
+        }
+        "no file descriptors" => {
+            let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+            // SAFETY: a valid limit.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+            println!("{}", Handle::current().unwrap_err());
+            // Green threads need none.
+            let slept = spawn(|| sleep(Duration::from_millis(1)));
+            slept.join().unwrap();
+            println!("the hub is alive");
+        }
+        other => panic!("no case '{other}'"),
+    }
+}
+
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn recurse(n: u64) -> u64 {
+    let block = std::hint::black_box([n; 64]);
+    recurse(n + 1) + block[n as usize % 64]
+}
+
+fn fault() {
+    // SAFETY: none: this is the fault that the test wants.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+}
+
+fn output(case: &str) -> Output {
+    let me = std::env::current_exe().unwrap();
+    Command::new(me).env(CASE, case).env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+/// Runs before libtest's `main`, on the main thread, in a child only.
+extern "C" fn main_of_child() {
+    if let Ok(case) = std::env::var(CASE) {
+        let ended = std::panic::catch_unwind(|| run(&case));
+        std::process::exit(if ended.is_ok() { 0 } else { 101 });
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = main_of_child;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
+    let output = output("overflow");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    let said = stderr(&output);
+    assert!(said.contains("green thread 'deep' has overflowed its stack (128 KiB"), "{said}");
+    assert!(said.contains("spawned at tests/process.rs:"), "{said}");
+}
+
+#[test]
+fn an_overflow_in_a_generator_is_said_too() {
+    let output = output("overflow in a generator");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    assert!(stderr(&output).contains("has overflowed its stack"), "{}", stderr(&output));
+}
+
+#[test]
+fn any_other_fault_ends_the_process_as_it_would_have() {
+    for case in ["other fault in a green thread", "fault in main after a hub was made"] {
+        let output = output(case);
+        assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{case}");
+        assert!(!stderr(&output).contains("overflow"), "{case}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_fault_reaches_the_handler_that_was_there_before() {
+    assert_eq!(output("fault with a handler").status.code(), Some(42));
+}
+
+#[test]
+fn a_panic_is_reported_once_with_the_green_threads_name() {
+    let output = output("panic");
+    assert!(output.status.success());
+    let said = stderr(&output);
+    assert_eq!(said.matches("panicked at").count(), 1, "a kill is not a panic: {said}");
+    assert!(said.contains("green thread 'work1' on "), "{said}");
+    assert!(said.contains("boom"), "{said}");
+}
+
+#[test]
+fn a_hook_that_was_there_before_is_called() {
+    let said = stderr(&output("panic with a hook"));
+    assert!(said.contains("green thread 'green-1' on my hook: panicked at"), "{said}");
+}
+
+#[test]
+fn when_main_ends_the_process_does_and_shutdown_unwinds_before() {
+    assert_eq!(stdout(&output("main ends first")), "main ends\n");
+    assert_eq!(stdout(&output("shutdown")), "unwound\n");
+}
+
+#[test]
+fn exit_on_a_green_thread_ends_the_process_with_its_code() {
+    assert_eq!(output("exit").status.code(), Some(7));
+}
+
+#[test]
+fn a_deadlock_ends_the_program_with_the_report() {
+    let output = output("deadlock");
+    assert_eq!(output.status.code(), Some(101));
+    let said = stderr(&output);
+    assert!(said.contains("deadlock: ") && said.contains("'lonely' waits for what never comes"), "{said}");
+}
+
+#[test]
+fn without_memory_for_stacks_the_error_says_so_and_the_hub_lives() {
+    let output = output("no memory for stacks");
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+    assert!(said.contains("never ran: no memory for a green thread's stack"), "{said}");
+    assert!(said.contains("the hub is alive"), "{said}");
+}
+
+#[test]
+fn without_file_descriptors_a_handle_is_refused_and_the_hub_lives() {
+    let said = stdout(&output("no file descriptors"));
+    assert!(said.contains("no file descriptor for the hub's reactor"), "{said}");
+    assert!(said.contains("the hub is alive"), "{said}");
+}
