@@ -53,6 +53,7 @@
 //! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
 //! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
 #![deny(unsafe_code)]
+#![warn(clippy::unwrap_used)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("greenline supports Linux on x86_64 and aarch64, and nothing else");

@@ -316,12 +316,12 @@ impl Hub {
         self.finished.set(true);
         self.emit(Event::Finish(id));
         if let Some(extras) = extras {
-            self.run_links(extras);
+            self.run_links(*extras);
         }
     }
 
     #[cold]
-    fn run_links(&self, extras: Box<Extras>) {
+    fn run_links(&self, extras: Extras) {
         for job in extras.links {
             self.spawn(Spawn::internal(), job);
         }
