@@ -57,10 +57,12 @@ fn drop_quietly<V>(value: V) {
 #[inline]
 fn end(outcome: Outcome) {
     let hub = hub();
-    if hub.has_locals() {
-        drop_quietly_each();
+    let (mut detached, has_extras) = hub.at_end();
+    if has_extras {
+        drop_locals();
+        (detached, _) = hub.at_end();
     }
-    if hub.is_detached() {
+    if detached {
         drop_quietly(outcome);
         hub.finish(Outcome::Killed);
     } else {
@@ -69,7 +71,7 @@ fn end(outcome: Outcome) {
 }
 
 #[cold]
-fn drop_quietly_each() {
+fn drop_locals() {
     // One that panics must not keep the others from being dropped.
     while catch(locals::destroy).is_err() {}
 }

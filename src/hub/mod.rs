@@ -327,9 +327,12 @@ impl Hub {
         }
     }
 
-    /// Whether the current green thread's outcome will be asked for.
-    pub(crate) fn is_detached(&self) -> bool {
-        self.state.borrow_mut().expect(self.current.get()).detached
+    /// Whether nobody will ask for the current green thread's outcome, and whether it may have locals.
+    #[inline]
+    pub(crate) fn at_end(&self) -> (bool, bool) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current.get());
+        (green.detached, green.extras.is_some())
     }
 
     /// Takes the outcome of a finished green thread, and its record with it. `None`: not finished.
@@ -570,10 +573,6 @@ impl Hub {
     pub(crate) fn set_local(&self, key: *const (), value: Rc<dyn Any>) -> Rc<dyn Any> {
         self.state.borrow_mut().expect(self.current.get()).extras().locals.set(key, value.clone());
         value
-    }
-
-    pub(crate) fn has_locals(&self) -> bool {
-        self.state.borrow_mut().expect(self.current.get()).extras.is_some()
     }
 
     pub(crate) fn take_local(&self) -> Option<Rc<dyn Any>> {

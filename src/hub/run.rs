@@ -156,6 +156,8 @@ impl Hub {
     #[inline]
     fn put_away(&self, id: GreenId, context: Chosen) {
         let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        green.context = None;
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
             debug_assert!(context.is_idle());
@@ -164,8 +166,6 @@ impl Hub {
                 None => self.reserve.set(Some(context)),
             }
         }
-        let green = state.expect(id);
-        green.context = None;
         let gone = green.detached.then(|| state.greens.remove(id.key()));
         drop(state);
         drop(gone);
