@@ -51,6 +51,16 @@ fn every_way_for_the_root_to_wait_for_ever_is_reported() {
 }
 
 #[test]
+fn the_timer_of_one_that_was_killed_is_no_reason_to_wait() {
+    let sleeper = spawn(|| sleep(Duration::from_secs(3600)));
+    let later = spawn_after(Duration::from_secs(3600), || ());
+    yield_now();
+    kill_all([sleeper, later]);
+    timeout(Duration::from_secs(3600), || ()).unwrap();
+    report(never);
+}
+
+#[test]
 fn a_timer_is_a_reason_to_wait() {
     let slow = spawn(|| sleep(Duration::from_millis(20)));
     slow.join().unwrap();

@@ -147,6 +147,7 @@ fn zero_fires_at_the_next_blocking_call_and_not_before() {
     });
     assert!(result.is_err());
     assert_eq!(reached.get(), 1);
+    assert!(timeout(Duration::ZERO, yield_now).is_err());
     assert_eq!(timeout(Duration::ZERO, || 5), Ok(5), "what does not block is not interrupted");
 }
 

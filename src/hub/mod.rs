@@ -165,6 +165,12 @@ impl State {
         }
     }
 
+    /// When the next timer that could do something is due.
+    fn next_deadline(&mut self) -> Option<Time> {
+        let greens = &self.greens;
+        self.timers.earliest_wanted(|due| State::is_wanted(greens, due))
+    }
+
     fn forget_timer(&mut self) {
         if self.timers.forget_one() {
             let greens = &self.greens;
@@ -539,9 +545,14 @@ impl Hub {
         let number = state.next_timeout;
         state.next_timeout += 1;
         let id = self.current.get();
-        let scope = TimeoutScope { number, deadline, fired: false, delivered: false };
-        state.expect(id).extras().timeouts.push(scope);
-        if deadline != NEVER {
+        // No time at all is over at once: it is delivered at the next blocking call, whatever the clock says.
+        let fired = after.is_zero();
+        let green = state.expect(id);
+        green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
+        if fired {
+            green.interrupted = true;
+            self.interrupted.set(true);
+        } else if deadline != NEVER {
             state.timers.set(deadline, Due::Interrupt(id));
         }
         number

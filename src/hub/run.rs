@@ -189,8 +189,8 @@ impl Hub {
         Some(context)
     }
 
-    /// Makes ready all whose time has come. Answers whether there were any, and the next deadline.
-    fn fire_timers(&self) -> (bool, Option<Time>) {
+    /// Makes ready all whose time has come. Answers whether there were any.
+    fn fire_timers(&self) -> bool {
         let now = self.clock.now();
         self.pace.looked_at(now);
         let mut state = self.state.borrow_mut();
@@ -199,16 +199,16 @@ impl Hub {
             state.fire(due, now);
             fired = true;
         }
-        (fired, state.timers.earliest())
+        fired
     }
 
     /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
     fn wait(&self) -> bool {
-        let (fired, next) = self.fire_timers();
-        if fired {
+        if self.fire_timers() {
             return true;
         }
-        let timeout = match next {
+        // A timer that nobody wants any more is no reason to wait.
+        let timeout = match self.state.borrow_mut().next_deadline() {
             Some(deadline) => deadline.saturating_sub(self.clock.now()),
             None if self.remote.has_handles() => NEVER,
             // The last handle may have left a message behind.

@@ -74,13 +74,24 @@ impl<A> Timers<A> {
     }
 
     /// When the first is due.
-    pub(crate) fn earliest(&self) -> Option<Time> {
+    fn earliest(&self) -> Option<Time> {
         let run = self.run.front().map(|timer| timer.deadline);
         let heap = self.heap.peek().map(|timer| timer.0.deadline);
         match (run, heap) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// When the first `wanted` one is due; those before it, that nobody wants, are taken out.
+    pub(crate) fn earliest_wanted(&mut self, mut wanted: impl FnMut(&A) -> bool) -> Option<Time> {
+        while self.run.front().is_some_and(|timer| !wanted(&timer.action)) {
+            self.run.pop_front();
+        }
+        while self.heap.peek().is_some_and(|timer| !wanted(&timer.0.action)) {
+            self.heap.pop();
+        }
+        self.earliest()
     }
 
     /// Takes the first that is due at `now`.
@@ -142,6 +153,16 @@ mod tests {
                 prop_assert_eq!(timers.len(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn the_unwanted_in_front_do_not_hide_the_first_wanted() {
+        let mut timers = Timers::new();
+        [5, 9, 3, 7, 4].into_iter().for_each(|deadline| timers.set(deadline, deadline));
+        assert_eq!(timers.earliest_wanted(|&deadline| deadline > 4), Some(5));
+        assert_eq!(timers.earliest_wanted(|&deadline| deadline == 7), Some(7));
+        assert_eq!(timers.earliest_wanted(|_| false), None);
+        assert_eq!(timers.len(), 0);
     }
 
     #[test]
