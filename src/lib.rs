@@ -66,6 +66,7 @@ mod generator;
 mod green;
 mod hub;
 mod join;
+mod local;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
@@ -81,12 +82,12 @@ pub mod trace;
 pub mod wait;
 
 pub use generator::{Generator, Yielder};
-pub use green::{AccessError, GreenId, LocalKey};
+pub use green::{GreenId, JoinError};
 pub use hub::{Handle, HubGone, RemoteJoinHandle, Stats};
 pub use join::{
-    AsCompleted, JoinError, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all,
-    try_join_all,
+    AsCompleted, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all, try_join_all,
 };
+pub use local::{AccessError, LocalKey};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sleep::{sleep, sleep_until, yield_now};
 pub use spawn::{Builder, Current, current, spawn, spawn_after};

@@ -7,11 +7,10 @@
 //! aborts.
 #![allow(unsafe_code)]
 
-use crate::green::{self, GreenId};
-use crate::hub::hub;
-use crate::join::{JoinError, JoinHandle};
+use crate::green::{GreenId, JoinError, Ticket, Wait, Wake};
+use crate::hub::{catch, hub};
+use crate::join::JoinHandle;
 use crate::time::NEVER;
-use crate::wait::{Ticket, Wait, Wake};
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -118,9 +117,9 @@ struct Body<F, T> {
 impl<F: FnOnce() -> T, T> Body<F, T> {
     fn run(self) {
         let Body { f, packet, count_out } = self;
-        packet.result.set(Some(green::catch(f)));
+        packet.result.set(Some(catch(f)));
         // The value may be ours to drop, and its destructor may panic; it is not to skip the counting.
-        let _ = green::catch(|| drop(packet));
+        let _ = catch(|| drop(packet));
         drop(count_out);
     }
 }

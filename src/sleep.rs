@@ -1,8 +1,8 @@
 //! Letting time pass, and letting others run.
 
+use crate::green::{Wait, Woken};
 use crate::hub::{Hub, hub};
 use crate::time::Time;
-use crate::wait::{Wait, Woken};
 use std::time::{Duration, Instant};
 
 /// Lets all that are ready run before this green thread goes on. Timers and IO are not starved by one that

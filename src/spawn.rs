@@ -1,7 +1,7 @@
 //! Making green threads.
 
-use crate::green::{self, GreenId};
-use crate::hub::{Spawn, hub};
+use crate::green::GreenId;
+use crate::hub::{Spawn, hub, job};
 use crate::join::JoinHandle;
 use crate::stack::Size;
 use std::io;
@@ -60,7 +60,7 @@ where
     T: 'static,
 {
     let spawn = Spawn { name, stack_size, delay, detached: false, spawned_at };
-    JoinHandle::new(hub().spawn(spawn, green::job(f)))
+    JoinHandle::new(hub().spawn(spawn, job(f)))
 }
 
 /// Chooses the name, the stack size and the delay of a green thread.

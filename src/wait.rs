@@ -42,76 +42,19 @@
 //!
 //! Source: the single blocking primitive of libdill; tickets with generations as in Go's netpoll.
 
-use crate::green::GreenId;
-use crate::hub::hub;
+pub use crate::green::{Ticket, Woken};
+
+use crate::green::Wait;
+use crate::hub::{existing, hub};
 use crate::time::NEVER;
-use std::fmt;
-use std::marker::PhantomData;
 use std::time::Instant;
 
-/// The right to wake one green thread from one park. Belongs to its OS thread.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    pub(crate) id: GreenId,
-    pub(crate) epoch: u32,
-    not_send: PhantomData<*const ()>,
-}
-
 impl Ticket {
-    #[inline]
-    pub(crate) fn new(id: GreenId, epoch: u32) -> Ticket {
-        Ticket { id, epoch, not_send: PhantomData }
-    }
-
     /// Makes the green thread ready again. Answers whether this was the wake-up that did it; `false` when
     /// it has been woken already, or has gone on, or its hub is gone.
     pub fn wake(self) -> bool {
-        crate::hub::existing().is_some_and(|hub| hub.wake(self))
+        existing().is_some_and(|hub| hub.wake(self))
     }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ticket({}, {})", self.id, self.epoch)
-    }
-}
-
-/// How a [`park`] ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// By [`Ticket::wake`].
-    Notified,
-    /// By its deadline.
-    Expired,
-}
-
-/// Why a parked green thread was made ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    None,
-    Notified,
-    Expired,
-    Interrupted,
-}
-
-/// How a park ended, inside the crate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    Notified,
-    Expired,
-    /// A kill or a timeout is to be delivered.
-    Interrupted,
-    /// Only for the root: nothing can ever wake it.
-    Deadlocked,
-}
-
-/// What a green thread waits for, for those who ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    Nothing,
-    Sleep,
-    Join(GreenId),
-    For(&'static str),
 }
 
 /// A ticket for the next park of the current green thread.

@@ -18,20 +18,23 @@
 //!
 //! Leaves to others: moving between states (`hub`), the stack it runs on (`context`).
 
-mod body;
+mod completions;
 mod interrupt;
 mod locals;
+mod outcome;
+mod parking;
 mod unwinding;
 
 use crate::context::{Chosen, Job};
 use crate::stack::Size;
 use crate::time::Time;
-use crate::wait::{Cause, Wait};
-pub(crate) use body::{catch, job, unrunnable};
+pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
-pub use locals::{AccessError, LocalKey};
-use std::any::Any;
+pub use outcome::JoinError;
+pub(crate) use outcome::Outcome;
+pub(crate) use parking::{Cause, Wait, Wake};
+pub use parking::{Ticket, Woken};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -87,15 +90,6 @@ pub(crate) enum State {
     Finished,
 }
 
-/// What became of a body.
-pub(crate) enum Outcome {
-    Returned(Box<dyn Any>),
-    Panicked(Box<dyn Any + Send>),
-    Killed,
-    /// There was no memory for its stack: it never ran.
-    NoStack(std::io::Error),
-}
-
 /// What is still to be done, or what came of it.
 pub(crate) enum Life {
     Unstarted(Job),
@@ -109,7 +103,7 @@ pub(crate) enum Watcher {
     /// Wakes one that waits for it alone: the parts of a ticket.
     One(GreenId, u32),
     /// Tells one that waits for several: which of them it was.
-    Several(Rc<crate::hub::Completions>, u32),
+    Several(Rc<Completions>, u32),
 }
 
 /// What few green threads need, kept apart so that a million sleeping ones do not pay for it.

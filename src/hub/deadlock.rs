@@ -3,8 +3,7 @@
 //! Source: gevent's `LoopExit`, which names nobody; Go's "all goroutines are asleep".
 
 use super::{Hub, State};
-use crate::green::{Green, GreenId};
-use crate::wait::Wait;
+use crate::green::{Green, GreenId, State as GreenState, Wait};
 use std::fmt::Write;
 use std::panic::Location;
 
@@ -26,7 +25,7 @@ impl Hub {
         let root = &state.greens[GreenId::ROOT.key()];
         let _ = writeln!(report, "  root '{}' waits for {}, at {at}", root.name(), state.describe(wait));
         for (key, green) in &state.greens {
-            if key != GreenId::ROOT.key() && green.state == crate::green::State::Parked {
+            if key != GreenId::ROOT.key() && green.state == GreenState::Parked {
                 let _ = writeln!(report, "  {}", state.line(green));
             }
         }

@@ -11,12 +11,10 @@
 //! Were both to miss the other, each read would precede the other's write, in a circle. A waker called too
 //! early is remembered by the event counter behind it.
 
-use super::{Hub, Spawn, hub};
+use super::{Hub, Spawn, catch, hub, job};
 use crate::context::Job;
-use crate::green::{self, GreenId};
-use crate::join::JoinError;
+use crate::green::{Cause, GreenId, JoinError, Ticket, Wait};
 use crate::time::NEVER;
-use crate::wait::{Cause, Ticket, Wait};
 use std::cell::OnceCell;
 use std::fmt;
 use std::io;
@@ -124,7 +122,7 @@ impl Hub {
         for message in messages {
             match message {
                 Message::Spawn { body, spawned_at } => {
-                    let job: Job = green::job(body);
+                    let job: Job = job(body);
                     self.spawn(Spawn { spawned_at, ..Spawn::internal() }, job);
                 }
                 Message::Wake(id, epoch) => {
@@ -197,7 +195,7 @@ impl Handle {
         }
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
         let completer = Completer { packet: Some(packet.clone()), shared: self.0.clone() };
-        let body = Box::new(move || completer.complete(green::catch(f)));
+        let body = Box::new(move || completer.complete(catch(f)));
         // Refused since we looked, the body is dropped, and the joiner told that the hub is gone.
         let _ = self.0.send(Message::Spawn { body, spawned_at: Location::caller() });
         Ok(RemoteJoinHandle(packet))

@@ -8,13 +8,12 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{Due, Hub, State};
+use super::{Due, Hub, State, body};
 use crate::context::{Chosen, Context};
-use crate::green::{Green, GreenId, Life, State as GreenState};
+use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
-use crate::wait::Cause;
 use std::cell::{Cell, RefMut};
 
 /// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
@@ -184,7 +183,7 @@ impl Hub {
         };
         log::error!("green thread '{}' never runs: {error}", green.name());
         // SAFETY: the reserve is idle.
-        unsafe { context.assign(crate::green::unrunnable(body, error)) };
+        unsafe { context.assign(body::unrunnable(body, error)) };
         green.context = Some(context);
         Some(context)
     }

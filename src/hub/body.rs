@@ -1,9 +1,8 @@
 //! A green thread's body: from the closure that was spawned to the job that a context runs.
 
-use super::{Interrupt, Outcome, carried_by, locals};
+use super::hub;
 use crate::context::Job;
-use crate::hub::hub;
-use crate::join::JoinError;
+use crate::green::{Interrupt, JoinError, Outcome, carried_by};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
@@ -31,7 +30,7 @@ where
 }
 
 /// The job of a green thread for whose body there is no stack.
-pub(crate) fn unrunnable(body: Job, error: std::io::Error) -> Job {
+pub(super) fn unrunnable(body: Job, error: std::io::Error) -> Job {
     Box::new(move || {
         drop_quietly(body);
         end(Outcome::NoStack(error));
@@ -73,5 +72,12 @@ fn end(outcome: Outcome) {
 #[cold]
 fn drop_locals() {
     // One that panics must not keep the others from being dropped.
-    while catch(locals::destroy).is_err() {}
+    // And dropping one may make another.
+    while catch(|| {
+        while let Some(value) = hub().take_local() {
+            drop(value)
+        }
+    })
+    .is_err()
+    {}
 }

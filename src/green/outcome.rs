@@ -1,0 +1,71 @@
+//! How a green thread ended: inside the crate, and as its joiner is told.
+
+use std::any::Any;
+use std::fmt;
+
+/// What became of a body.
+pub(crate) enum Outcome {
+    Returned(Box<dyn Any>),
+    Panicked(Box<dyn Any + Send>),
+    Killed,
+    /// There was no memory for its stack: it never ran.
+    NoStack(std::io::Error),
+}
+
+/// Why a green thread gave no value.
+#[non_exhaustive]
+pub enum JoinError {
+    /// It panicked, with this payload.
+    Panicked(Box<dyn Any + Send + 'static>),
+    /// It was killed, by [`JoinHandle::kill`] or the end of its hub.
+    Killed,
+    /// There was no memory, address space or mapping left for its stack: it never ran.
+    NoStack(std::io::Error),
+    /// It was to run on the hub of an OS thread that has ended.
+    HubGone,
+}
+
+impl JoinError {
+    /// The payload of the panic, if it was one, for [`std::panic::resume_unwind`].
+    pub fn into_panic(self) -> Option<Box<dyn Any + Send + 'static>> {
+        match self {
+            JoinError::Panicked(payload) => Some(payload),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(payload) => {
+                let text = payload.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+                write!(f, "the green thread panicked: {}", text.unwrap_or("Box<dyn Any>"))
+            }
+            JoinError::Killed => f.write_str("the green thread was killed"),
+            JoinError::NoStack(error) => write!(f, "the green thread never ran: {error}"),
+            JoinError::HubGone => f.write_str("the green thread's hub is gone: its OS thread has ended"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(_) => write!(f, "Panicked({self})"),
+            JoinError::Killed => f.write_str("Killed"),
+            JoinError::NoStack(error) => f.debug_tuple("NoStack").field(error).finish(),
+            JoinError::HubGone => f.write_str("HubGone"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            JoinError::NoStack(error) => Some(error),
+            _ => None,
+        }
+    }
+}

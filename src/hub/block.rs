@@ -1,0 +1,131 @@
+//! The one way to block, and its end. See `wait.rs` for how it is used.
+
+use super::{Due, Hub, run};
+use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket, Wait, Wake, Woken};
+use crate::policy::Why;
+use crate::time::{NEVER, Time};
+use crate::trace::Event;
+
+impl Hub {
+    /// A ticket for the next park of who runs.
+    #[inline]
+    pub(crate) fn ticket(&self) -> Ticket {
+        let id = self.current.get();
+        let epoch = self.state.borrow_mut().expect(id).epoch;
+        Ticket::new(id, epoch)
+    }
+
+    pub(crate) fn wake(&self, ticket: Ticket) -> bool {
+        self.state.borrow_mut().wake(ticket, Cause::Notified)
+    }
+
+    /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
+    /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
+    pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
+        let id = self.current.get();
+        assert!(id == ticket.id, "a ticket is good only for the green thread that took it");
+        let shield = shield || std::thread::panicking();
+        {
+            let mut state = self.state.borrow_mut();
+            let green = state.expect(id);
+            debug_assert_eq!(green.state, GreenState::Runnable);
+            if green.cause != Cause::None {
+                // Woken before we got here.
+                return green.end_park(ticket);
+            }
+            if !shield && (self.closing.get() || green.must_look()) {
+                if self.closing.get() && id != GreenId::ROOT {
+                    green.killed = true;
+                }
+                if green.review_interrupts(|| self.clock.now()) {
+                    green.epoch = green.epoch.wrapping_add(1);
+                    drop(state);
+                    if self.closing.get() {
+                        // Who swallows it and comes straight back must not keep the root from running.
+                        self.yield_now();
+                    }
+                    return Wake::Interrupted;
+                }
+            }
+            green.state = GreenState::Parked;
+            green.shielded = shield;
+            green.wait = wait;
+            if deadline != NEVER {
+                state.timers.set(deadline, Due::Wake(ticket));
+            }
+        }
+        self.emit(Event::Park(id));
+        let alive = self.switch_out();
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        green.wait = Wait::Nothing;
+        if !alive {
+            green.state = GreenState::Runnable;
+            green.epoch = green.epoch.wrapping_add(1);
+            return Wake::Deadlocked;
+        }
+        let wake = green.end_park(ticket);
+        if deadline != NEVER && wake != Wake::Expired {
+            state.forget_timer();
+        }
+        wake
+    }
+
+    /// [`park`](Self::park), with interrupts delivered and a deadlock reported.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn block(&self, ticket: Ticket, deadline: Time, wait: Wait) -> Woken {
+        match self.park(ticket, deadline, wait, false) {
+            Wake::Notified => Woken::Notified,
+            Wake::Expired => Woken::Expired,
+            Wake::Interrupted => {
+                self.deliver();
+                Woken::Notified
+            }
+            Wake::Deadlocked => self.panic_deadlocked(wait),
+        }
+    }
+
+    /// Lets the others run that are ready, before who runs goes on.
+    #[inline(always)]
+    pub(crate) fn yield_now(&self) {
+        self.state.borrow_mut().ready.ready(self.current.get(), Why::Yielded);
+        self.switch_out();
+    }
+
+    /// Leaves the current stack until its green thread is picked again. `false`: it is the root, and
+    /// nobody ever will be.
+    #[inline(always)]
+    fn switch_out(&self) -> bool {
+        let unwinding = crate::green::Unwinding::take();
+        let alive = match self.context.get() {
+            Some(context) => {
+                run::leave(context);
+                true
+            }
+            None => self.run(),
+        };
+        unwinding.put_back();
+        alive
+    }
+}
+
+impl Green {
+    /// Whether a blocking call has to ask for interrupts: one is pending, or a timeout may be due.
+    #[inline]
+    fn must_look(&self) -> bool {
+        self.interrupted || self.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())
+    }
+
+    /// The epoch of `ticket` is over: answers how it ended.
+    #[inline]
+    fn end_park(&mut self, ticket: Ticket) -> Wake {
+        debug_assert_eq!(self.epoch, ticket.epoch);
+        self.epoch = self.epoch.wrapping_add(1);
+        match std::mem::replace(&mut self.cause, Cause::None) {
+            Cause::Notified | Cause::None => Wake::Notified,
+            Cause::Expired => Wake::Expired,
+            Cause::Interrupted => Wake::Interrupted,
+        }
+    }
+}

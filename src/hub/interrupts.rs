@@ -1,0 +1,94 @@
+//! Kill and timeout, from asking to throwing. The rules are in `green/interrupt.rs`.
+
+use super::{Due, Hub};
+use crate::green::{GreenId, Interrupt, State as GreenState, TimeoutScope};
+use crate::time::NEVER;
+use std::time::Duration;
+
+impl Hub {
+    /// Whether an interrupt waits for who runs; see `green/interrupt.rs`.
+    #[inline]
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.get()
+    }
+
+    /// Throws the interrupt that is pending, unless we unwind already.
+    #[cold]
+    pub(crate) fn deliver(&self) {
+        if let Some(interrupt) = self.take_interrupt() {
+            std::panic::resume_unwind(Box::new(interrupt));
+        }
+    }
+
+    pub(super) fn take_interrupt(&self) -> Option<Interrupt> {
+        if std::thread::panicking() {
+            return None;
+        }
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current.get());
+        let interrupt = if green.killed {
+            green.killed = false;
+            Some(Interrupt::Kill)
+        } else {
+            let scopes = green.extras.as_mut().map(|extras| extras.timeouts.iter_mut());
+            let due = scopes.into_iter().flatten().filter(|scope| scope.is_pending());
+            due.min_by_key(|scope| scope.deadline).map(|scope| {
+                scope.delivered = true;
+                Interrupt::Timeout(scope.number)
+            })
+        };
+        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+        interrupt
+    }
+
+    /// Asks `id` to end. `false`: it has already.
+    pub(crate) fn kill(&self, id: GreenId) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(green) = state.green(id).filter(|green| green.state != GreenState::Finished) else {
+            return false;
+        };
+        green.killed = true;
+        if id == self.current.get() {
+            self.interrupted.set(true);
+        }
+        state.interrupt(id, 0);
+        true
+    }
+
+    /// Enters a timeout: answers its number.
+    pub(crate) fn enter_timeout(&self, after: Duration) -> u64 {
+        let deadline = self.clock.after(after);
+        let mut state = self.state.borrow_mut();
+        let number = state.next_timeout;
+        state.next_timeout += 1;
+        let id = self.current.get();
+        // No time at all is over at once: it is delivered at the next blocking call, whatever the clock says.
+        let fired = after.is_zero();
+        let green = state.expect(id);
+        green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
+        if fired {
+            green.interrupted = true;
+            self.interrupted.set(true);
+        } else if deadline != NEVER {
+            state.timers.set(deadline, Due::Interrupt(id));
+        }
+        number
+    }
+
+    /// Leaves a timeout, fired or not.
+    pub(crate) fn leave_timeout(&self, number: u64) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current.get());
+        let mut fired = true;
+        if let Some(extras) = &mut green.extras {
+            if let Some(at) = extras.timeouts.iter().rposition(|scope| scope.number == number) {
+                let scope = extras.timeouts.remove(at);
+                fired = scope.fired || scope.deadline == NEVER;
+            }
+        }
+        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+        if !fired {
+            state.forget_timer();
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the hub keeps about its green threads, and the steps that need nothing else.
+
+use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket};
+use crate::policy::{Shelf, Why};
+use crate::time::{Time, Timers};
+use slab::Slab;
+
+/// What is borrowed together, for a moment at a time.
+pub(super) struct State {
+    pub(super) greens: Slab<Green>,
+    pub(super) ready: Shelf,
+    pub(super) timers: Timers<Due>,
+    /// Woken since the observer was last told, if there is one.
+    pub(super) woken: Option<Vec<GreenId>>,
+    /// Those that are not Finished, the root not counted.
+    pub(super) alive: usize,
+    /// The root, when it waits for `alive` to be 0.
+    pub(super) waits_for_all: Option<Ticket>,
+    pub(super) next_serial: u32,
+    pub(super) next_timeout: u64,
+}
+
+/// What a timer does when it is due.
+#[derive(Clone, Copy)]
+pub(super) enum Due {
+    /// Ends a park.
+    Wake(Ticket),
+    /// Starts a delayed green thread.
+    Start(GreenId),
+    /// Fires a timeout.
+    Interrupt(GreenId),
+}
+
+impl State {
+    pub(super) fn green(&mut self, id: GreenId) -> Option<&mut Green> {
+        self.greens.get_mut(id.key()).filter(|green| green.id == id)
+    }
+
+    pub(super) fn expect(&mut self, id: GreenId) -> &mut Green {
+        let green = &mut self.greens[id.key()];
+        debug_assert_eq!(green.id, id);
+        green
+    }
+
+    /// Puts one that waited in line.
+    pub(super) fn make_ready(&mut self, id: GreenId, why: Why) {
+        self.ready.ready(id, why);
+        if let Some(woken) = &mut self.woken {
+            woken.push(id);
+        }
+    }
+
+    /// Makes a parked green thread ready. The stale, the woken and the gone answer `false`.
+    pub(super) fn wake(&mut self, ticket: Ticket, cause: Cause) -> bool {
+        match self.green(ticket.id) {
+            Some(green) if green.epoch == ticket.epoch && green.cause == Cause::None => {
+                green.cause = cause;
+                if green.state == GreenState::Parked {
+                    green.state = GreenState::Runnable;
+                    let why = if cause == Cause::Expired { Why::Due } else { Why::Woken };
+                    self.make_ready(ticket.id, why);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Has a look at the interrupts of `id`, and wakes it for them if it is parked or delayed.
+    pub(super) fn interrupt(&mut self, id: GreenId, now: Time) {
+        let Some(green) = self.green(id) else { return };
+        if !green.review_interrupts(|| now) {
+            return;
+        }
+        match green.state {
+            GreenState::Parked if !green.shielded && green.cause == Cause::None => {
+                green.cause = Cause::Interrupted;
+                green.state = GreenState::Runnable;
+            }
+            GreenState::Delayed => green.state = GreenState::Runnable,
+            _ => return,
+        }
+        self.make_ready(id, Why::Woken);
+    }
+
+    /// Whether a timer could still do something.
+    pub(super) fn is_wanted(greens: &Slab<Green>, due: &Due) -> bool {
+        let find = |id: GreenId| greens.get(id.key()).filter(|green| green.id == id);
+        match *due {
+            Due::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
+            Due::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
+            Due::Interrupt(id) => find(id)
+                .is_some_and(|green| green.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())),
+        }
+    }
+
+    /// When the next timer that could do something is due.
+    pub(super) fn next_deadline(&mut self) -> Option<Time> {
+        let greens = &self.greens;
+        self.timers.earliest_wanted(|due| State::is_wanted(greens, due))
+    }
+
+    pub(super) fn forget_timer(&mut self) {
+        if self.timers.forget_one() {
+            let greens = &self.greens;
+            self.timers.sweep(|due| State::is_wanted(greens, due));
+        }
+    }
+}

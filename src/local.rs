@@ -1,0 +1,141 @@
+//! Values that each green thread has of its own.
+//!
+//! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
+
+use crate::hub::existing_or_new;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+/// A value per green thread, declared by [`green_local!`](crate::green_local).
+///
+/// Made at a green thread's first use, dropped when it ends (on its own stack, in the order in which its
+/// values were made), even if its handle is kept. The root, the OS thread's own stack, has values too; they
+/// live as long as its hub.
+pub struct LocalKey<T: 'static> {
+    init: fn() -> T,
+    /// Gives every key an address of its own.
+    identity: u8,
+}
+
+impl<T: 'static> LocalKey<T> {
+    #[doc(hidden)]
+    pub const fn new(init: fn() -> T) -> Self {
+        LocalKey { init, identity: 0 }
+    }
+
+    /// Calls `f` with this green thread's value, which is made if need be.
+    ///
+    /// `f` may block. The value stays while `f` uses it.
+    ///
+    /// # Panics
+    /// When the green thread has ended and its values are gone, or its hub is: see [`try_with`](Self::try_with).
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.try_with(f).expect("a green_local was used after it was destroyed, or while it was being made")
+    }
+
+    /// As [`with`](Self::with).
+    ///
+    /// # Errors
+    /// The OS thread is ending and its hub is gone.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let Some(hub) = existing_or_new() else { return Err(AccessError(())) };
+        let key = (&raw const self.identity).cast::<()>();
+        let value = match hub.local(key) {
+            Some(value) => value,
+            None => {
+                // Made without a borrow: `init` may block, or use other locals.
+                let made: Rc<dyn Any> = Rc::new((self.init)());
+                hub.set_local(key, made)
+            }
+        };
+        let value = value.downcast::<T>().expect("a key's address belongs to one type");
+        Ok(f(&value))
+    }
+}
+
+impl<T: Copy + 'static> LocalKey<Cell<T>> {
+    /// This green thread's value.
+    pub fn get(&'static self) -> T {
+        self.with(Cell::get)
+    }
+
+    /// Sets this green thread's value.
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+}
+
+impl<T: 'static> LocalKey<RefCell<T>> {
+    /// Calls `f` with this green thread's value borrowed. `f` must not block and come back to it.
+    ///
+    /// # Panics
+    /// When it is borrowed mutably already.
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls `f` with this green thread's value borrowed mutably.
+    ///
+    /// # Panics
+    /// When it is borrowed already.
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+}
+
+impl<T: 'static> fmt::Debug for LocalKey<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
+    }
+}
+
+/// The hub of an OS thread that is ending is gone, and its green threads' values with it.
+#[derive(Debug)]
+pub struct AccessError(());
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this OS thread is ending and its hub is gone")
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+/// Declares values that each green thread has of its own, in the manner of `std::thread_local!`.
+///
+/// A `thread_local!` belongs to the OS thread, so all green threads of a hub share it; this is what they
+/// do not share.
+///
+/// ```
+/// use std::cell::Cell;
+/// greenline::green_local! {
+///     static STEPS: Cell<u32> = Cell::new(0);
+/// }
+///
+/// let step = || {
+///     for _ in 0..3 {
+///         STEPS.set(STEPS.get() + 1);
+///         greenline::yield_now();
+///     }
+///     STEPS.get()
+/// };
+/// let both = greenline::join_all([greenline::spawn(step), greenline::spawn(step)]);
+/// assert!(both.into_iter().all(|steps| steps.unwrap() == 3));
+/// assert_eq!(STEPS.get(), 0);
+/// ```
+#[macro_export]
+macro_rules! green_local {
+    () => {};
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr; $($rest:tt)*) => {
+        $crate::green_local!($(#[$attr])* $vis static $name: $t = $init);
+        $crate::green_local!($($rest)*);
+    };
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
+        $(#[$attr])* $vis static $name: $crate::LocalKey<$t> = {
+            fn init() -> $t { $init }
+            $crate::LocalKey::new(init)
+        };
+    };
+}
