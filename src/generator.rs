@@ -6,8 +6,8 @@
 #![allow(unsafe_code)]
 
 use crate::context::{Chosen, Context};
-use crate::green::Unwinding;
-use crate::hub::{existing, hub};
+use crate::green::{Interrupt, Unwinding, carried_by};
+use crate::hub::{drop_quietly, existing, hub};
 use crate::stack::Size;
 use std::any::Any;
 use std::cell::Cell;
@@ -67,6 +67,8 @@ struct Link<Y, S> {
     panic: Cell<Option<Box<dyn Any + Send>>>,
     closing: Cell<bool>,
     context: Cell<Option<Chosen>>,
+    /// How many timeouts were open around who resumed.
+    timeouts: Cell<usize>,
 }
 
 /// What the unwind of a dropped generator carries.
@@ -82,13 +84,18 @@ impl<Y, S> Yielder<Y, S> {
     ///
     /// # Panics
     /// When it is not called by the generator's own code: by a green thread that the generator has spawned,
-    /// say, or by a generator inside of it.
+    /// say, or by a generator inside of it. When it is called inside of a [`timeout`](crate::timeout()) that
+    /// the generator has opened: it would go on limiting whoever runs then.
     pub fn yield_(&self, value: Y) -> S {
         let here = 0u8;
         let context = self.link.context.get().expect("a generator that runs has a context");
         // SAFETY: a Yielder cannot be had but inside of the closure, so the context is not retired.
         let ours = unsafe { context.bounds() }.contains(&(&raw const here as usize));
         assert!(ours, "yield_ was called on another stack than the generator's own");
+        assert!(
+            hub().open_timeouts() <= self.link.timeouts.get(),
+            "yield_ was called inside of a timeout that was opened in the generator: it would limit others"
+        );
         if self.link.closing.get() && !std::thread::panicking() {
             resume_unwind(Box::new(Closed));
         }
@@ -121,6 +128,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             panic: Cell::new(None),
             closing: Cell::new(false),
             context: Cell::new(None),
+            timeouts: Cell::new(0),
         };
         Generator { stage: Stage::New(Box::new(f)), link: Rc::new(link) }
     }
@@ -144,9 +152,12 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
                 self.link.sent.set(value);
                 context
             }
-            Stage::New(f) => match self.begin(f) {
-                Ok(context) => context,
-                Err(error) => panic!("a generator cannot run: {error}"),
+            Stage::New(f) => match hub().pool().take(Size::DEFAULT) {
+                Ok(context) => self.begin(context, f),
+                Err(error) => {
+                    self.stage = Stage::New(f);
+                    panic!("a generator cannot run: {error}");
+                }
             },
             Stage::Done => {
                 self.stage = Stage::Done;
@@ -154,6 +165,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             }
             Stage::Running => panic!("a generator was asked for a value while it runs"),
         };
+        self.link.timeouts.set(hub().open_timeouts());
         // SAFETY: it has a job and is suspended: it was Waiting, or is fresh.
         if !unsafe { run(context) } {
             self.stage = Stage::Waiting(context);
@@ -168,8 +180,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
         None
     }
 
-    fn begin(&self, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> std::io::Result<Chosen> {
-        let context = hub().pool().take(Size::DEFAULT)?;
+    fn begin(&self, context: Chosen, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> Chosen {
         self.link.context.set(Some(context));
         let yielder = Yielder { link: self.link.clone() };
         let job = Box::new(move || {
@@ -182,7 +193,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
         });
         // SAFETY: what comes from the pool is idle.
         unsafe { context.assign(job) };
-        Ok(context)
+        context
     }
 }
 
@@ -226,8 +237,13 @@ impl<Y, S> Drop for Generator<Y, S> {
                 log::error!("a dropped generator yields in a destructor; it is left suspended");
             }
         }
+        let Some(thrown) = self.link.panic.take() else { return };
+        if carried_by(&*thrown) == Some(Interrupt::Kill) {
+            // Meant for who drops it, who was blocked in it: to be delivered where that may unwind.
+            hub().kill(hub().current());
+        }
         // A panic in its destructors was reported by the panic hook, and goes no further: we may unwind.
-        drop(self.link.panic.take());
+        drop_quietly(thrown);
     }
 }
 

@@ -114,6 +114,7 @@ impl<T: 'static> JoinHandle<T> {
     /// order in which they were given.
     ///
     /// Source: gevent's `Greenlet.link`.
+    #[track_caller]
     pub fn link(&self, callback: impl FnOnce(GreenId) + 'static) {
         let id = self.id;
         hub().link(id, hub::job(move || callback(id)));

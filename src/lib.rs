@@ -22,8 +22,7 @@
 //! # Words
 //!
 //! - A **green thread** is a function with a stack of its own that gives way only where it blocks. It never
-//!   leaves its OS thread, so what it captures need not be `Send`, and `Rc` and `thread_local!` mean what
-//!   they say.
+//!   leaves its OS thread, so what it captures need not be `Send`.
 //! - The **hub** is the scheduler of one OS thread, made when it is first needed.
 //! - The **root** is the OS thread's own stack: `main`, say. It spawns and blocks like the others; while it is
 //!   blocked, the hub's loop runs on it. So a program needs no runtime object, and nothing runs until the root
@@ -38,8 +37,9 @@
 //! # When main ends
 //!
 //! Green threads that are still alive when `main` returns end with the process, as std's threads do; join
-//! them, or call [`join_everything`], if they shall finish, or [`shutdown`] for their destructors to run.
-//! When any other OS thread ends, its green threads are killed and unwound first.
+//! them, or call [`join_everything`], if they shall finish, or [`shutdown`] for their destructors to run. When
+//! any other OS thread ends they are abandoned, too, with a warning in the log, and their stacks stay mapped:
+//! to unwind them then would be unsound, for `thread_local!` values that they have borrowed are gone.
 //!
 //! # Deadlock
 //!
@@ -51,6 +51,10 @@
 //!
 //! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
 //! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
+//! A `thread_local!` belongs to the OS thread and is shared by its green threads, so an initialiser of one must
+//! not block: std assumes that nobody else comes in between. The destructor of one must not block while green
+//! threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever when another
+//! green thread of it wants the lock.
 //! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
@@ -58,6 +62,7 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("greenline supports Linux on x86_64 and aarch64, and nothing else");
 
+mod abort;
 #[path = "../arch/mod.rs"]
 #[allow(unsafe_code)]
 mod arch;

@@ -50,7 +50,9 @@ impl Reactor {
     }
 
     /// Blocks the OS thread for `timeout` nanoseconds, or until the waker is used, or a signal is handled.
-    pub(crate) fn wait(&self, timeout: Time) {
+    ///
+    /// Errors: those of epoll_wait(2).
+    pub(crate) fn wait(&self, timeout: Time) -> io::Result<()> {
         let limit = libc::timespec {
             tv_sec: (timeout / 1_000_000_000) as libc::time_t,
             tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
@@ -59,16 +61,15 @@ impl Reactor {
         let Some(inner) = self.inner.get() else {
             // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
             unsafe { libc::ppoll(null_mut(), 0, limit, null()) };
-            return;
+            return Ok(());
         };
         let mut poll = inner.poll.borrow_mut();
         let mut fd = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one descriptor, in this frame, open as long as the Poll is.
         if unsafe { libc::ppoll(&raw mut fd, 1, limit, null()) } > 0 {
-            if let Err(error) = poll.poll(&mut inner.events.borrow_mut(), Some(Duration::ZERO)) {
-                log::debug!("epoll_wait: {error}");
-            }
+            poll.poll(&mut inner.events.borrow_mut(), Some(Duration::ZERO))?;
         }
+        Ok(())
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
             }
             let times = (0..50).map(|_| {
                 let start = Instant::now();
-                reactor.wait(50_000);
+                reactor.wait(50_000).unwrap();
                 start.elapsed()
             });
             let best = times.min().expect("there are fifty");
@@ -100,6 +101,6 @@ mod tests {
     fn a_wake_up_from_before_the_wait_is_not_lost() {
         let reactor = Reactor::default();
         reactor.waker().unwrap().wake().unwrap();
-        reactor.wait(NEVER);
+        reactor.wait(NEVER).unwrap();
     }
 }

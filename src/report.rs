@@ -1,8 +1,8 @@
 //! A panic in a green thread is reported once, as std reports one in a thread, with the green thread's name
-//! in front: `green thread 'work1' on thread 'main' panicked at src/main.rs:5:9`.
+//! in front: `green thread 'work1':`, then std's `thread 'main' panicked at src/main.rs:5:9`.
 //!
 //! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
-//! its own.
+//! its own. While the hook runs, nothing blocks: std would abort if another green thread panicked meanwhile.
 
 use crate::green::GreenId;
 use crate::hub::existing;
@@ -18,14 +18,15 @@ pub(crate) fn install() {
     }
     ONCE.call_once(|| {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if let Some(hub) = existing().filter(|hub| hub.can_block()) {
-                let id = hub.current();
-                if let Some(name) = hub.name_of(id).filter(|_| id != GreenId::ROOT) {
-                    eprint!("green thread '{name}' on ");
+        panic::set_hook(Box::new(move |info| match existing().filter(|hub| hub.can_block()) {
+            Some(hub) => hub.unblockable(|id, name| {
+                if id != GreenId::ROOT {
+                    // What std's hook says begins on a line of its own.
+                    eprint!("\ngreen thread '{name}': ");
                 }
-            }
-            before(info);
+                before(info);
+            }),
+            None => before(info),
         }));
     });
 }

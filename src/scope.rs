@@ -7,8 +7,9 @@
 //! aborts.
 #![allow(unsafe_code)]
 
-use crate::green::{GreenId, JoinError, Ticket, Wait, Wake};
-use crate::hub::{catch, hub};
+use crate::abort::AbortOnUnwind;
+use crate::green::{GreenId, Interrupt, JoinError, Ticket, Wait, Wake, carried_by};
+use crate::hub::{catch, drop_quietly, hub};
 use crate::join::JoinHandle;
 use crate::time::NEVER;
 use std::cell::{Cell, RefCell};
@@ -16,10 +17,14 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
+/// How often the green threads of a scope are killed that is deadlocked, before the process gives up.
+const KILLS: u32 = 64;
+
 /// Calls `f` with a scope in which green threads may borrow what outlives the scope, and waits for all of
 /// them before it returns.
 ///
-/// Killed while it waits, the owner kills the scope's green threads, and unwinds when they have ended.
+/// Killed or out of time inside of `f` or while it waits, the owner kills the scope's green threads, and unwinds
+/// when they have ended.
 ///
 /// # Panics
 /// When `f` does, after the green threads have ended. When one of them panicked and was not joined.
@@ -51,12 +56,30 @@ where
 {
     let scope = Scope { data: Rc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    scope.wait_for_all(Location::caller());
-    match result {
-        Err(payload) => resume_unwind(payload),
-        Ok(_) if scope.data.panicked.get() => panic!("a scoped green thread panicked"),
-        Ok(value) => value,
+    // From here to `disarm` nothing may unwind.
+    let guard = AbortOnUnwind("a scope would be left before its green threads have ended");
+    if matches!(&result, Err(payload) if carried_by(&**payload).is_some()) {
+        // The owner is being killed, or is out of time: so are its own.
+        scope.kill_all();
     }
+    let ended = scope.wait_for_all(Location::caller());
+    guard.disarm();
+    match (result, ended) {
+        (Err(payload), _) => resume_unwind(payload),
+        (_, Ended::Interrupted(interrupt)) => resume_unwind(Box::new(interrupt)),
+        (_, Ended::Deadlocked(report)) => panic!("{report}"),
+        (Ok(_), _) if scope.data.panicked.get() => panic!("a scoped green thread panicked"),
+        (Ok(value), Ended::ByItself) => value,
+    }
+}
+
+/// How the waiting for a scope's green threads ended.
+enum Ended {
+    ByItself,
+    /// The owner was interrupted meanwhile.
+    Interrupted(Interrupt),
+    /// They could not end, until they were killed.
+    Deadlocked(String),
 }
 
 /// Where green threads may borrow from: see [`scope`].
@@ -75,6 +98,8 @@ struct ScopeData {
     owner: Cell<Option<Ticket>>,
     /// Every green thread of the scope, to be killed with the owner.
     spawned: RefCell<Vec<GreenId>>,
+    /// They are being killed: so is whoever joins them.
+    killed: Cell<bool>,
     /// One panicked, and nobody joined it.
     panicked: Cell<bool>,
 }
@@ -119,7 +144,7 @@ impl<F: FnOnce() -> T, T> Body<F, T> {
         let Body { f, packet, count_out } = self;
         packet.result.set(Some(catch(f)));
         // The value may be ours to drop, and its destructor may panic; it is not to skip the counting.
-        let _ = catch(|| drop(packet));
+        drop_quietly(packet);
         drop(count_out);
     }
 }
@@ -148,46 +173,52 @@ impl<'scope> Scope<'scope, '_> {
         }
         spawned.push(handle.id());
         drop(spawned);
+        if self.data.killed.get() {
+            handle.kill();
+        }
         ScopedJoinHandle { handle, packet, scope: PhantomData }
     }
 
-    fn wait_for_all(&self, at: &'static Location<'static>) {
+    /// Waits until the last of them has done with its closure. An interrupt of the owner is passed on to them,
+    /// each time one comes.
+    fn wait_for_all(&self, at: &'static Location<'static>) -> Ended {
         let hub = hub();
-        let mut shield = false;
-        let mut deadlock = None;
+        let mut ended = Ended::ByItself;
+        let mut deadlocks = 0;
         while self.data.running.get() > 0 {
             let ticket = hub.ticket();
             self.data.owner.set(Some(ticket));
             let wait = Wait::For("the green threads of a scope to end");
-            match hub.park(ticket, NEVER, wait, shield) {
+            match hub.park(ticket, NEVER, wait, false) {
                 Wake::Notified | Wake::Expired => {}
                 Wake::Interrupted => {
-                    // Killed, or out of time: so are ours. The unwind waits for them.
-                    shield = true;
                     self.kill_all();
-                }
-                Wake::Deadlocked if deadlock.is_none() => {
-                    deadlock = Some(hub.deadlock_report(wait, at));
-                    self.kill_all();
+                    if let Some(interrupt) = hub.take_interrupt() {
+                        // A kill goes before the end of a time.
+                        if !matches!(ended, Ended::Interrupted(Interrupt::Kill)) {
+                            ended = Ended::Interrupted(interrupt);
+                        }
+                    }
                 }
                 Wake::Deadlocked => {
-                    eprintln!(
-                        "{}\nthe green threads of a scope cannot be ended; aborting",
-                        hub.deadlock_report(wait, at)
-                    );
-                    std::process::abort();
+                    let report = hub.deadlock_report(wait, at);
+                    deadlocks += 1;
+                    if deadlocks > KILLS {
+                        eprintln!("{report}\nthe green threads of a scope cannot be ended; aborting");
+                        std::process::abort();
+                    }
+                    self.kill_all();
+                    if matches!(ended, Ended::ByItself) {
+                        ended = Ended::Deadlocked(report);
+                    }
                 }
             }
         }
-        if let Some(report) = deadlock {
-            panic!("{report}");
-        }
-        if shield {
-            hub.deliver();
-        }
+        ended
     }
 
     fn kill_all(&self) {
+        self.data.killed.set(true);
         let hub = hub();
         for &id in self.data.spawned.borrow().iter() {
             hub.kill(id);

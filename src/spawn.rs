@@ -22,6 +22,9 @@ use std::time::Duration;
 /// assert_eq!(handle.join().unwrap(), 42);
 /// ```
 ///
+/// # Panics
+/// When there is no memory for any stack at all; [`Builder::spawn`] answers an error instead.
+///
 /// Source: gevent's `spawn`.
 #[track_caller]
 #[inline]
@@ -30,7 +33,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, Size::DEFAULT, None, Location::caller())
+    start(f, None, Size::DEFAULT, None, Location::caller()).unwrap_or_else(refused)
 }
 
 /// As [`spawn`], but the green thread becomes ready only when `delay` is over. It can be killed before, and
@@ -44,7 +47,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, Size::DEFAULT, Some(delay), Location::caller())
+    start(f, None, Size::DEFAULT, Some(delay), Location::caller()).unwrap_or_else(refused)
 }
 
 #[inline]
@@ -54,13 +57,21 @@ fn start<F, T>(
     stack_size: Size,
     delay: Option<Duration>,
     spawned_at: &'static Location<'static>,
-) -> JoinHandle<T>
+) -> io::Result<JoinHandle<T>>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
+    let hub = hub();
+    hub.ensure_reserve()?;
     let spawn = Spawn { name, stack_size, delay, detached: false, spawned_at };
-    JoinHandle::new(hub().spawn(spawn, job(f)))
+    Ok(JoinHandle::new(hub.spawn(spawn, job(f))))
+}
+
+#[cold]
+#[track_caller]
+fn refused<T>(error: io::Error) -> JoinHandle<T> {
+    panic!("failed to spawn a green thread: {error}")
 }
 
 /// Chooses the name, the stack size and the delay of a green thread.
@@ -93,8 +104,8 @@ impl Builder {
         self
     }
 
-    /// The stack's size in bytes, rounded up so that, with the guard page, it is a power of two. 252 KiB if
-    /// not said. Only what is touched costs memory.
+    /// The stack's size in bytes, rounded up so that, with the guard page, it is a power of two. Some
+    /// 250 KiB if not said. Only what is touched costs memory.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -109,7 +120,10 @@ impl Builder {
     /// Spawns the green thread.
     ///
     /// # Errors
-    /// The stack size is too large to be had.
+    /// The stack size is too large to be had. There is no memory for any stack at all; if there is for some,
+    /// but not for this one, that is known when the green thread first runs: [`JoinError::NoStack`].
+    ///
+    /// [`JoinError::NoStack`]: crate::JoinError::NoStack
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -120,18 +134,18 @@ impl Builder {
             Some(bytes) => Size::for_usable(bytes)?,
             None => Size::DEFAULT,
         };
-        Ok(start(f, self.name, stack_size, self.delay, Location::caller()))
+        start(f, self.name, stack_size, self.delay, Location::caller())
     }
 }
 
-/// Who is running: a green thread, or the root.
+/// Who is running: a green thread, or the root. In an observer it is nobody: the hub.
 ///
 /// Source: gevent's `getcurrent`, `std::thread::current`.
 #[doc(alias = "getcurrent")]
 pub fn current() -> Current {
     let hub = hub();
     let id = hub.current();
-    let name = hub.name_of(id).expect("who runs has a record");
+    let name = hub.name_of(id).unwrap_or_else(|| "hub".into());
     Current { id, name }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! **Colour.** Were all tops page-aligned, the hot first words of all stacks would fall into the same few
 //! sets of the first-level cache, and a switch would cost twice as much from some 16 stacks on. So each
-//! top is lowered by a multiple of 320 bytes, but by no more than half a page: a green thread that sleeps
+//! top is lowered by a multiple of 64 bytes, another for each neighbour, but by no more than half a page: a green thread that sleeps
 //! in its first few frames touches one page.
 //!
 //! Leaves to others: what runs on a stack (`context`), and which stack to use again (`context::Pool`).
@@ -39,16 +39,18 @@ pub(crate) struct Size {
 impl Size {
     /// The smallest stack that can be asked for.
     pub(crate) const MIN: Size = Size { log2: 14 };
+    /// Enough for destructors.
+    pub(crate) const RESERVE: Size = Size { log2: 16 };
     /// The size of a stack that nobody chose: 256 KiB. Only what is touched costs memory.
     pub(crate) const DEFAULT: Size = Size { log2: 18 };
     /// The largest, a terabyte: a process has room for some hundred of them.
     const MAX: Size = Size { log2: 40 };
 
-    /// The size that has room for `usable` bytes and the guard.
+    /// The size that has room for `usable` bytes, the guard, a colour and a context.
     ///
     /// Errors: that would be more than `MAX`.
     pub(crate) fn for_usable(usable: usize) -> io::Result<Size> {
-        let wanted = usable.saturating_add(page_size()).max(Size::MIN.bytes());
+        let wanted = usable.saturating_add(page_size() + COLOUR_RANGE + CONTEXT).max(Size::MIN.bytes());
         if wanted > Size::MAX.bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -67,12 +69,15 @@ impl Size {
     }
 }
 
+/// What a context keeps at the top of its stack, at most.
+pub(crate) const CONTEXT: usize = 512;
 const COLOUR_STEP: usize = 320;
 const COLOUR_RANGE: usize = 2048;
 
 /// Slabs grow from 64 slots by doubling, up to this many bytes of address space.
 const FIRST_SLAB_SLOTS: usize = 64;
 const SLAB_BYTES_MAX: usize = 16 << 30;
+const SLAB_BYTES_MIN: usize = 4 << 20;
 /// Guards are installed for this many slots at a time, just before the first of them is used.
 const GUARD_BATCH: usize = 64;
 
@@ -185,13 +190,14 @@ impl SizeClass {
         Ok(bottom)
     }
 
-    /// Maps a slab of as many slots as there are already; of fewer where the address space is short.
+    /// Maps a slab of as many slots as there are already; of fewer where the address space is short, but the
+    /// last of it is left to others, who would abort without.
     fn map(&self, slots: usize) -> io::Result<(usize, usize)> {
         let mut slots = slots.max(FIRST_SLAB_SLOTS).min((SLAB_BYTES_MAX / self.size.bytes()).max(1));
         loop {
             match map_slab(slots * self.size.bytes(), self.size.bytes()) {
                 Ok(base) => return Ok((base, slots * self.size.bytes())),
-                Err(error) if slots == 1 => {
+                Err(error) if slots == 1 || slots * self.size.bytes() <= SLAB_BYTES_MIN => {
                     return Err(io::Error::new(
                         error.kind(),
                         format!(
@@ -269,14 +275,10 @@ fn markers_work(page: usize) -> bool {
     const NO_SUCH_ADVICE: i32 = 9999;
     *WORK.get_or_init(|| {
         // SAFETY: the page lies in a slab of ours, in a slot that was never used.
-        let work = unsafe {
+        unsafe {
             libc::madvise(page as *mut _, page_size(), NO_SUCH_ADVICE) != 0
                 && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0
-        };
-        if !work {
-            log::info!("no MADV_GUARD_INSTALL here: guards by mprotect, some 32,000 stacks at most");
         }
-        work
     })
 }
 
@@ -347,7 +349,8 @@ mod tests {
     fn sizes_are_powers_of_two_with_room_for_the_guard() {
         assert_eq!(Size::for_usable(0).unwrap(), Size::MIN);
         assert_eq!(Size::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
-        assert_eq!(Size::for_usable(Size::MIN.bytes() - page_size()).unwrap(), Size::MIN);
+        assert_eq!(Size::for_usable(8 << 10).unwrap(), Size::MIN);
+        assert_eq!(Size::for_usable(12 << 10).unwrap().bytes(), 32 << 10);
         assert!(Size::for_usable(usize::MAX).is_err());
     }
 

@@ -32,7 +32,7 @@ pub enum Event {
 }
 
 /// Calls `observer` for every event of this OS thread's hub, in place of an earlier observer. The observer
-/// is called in the middle of scheduling: it must not block, spawn, or call into greenline otherwise.
+/// is called in the middle of scheduling: it must not block, and one that panics is called no more.
 pub fn observe(observer: impl FnMut(Event) + 'static) {
     crate::hub::hub().observe(Some(Box::new(observer)));
 }

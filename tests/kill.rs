@@ -318,8 +318,7 @@ fn shutdown_does_not_hang_on_one_that_swallows_every_kill() {
 }
 
 #[test]
-fn an_os_thread_that_ends_unwinds_its_green_threads() {
-    let (say, heard) = std::sync::mpsc::channel();
+fn an_os_thread_that_ends_abandons_its_green_threads_unless_it_shuts_down() {
     struct Send(std::sync::mpsc::Sender<&'static str>);
     impl Drop for Send {
         fn drop(&mut self) {
@@ -327,17 +326,23 @@ fn an_os_thread_that_ends_unwinds_its_green_threads() {
             self.0.send("dropped").unwrap();
         }
     }
-    std::thread::spawn(move || {
-        for _ in 0..10 {
-            let guard = Send(say.clone());
-            drop(spawn(move || {
-                let _guard = guard;
-                sleep(LONG);
-            }));
-        }
-        yield_now();
-    })
-    .join()
-    .unwrap();
-    assert_eq!(heard.try_iter().count(), 10);
+    for shut_down in [true, false] {
+        let (say, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..10 {
+                let guard = Send(say.clone());
+                drop(spawn(move || {
+                    let _guard = guard;
+                    sleep(LONG);
+                }));
+            }
+            yield_now();
+            if shut_down {
+                shutdown();
+            }
+        })
+        .join()
+        .unwrap();
+        assert_eq!(heard.try_iter().count(), if shut_down { 10 } else { 0 });
+    }
 }

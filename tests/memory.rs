@@ -72,6 +72,7 @@ fn nothing_piles_up() {
                 drop(spawn(|| sleep(Duration::from_secs(3600))));
                 yield_now();
                 drop(handle);
+                shutdown();
             })
             .join()
             .unwrap();

@@ -188,14 +188,14 @@ fn a_panic_is_reported_once_with_the_green_threads_name() {
     assert!(output.status.success());
     let said = stderr(&output);
     assert_eq!(said.matches("panicked at").count(), 1, "a kill is not a panic: {said}");
-    assert!(said.contains("green thread 'work1' on "), "{said}");
+    assert!(said.contains("green thread 'work1': "), "{said}");
     assert!(said.contains("boom"), "{said}");
 }
 
 #[test]
 fn a_hook_that_was_there_before_is_called() {
     let said = stderr(&output("panic with a hook"));
-    assert!(said.contains("green thread 'green-1' on my hook: panicked at"), "{said}");
+    assert!(said.contains("green thread 'green-1': my hook: panicked at"), "{said}");
 }
 
 #[test]

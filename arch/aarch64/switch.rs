@@ -1,7 +1,7 @@
 //! A fresh stack for `switch.s`, and the switch as Rust sees it. As in `x86_64/switch.rs`; the picture is
 //! in `switch.s`.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 
 global_asm!(include_str!("switch.s"));
 
@@ -27,15 +27,17 @@ pub(crate) unsafe fn switch(save: *mut usize, to: usize) {
 /// Writes a fresh picture below `top`, so that a switch to the answer calls `entry(arg)` on that stack.
 ///
 /// # Safety
-/// The 160 bytes below `top`, a multiple of 16, are writable and hold nothing. `entry` does not unwind.
+/// The 176 bytes below `top`, a multiple of 16, are writable and hold nothing. `entry` does not unwind.
 pub(crate) unsafe fn prepare(top: usize, entry: extern "C" fn(usize) -> !, arg: usize) -> usize {
     debug_assert_eq!(top % 16, 0);
-    let mut words = [0usize; 20];
+    let mut words = [0usize; 22];
     words[1] = greenline_enter as *const () as usize; // x30
     words[2] = arg; // x19
     words[3] = entry as *const () as usize; // x20
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {0}, fpcr", out(reg) words[20], options(nomem, nostack, preserves_flags)) };
     let sp = top - size_of_val(&words);
     // SAFETY: the caller gave us these bytes.
-    unsafe { (sp as *mut [usize; 20]).write(words) };
+    unsafe { (sp as *mut [usize; 22]).write(words) };
     sp
 }

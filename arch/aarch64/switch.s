@@ -6,6 +6,7 @@
 //
 //          |      ...       |   frames of whoever called greenline_switch
 //          +----------------+
+//          | fpcr | unused  |   the floating-point control register
 //          | d14 | d15      |   the low halves of v8 to v15 are preserved
 //          | d12 | d13      |
 //          | d10 | d11      |
@@ -16,9 +17,10 @@
 //          | x21 | x22      |
 //          | x19 | x20      |
 //          | x29 | x30      |   frame pointer, return address
-//          +----------------+  <- the stack pointer, kept in *save; 160 bytes
+//          +----------------+  <- the stack pointer, kept in *save; 176 bytes
 //
-// A fresh stack is the same with x19 = argument, x20 = entry, x29 = 0, x30 = greenline_enter.
+// A fresh stack is the same with x19 = argument, x20 = entry, x29 = 0, x30 = greenline_enter, and
+// the creator's fpcr.
 
         .text
         .p2align 4
@@ -27,7 +29,7 @@
         .type   greenline_switch, %function
 greenline_switch:
         .cfi_startproc
-        sub     sp, sp, #160
+        sub     sp, sp, #176
         stp     x29, x30, [sp, #0]
         stp     x19, x20, [sp, #16]
         stp     x21, x22, [sp, #32]
@@ -38,6 +40,8 @@ greenline_switch:
         stp     d10, d11, [sp, #112]
         stp     d12, d13, [sp, #128]
         stp     d14, d15, [sp, #144]
+        mrs     x9, fpcr
+        str     x9, [sp, #160]
 
         mov     x9, sp                  // sp cannot be stored directly
         str     x9, [x0]
@@ -53,7 +57,9 @@ greenline_switch:
         ldp     d10, d11, [sp, #112]
         ldp     d12, d13, [sp, #128]
         ldp     d14, d15, [sp, #144]
-        add     sp, sp, #160
+        ldr     x9, [sp, #160]
+        msr     fpcr, x9
+        add     sp, sp, #176
         br      x30                     // not ret: as on x86_64
         .cfi_endproc
         .size   greenline_switch, . - greenline_switch

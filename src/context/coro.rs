@@ -1,6 +1,7 @@
 //! The contract kept by corosensei: its `Coroutine` on our stack. The default.
 
 use super::{Context, Job};
+use crate::abort::AbortOnUnwind;
 use crate::stack::{Size, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
@@ -22,11 +23,15 @@ struct Inner {
     size: Size,
 }
 
+const _: () = assert!(size_of::<Inner>() + 128 <= crate::stack::CONTEXT);
+
 /// The first and last function on the stack: one job after the other, until resumed with none.
 fn work(inner: &Inner, yielder: &Yielder<(), ()>) {
     inner.yielder.set(yielder);
     while let Some(job) = inner.job.take() {
+        let guard = AbortOnUnwind("a job unwound");
         job();
+        guard.disarm();
         inner.idle.set(true);
         yielder.suspend(());
     }
@@ -64,7 +69,7 @@ impl Context for Coro {
 
     #[inline]
     unsafe fn assign(self, job: Job) {
-        debug_assert!(self.inner().idle.get());
+        assert!(self.inner().idle.get(), "a context was given a second job");
         self.inner().job.set(Some(job));
         self.inner().idle.set(false);
     }

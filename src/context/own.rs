@@ -26,6 +26,8 @@ struct Inner {
     stack: Stack,
 }
 
+const _: () = assert!(size_of::<Inner>() + 128 <= crate::stack::CONTEXT);
+
 /// The first function on the stack. It never returns: a context is retired by forgetting where it was,
 /// which loses nothing, for between two jobs no frame holds anything.
 extern "C" fn work(inner: usize) -> ! {
@@ -68,7 +70,7 @@ impl Context for Own {
 
     #[inline]
     unsafe fn assign(self, job: Job) {
-        debug_assert!(self.inner().idle.get());
+        assert!(self.inner().idle.get(), "a context was given a second job");
         self.inner().job.set(Some(job));
         self.inner().idle.set(false);
     }

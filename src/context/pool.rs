@@ -50,11 +50,18 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+impl Pool {
+    /// Ends all that are idle here.
+    pub(crate) fn clear(&self) {
         for context in self.idle.borrow_mut().drain(..).flat_map(|(_, list)| list) {
             // SAFETY: what is in the pool is idle, and nobody else has it.
             drop(unsafe { context.retire() });
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

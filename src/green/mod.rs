@@ -135,6 +135,8 @@ pub(crate) struct Green {
     pub(crate) killed: bool,
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
+    /// An interposed call has returned early for it; the next ones do not.
+    pub(crate) cut_short: bool,
 
     /// No handle will ask for the outcome.
     pub(crate) detached: bool,

@@ -11,6 +11,7 @@ impl Hub {
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
         let id = self.current.get();
+        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
         let epoch = self.state.borrow_mut().expect(id).epoch;
         Ticket::new(id, epoch)
     }
@@ -29,6 +30,10 @@ impl Hub {
             let mut state = self.state.borrow_mut();
             let green = state.expect(id);
             debug_assert_eq!(green.state, GreenState::Runnable);
+            if green.epoch != ticket.epoch {
+                // An older ticket: who waits by it has to look again.
+                return Wake::Notified;
+            }
             if green.cause != Cause::None {
                 // Woken before we got here.
                 return green.end_park(ticket);
@@ -60,8 +65,7 @@ impl Hub {
         let green = state.expect(id);
         green.wait = Wait::Nothing;
         if !alive {
-            green.state = GreenState::Runnable;
-            green.epoch = green.epoch.wrapping_add(1);
+            green.end_park(ticket);
             return Wake::Deadlocked;
         }
         let wake = green.end_park(ticket);
@@ -89,7 +93,9 @@ impl Hub {
     /// Lets the others run that are ready, before who runs goes on.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {
-        self.state.borrow_mut().ready.ready(self.current.get(), Why::Yielded);
+        let id = self.current.get();
+        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
+        self.state.borrow_mut().ready.ready(id, Why::Yielded);
         self.switch_out();
     }
 

@@ -48,36 +48,53 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
 
 /// Drops `value`, whose destructor may block, and may panic without harm but the report on stderr.
 #[inline]
-fn drop_quietly<V>(value: V) {
-    let _ = catch(|| drop(value));
+pub(crate) fn drop_quietly<V>(value: V) {
+    if let Err(thrown) = catch(|| drop(value)) {
+        // So may that of what it threw; but not for ever.
+        if let Err(again) = catch(|| drop(thrown)) {
+            std::mem::forget(again);
+        }
+    }
 }
 
-/// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants.
+/// How often the locals are dropped that were made while others were, before they are left.
+const ROUNDS: u32 = 1000;
+
+/// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants. Either may
+/// bring about more of the other.
 #[inline]
 fn end(outcome: Outcome) {
     let hub = hub();
-    let (mut detached, has_extras) = hub.at_end();
-    if has_extras {
-        drop_locals();
-        (detached, _) = hub.at_end();
+    let (detached, has_extras) = hub.at_end();
+    if !detached && !has_extras {
+        return hub.finish(outcome);
     }
-    if detached {
-        drop_quietly(outcome);
-        hub.finish(Outcome::Killed);
-    } else {
-        hub.finish(outcome);
-    }
+    end_slowly(outcome);
 }
 
 #[cold]
-fn drop_locals() {
-    // One that panics must not keep the others from being dropped.
-    // And dropping one may make another.
-    while catch(|| {
-        while let Some(value) = hub().take_local() {
-            drop(value)
+fn end_slowly(outcome: Outcome) {
+    let hub = hub();
+    let mut outcome = Some(outcome);
+    for _ in 0..ROUNDS {
+        if let Some(local) = hub.take_local() {
+            drop_quietly(local);
+        } else if outcome.is_some() && hub.at_end().0 {
+            drop_quietly(outcome.take());
+        } else {
+            break;
         }
-    })
-    .is_err()
-    {}
+    }
+    // Of one that is detached, nobody asks what it was.
+    hub.finish(outcome.unwrap_or(Outcome::Killed));
+}
+
+/// Drops the values that the root has, when its OS thread ends.
+pub(super) fn drop_locals_of_root() {
+    for _ in 0..ROUNDS {
+        match hub().take_local() {
+            Some(local) => drop_quietly(local),
+            None => return,
+        }
+    }
 }

@@ -25,7 +25,7 @@ impl Hub {
         let root = &state.greens[GreenId::ROOT.key()];
         let _ = writeln!(report, "  root '{}' waits for {}, at {at}", root.name(), state.describe(wait));
         for (key, green) in &state.greens {
-            if key != GreenId::ROOT.key() && green.state == GreenState::Parked {
+            if key != GreenId::ROOT.key() && green.state != GreenState::Finished {
                 let _ = writeln!(report, "  {}", state.line(green));
             }
         }
@@ -39,9 +39,12 @@ impl Hub {
 impl State {
     fn line(&self, green: &Green) -> String {
         format!(
-            "green thread '{}' waits for {}; spawned at {}",
+            "green thread '{}' {}; spawned at {}",
             green.name(),
-            self.describe(green.wait),
+            match green.state {
+                GreenState::Parked => format!("waits for {}", self.describe(green.wait)),
+                _ => "is ready, but the policy has lost it".into(),
+            },
             green.spawned_at
         )
     }

@@ -12,6 +12,16 @@ impl Hub {
         self.interrupted.get()
     }
 
+    /// Whether an interposed call has already returned early for the interrupt that is pending.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.state.borrow_mut().expect(self.current.get()).cut_short
+    }
+
+    /// Notes that one does.
+    pub(crate) fn cut_short(&self) {
+        self.state.borrow_mut().expect(self.current.get()).cut_short = true;
+    }
+
     /// Throws the interrupt that is pending, unless we unwind already.
     #[cold]
     pub(crate) fn deliver(&self) {
@@ -20,12 +30,13 @@ impl Hub {
         }
     }
 
-    pub(super) fn take_interrupt(&self) -> Option<Interrupt> {
+    pub(crate) fn take_interrupt(&self) -> Option<Interrupt> {
         if std::thread::panicking() {
             return None;
         }
         let mut state = self.state.borrow_mut();
         let green = state.expect(self.current.get());
+        green.cut_short = false;
         let interrupt = if green.killed {
             green.killed = false;
             Some(Interrupt::Kill)
@@ -70,9 +81,16 @@ impl Hub {
             green.interrupted = true;
             self.interrupted.set(true);
         } else if deadline != NEVER {
-            state.timers.set(deadline, Due::Interrupt(id));
+            state.timers.set(deadline, Due::Interrupt(id, number));
         }
         number
+    }
+
+    /// How many timeouts who runs is inside of.
+    pub(crate) fn open_timeouts(&self) -> usize {
+        let mut state = self.state.borrow_mut();
+        let extras = &state.expect(self.current.get()).extras;
+        extras.as_ref().map_or(0, |extras| extras.timeouts.len())
     }
 
     /// Leaves a timeout, fired or not.

@@ -26,6 +26,7 @@ pub(crate) struct Spawn {
 
 impl Spawn {
     /// One that nobody holds a handle to, made by the hub itself.
+    #[track_caller]
     pub(super) fn internal() -> Spawn {
         Spawn {
             name: None,
@@ -46,6 +47,8 @@ impl Hub {
         // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
         state.next_serial = if serial >= u32::MAX - 1 { 1 } else { serial + 1 };
         state.alive += 1;
+        // Made by the destructors of others, while the hub ends.
+        let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
         let id = GreenId::new(serial, entry.key());
         entry.insert(Green {
@@ -55,8 +58,9 @@ impl Hub {
             state: if spawn.delay.is_some() { GreenState::Delayed } else { GreenState::Runnable },
             cause: Cause::None,
             shielded: false,
-            killed: false,
-            interrupted: false,
+            killed: closing,
+            interrupted: closing,
+            cut_short: false,
             detached: spawn.detached,
             stack_size: spawn.stack_size,
             life: Life::Unstarted(job),
@@ -110,7 +114,6 @@ impl Hub {
         }
         drop(state);
         self.finished.set(true);
-        self.emit(Event::Finish(id));
         if let Some(extras) = extras {
             self.run_links(*extras);
         }
@@ -121,6 +124,8 @@ impl Hub {
         for job in extras.links {
             self.spawn(Spawn::internal(), job);
         }
+        // Those that are made anew whenever they are dropped: nothing of the green thread may run any more.
+        std::mem::forget(extras.locals);
     }
 
     /// Whether nobody will ask for the current green thread's outcome, and whether it may have locals.
@@ -162,6 +167,7 @@ impl Hub {
     }
 
     /// Calls `job` in a green thread of its own when `id` has finished; at once if it has.
+    #[track_caller]
     pub(crate) fn link(&self, id: GreenId, job: Job) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);

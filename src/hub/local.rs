@@ -2,7 +2,8 @@
 //!
 //! It is one constant-initialised word without a destructor, so that reading it costs one load, works in
 //! signal handlers and before `main`, and can be planted in a green thread's own thread control block.
-//! Beside it stands an owner with a destructor, which ends the hub when the OS thread ends.
+//! Beside it stands an owner with a destructor, which ends the hub when the OS thread ends; by then other
+//! thread-locals may be gone, so it resumes no green thread.
 #![allow(unsafe_code)]
 
 use super::Hub;
@@ -71,19 +72,21 @@ fn make() -> &'static Hub {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        // The process is ending and not just a thread, if this is the main one; green threads end with it
-        // as OS threads do, without destructors. The same where `exit` was called on a green thread: we
-        // stand on its stack.
+        // The process is ending and not just a thread, if this is the main one. The same where `exit` was
+        // called on a green thread: we stand on its stack. Then the hub stays, for code that still runs.
         // SAFETY: both calls have no preconditions.
         let is_main = unsafe { libc::getpid() == libc::syscall(libc::SYS_gettid) as i32 };
         if is_main || self.0.current() != GreenId::ROOT {
-            // The hub stays where it is: code that still runs may use it.
             return;
         }
-        self.0.shut_down();
-        self.0.remote.close();
+        let nobody_left = self.0.close();
         HUB.set(ENDED);
-        // SAFETY: once, and nobody finds it any more.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
+        if nobody_left {
+            // SAFETY: once, and nobody finds it any more.
+            let hub = unsafe { ManuallyDrop::take(&mut self.0) };
+            super::drop_quietly(hub);
+        }
+        // Otherwise green threads are alive, and must not be resumed: thread-locals that they may have
+        // borrowed have been destroyed before us. They are left where they are, and their stacks with them.
     }
 }

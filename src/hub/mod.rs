@@ -39,7 +39,7 @@ use crate::reactor::Reactor;
 use crate::stack::Size;
 use crate::time::{Clock, Timers};
 use crate::trace::Event;
-pub(crate) use body::{catch, job};
+pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
@@ -68,12 +68,16 @@ pub(crate) struct Hub {
     pace: run::Pace,
     clock: Clock,
     pool: Pool,
-    /// An idle context, kept for when there is no memory for another.
+    /// An idle context, kept for when there is no memory for another; who is on it; whether it was ever made.
     reserve: Cell<Option<Chosen>>,
+    on_reserve: Cell<GreenId>,
+    has_reserve: Cell<bool>,
     reactor: Reactor,
     remote: remote::Inbox,
     observer: RefCell<Option<Observer>>,
     observed: Cell<bool>,
+    /// What is to be logged as soon as a logger may do as it likes.
+    notes: RefCell<Vec<(log::Level, String)>>,
 }
 
 type Observer = Box<dyn FnMut(Event)>;
@@ -90,6 +94,7 @@ impl Hub {
             shielded: false,
             killed: false,
             interrupted: false,
+            cut_short: false,
             detached: true,
             stack_size: Size::DEFAULT,
             life: Life::Started,
@@ -121,10 +126,13 @@ impl Hub {
             clock: Clock::new(),
             pool: Pool::default(),
             reserve: Cell::new(None),
+            on_reserve: Cell::new(GreenId::NOBODY),
+            has_reserve: Cell::new(false),
             reactor: Reactor::default(),
             remote: remote::Inbox::default(),
             observer: RefCell::new(None),
             observed: Cell::new(false),
+            notes: RefCell::default(),
         }
     }
 
@@ -159,13 +167,15 @@ impl Hub {
     }
 
     pub(crate) fn install(&self, policy: Box<dyn Policy>) {
-        self.state.borrow_mut().ready.replace(policy);
+        let old = self.state.borrow_mut().ready.replace(policy);
+        drop(old);
     }
 
     pub(crate) fn observe(&self, observer: Option<Observer>) {
         self.observed.set(observer.is_some());
         self.state.borrow_mut().woken = observer.is_some().then(Vec::new);
-        *self.observer.borrow_mut() = observer;
+        let old = self.observer.replace(observer);
+        drop(old);
     }
 
     /// Tells the observer, if there is one.
@@ -176,13 +186,51 @@ impl Hub {
         }
     }
 
+    /// Calls the observer, during which nobody is running: blocking calls are refused, interposed ones are the
+    /// plain system calls. One that panics is not called again.
     #[cold]
     fn tell(&self, event: Event) {
         let woken = self.state.borrow_mut().woken.as_mut().map(std::mem::take).unwrap_or_default();
-        if let Ok(mut observer) = self.observer.try_borrow_mut() {
-            if let Some(observer) = observer.as_mut() {
-                woken.into_iter().map(Event::Ready).chain([event]).for_each(observer);
+        let Some(mut observer) = self.observer.take() else { return };
+        let who = self.current.replace(GreenId::NOBODY);
+        let told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
+        self.current.set(who);
+        match told {
+            // Unless it has put another in its place.
+            Ok(()) if self.observed.get() && self.observer.borrow().is_none() => {
+                self.observer.replace(Some(observer));
             }
+            Ok(()) => {}
+            Err(_) => {
+                self.observed.set(false);
+                self.note(log::Level::Error, "the observer panicked; it is called no more".into());
+                // It may be anything by now.
+                std::mem::forget(observer);
+            }
+        }
+    }
+
+    /// Calls `f` with who runs, during which nobody is running: blocking calls are refused, interposed ones are
+    /// the plain system calls.
+    pub(crate) fn unblockable(&self, f: impl FnOnce(GreenId, &str)) {
+        let id = self.current.get();
+        let name = self.name_of(id).unwrap_or_else(|| "hub".into());
+        self.current.set(GreenId::NOBODY);
+        f(id, &name);
+        self.current.set(id);
+    }
+
+    /// Has `text` logged when the root next runs: a logger may block, or ask who runs.
+    #[cold]
+    fn note(&self, level: log::Level, text: String) {
+        self.notes.borrow_mut().push((level, text));
+    }
+
+    #[inline]
+    fn flush_notes(&self) {
+        if !self.notes.borrow().is_empty() {
+            let notes = self.notes.take();
+            notes.into_iter().for_each(|(level, text)| log::log!(level, "{text}"));
         }
     }
 
@@ -197,6 +245,33 @@ impl Hub {
         let Some(green) = state.greens.get(self.current.get().key()) else { return false };
         say(green.name.as_deref(), green.id, green.spawned_at);
         true
+    }
+
+    /// Ends the hub with its OS thread: what was left undone is told to who joins it from outside, what can be
+    /// dropped is. `false`: green threads are alive, and nothing was dropped that could run code of theirs.
+    fn close(&self) -> bool {
+        self.remote.close();
+        let alive = self.state.borrow().alive;
+        if alive == 0 {
+            body::drop_locals_of_root();
+            self.observe(None);
+            let left: Vec<Green> = {
+                let mut state = self.state.borrow_mut();
+                let ids: Vec<GreenId> = state.greens.iter().map(|(_, green)| green.id).collect();
+                let done = ids.into_iter().filter(|&id| id != GreenId::ROOT);
+                done.map(|id| state.greens.remove(id.key())).collect()
+            };
+            drop_quietly(left);
+        }
+        let alive = self.state.borrow().alive;
+        if alive > 0 {
+            log::warn!(
+                "an OS thread has ended with {alive} green threads alive; they are abandoned: \
+                 greenline::shutdown() would have unwound them"
+            );
+        }
+        self.pool.clear();
+        alive == 0
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -11,7 +11,7 @@
 //! Were both to miss the other, each read would precede the other's write, in a circle. A waker called too
 //! early is remembered by the event counter behind it.
 
-use super::{Hub, Spawn, catch, hub, job};
+use super::{Hub, Spawn, catch, drop_quietly, hub, job};
 use crate::context::Job;
 use crate::green::{Cause, GreenId, JoinError, Ticket, Wait};
 use crate::time::NEVER;
@@ -20,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The hub's side. Empty until the first handle is made.
 #[derive(Default)]
@@ -39,7 +39,25 @@ struct Shared {
 #[derive(Default)]
 struct Messages {
     list: Vec<Message>,
+    /// What was spawned from outside and may not have ended yet.
+    open: Vec<Weak<dyn Close>>,
     closed: bool,
+}
+
+/// To be told that the hub is gone.
+trait Close: Send + Sync {
+    fn hub_is_gone(&self);
+}
+
+impl Messages {
+    fn keep(&mut self, packet: Weak<dyn Close>) {
+        // Amortised: the list is looked through each time it has grown to twice what is left of it.
+        if self.open.len() == self.open.capacity() {
+            self.open.retain(|packet| packet.strong_count() > 0);
+            self.open.reserve(self.open.len() + 16);
+        }
+        self.open.push(packet);
+    }
 }
 
 enum Message {
@@ -102,12 +120,15 @@ impl Inbox {
     /// No message is taken any more; bodies that were not begun are dropped, and their joiners told.
     pub(super) fn close(&self) {
         if let Some(shared) = self.0.get() {
-            let left = {
+            let (left, open) = {
                 let mut messages = lock(&shared.messages);
                 messages.closed = true;
-                std::mem::take(&mut messages.list)
+                (std::mem::take(&mut messages.list), std::mem::take(&mut messages.open))
             };
-            drop(left);
+            // Bodies that were never begun; their destructors are the user's.
+            left.into_iter().for_each(drop_quietly);
+            // And those that were, and will not end.
+            open.iter().filter_map(Weak::upgrade).for_each(|packet| packet.hub_is_gone());
         }
     }
 }
@@ -157,9 +178,11 @@ impl Handle {
     /// A handle to the hub of the OS thread that calls, which is made if need be.
     ///
     /// # Errors
-    /// No file descriptor is left to wake the hub by.
+    /// No file descriptor is left to wake the hub by, or no memory for any stack.
     pub fn current() -> io::Result<Handle> {
         let hub = hub();
+        // For what will be spawned by it.
+        hub.ensure_reserve()?;
         let shared = match hub.remote.0.get() {
             Some(shared) => shared,
             None => {
@@ -190,10 +213,15 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        if lock(&self.0.messages).closed {
-            return Err(HubGone(f));
-        }
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
+        {
+            let mut messages = lock(&self.0.messages);
+            if messages.closed {
+                return Err(HubGone(f));
+            }
+            let packet: Arc<dyn Close> = packet.clone();
+            messages.keep(Arc::downgrade(&packet));
+        }
         let completer = Completer { packet: Some(packet.clone()), shared: self.0.clone() };
         let body = Box::new(move || completer.complete(catch(f)));
         // Refused since we looked, the body is dropped, and the joiner told that the hub is gone.
@@ -248,13 +276,15 @@ struct Packet<T> {
 
 struct PacketState<T> {
     result: Option<Result<T, JoinError>>,
+    /// There was a result; it may have been taken.
+    completed: bool,
     /// A green thread that joins, in its own hub. Others wait for `done`.
     waiter: Option<(Handle, GreenId, u32)>,
 }
 
 impl<T> Default for PacketState<T> {
     fn default() -> Self {
-        PacketState { result: None, waiter: None }
+        PacketState { result: None, completed: false, waiter: None }
     }
 }
 
@@ -285,6 +315,10 @@ impl<T> Packet<T> {
     fn complete(&self, result: Result<T, JoinError>) {
         let waiter = {
             let mut state = lock(&self.state);
+            if state.completed {
+                return;
+            }
+            state.completed = true;
             state.result = Some(result);
             state.waiter.take()
         };
@@ -292,6 +326,12 @@ impl<T> Packet<T> {
         if let Some((handle, id, epoch)) = waiter {
             let _ = handle.0.send(Message::Wake(id, epoch));
         }
+    }
+}
+
+impl<T: Send> Close for Packet<T> {
+    fn hub_is_gone(&self) {
+        self.complete(Err(JoinError::HubGone));
     }
 }
 
@@ -334,6 +374,14 @@ impl<T> RemoteJoinHandle<T> {
     /// Whether `join` would answer at once.
     pub fn is_finished(&self) -> bool {
         lock(&self.0.state).result.is_some()
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        // A joiner that was interrupted waits no more, and its hub need not wait for our message.
+        let waiter = lock(&self.0.state).waiter.take();
+        drop(waiter);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The loop. It runs on the root's stack, while the root is blocked.
 //!
 //! ```text
-//!   remote inbox -> (now and then) due timers -> pick -> resume it -> put away what it left
+//!   (now and then: remote inbox, due timers) -> pick -> resume it -> put away what it left
 //!                                                  |
 //!                                                  +-- nobody ready: wait for the next timer or a call
 //!                                                      from outside; if neither can come: deadlock
@@ -9,9 +9,11 @@
 #![allow(unsafe_code)]
 
 use super::{Due, Hub, State, body};
+use crate::abort::AbortOnUnwind;
 use crate::context::{Chosen, Context};
 use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
+use crate::stack::Size;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
 use std::cell::{Cell, RefMut};
@@ -69,6 +71,8 @@ impl Hub {
     /// Runs green threads until the root is picked: `true`. `false`: nobody is ready, and nothing can
     /// change that.
     pub(super) fn run(&self) -> bool {
+        // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
+        let guard = AbortOnUnwind("a policy panicked");
         self.current.set(GreenId::NOBODY);
         let alive = loop {
             if self.pace.is_due() {
@@ -79,6 +83,7 @@ impl Hub {
             }
             let mut state = self.state.borrow_mut();
             match state.ready.pick() {
+                // The policy may answer it though it waits: then it waits again.
                 Some(GreenId::ROOT) => break true,
                 Some(id) => self.run_one(id, state),
                 None => {
@@ -97,6 +102,8 @@ impl Hub {
         self.context.set(None);
         self.switches.set(self.switches.get() + 1);
         drop(state);
+        guard.disarm();
+        self.flush_notes();
         self.emit(Event::Run(GreenId::ROOT));
         alive
     }
@@ -106,14 +113,15 @@ impl Hub {
     fn run_one(&self, id: GreenId, mut state: RefMut<'_, State>) {
         let Some(green) = state.green(id).filter(|green| green.state == GreenState::Runnable) else {
             drop(state);
-            log::warn!("the policy picked green thread {id}, which is not ready; passed over");
-            return;
+            return self
+                .note(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
         };
         self.interrupted.set(green.interrupted);
         let context = match green.context {
             Some(context) => context,
             None => match self.begin(green) {
                 Some(context) => context,
+                // The reserve is in use: again later.
                 None => return state.ready.ready(id, Why::Yielded),
             },
         };
@@ -121,11 +129,11 @@ impl Hub {
             state.prefetch(soon);
         }
         drop(state);
-        self.current.set(id);
-        self.context.set(Some(context));
         self.switches.set(self.switches.get() + 1);
         self.emit(Event::Run(id));
-        // SAFETY: `begin` gave it a job, it was Ready and so is suspended, and only this loop resumes it.
+        self.current.set(id);
+        self.context.set(Some(context));
+        // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
         self.current.set(GreenId::NOBODY);
         if self.finished.get() {
@@ -159,29 +167,30 @@ impl Hub {
         green.context = None;
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
-            debug_assert!(context.is_idle());
-            match self.reserve.get() {
-                Some(_) => self.pool.put(context),
-                None => self.reserve.set(Some(context)),
+            assert!(context.is_idle(), "a body goes on after its end");
+            if self.on_reserve.get() == id {
+                self.on_reserve.set(GreenId::NOBODY);
+                self.reserve.set(Some(context));
+            } else {
+                self.pool.put(context);
             }
         }
         let gone = green.detached.then(|| state.greens.remove(id.key()));
         drop(state);
         drop(gone);
+        self.emit(Event::Finish(id));
     }
 
     /// There is no stack for a green thread's body: dropping it is its job, on the stack kept in reserve,
     /// and the error is its outcome. `None`: the reserve is in use, try again.
     #[cold]
     fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<Chosen> {
-        let Some(context) = self.reserve.take() else {
-            assert!(self.pool.stacks().made() > 0, "green thread '{}' cannot run: {error}", green.name());
-            return None;
-        };
+        let context = self.reserve.take()?;
         let Life::Unstarted(body) = std::mem::replace(&mut green.life, Life::Started) else {
             unreachable!("who has no context has not started");
         };
-        log::error!("green thread '{}' never runs: {error}", green.name());
+        self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
+        self.on_reserve.set(green.id);
         // SAFETY: the reserve is idle.
         unsafe { context.assign(body::unrunnable(body, error)) };
         green.context = Some(context);
@@ -217,13 +226,34 @@ impl Hub {
         if self.remote.is_waiting() {
             self.take_in();
         } else if timeout > 0 {
-            self.remote.asleep_while(timeout == NEVER, || self.reactor.wait(timeout));
+            self.remote.asleep_while(timeout == NEVER, || {
+                if let Err(error) = self.reactor.wait(timeout) {
+                    self.note(log::Level::Error, format!("waiting for events: {error}"));
+                }
+            });
         }
         true
     }
 
     pub(super) fn reactor(&self) -> &crate::reactor::Reactor {
         &self.reactor
+    }
+}
+
+impl Hub {
+    /// Makes sure of a stack to drop a body on that there is no stack for.
+    ///
+    /// Errors: there is none for that either.
+    #[inline]
+    pub(crate) fn ensure_reserve(&self) -> std::io::Result<()> {
+        if self.has_reserve.get() { Ok(()) } else { self.make_reserve() }
+    }
+
+    #[cold]
+    fn make_reserve(&self) -> std::io::Result<()> {
+        self.reserve.set(Some(self.pool.take(Size::RESERVE)?));
+        self.has_reserve.set(true);
+        Ok(())
     }
 }
 
@@ -256,7 +286,7 @@ impl State {
                     self.make_ready(id, Why::Due);
                 }
             }
-            Due::Interrupt(id) => self.interrupt(id, now),
+            Due::Interrupt(id, _) => self.interrupt(id, now),
         }
     }
 }

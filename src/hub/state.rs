@@ -28,7 +28,7 @@ pub(super) enum Due {
     /// Starts a delayed green thread.
     Start(GreenId),
     /// Fires a timeout.
-    Interrupt(GreenId),
+    Interrupt(GreenId, u64),
 }
 
 impl State {
@@ -38,7 +38,7 @@ impl State {
 
     pub(super) fn expect(&mut self, id: GreenId) -> &mut Green {
         let green = &mut self.greens[id.key()];
-        debug_assert_eq!(green.id, id);
+        assert!(green.id == id, "green thread {id} is gone");
         green
     }
 
@@ -72,12 +72,16 @@ impl State {
         if !green.review_interrupts(|| now) {
             return;
         }
+        green.cut_short = false;
         match green.state {
             GreenState::Parked if !green.shielded && green.cause == Cause::None => {
                 green.cause = Cause::Interrupted;
                 green.state = GreenState::Runnable;
             }
-            GreenState::Delayed => green.state = GreenState::Runnable,
+            GreenState::Delayed => {
+                green.state = GreenState::Runnable;
+                self.forget_timer();
+            }
             _ => return,
         }
         self.make_ready(id, Why::Woken);
@@ -89,8 +93,10 @@ impl State {
         match *due {
             Due::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
             Due::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
-            Due::Interrupt(id) => find(id)
-                .is_some_and(|green| green.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())),
+            Due::Interrupt(id, number) => find(id).is_some_and(|green| {
+                let scopes = green.extras.as_ref().map(|extras| extras.timeouts.iter());
+                scopes.into_iter().flatten().any(|scope| scope.number == number)
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::green::{Wait, Wake};
 use crate::hub::Hub;
+use crate::time::Time;
 use libc::{c_int, c_uint, clockid_t, timespec};
 use std::ptr::null_mut;
 use std::time::Duration;
@@ -29,13 +30,41 @@ pub(super) const COVERAGE: &[Covered] = &[
 /// Parks for `duration`. Cannot fail: an interrupt ends it early, after the others have run.
 fn park_for(hub: &Hub, duration: Duration) {
     if duration.is_zero() {
-        return hub.yield_now();
+        return keep_errno(|| hub.yield_now());
     }
-    let deadline = hub.clock().after(duration);
+    keep_errno(|| park_until(hub, hub.clock().after(duration), duration));
+}
+
+/// `errno` belongs to the OS thread; others that run meanwhile may change it.
+fn keep_errno(block: impl FnOnce()) {
+    // SAFETY: the address is this OS thread's own, and a green thread stays on it.
+    unsafe {
+        let errno = libc::__errno_location();
+        let kept = *errno;
+        block();
+        *errno = kept;
+    }
+}
+
+fn park_until(hub: &Hub, deadline: Time, duration: Duration) {
     loop {
-        match hub.park(hub.ticket(), deadline, Wait::Sleep, false) {
-            Wake::Expired | Wake::Deadlocked => return,
-            Wake::Interrupted => return hub.yield_now(),
+        // Cut short once for a kill or a timeout; a loop of such calls is not to spin.
+        let shield = hub.was_cut_short();
+        match hub.park(hub.ticket(), deadline, Wait::Sleep, shield) {
+            Wake::Expired => return,
+            // For ever, on the root, with nobody else: that is for the kernel to sleep.
+            Wake::Deadlocked => {
+                let time =
+                    timespec { tv_sec: duration.as_secs() as _, tv_nsec: duration.subsec_nanos() as _ };
+                let args = [&raw const time as usize, 0, 0, 0, 0, 0];
+                // SAFETY: a time of our own; nothing is written.
+                unsafe { syscall(libc::SYS_nanosleep, args) };
+                return;
+            }
+            Wake::Interrupted => {
+                hub.cut_short();
+                return hub.yield_now();
+            }
             Wake::Notified => {}
         }
     }
@@ -128,7 +157,7 @@ extern "C" fn sleep(seconds: c_uint) -> c_uint {
 extern "C" fn sched_yield() -> c_int {
     match patched_hub(Kind::Sleep) {
         Some(hub) => {
-            hub.yield_now();
+            keep_errno(|| hub.yield_now());
             0
         }
         // SAFETY: it has no arguments.

@@ -43,7 +43,7 @@ pub use fifo::Fifo;
 ///
 /// Every id given by `ready` must be answered by `pick` once, some time; an id that is not ready, or is
 /// answered twice, is passed over by the hub with a warning in the log. Neither verb may block, spawn, or
-/// call into greenline otherwise. Source: the two verbs of Boost.Fiber's `algo` (`awakened`,
+/// call into greenline otherwise; one that panics aborts the process, for those who are suspended count on it. Source: the two verbs of Boost.Fiber's `algo` (`awakened`,
 /// `pick_next`).
 pub trait Policy {
     /// `green` became ready to run, and why. The root (the OS thread's own stack) is among those that do.
@@ -100,11 +100,12 @@ impl Shelf {
     }
 
     /// Puts `policy` in place; those that are ready now are handed over in the old policy's order.
-    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) {
+    /// Answers the old one.
+    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) -> Shelf {
         while let Some(green) = self.pick() {
             policy.ready(green, Why::Yielded);
         }
-        *self = Shelf::Other(policy);
+        std::mem::replace(self, Shelf::Other(policy))
     }
 }
 
