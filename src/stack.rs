@@ -77,7 +77,7 @@ const COLOUR_RANGE: usize = 2048;
 /// Slabs grow from 64 slots by doubling, up to this many bytes of address space.
 const FIRST_SLAB_SLOTS: usize = 64;
 const SLAB_BYTES_MAX: usize = 16 << 30;
-const SLAB_BYTES_MIN: usize = 4 << 20;
+const SLAB_BYTES_MIN: usize = 8 << 20;
 /// Guards are installed for this many slots at a time, just before the first of them is used.
 const GUARD_BATCH: usize = 64;
 

@@ -218,3 +218,88 @@ fn locals_are_dropped_when_their_green_thread_ends_in_the_order_of_their_making(
     kill_all([killed]);
     HEARD.with_borrow(|heard| assert_eq!(heard.len(), 3));
 }
+
+green_local! {
+    static SLOW: SleepsOnDrop = SleepsOnDrop;
+}
+struct SleepsOnDrop;
+impl Drop for SleepsOnDrop {
+    fn drop(&mut self) {
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_local_made_while_the_outcome_is_dropped_is_dropped_before_the_end() {
+    struct MakesOne;
+    impl Drop for MakesOne {
+        fn drop(&mut self) {
+            SLOW.with(|_| ());
+        }
+    }
+    spawn(|| ()).join().unwrap();
+    drop(spawn(|| MakesOne));
+    yield_now();
+    let all: Vec<_> = (0..3).map(|n| spawn(move || n)).collect();
+    assert_eq!(join_all(all).into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2]);
+    join_everything();
+}
+
+#[test]
+fn locals_of_the_root_are_dropped_when_its_os_thread_ends() {
+    let (say, heard) = std::sync::mpsc::channel();
+    green_local! {
+        static OTHER: Cell<u32> = Cell::new(1);
+        static LAST: RefCell<Option<Sends>> = const { RefCell::new(None) };
+    }
+    struct Sends(std::sync::mpsc::Sender<u32>);
+    impl Drop for Sends {
+        fn drop(&mut self) {
+            self.0.send(OTHER.get()).unwrap();
+        }
+    }
+    std::thread::spawn(move || LAST.with(|last| *last.borrow_mut() = Some(Sends(say)))).join().unwrap();
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_timeout_cannot_be_left_open_by_yielding() {
+    let mut sly = Generator::<u32>::new(|y| {
+        let _ = timeout(Duration::from_secs(60), || y.yield_(1));
+    });
+    let thrown = catch_unwind(AssertUnwindSafe(|| sly.next()));
+    assert!(thrown.unwrap_err().downcast::<&str>().unwrap().contains("inside of a timeout"));
+    // One that who resumes has opened is no harm; nor one that is closed before.
+    let mut fine = Generator::new(|y| {
+        timeout(Duration::from_secs(60), yield_now).unwrap();
+        y.yield_(1);
+        y.yield_(2);
+    });
+    assert_eq!(timeout(Duration::from_secs(60), || fine.next()), Ok(Some(1)));
+    assert_eq!(fine.next(), Some(2));
+}
+
+#[test]
+fn a_kill_that_comes_while_a_generator_is_dropped_is_not_lost() {
+    struct Blocks;
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                return;
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+    let victim = spawn(|| {
+        let mut numbers = Generator::new(|y| {
+            let _blocks = Blocks;
+            y.yield_(1);
+        });
+        numbers.next();
+        drop(numbers);
+        sleep(Duration::from_secs(3600));
+    });
+    yield_now();
+    victim.kill();
+    assert!(matches!(victim.join(), Err(JoinError::Killed)));
+}

@@ -325,3 +325,42 @@ fn join_everything_waits_for_the_detached_too() {
     assert!(join_everything_timeout(Duration::ZERO));
     assert!(spawn(join_everything).join().is_err(), "a green thread would wait for itself");
 }
+
+#[test]
+fn payloads_and_values_whose_destructors_panic_stay_inside() {
+    struct Bomb(u32);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Bomb(self.0 - 1));
+            }
+        }
+    }
+    for n in 1..4 {
+        drop(spawn(move || std::panic::panic_any(Bomb(n))));
+        drop(spawn(move || Bomb(n)));
+        yield_now();
+        yield_now();
+    }
+    join_everything();
+    assert_eq!(spawn(|| 3).join().unwrap(), 3);
+}
+
+#[test]
+fn what_nobody_joined_is_dropped_when_the_os_thread_ends() {
+    struct Yields(std::sync::mpsc::Sender<()>);
+    impl Drop for Yields {
+        fn drop(&mut self) {
+            yield_now();
+            self.0.send(()).unwrap();
+        }
+    }
+    let (say, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        std::mem::forget(spawn(|| Yields(say)));
+        yield_now();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(heard.try_iter().count(), 1);
+}

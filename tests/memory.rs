@@ -54,6 +54,25 @@ fn nothing_piles_up() {
     });
     assert!(timeouts < 2048, "timeouts that did not fire: {timeouts} KiB more");
 
+    let inner = grown_kb(|| {
+        timeout(Duration::from_secs(3600), || {
+            for _ in 0..300_000 {
+                timeout(Duration::from_secs(3600), yield_now).unwrap();
+            }
+        })
+        .unwrap();
+    });
+    assert!(inner < 2048, "timeouts inside of one that is open: {inner} KiB more");
+
+    let delayed = grown_kb(|| {
+        for _ in 0..200_000 {
+            let later = spawn_after(Duration::from_secs(3600), || ());
+            later.kill();
+            assert!(later.join().is_err());
+        }
+    });
+    assert!(delayed < 2048, "those that were killed before their time: {delayed} KiB more");
+
     let generators = grown_kb(|| {
         for n in 0..50_000 {
             let mut numbers = Generator::new(move |y| {

@@ -123,6 +123,32 @@ fn the_sleep_family_yields_once_it_is_patched() {
     stop.set(true);
     spinner.join().unwrap();
 
+    // Nor does it spin: cut short once, it sleeps as before.
+    let rounds = Rc::new(Cell::new(0u32));
+    let (count, watch) = (rounds.clone(), Rc::new(Cell::new(false)));
+    let stop = watch.clone();
+    let loops = spawn(move || {
+        while !watch.get() {
+            std::thread::sleep(ms(10));
+            count.set(count.get() + 1);
+        }
+    });
+    yield_now();
+    loops.kill();
+    sleep(ms(200));
+    stop.set(true);
+    loops.join().unwrap();
+    assert!(rounds.get() <= 22, "{}", rounds.get());
+
+    // errno is a green thread's own across such a call, as it is a thread's.
+    // SAFETY: the address is this OS thread's own.
+    let errno = || unsafe { &mut *libc::__errno_location() };
+    let other = spawn(move || *errno() = 99);
+    *errno() = 5;
+    std::thread::yield_now();
+    assert_eq!(*errno(), 5);
+    other.join().unwrap();
+
     // What the kernel refuses is refused, green thread or not.
     let refused = || {
         let bad = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };

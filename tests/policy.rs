@@ -168,3 +168,54 @@ fn switches_alive_and_stacks_are_counted() {
     join_all((0..1000).map(|_| spawn(|| ())));
     assert_eq!(stats().stacks, after.stacks, "those that do not block run on one stack, one after the other");
 }
+
+#[test]
+fn an_observer_may_do_what_it_likes_without_harm() {
+    // It sleeps, yields, spawns, and drops the handle of who has just ended.
+    let slot: Rc<RefCell<Option<JoinHandle<()>>>> = Rc::default();
+    let inside = slot.clone();
+    trace::observe(move |event| {
+        sleep(Duration::from_micros(10));
+        std::thread::sleep(Duration::from_micros(10));
+        yield_now();
+        assert_eq!(&*current().name(), "hub");
+        if let Event::Finish(_) = event {
+            inside.borrow_mut().take();
+        }
+    });
+    let handle = spawn(|| sleep(Duration::from_millis(1)));
+    *slot.borrow_mut() = Some(handle);
+    join_everything();
+    assert_eq!(spawn(|| 5).join().unwrap(), 5);
+    assert!(slot.borrow().is_none());
+    // It panics: it is called no more.
+    let calls = Rc::new(std::cell::Cell::new(0));
+    let count = calls.clone();
+    trace::observe(move |_| {
+        count.set(count.get() + 1);
+        panic!("an observer");
+    });
+    assert_eq!(spawn(|| 5).join().unwrap(), 5);
+    assert_eq!(calls.get(), 1);
+}
+
+#[test]
+fn a_policy_or_observer_that_is_replaced_is_dropped_where_it_may_use_the_hub() {
+    struct Holds(policy::Fifo, #[allow(dead_code)] JoinHandle<()>);
+    impl Policy for Holds {
+        fn ready(&mut self, green: GreenId, why: Why) {
+            self.0.ready(green, why);
+        }
+        fn pick(&mut self) -> Option<GreenId> {
+            self.0.pick()
+        }
+    }
+    policy::install(Holds(policy::Fifo::default(), spawn(|| ())));
+    policy::install(policy::Fifo::default());
+    let handle = spawn(|| ());
+    trace::observe(move |_| {
+        let _kept = &handle;
+    });
+    trace::stop_observing();
+    join_everything();
+}

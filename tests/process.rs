@@ -89,9 +89,7 @@ fn run(case: &str) {
         }
         "no memory for stacks" => {
             // Room for some stacks, and then no more.
-            let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
-            // SAFETY: a valid limit.
-            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+            limit_memory(1 << 30);
             let naps: Vec<_> = (0..8000).map(|_| spawn(|| sleep(Duration::from_millis(200)))).collect();
             let ends = join_all(naps);
             let refused = ends.iter().filter(|end| matches!(end, Err(JoinError::NoStack(_)))).count();
@@ -100,6 +98,58 @@ fn run(case: &str) {
             assert!(refused > 0 && refused < 8000, "{refused}");
             assert_eq!(spawn(|| 3).join().unwrap(), 3);
             println!("the hub is alive");
+        }
+        "a policy that panics" => {
+            struct Panics;
+            impl policy::Policy for Panics {
+                fn ready(&mut self, _: GreenId, _: policy::Why) {}
+                fn pick(&mut self) -> Option<GreenId> {
+                    panic!("in pick")
+                }
+            }
+            policy::install(Panics);
+            let borrowed = vec![1; 100];
+            scope(|s| drop(s.spawn(|| assert_eq!(borrowed[0], 1))));
+        }
+        "a hook that blocks" => {
+            std::panic::set_hook(Box::new(|_| {
+                sleep(Duration::from_millis(1));
+                yield_now();
+            }));
+            let both = join_all([spawn(|| panic!("a")), spawn(|| panic!("b"))]);
+            assert!(both.iter().all(Result::is_err));
+        }
+        "one stack is too large" => {
+            limit_memory(2 << 30);
+            let inner = || Builder::new().stack_size(1 << 36).spawn(|| ()).unwrap().join();
+            let error = spawn(inner).join().unwrap().unwrap_err();
+            println!("{error}");
+        }
+        "no memory for any stack" => {
+            limit_memory(1 << 20);
+            println!("{}", Builder::new().spawn(|| ()).unwrap_err());
+            sleep(Duration::from_millis(1));
+            yield_now();
+            println!("the hub is alive");
+        }
+        "a logger that asks who runs" => {
+            struct Asks;
+            impl log::Log for Asks {
+                fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+                    true
+                }
+                fn log(&self, record: &log::Record<'_>) {
+                    sleep(Duration::from_millis(1));
+                    println!("{}: {}", current().name(), record.args());
+                }
+                fn flush(&self) {}
+            }
+            log::set_logger(&Asks).unwrap();
+            log::set_max_level(log::LevelFilter::Trace);
+            limit_memory(2 << 30);
+            let refused = Builder::new().name("big").stack_size(1 << 36).spawn(|| ()).unwrap();
+            assert!(refused.join().is_err());
+            assert_eq!(spawn(|| 3).join().unwrap(), 3);
         }
         "no file descriptors" => {
             let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
@@ -120,6 +170,12 @@ fn run(case: &str) {
 fn recurse(n: u64) -> u64 {
     let block = std::hint::black_box([n; 64]);
     recurse(n + 1) + block[n as usize % 64]
+}
+
+fn limit_memory(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: a valid limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
 }
 
 fn fault() {
@@ -231,4 +287,40 @@ fn without_file_descriptors_a_handle_is_refused_and_the_hub_lives() {
     let said = stdout(&output("no file descriptors"));
     assert!(said.contains("no file descriptor for the hub's reactor"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
+}
+
+#[test]
+fn a_policy_that_panics_aborts_before_borrowed_data_is_gone() {
+    let output = output("a policy that panics");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    assert!(stderr(&output).contains("greenline: a policy panicked; aborting"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_panic_hook_may_sleep() {
+    let output = output("a hook that blocks");
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn one_stack_that_cannot_be_had_is_that_green_threads_error() {
+    let said = stdout(&output("one stack is too large"));
+    assert!(said.contains("never ran: no memory for a green thread's stack of 137438953472 bytes"), "{said}");
+}
+
+#[test]
+fn without_memory_for_any_stack_spawn_is_refused_and_the_hub_lives() {
+    let output = output("no memory for any stack");
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+    assert!(said.contains("no memory for a green thread's stack"), "{said}");
+    assert!(said.contains("the hub is alive"), "{said}");
+}
+
+#[test]
+fn a_logger_may_block_and_ask_who_runs() {
+    let output = output("a logger that asks who runs");
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+    assert!(said.contains(": green thread 'big' never runs"), "{said}");
 }

@@ -149,3 +149,21 @@ fn two_hubs_play_ping_pong() {
     thread_a.join().unwrap();
     thread_b.join().unwrap();
 }
+
+#[test]
+fn who_joins_one_that_its_hub_abandons_is_told() {
+    let (give, take) = channel();
+    let thread = std::thread::spawn(move || {
+        give.send(Handle::current().unwrap()).unwrap();
+        sleep(Duration::from_millis(20));
+    });
+    let handle = take.recv().unwrap();
+    let immortal = handle.spawn(|| {
+        loop {
+            let _ = std::panic::catch_unwind(|| sleep(Duration::from_millis(1)));
+        }
+    });
+    let immortal: RemoteJoinHandle<()> = immortal.unwrap();
+    assert!(matches!(immortal.join(), Err(JoinError::HubGone)));
+    thread.join().unwrap();
+}

@@ -216,3 +216,84 @@ fn ten_thousand_in_one_scope() {
     });
     assert_eq!(sum.get(), 9_999 * 5_000);
 }
+
+#[test]
+fn an_owner_that_is_interrupted_inside_takes_its_own_along() {
+    let loops = || {
+        loop {
+            sleep(ms(1));
+        }
+    };
+    let timed = timeout(ms(20), || {
+        scope(|s| {
+            s.spawn(loops);
+            sleep(LONG);
+        })
+    });
+    assert!(timed.is_err());
+    let owner = spawn(move || {
+        scope(|s| {
+            s.spawn(loops);
+            sleep(LONG);
+        })
+    });
+    yield_now();
+    yield_now();
+    owner.kill();
+    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn who_joins_a_scope_that_is_being_killed_is_killed_too() {
+    struct SpawnsMore<'scope, 'env>(&'scope Scope<'scope, 'env>);
+    impl Drop for SpawnsMore<'_, '_> {
+        fn drop(&mut self) {
+            self.0.spawn(|| sleep(LONG));
+        }
+    }
+    let owner = spawn(|| {
+        scope(|s| {
+            s.spawn(|| {
+                let _more = SpawnsMore(s);
+                sleep(LONG);
+            });
+        })
+    });
+    yield_now();
+    yield_now();
+    owner.kill();
+    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+}
+
+#[test]
+fn one_that_swallows_a_kill_is_killed_again() {
+    // By a second interrupt of the owner.
+    let owner = spawn(|| {
+        scope(|s| {
+            s.spawn(|| {
+                let _ = catch_unwind(|| sleep(LONG));
+                sleep(LONG);
+            });
+        })
+    });
+    yield_now();
+    yield_now();
+    owner.kill();
+    yield_now();
+    yield_now();
+    owner.kill();
+    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+    // By the next deadlock.
+    let never = || {
+        wait::park(wait::ticket(), None, "what never comes");
+    };
+    let thrown = catch_unwind(AssertUnwindSafe(|| {
+        scope(|s| {
+            s.spawn(|| {
+                let _ = catch_unwind(never);
+                never();
+            });
+        })
+    }));
+    assert!(thrown.unwrap_err().downcast::<String>().unwrap().starts_with("deadlock"));
+}

@@ -87,3 +87,10 @@ fn anothers_ticket_is_refused() {
     let thief = spawn(move || wait::park(ticket, None, "a test"));
     assert!(thief.join().unwrap_err().to_string().contains("only for the green thread that took it"));
 }
+
+#[test]
+fn an_older_ticket_does_not_park_for_ever() {
+    let old = wait::ticket();
+    sleep(Duration::from_millis(1)); // any blocking call in between
+    assert_eq!(wait::park(old, None, "a test"), Woken::Notified, "look again, and take another");
+}

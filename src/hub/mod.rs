@@ -82,6 +82,9 @@ pub(crate) struct Hub {
 
 type Observer = Box<dyn FnMut(Event)>;
 
+/// How many notes are kept until the root logs them; the others are lost.
+const NOTES: usize = 32;
+
 impl Hub {
     fn new() -> Hub {
         let mut greens = Slab::new();
@@ -223,7 +226,11 @@ impl Hub {
     /// Has `text` logged when the root next runs: a logger may block, or ask who runs.
     #[cold]
     fn note(&self, level: log::Level, text: String) {
-        self.notes.borrow_mut().push((level, text));
+        let mut notes = self.notes.borrow_mut();
+        // Where something goes wrong a thousand times, memory may be what is short.
+        if notes.len() < NOTES {
+            notes.push((level, text));
+        }
     }
 
     #[inline]

@@ -103,7 +103,6 @@ impl Hub {
         self.switches.set(self.switches.get() + 1);
         drop(state);
         guard.disarm();
-        self.flush_notes();
         self.emit(Event::Run(GreenId::ROOT));
         alive
     }
