@@ -19,13 +19,14 @@ pub(crate) fn install() {
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| match existing().filter(|hub| hub.can_block()) {
-            Some(hub) => hub.unblockable(|id, name| {
-                if id != GreenId::ROOT {
+            Some(hub) => {
+                let id = hub.current();
+                if let Some(name) = hub.name_of(id).filter(|_| id != GreenId::ROOT) {
                     // What std's hook says begins on a line of its own.
                     eprint!("\ngreen thread '{name}': ");
                 }
-                before(info);
-            }),
+                hub.as_nobody(|| before(info));
+            }
             None => before(info),
         }));
     });

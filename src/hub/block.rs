@@ -1,7 +1,7 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
 use super::{Due, Hub, run};
-use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket, Wait, Wake, Woken};
+use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket, Unwinding, Wait, Wake, Woken};
 use crate::policy::Why;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
@@ -94,23 +94,34 @@ impl Hub {
         }
     }
 
-    /// Lets the others run that are ready, before who runs goes on.
+    /// Lets the others run that are ready, before who runs goes on. Inlined where it is called, down to the
+    /// switch: so that no return has to be predicted that another stack's calls have spoilt.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {
-        let id = self.current.get();
-        if id == GreenId::NOBODY {
+        match self.context.get() {
+            Some(context) => {
+                self.state.borrow_mut().ready.ready(self.current.get(), Why::Yielded);
+                let unwinding = Unwinding::take();
+                run::leave(context);
+                unwinding.put_back();
+            }
+            None => self.yield_root(),
+        }
+    }
+
+    fn yield_root(&self) {
+        if self.current.get() == GreenId::NOBODY {
             // An observer, or a panic hook: nobody is there to give way.
             return;
         }
-        self.state.borrow_mut().ready.ready(id, Why::Yielded);
+        self.state.borrow_mut().ready.ready(GreenId::ROOT, Why::Yielded);
         self.switch_out();
     }
 
     /// Leaves the current stack until its green thread is picked again. `false`: it is the root, and
     /// nobody ever will be.
-    #[inline(always)]
     fn switch_out(&self) -> bool {
-        let unwinding = crate::green::Unwinding::take();
+        let unwinding = Unwinding::take();
         let alive = match self.context.get() {
             Some(context) => {
                 run::leave(context);

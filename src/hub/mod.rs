@@ -195,9 +195,10 @@ impl Hub {
     fn tell(&self, event: Event) {
         let woken = self.state.borrow_mut().woken.as_mut().map(std::mem::take).unwrap_or_default();
         let Some(mut observer) = self.observer.take() else { return };
-        let who = self.current.replace(GreenId::NOBODY);
-        let told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
-        self.current.set(who);
+        let mut told = Ok(());
+        self.as_nobody(|| {
+            told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
+        });
         match told {
             // Unless it has put another in its place.
             Ok(()) if self.observed.get() && self.observer.borrow().is_none() => {
@@ -213,14 +214,12 @@ impl Hub {
         }
     }
 
-    /// Calls `f` with who runs, during which nobody is running: blocking calls are refused, interposed ones are
-    /// the plain system calls.
-    pub(crate) fn unblockable(&self, f: impl FnOnce(GreenId, &str)) {
-        let id = self.current.get();
-        let name = self.name_of(id).unwrap_or_else(|| "hub".into());
-        self.current.set(GreenId::NOBODY);
-        f(id, &name);
+    /// Calls `f` while nobody runs: blocking calls are refused, interposed ones are the plain system calls.
+    pub(crate) fn as_nobody(&self, f: impl FnOnce()) {
+        let (id, context) = (self.current.replace(GreenId::NOBODY), self.context.replace(None));
+        f();
         self.current.set(id);
+        self.context.set(context);
     }
 
     /// Has `text` logged when the root next runs: a logger may block, or ask who runs.
