@@ -100,6 +100,11 @@ pub use timeout::{Elapsed, timeout};
 
 use std::time::Duration;
 
+/// The README's example, as a doctest.
+#[cfg(all(doctest, feature = "patch"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 /// Blocks the root until all green threads of its hub have ended, detached ones included.
 ///
 /// # Panics

@@ -62,7 +62,7 @@ impl Pace {
 /// Suspends `context`, on which we run.
 #[inline(always)]
 pub(super) fn leave(context: Chosen) {
-    // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `enter`. If a
+    // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `run_one`. If a
     // generator's stack is in between, it was resumed from there, and stays suspended with it.
     unsafe { context.suspend() }
 }
@@ -237,9 +237,7 @@ impl Hub {
     pub(super) fn reactor(&self) -> &crate::reactor::Reactor {
         &self.reactor
     }
-}
 
-impl Hub {
     /// Makes sure of a stack to drop a body on that there is no stack for.
     ///
     /// Errors: there is none for that either.
