@@ -136,6 +136,7 @@ pub(crate) struct Green {
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
     /// An interposed call has returned early for it; the next ones do not.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls ask
     pub(crate) cut_short: bool,
 
     /// No handle will ask for the outcome.

@@ -12,16 +12,6 @@ impl Hub {
         self.interrupted.get()
     }
 
-    /// Whether an interposed call has already returned early for the interrupt that is pending.
-    pub(crate) fn was_cut_short(&self) -> bool {
-        self.state.borrow_mut().expect(self.current.get()).cut_short
-    }
-
-    /// Notes that one does.
-    pub(crate) fn cut_short(&self) {
-        self.state.borrow_mut().expect(self.current.get()).cut_short = true;
-    }
-
     /// Throws the interrupt that is pending, unless we unwind already.
     #[cold]
     pub(crate) fn deliver(&self) {

@@ -23,6 +23,8 @@
 
 mod block;
 mod body;
+#[cfg(feature = "patch")]
+mod cut_short;
 mod deadlock;
 mod interrupts;
 mod life;
