@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
 pub enum JoinError {
     /// It panicked, with this payload.
     Panicked(Box<dyn Any + Send + 'static>),
-    /// It was killed, by [`JoinHandle::kill`] or the end of its hub.
+    /// It was killed, by [`JoinHandle::kill`](crate::JoinHandle::kill) or [`shutdown`](crate::shutdown).
     Killed,
     /// There was no memory, address space or mapping left for its stack: it never ran.
     NoStack(std::io::Error),
