@@ -50,31 +50,11 @@ fn run(case: &str) {
             let _ = spawn(|| panic!("boom")).join();
         }
         "main ends first" => {
-            struct Loud;
-            impl Drop for Loud {
-                fn drop(&mut self) {
-                    println!("unwound");
-                }
-            }
-            drop(spawn(|| {
-                let _loud = Loud;
-                sleep(Duration::from_secs(3600));
-            }));
-            yield_now();
+            sleeps_loudly();
             println!("main ends");
         }
         "shutdown" => {
-            struct Loud;
-            impl Drop for Loud {
-                fn drop(&mut self) {
-                    println!("unwound");
-                }
-            }
-            drop(spawn(|| {
-                let _loud = Loud;
-                sleep(Duration::from_secs(3600));
-            }));
-            yield_now();
+            sleeps_loudly();
             shutdown();
         }
         "exit" => {
@@ -170,6 +150,21 @@ fn run(case: &str) {
 fn recurse(n: u64) -> u64 {
     let block = std::hint::black_box([n; 64]);
     recurse(n + 1) + block[n as usize % 64]
+}
+
+/// A green thread that sleeps for long, and says so when it is unwound.
+fn sleeps_loudly() {
+    struct Loud;
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            println!("unwound");
+        }
+    }
+    drop(spawn(|| {
+        let _loud = Loud;
+        sleep(Duration::from_secs(3600));
+    }));
+    yield_now();
 }
 
 fn limit_memory(bytes: u64) {

@@ -40,7 +40,7 @@ use std::panic::Location;
 use std::rc::Rc;
 pub(crate) use unwinding::Unwinding;
 
-/// Names one green thread of one hub, as long as the hub lives: ids are not used again.
+/// Names one green thread of one hub. An id is not used again before 4,294,967,294 others were spawned.
 ///
 /// Shown as a number that counts the spawns of the hub; the root (the OS thread's own stack) is 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
