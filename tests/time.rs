@@ -204,3 +204,25 @@ fn a_panic_goes_through_a_timeout() {
     let thrown = std::panic::catch_unwind(|| timeout(Duration::from_secs(60), || std::panic::panic_any(3i8)));
     assert_eq!(*thrown.unwrap_err().downcast::<i8>().unwrap(), 3);
 }
+
+#[test]
+fn of_two_that_are_over_at_once_the_nearest_deadline_is_delivered() {
+    let compute = |time: Duration| {
+        let start = Instant::now();
+        while start.elapsed() < time {}
+    };
+    let outer = timeout(ms(2), || {
+        timeout(ms(5), || {
+            compute(ms(10));
+            sleep(Duration::from_secs(60));
+        })
+    });
+    assert!(matches!(outer, Err(e) if e.limit() == ms(2)), "the outer one was over first: {outer:?}");
+    let inner = timeout(ms(5), || {
+        timeout(ms(2), || {
+            compute(ms(10));
+            sleep(Duration::from_secs(60));
+        })
+    });
+    assert!(matches!(inner, Ok(Err(e)) if e.limit() == ms(2)), "the inner one was over first: {inner:?}");
+}
