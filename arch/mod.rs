@@ -8,9 +8,10 @@
 //! | `switch.rs` | [`prepare`](switch::prepare) a fresh stack so that a switch enters it |
 //! | `prefetch.rs` | bring memory into the cache that will be needed soon                  |
 //! | `syscall.rs`| the raw system call, past the C library                              |
+//! | `thread_pointer.rs` | whose thread-local storage is in use                          |
 //!
 //! `x86_64` is the primary text; the other folders comment what differs.
-//! Called by `context::own` (the switch) and `patch` (the system call).
+//! Called by `context::own` (the switch), `patch` (the system call) and `tcb` (the thread pointer).
 //! Read next: `arch/x86_64/switch.s`.
 
 #[cfg(target_arch = "aarch64")]

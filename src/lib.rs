@@ -67,11 +67,14 @@ mod abort;
 #[allow(unsafe_code)]
 mod arch;
 mod context;
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+mod futex;
 mod generator;
 mod green;
 mod hub;
 mod join;
 mod local;
+mod lock;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
@@ -81,10 +84,17 @@ mod scope;
 mod sleep;
 mod spawn;
 mod stack;
+#[cfg_attr(
+    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+    path = "tcb/none.rs"
+)]
+mod tcb;
+pub mod thread;
 mod time;
 mod timeout;
 pub mod trace;
 pub mod wait;
+pub mod watchdog;
 
 pub use generator::{Generator, Yielder};
 pub use green::{GreenId, JoinError};

@@ -6,8 +6,19 @@
 
 use crate::green::GreenId;
 use crate::hub::existing;
+use crate::tcb;
 use std::panic;
 use std::sync::Once;
+
+/// Says something that the program should not miss: to its logger, or to stderr where it has none.
+#[cfg(feature = "patch")]
+pub(crate) fn loudly(level: log::Level, text: &str) {
+    if log::log_enabled!(level) {
+        log::log!(level, "{text}");
+    } else {
+        eprintln!("greenline: {text}");
+    }
+}
 
 /// Installs the hook, once for the process.
 pub(crate) fn install() {
@@ -21,11 +32,19 @@ pub(crate) fn install() {
         panic::set_hook(Box::new(move |info| match existing().filter(|hub| hub.can_block()) {
             Some(hub) => {
                 let id = hub.current();
+                if tcb::is_pthread() {
+                    // std knows its name, and says it.
+                    return before(info);
+                }
                 if let Some(name) = hub.name_of(id).filter(|_| id != GreenId::ROOT) {
                     // What std's hook says begins on a line of its own.
                     eprint!("\ngreen thread '{name}': ");
                 }
-                hub.as_nobody(|| before(info));
+                match tcb::is_wanted() {
+                    // Each has a count of panics of its own, and locks may be waited for.
+                    true => before(info),
+                    false => hub.as_nobody(|| before(info)),
+                }
             }
             None => before(info),
         }));

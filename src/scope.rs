@@ -201,7 +201,7 @@ impl<'scope> Scope<'scope, '_> {
                     }
                 }
                 Wake::Deadlocked => {
-                    let report = hub.deadlock_report(wait, at);
+                    let report = hub.deadlock_report(wait, Some(at));
                     deadlocks += 1;
                     if deadlocks > KILLS {
                         eprintln!("{report}\nthe green threads of a scope cannot be ended; aborting");

@@ -3,5 +3,6 @@ pub(crate) mod prefetch;
 // The one user is `context::own`, which is there for that feature and for tests.
 #[cfg(any(test, feature = "own-switch"))]
 pub(crate) mod switch;
-#[cfg(feature = "patch")]
 pub(crate) mod syscall;
+#[cfg(feature = "patch")]
+pub(crate) mod thread_pointer;

@@ -18,6 +18,9 @@ pub(crate) enum Interrupt {
     Kill,
     /// The timeout with this number, see `timeout.rs`.
     Timeout(u64),
+    /// By itself: `pthread_exit`. Only ever thrown, never asked for.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    Exit,
 }
 
 /// One `timeout(...)` that a green thread is inside of.

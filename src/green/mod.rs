@@ -120,8 +120,7 @@ pub(crate) struct Extras {
 #[repr(C)]
 pub(crate) struct Green {
     pub(crate) id: GreenId,
-    /// Where it runs: none before its first run, after its last, and for the root. The place for its own
-    /// thread control block, too, is beside this.
+    /// Where it runs: none before its first run, after its last, and for the root.
     pub(crate) context: Option<Chosen>,
 
     // Waiting: see `wait`. Touched by every park and wake.

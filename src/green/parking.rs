@@ -62,4 +62,7 @@ pub(crate) enum Wait {
     Sleep,
     Join(GreenId),
     For(&'static str),
+    /// The word at this address to be changed, and the waker to say so.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls wait so
+    Futex(usize),
 }

@@ -10,8 +10,12 @@
 //! one word that was n, then n + 1, then n again, and while it is set to 0 `thread::panicking()` is false.
 //! Unless exactly one word answers to that, nothing is ever written, and the limit above stands; the log
 //! says so.
+//!
+//! A green thread with a thread control block of its own (see `tcb`) has a count of its own, and none of this
+//! is needed.
 #![allow(unsafe_code)]
 
+use crate::tcb::has_own;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
@@ -35,7 +39,7 @@ impl Unwinding {
     /// Takes the current count away, if there is one: call when about to leave a stack.
     #[inline]
     pub(crate) fn take() -> Unwinding {
-        if panicking() { Unwinding(swap(0)) } else { Unwinding(None) }
+        if panicking() && !has_own() { Unwinding(swap(0)) } else { Unwinding(None) }
     }
 
     /// Puts the count back: call when on that stack again.

@@ -5,6 +5,7 @@ use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket, Unwinding
 use crate::policy::Why;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
+use std::panic::Location;
 
 impl Hub {
     /// A ticket for the next park of who runs.
@@ -83,6 +84,18 @@ impl Hub {
     #[track_caller]
     #[inline]
     pub(crate) fn block(&self, ticket: Ticket, deadline: Time, wait: Wait) -> Woken {
+        self.block_at(ticket, deadline, wait, Location::caller())
+    }
+
+    /// The same, said to be at `at`.
+    #[inline]
+    pub(crate) fn block_at(
+        &self,
+        ticket: Ticket,
+        deadline: Time,
+        wait: Wait,
+        at: &'static Location<'static>,
+    ) -> Woken {
         match self.park(ticket, deadline, wait, false) {
             Wake::Notified => Woken::Notified,
             Wake::Expired => Woken::Expired,
@@ -90,7 +103,7 @@ impl Hub {
                 self.deliver();
                 Woken::Notified
             }
-            Wake::Deadlocked => self.panic_deadlocked(wait),
+            Wake::Deadlocked => self.panic_deadlocked(wait, at),
         }
     }
 

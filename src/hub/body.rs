@@ -3,6 +3,7 @@
 use super::hub;
 use crate::context::Job;
 use crate::green::{Interrupt, JoinError, Outcome, carried_by};
+use crate::tcb::{has_endings, run_destructors};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
@@ -41,7 +42,7 @@ pub(super) fn unrunnable(body: Job, error: std::io::Error) -> Job {
 #[inline]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match carried_by(&*payload) {
-        Some(Interrupt::Kill) => JoinError::Killed,
+        Some(Interrupt::Kill | Interrupt::Exit) => JoinError::Killed,
         _ => JoinError::Panicked(payload),
     })
 }
@@ -60,13 +61,13 @@ pub(crate) fn drop_quietly<V>(value: V) {
 /// How often the locals are dropped that were made while others were, before they are left.
 const ROUNDS: u32 = 1000;
 
-/// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants. Either may
-/// bring about more of the other.
+/// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants, and the
+/// thread-locals that are its own. Any of them may bring about more of the others.
 #[inline]
-fn end(outcome: Outcome) {
+pub(crate) fn end(outcome: Outcome) {
     let hub = hub();
     let (detached, has_extras) = hub.at_end();
-    if !detached && !has_extras {
+    if !detached && !has_extras && !has_endings() {
         return hub.finish(outcome);
     }
     end_slowly(outcome);
@@ -81,6 +82,8 @@ fn end_slowly(outcome: Outcome) {
             drop_quietly(local);
         } else if outcome.is_some() && hub.at_end().0 {
             drop_quietly(outcome.take());
+        } else if run_destructors() {
+            // And those may have left locals behind.
         } else {
             break;
         }

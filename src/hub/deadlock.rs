@@ -8,22 +8,39 @@ use std::fmt::Write;
 use std::panic::Location;
 
 impl Hub {
+    /// Whether somebody waits for a word that another OS thread could change, and there is another.
+    pub(super) fn others_may_wake(&self) -> bool {
+        self.on_futex.get() > 0 && os_threads() > 1
+    }
+
     /// Panics in the root with a list of all green threads.
     #[cold]
-    #[track_caller]
-    pub(crate) fn panic_deadlocked(&self, wait: Wait) -> ! {
-        let report = self.deadlock_report(wait, Location::caller());
+    pub(crate) fn panic_deadlocked(&self, wait: Wait, at: &Location<'_>) -> ! {
+        let report = self.deadlock_report(wait, Some(at));
         panic!("{report}");
     }
 
-    pub(crate) fn deadlock_report(&self, wait: Wait, at: &Location<'_>) -> String {
+    /// Says it on stderr, and in the log: for an interposed call, which must not panic, and waits on in the kernel,
+    /// as it would without us.
+    #[cfg(feature = "patch")]
+    #[cold]
+    pub(crate) fn tell_deadlock(&self, word: usize) {
+        let report = self.deadlock_report(Wait::Futex(word), None);
+        crate::report::loudly(log::Level::Error, &report);
+    }
+
+    pub(crate) fn deadlock_report(&self, wait: Wait, at: Option<&Location<'_>>) -> String {
         let state = self.state.borrow();
         let mut report = String::from(
             "deadlock: this would block for ever, for no green thread is ready, no timer is set, and \
              nobody outside holds a handle to the hub\n",
         );
         let root = &state.greens[GreenId::ROOT.key()];
-        let _ = writeln!(report, "  root '{}' waits for {}, at {at}", root.name(), state.describe(wait));
+        let _ = write!(report, "  root '{}' waits for {}", root.name(), state.describe(wait));
+        if let Some(at) = at {
+            let _ = write!(report, ", at {at}");
+        }
+        report.push('\n');
         for (key, green) in &state.greens {
             if key != GreenId::ROOT.key() && green.state != GreenState::Finished {
                 let _ = writeln!(report, "  {}", state.line(green));
@@ -34,6 +51,14 @@ impl Hub {
         );
         report
     }
+}
+
+/// How many OS threads there are that could do something: all but the watchdog. Several, if that is not known.
+fn os_threads() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    // A directory has a link for each directory in it, and two more.
+    let links = std::fs::metadata("/proc/self/task").map_or(4, |task| task.nlink());
+    links.saturating_sub(2 + crate::watchdog::os_threads())
 }
 
 impl State {
@@ -54,6 +79,7 @@ impl State {
             Wait::Nothing => "nothing".into(),
             Wait::Sleep => "a time".into(),
             Wait::For(what) => what.into(),
+            Wait::Futex(word) => format!("a lock, a condition or a thread of std's (the futex at {word:#x})"),
             Wait::Join(id) => {
                 let green = self.greens.get(id.key()).filter(|green| green.id == id);
                 match green {

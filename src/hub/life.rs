@@ -1,12 +1,14 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
 use super::{Due, Hub};
-use crate::context::Job;
+use crate::context::{Chosen, Job};
 use crate::green::{Cause, Ticket, Wait, Wake, Woken};
 use crate::green::{Extras, Green, GreenId, Interrupt, Life, Outcome, State as GreenState, Watcher};
 use crate::policy::Why;
 use crate::stack::Size;
-use crate::time::Time;
+#[cfg(feature = "patch")]
+use crate::tcb::Tcb;
+use crate::time::{NEVER, Time};
 use crate::trace::Event;
 use std::panic::Location;
 use std::rc::Rc;
@@ -42,6 +44,24 @@ impl Hub {
     /// Makes a green thread that will run `job`, last in line.
     #[inline]
     pub(crate) fn spawn(&self, spawn: Spawn, job: Job) -> GreenId {
+        self.insert(spawn, Life::Unstarted(job), None)
+    }
+
+    /// Makes a green thread that C, or std, is told of as a thread. It has its stack and its thread control block
+    /// from the beginning: that they cannot be had must be said at once.
+    ///
+    /// Errors: they cannot.
+    #[cfg(feature = "patch")]
+    pub(crate) fn spawn_pthread(&self, size: Size, detached: bool, job: Job) -> std::io::Result<Tcb> {
+        let context = self.seat(size)?;
+        let tcb = self.begin_pthread(context, detached, job);
+        let spawn = Spawn { stack_size: size, ..Spawn::internal() };
+        self.insert(spawn, Life::Started, Some(context));
+        Ok(tcb)
+    }
+
+    #[inline]
+    fn insert(&self, spawn: Spawn, life: Life, context: Option<Chosen>) -> GreenId {
         let mut state = self.state.borrow_mut();
         let serial = state.next_serial;
         // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
@@ -53,7 +73,7 @@ impl Hub {
         let id = GreenId::new(serial, entry.key());
         entry.insert(Green {
             id,
-            context: None,
+            context,
             epoch: 0,
             state: if spawn.delay.is_some() { GreenState::Delayed } else { GreenState::Runnable },
             cause: Cause::None,
@@ -63,7 +83,7 @@ impl Hub {
             cut_short: false,
             detached: spawn.detached,
             stack_size: spawn.stack_size,
-            life: Life::Unstarted(job),
+            life,
             wait: Wait::Nothing,
             watcher: Watcher::None,
             extras: None,
@@ -216,6 +236,19 @@ impl Hub {
             }
             if self.block(ticket, deadline, Wait::For("all green threads to end")) == Woken::Expired {
                 return false;
+            }
+        }
+    }
+
+    /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    pub(crate) fn wait_for_pthreads(&self) {
+        while self.current.get() == GreenId::ROOT && self.pthreads.get() > 0 {
+            let ticket = self.ticket();
+            self.waits_for_pthreads.set(Some(ticket));
+            let wait = Wait::For("the threads that were made here to end");
+            if self.park(ticket, NEVER, wait, true) == Wake::Deadlocked {
+                log::error!("{}", self.deadlock_report(wait, None));
+                return;
             }
         }
     }

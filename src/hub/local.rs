@@ -20,6 +20,32 @@ thread_local! {
 /// What `HUB` says once the hub was ended: it is not made a second time.
 const ENDED: *const Hub = std::ptr::without_provenance(usize::MAX);
 
+/// Where the loaded thread control block keeps its `HUB`.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))] // the blocks of green threads are part of the patch
+pub(crate) fn hub_word() -> usize {
+    HUB.with(|word| &raw const *word as usize)
+}
+
+/// Writes `hub` where another thread control block keeps its `HUB`.
+///
+/// # Safety
+/// `word` is such a place, and nobody else uses it now.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) unsafe fn plant(word: usize, hub: *const Hub) {
+    // SAFETY: a Cell of that type, by the caller's promise.
+    unsafe { (*(word as *const Cell<*const Hub>)).set(hub) };
+}
+
+/// What is written there.
+///
+/// # Safety
+/// As for `plant`.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) unsafe fn planted(word: usize) -> *const Hub {
+    // SAFETY: the caller's.
+    unsafe { (*(word as *const Cell<*const Hub>)).get() }
+}
+
 struct Owner(ManuallyDrop<Box<Hub>>);
 
 /// This OS thread's hub, made if need be.

@@ -17,33 +17,42 @@
 //! | `interrupts.rs` | kill and timeout                                       |
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `local.rs`      | which hub is this OS thread's                          |
+//! | `patched.rs`    | what interposed calls ask                              |
 //! | `deadlock.rs`, `overflow.rs` | what is said when all is lost             |
 //!
 //! Read next: `hub/run.rs`, the loop.
 
 mod block;
 mod body;
-#[cfg(feature = "patch")]
-mod cut_short;
 mod deadlock;
 mod interrupts;
 mod life;
 mod local;
 mod overflow;
+#[cfg(feature = "patch")]
+mod patched;
 mod remote;
 mod run;
 mod state;
 
 use crate::context::{Chosen, Pool};
-use crate::green::{Cause, Green, GreenId, Life, State as GreenState, Wait, Watcher};
+use crate::green::{Cause, Green, GreenId, Life, State as GreenState, Ticket, Wait, Watcher};
 use crate::policy::{Fifo, Policy, Shelf};
 use crate::reactor::Reactor;
 use crate::stack::Size;
+use crate::tcb::{Blocks, Tcb};
 use crate::time::{Clock, Timers};
 use crate::trace::Event;
+#[cfg(feature = "patch")]
+pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
+#[cfg(feature = "patch")]
+pub(crate) use local::{hub_word, plant, planted};
+pub(crate) use remote::Promise;
+#[cfg(feature = "patch")]
+pub(crate) use remote::Shared;
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
 use slab::Slab;
 use state::{Due, State};
@@ -70,11 +79,19 @@ pub(crate) struct Hub {
     pace: run::Pace,
     clock: Clock,
     pool: Pool,
+    blocks: Blocks,
+    /// Which thread control block is loaded.
+    loaded: Cell<Tcb>,
     /// An idle context, kept for when there is no memory for another; who is on it; whether it was ever made.
     reserve: Cell<Option<Chosen>>,
     on_reserve: Cell<GreenId>,
     has_reserve: Cell<bool>,
     reactor: Reactor,
+    /// How many green threads `pthread_create` has made that have not ended; the root, when it waits for them.
+    pthreads: Cell<usize>,
+    waits_for_pthreads: Cell<Option<Ticket>>,
+    /// How many wait for a word that any OS thread may change.
+    on_futex: Cell<u32>,
     remote: remote::Inbox,
     observer: RefCell<Option<Observer>>,
     observed: Cell<bool>,
@@ -89,6 +106,7 @@ const NOTES: usize = 32;
 
 impl Hub {
     fn new() -> Hub {
+        let blocks = Blocks::new();
         let mut greens = Slab::new();
         let root = greens.insert(Green {
             id: GreenId::ROOT,
@@ -130,10 +148,15 @@ impl Hub {
             pace: run::Pace::default(),
             clock: Clock::new(),
             pool: Pool::default(),
+            loaded: Cell::new(blocks.home()),
+            blocks,
             reserve: Cell::new(None),
             on_reserve: Cell::new(GreenId::NOBODY),
             has_reserve: Cell::new(false),
             reactor: Reactor::default(),
+            pthreads: Cell::new(0),
+            waits_for_pthreads: Cell::new(None),
+            on_futex: Cell::new(0),
             remote: remote::Inbox::default(),
             observer: RefCell::new(None),
             observed: Cell::new(false),
@@ -143,6 +166,11 @@ impl Hub {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    #[cfg(feature = "patch")]
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -194,12 +222,15 @@ impl Hub {
     /// Calls the observer, during which nobody is running: blocking calls are refused, interposed ones are the
     /// plain system calls. One that panics is not called again.
     #[cold]
+    #[inline(never)]
     fn tell(&self, event: Event) {
         let woken = self.state.borrow_mut().woken.as_mut().map(std::mem::take).unwrap_or_default();
         let Some(mut observer) = self.observer.take() else { return };
         let mut told = Ok(());
         self.as_nobody(|| {
-            told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
+            self.at_home(|| {
+                told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
+            });
         });
         match told {
             // Unless it has put another in its place.
@@ -217,11 +248,12 @@ impl Hub {
     }
 
     /// Calls `f` while nobody runs: blocking calls are refused, interposed ones are the plain system calls.
-    pub(crate) fn as_nobody(&self, f: impl FnOnce()) {
+    pub(crate) fn as_nobody<R>(&self, f: impl FnOnce() -> R) -> R {
         let (id, context) = (self.current.replace(GreenId::NOBODY), self.context.replace(None));
-        f();
+        let answer = f();
         self.current.set(id);
         self.context.set(context);
+        answer
     }
 
     /// Has `text` logged when the root next runs: a logger may block, or ask who runs.

@@ -14,6 +14,7 @@
 use super::{Hub, Spawn, catch, drop_quietly, hub, job};
 use crate::context::Job;
 use crate::green::{Cause, GreenId, JoinError, Ticket, Wait};
+use crate::lock::Lock;
 use crate::time::NEVER;
 use std::cell::OnceCell;
 use std::fmt;
@@ -26,8 +27,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 #[derive(Default)]
 pub(super) struct Inbox(OnceCell<Arc<Shared>>);
 
-struct Shared {
-    messages: Mutex<Messages>,
+pub(crate) struct Shared {
+    messages: Lock<Messages>,
     /// `messages` is not empty.
     pending: AtomicBool,
     /// The hub sleeps, or is about to.
@@ -73,8 +74,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Answers the message when the hub is gone.
     fn send(&self, message: Message) -> Result<(), Message> {
+        // The list may grow, and with it call an allocator, whose locks may be patched.
+        match super::existing() {
+            Some(hub) => hub.as_nobody(|| self.put(message)),
+            None => self.put(message),
+        }
+    }
+
+    fn put(&self, message: Message) -> Result<(), Message> {
         {
-            let mut messages = lock(&self.messages);
+            let mut messages = self.messages.lock();
             if messages.closed {
                 return Err(message);
             }
@@ -83,6 +92,12 @@ impl Shared {
         self.pending.store(true, SeqCst);
         self.rouse();
         Ok(())
+    }
+
+    /// Ends a park, from any OS thread. `false`: the hub is gone.
+    #[cfg(feature = "patch")]
+    pub(crate) fn wake(&self, ticket: Ticket) -> bool {
+        self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok()
     }
 
     fn rouse(&self) {
@@ -106,12 +121,12 @@ impl Inbox {
         self.0.get().is_some_and(|shared| shared.handles.load(SeqCst) > 0)
     }
 
-    /// Calls `sleep`, which the waker ends, unless there is a message by now; or, if it would be for ever,
-    /// nobody left who could send one.
-    pub(super) fn asleep_while(&self, for_ever: bool, sleep: impl FnOnce()) {
+    /// Calls `sleep`, which the waker ends, unless there is a message by now; or, if it `needs_handle` to end
+    /// ever, nobody left who could send one.
+    pub(super) fn asleep_while(&self, needs_handle: bool, sleep: impl FnOnce()) {
         let Some(shared) = self.0.get() else { return sleep() };
         shared.asleep.store(true, SeqCst);
-        if !shared.pending.load(SeqCst) && (!for_ever || self.has_handles()) {
+        if !shared.pending.load(SeqCst) && (!needs_handle || self.has_handles()) {
             sleep();
         }
         shared.asleep.store(false, SeqCst);
@@ -121,7 +136,7 @@ impl Inbox {
     pub(super) fn close(&self) {
         if let Some(shared) = self.0.get() {
             let (left, open) = {
-                let mut messages = lock(&shared.messages);
+                let mut messages = shared.messages.lock();
                 messages.closed = true;
                 (std::mem::take(&mut messages.list), std::mem::take(&mut messages.open))
             };
@@ -134,12 +149,32 @@ impl Inbox {
 }
 
 impl Hub {
+    /// What other OS threads reach this hub by, made if need be.
+    ///
+    /// Errors: no file descriptor is left to wake the hub by.
+    pub(crate) fn inbox(&self) -> io::Result<&Arc<Shared>> {
+        if let Some(shared) = self.remote.0.get() {
+            return Ok(shared);
+        }
+        let waker = self.reactor().waker()?;
+        Ok(self.remote.0.get_or_init(|| {
+            Arc::new(Shared {
+                messages: Lock::default(),
+                pending: AtomicBool::new(false),
+                asleep: AtomicBool::new(false),
+                handles: AtomicUsize::new(0),
+                waker,
+            })
+        }))
+    }
+
     /// Takes in what other OS threads have sent.
     #[cold]
+    #[inline(never)]
     pub(super) fn take_in(&self) {
         let Some(shared) = self.remote.0.get() else { return };
         shared.pending.store(false, SeqCst);
-        let messages = std::mem::take(&mut lock(&shared.messages).list);
+        let messages = std::mem::take(&mut shared.messages.lock().list);
         for message in messages {
             match message {
                 Message::Spawn { body, spawned_at } => {
@@ -183,21 +218,7 @@ impl Handle {
         let hub = hub();
         // For what will be spawned by it.
         hub.ensure_reserve()?;
-        let shared = match hub.remote.0.get() {
-            Some(shared) => shared,
-            None => {
-                let waker = hub.reactor().waker()?;
-                hub.remote.0.get_or_init(|| {
-                    Arc::new(Shared {
-                        messages: Mutex::default(),
-                        pending: AtomicBool::new(false),
-                        asleep: AtomicBool::new(false),
-                        handles: AtomicUsize::new(0),
-                        waker,
-                    })
-                })
-            }
-        };
+        let shared = hub.inbox()?;
         shared.handles.fetch_add(1, SeqCst);
         Ok(Handle(shared.clone()))
     }
@@ -215,7 +236,7 @@ impl Handle {
     {
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
         {
-            let mut messages = lock(&self.0.messages);
+            let mut messages = self.0.messages.lock();
             if messages.closed {
                 return Err(HubGone(f));
             }
@@ -248,7 +269,7 @@ impl Drop for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("gone", &lock(&self.0.messages).closed).finish()
+        f.debug_struct("Handle").field("gone", &self.0.messages.lock().closed).finish()
     }
 }
 
@@ -305,7 +326,7 @@ impl<T> Completer<T> {
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
         if let Some(packet) = self.packet.take() {
-            let gone = lock(&self.shared.messages).closed;
+            let gone = self.shared.messages.lock().closed;
             packet.complete(Err(if gone { JoinError::HubGone } else { JoinError::Killed }));
         }
     }
@@ -335,6 +356,30 @@ impl<T: Send> Close for Packet<T> {
     }
 }
 
+/// To keep a result for who joins from another OS thread.
+pub(crate) struct Promise<T>(Option<Arc<Packet<T>>>);
+
+impl<T> Promise<T> {
+    pub(crate) fn new() -> (Promise<T>, RemoteJoinHandle<T>) {
+        let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
+        (Promise(Some(packet.clone())), RemoteJoinHandle(packet))
+    }
+
+    pub(crate) fn keep(mut self, result: Result<T, JoinError>) {
+        if let Some(packet) = self.0.take() {
+            packet.complete(result);
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(packet) = self.0.take() {
+            packet.complete(Err(JoinError::Killed));
+        }
+    }
+}
+
 /// Joins a green thread from outside its hub. Dropping it detaches.
 pub struct RemoteJoinHandle<T>(Arc<Packet<T>>);
 
@@ -346,6 +391,14 @@ impl<T> RemoteJoinHandle<T> {
     /// It panicked, was killed, or its hub is gone: [`JoinError`].
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
+        let at = Location::caller();
+        self.join_by(|ticket| {
+            hub().block_at(ticket, NEVER, Wait::For("a green thread of another hub"), at);
+        })
+    }
+
+    /// `park` parks by the ticket that it is given.
+    pub(crate) fn join_by(self, park: impl Fn(Ticket)) -> Result<T, JoinError> {
         let here = super::existing().filter(|hub| hub.can_block());
         match here.map(|hub| (hub, Handle::current())) {
             Some((hub, Ok(handle))) => loop {
@@ -357,7 +410,7 @@ impl<T> RemoteJoinHandle<T> {
                     }
                     state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
                 }
-                hub.block(ticket, NEVER, Wait::For("a green thread of another hub"));
+                park(ticket);
             },
             _ => {
                 let mut state = lock(&self.0.state);

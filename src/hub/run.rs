@@ -14,6 +14,7 @@ use crate::context::{Chosen, Context};
 use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
 use crate::stack::Size;
+use crate::tcb;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
 use std::cell::{Cell, RefMut};
@@ -77,11 +78,15 @@ impl Hub {
         let alive = loop {
             if self.pace.is_due() {
                 if self.remote.is_waiting() {
+                    self.go_home();
                     self.take_in();
                 }
                 self.fire_timers();
             }
             let mut state = self.state.borrow_mut();
+            if state.ready.is_foreign() {
+                self.go_home();
+            }
             match state.ready.pick() {
                 // The policy may answer it though it waits: then it waits again.
                 Some(GreenId::ROOT) => break true,
@@ -94,6 +99,7 @@ impl Hub {
                 }
             }
         };
+        self.go_home();
         let mut state = self.state.borrow_mut();
         let root = state.expect(GreenId::ROOT);
         root.state = GreenState::Runnable;
@@ -132,6 +138,12 @@ impl Hub {
         self.emit(Event::Run(id));
         self.current.set(id);
         self.context.set(Some(context));
+        // SAFETY: given by `seat`.
+        let tcb = unsafe { context.tcb() };
+        if tcb != self.loaded.get() {
+            // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
+            unsafe { tcb::load(self.loaded.replace(tcb), tcb) };
+        }
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
         self.current.set(GreenId::NOBODY);
@@ -141,11 +153,39 @@ impl Hub {
         }
     }
 
+    /// Loads the OS thread's own thread control block, if another is loaded: before the loop does anything that
+    /// may use what is thread-local. Not inlined, nor may what is called afterwards be: the compiler takes it
+    /// for granted that the address of a thread-local does not change within a function.
+    #[inline(never)]
+    pub(super) fn go_home(&self) {
+        let home = self.blocks.home();
+        if self.loaded.get() != home {
+            // SAFETY: what is loaded is loaded; home lives as long as the OS thread.
+            unsafe { tcb::load(self.loaded.replace(home), home) };
+        }
+    }
+
+    /// Calls `f` with the OS thread's own thread control block loaded; it must not switch, nor unwind.
+    pub(crate) fn at_home(&self, f: impl FnOnce()) {
+        /// In a function of its own: see `go_home`.
+        #[inline(never)]
+        fn call(f: impl FnOnce()) {
+            f();
+        }
+        let here = self.loaded.get();
+        self.go_home();
+        call(f);
+        if here != self.loaded.get() {
+            // SAFETY: home is loaded; who called runs with the other, which lives.
+            unsafe { tcb::load(self.loaded.replace(here), here) };
+        }
+    }
+
     /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
     /// there is none now, try again.
     #[inline]
     fn begin(&self, green: &mut Green) -> Option<Chosen> {
-        let context = match self.pool.take(green.stack_size) {
+        let context = match self.seat(green.stack_size) {
             Ok(context) => context,
             Err(error) => return self.begin_without_stack(green, error),
         };
@@ -158,12 +198,35 @@ impl Hub {
         Some(context)
     }
 
+    /// A stack, and what std and C are to know by who runs on it.
+    #[inline]
+    pub(super) fn seat(&self, size: Size) -> std::io::Result<Chosen> {
+        let context = self.pool.take(size)?;
+        let tcb = if tcb::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.home()) };
+        // SAFETY: it came from the pool just now, and is idle.
+        unsafe {
+            match tcb {
+                Ok(tcb) => {
+                    self.blocks.set_stack(tcb, context.bounds());
+                    context.set_tcb(tcb);
+                    Ok(context)
+                }
+                Err(error) => {
+                    self.pool.put(context);
+                    Err(error)
+                }
+            }
+        }
+    }
+
     /// A body has ended: its context can be used again, its record stays until its outcome is taken.
     #[inline]
     fn put_away(&self, id: GreenId, context: Chosen) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         green.context = None;
+        // SAFETY: `seat` gave it.
+        let tcb = unsafe { context.tcb() };
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
             assert!(context.is_idle(), "a body goes on after its end");
@@ -176,6 +239,11 @@ impl Hub {
         }
         let gone = green.detached.then(|| state.greens.remove(id.key()));
         drop(state);
+        if tcb != self.blocks.home() {
+            self.go_home();
+            // SAFETY: not loaded any more, and its green thread has run its last.
+            unsafe { self.blocks.end(tcb) };
+        }
         drop(gone);
         self.emit(Event::Finish(id));
     }
@@ -191,7 +259,10 @@ impl Hub {
         self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
         self.on_reserve.set(green.id);
         // SAFETY: the reserve is idle.
-        unsafe { context.assign(body::unrunnable(body, error)) };
+        unsafe {
+            context.assign(body::unrunnable(body, error));
+            context.set_tcb(self.blocks.home());
+        }
         green.context = Some(context);
         Some(context)
     }
@@ -210,22 +281,26 @@ impl Hub {
     }
 
     /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
+    #[inline(never)]
     fn wait(&self) -> bool {
+        self.go_home();
         if self.fire_timers() {
             return true;
         }
         // A timer that nobody wants any more is no reason to wait.
-        let timeout = match self.state.borrow_mut().next_deadline() {
-            Some(deadline) => deadline.saturating_sub(self.clock.now()),
-            None if self.remote.has_handles() => NEVER,
+        let deadline = self.state.borrow_mut().next_deadline();
+        let (timeout, needs_handle) = match deadline {
+            Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
+            None if self.remote.has_handles() => (NEVER, true),
             // The last handle may have left a message behind.
-            None if self.remote.is_waiting() => 0,
+            None if self.remote.is_waiting() => (0, false),
+            None if self.others_may_wake() => (NEVER, false),
             None => return false,
         };
         if self.remote.is_waiting() {
             self.take_in();
         } else if timeout > 0 {
-            self.remote.asleep_while(timeout == NEVER, || {
+            self.remote.asleep_while(needs_handle, || {
                 if let Err(error) = self.reactor.wait(timeout) {
                     self.note(log::Level::Error, format!("waiting for events: {error}"));
                 }

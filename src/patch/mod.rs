@@ -26,9 +26,12 @@
 //! reached is in [`coverage`]. Source: gevent's `monkey.patch_all`.
 #![allow(unsafe_code)]
 
+#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), path = "no_pthread.rs")]
+mod pthread;
 mod sleep;
 
 use crate::hub::{Hub, existing};
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A family of calls, patched together.
@@ -37,11 +40,16 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub enum Kind {
     /// Sleeping and giving way: `std::thread::{sleep, sleep_until, yield_now}`, C's `sleep` and its like.
     Sleep,
+    /// Whatever waits for another thread to do something: `std::sync`, `std::thread::park`, parking_lot,
+    /// crossbeam, C's mutexes, conditions and semaphores.
+    Locks,
+    /// Making and joining threads: `std::thread`, C's `pthread_create`.
+    Threads,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: &'static [Kind] = &[Kind::Sleep];
+    pub const ALL: &'static [Kind] = &[Kind::Sleep, Kind::Locks, Kind::Threads];
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -50,25 +58,93 @@ impl Kind {
 
 static PATCHED: AtomicU32 = AtomicU32::new(0);
 
-/// Patches every kind, for the whole process and from now on. Doing it twice does no harm.
+/// Patches every kind, for the whole process and from now on: the first line of `main`. Doing it twice does no
+/// harm.
+///
+/// # Panics
+/// Where [`try_all`] answers an error.
 #[doc(alias = "patch_all")]
 pub fn all() {
-    for &kind in Kind::ALL {
-        only(kind);
+    if let Err(error) = try_all() {
+        panic!("{error}");
     }
 }
 
-/// Patches one kind.
-pub fn only(kind: Kind) {
-    PATCHED.fetch_or(kind.bit(), Relaxed);
+/// Patches every kind, for the whole process and from now on.
+///
+/// # Errors
+/// [`Unsupported`]: this platform lacks what [`locks`] needs. Nothing is patched then.
+pub fn try_all() -> Result<(), Unsupported> {
+    threads()?;
+    sleep();
+    Ok(())
+}
+
+/// Patches [`Kind::Sleep`].
+pub fn sleep() {
+    patch(Kind::Sleep);
+}
+
+/// Patches [`Kind::Locks`]: who waits for a lock, a condition, a channel or to be unparked lets the others run.
+///
+/// From now on each green thread that begins is a thread of its own to std and to C, since it is by threads that
+/// locks tell who has them: it has `thread_local!` values of its own, which are dropped when it ends, an
+/// identity (`std::thread::current().id()`), a count of panics, an `errno`. Those that have begun already go on
+/// sharing the OS thread's, so call this first.
+///
+/// # Errors
+/// [`Unsupported`]: it takes a glibc that is linked dynamically and in which everything is where it is
+/// expected, which is looked at; a processor and kernel that let a program load the thread pointer; and a file
+/// descriptor for other OS threads to wake the hub by. Nothing is changed then.
+pub fn locks() -> Result<(), Unsupported> {
+    pthread::support()?;
+    patch(Kind::Locks);
+    Ok(())
+}
+
+/// Patches [`Kind::Threads`], and [`Kind::Locks`] with it: `std::thread::spawn`, called on an OS thread that has
+/// a hub (this one has, from now on), makes a green thread of that hub.
+///
+/// Real OS threads are still made by [`greenline::thread`](crate::thread), and by OS threads without a hub.
+///
+/// # Errors
+/// As for [`locks`].
+pub fn threads() -> Result<(), Unsupported> {
+    locks()?;
+    patch(Kind::Threads);
+    Ok(())
+}
+
+fn patch(kind: Kind) {
     // A reference to each family, so that the linker takes it along whatever else it finds unused.
-    std::hint::black_box(sleep::COVERAGE);
+    std::hint::black_box((sleep::COVERAGE, pthread::COVERAGE));
+    PATCHED.fetch_or(kind.bit(), Relaxed);
 }
 
 /// Whether a kind is patched.
 pub fn is_patched(kind: Kind) -> bool {
     PATCHED.load(Relaxed) & kind.bit() != 0
 }
+
+/// Something that the patch needs is not there. Says what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    reason: String,
+}
+
+impl Unsupported {
+    fn new(reason: impl Into<String>) -> Unsupported {
+        Unsupported { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "std's locks and threads cannot be patched here: {}", self.reason)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 /// One interposed symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +162,7 @@ pub struct Covered {
 
 /// All symbols that are interposed.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
-    sleep::COVERAGE.iter()
+    sleep::COVERAGE.iter().chain(pthread::COVERAGE)
 }
 
 /// The hub that a call of this kind is to yield to; `None`: make the plain system call.

@@ -90,6 +90,12 @@ impl Shelf {
         }
     }
 
+    /// Whether it is code of the program's that chooses.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(self, Shelf::Other(_))
+    }
+
     /// Who will run soon, if that is known and its stack is likely to be cold.
     #[inline]
     pub(crate) fn soon(&self) -> Option<GreenId> {

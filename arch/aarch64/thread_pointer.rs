@@ -1,0 +1,43 @@
+//! The thread pointer: register `tpidr_el0`. It points at two words, of which the first is the dtv; glibc's
+//! `struct pthread` ends there, and thread-local storage begins behind. As in `x86_64/thread_pointer.rs`.
+
+use core::arch::asm;
+
+/// Where the block keeps the address of its table of dynamic thread-local storage, from the thread pointer on.
+pub(crate) const DTV: isize = 0;
+
+/// Whether a program may load it: always, here.
+pub(crate) fn is_loadable() -> bool {
+    true
+}
+
+/// The thread pointer of who runs.
+#[inline(always)]
+pub(crate) fn get() -> usize {
+    let at;
+    // SAFETY: reads a register. Not declared `pure`: the answer changes when another is loaded.
+    unsafe { asm!("mrs {}, tpidr_el0", out(reg) at, options(nostack, preserves_flags, readonly)) };
+    at
+}
+
+/// Loads another.
+///
+/// # Safety
+/// As on x86_64.
+#[inline(always)]
+pub(crate) unsafe fn set(to: usize) {
+    // SAFETY: the caller's. Memory counts as written, so nothing is moved across.
+    unsafe { asm!("msr tpidr_el0, {}", in(reg) to, options(nostack, preserves_flags)) };
+}
+
+/// Where `struct pthread` is, of that size, in the block of a thread pointer.
+#[inline(always)]
+pub(crate) fn to_pthread(pointer: usize, size: usize) -> usize {
+    pointer - size
+}
+
+/// The reverse.
+#[inline(always)]
+pub(crate) fn of_pthread(pthread: usize, size: usize) -> usize {
+    pthread + size
+}

@@ -1,0 +1,78 @@
+//! What only interposed calls ask of the hub.
+#![allow(unsafe_code)]
+
+use super::Hub;
+use crate::context::{Chosen, Context, Job};
+use crate::green::{Cause, Ticket, Wait, Wake};
+use crate::tcb::Tcb;
+use crate::time::Time;
+
+impl Hub {
+    /// Whether an interposed call has already returned early for the interrupt that is pending. They are not
+    /// unwound by one: they return early, once.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.state.borrow_mut().expect(self.current.get()).cut_short
+    }
+
+    /// Notes that one does.
+    pub(crate) fn cut_short(&self) {
+        self.state.borrow_mut().expect(self.current.get()).cut_short = true;
+    }
+
+    /// Gives `context`, which has a seat, its job, and makes it a thread to C. Answers what it is known by there.
+    pub(super) fn begin_pthread(&self, context: Chosen, detached: bool, job: Job) -> Tcb {
+        self.pthreads.set(self.pthreads.get() + 1);
+        // SAFETY: idle, for it came from the pool for this, and `seat` has given it a block.
+        let tcb = unsafe {
+            context.assign(job);
+            context.tcb()
+        };
+        self.blocks.begin_pthread(tcb, detached);
+        tcb
+    }
+
+    /// One of those has run its last.
+    pub(crate) fn end_pthread(&self) {
+        self.pthreads.set(self.pthreads.get() - 1);
+        if self.pthreads.get() == 0 {
+            if let Some(ticket) = self.waits_for_pthreads.take() {
+                self.wake(ticket);
+            }
+        }
+    }
+
+    /// This is the only OS thread of a forked child, and has another id than in its parent.
+    pub(crate) fn renew_tids(&self) {
+        let state = self.state.borrow();
+        for context in state.greens.iter().filter_map(|(_, green)| green.context) {
+            // SAFETY: given by `seat`; its green thread has not ended.
+            let tcb = unsafe { context.tcb() };
+            if tcb != self.blocks.home() {
+                self.blocks.renew_tid(tcb);
+            }
+        }
+    }
+
+    /// Calls the current green thread `name` from now on.
+    pub(crate) fn rename_current(&self, name: &str) {
+        let old = self.state.borrow_mut().expect(self.current.get()).name.replace(name.into());
+        drop(old);
+    }
+
+    /// [`park`](Hub::park), for what any OS thread may end.
+    pub(crate) fn park_on_futex(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
+        self.on_futex.set(self.on_futex.get() + 1);
+        let wake = self.park(ticket, deadline, wait, shield);
+        self.on_futex.set(self.on_futex.get() - 1);
+        wake
+    }
+
+    /// [`wake`](Hub::wake) from anywhere on this OS thread. `false`: the state is in use, so who calls has to
+    /// send a message.
+    pub(crate) fn try_wake(&self, ticket: Ticket) -> bool {
+        let Ok(mut state) = self.state.try_borrow_mut() else { return false };
+        // A stale one has been woken by something else meanwhile, and sees that it was taken out.
+        state.wake(ticket, Cause::Notified);
+        true
+    }
+}

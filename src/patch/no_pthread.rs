@@ -1,0 +1,9 @@
+//! In place of `patch/pthread` where there is no glibc that is linked dynamically.
+
+use super::{Covered, Unsupported};
+
+pub(super) const COVERAGE: &[Covered] = &[];
+
+pub(super) fn support() -> Result<(), Unsupported> {
+    Err(Unsupported::new("the C library is not glibc, or is linked statically"))
+}

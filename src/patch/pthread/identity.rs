@@ -1,0 +1,214 @@
+//! What a thread is asked about itself, what is run at its end, and `fork`, which wants the OS thread's own
+//! thread control block.
+
+use super::real::{self, KeyDestructor, ThreadDestructor};
+use super::set_errno;
+use crate::hub::existing;
+use crate::tcb::{self, Tcb};
+use libc::{c_char, c_int, c_void, pid_t, pthread_attr_t, pthread_key_t, pthread_t};
+use std::ffi::CStr;
+
+/// Registers a destructor of the calling thread.
+///
+/// # Safety
+/// As glibc's: `f(value)` may be called when the thread ends.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __cxa_thread_atexit_impl(
+    f: ThreadDestructor,
+    value: *mut c_void,
+    dso: *mut c_void,
+) -> c_int {
+    if tcb::push_destructor((f, value)) {
+        return 0;
+    }
+    // SAFETY: the caller's.
+    unsafe { real::__cxa_thread_atexit_impl(f, value, dso) }
+}
+
+/// See pthread_key_create(3).
+///
+/// # Safety
+/// `key` is valid for a write.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_key_create(key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int {
+    // SAFETY: the caller's; on success the key was written.
+    unsafe {
+        let answer = real::pthread_key_create(key, destructor);
+        if answer == 0 {
+            tcb::note_key(*key, destructor);
+        }
+        answer
+    }
+}
+
+/// The same, for libgcc.
+///
+/// # Safety
+/// The same.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pthread_key_create(key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { pthread_key_create(key, destructor) }
+}
+
+/// See pthread_key_delete(3).
+#[unsafe(no_mangle)]
+extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
+    tcb::forget_key(key);
+    // SAFETY: any number may be given.
+    unsafe { real::pthread_key_delete(key) }
+}
+
+/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on.
+fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
+    let mut answer = -1;
+    let mut errno = 0;
+    let mut at_home = || {
+        // SAFETY: no preconditions but those that every fork in a program with threads has.
+        unsafe {
+            answer = fork();
+            errno = *libc::__errno_location();
+        }
+    };
+    match existing().filter(|_| tcb::has_own()) {
+        Some(hub) => {
+            hub.at_home(at_home);
+            if answer == 0 {
+                hub.renew_tids();
+            }
+        }
+        None => {
+            at_home();
+            if let (0, Some(hub)) = (answer, existing()) {
+                hub.renew_tids();
+            }
+        }
+    }
+    if answer < 0 {
+        set_errno(errno);
+    }
+    answer
+}
+
+/// See fork(2).
+#[unsafe(no_mangle)]
+extern "C" fn fork() -> pid_t {
+    fork_at_home(real::fork)
+}
+
+/// See _Fork(3).
+#[unsafe(no_mangle)]
+extern "C" fn _Fork() -> pid_t {
+    fork_at_home(real::_Fork)
+}
+
+/// The block of a green thread's `pthread_t`.
+///
+/// # Safety
+/// The `pthread_t` is valid: its thread was not joined, and has not ended detached.
+unsafe fn green<'a>(thread: pthread_t) -> Option<&'a tcb::Block> {
+    // SAFETY: the caller's.
+    unsafe { Tcb::of_pthread(thread).map(|tcb| tcb.green()) }
+}
+
+/// See pthread_getattr_np(3). std asks it for its stack's bounds, and insists on a guard page in the answer.
+///
+/// # Safety
+/// `thread` is valid, `attr` valid for a write.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_attr_t) -> c_int {
+    // SAFETY: the caller's; `attr` is initialised before it is filled in.
+    unsafe {
+        let Some(green) = green(thread) else { return real::pthread_getattr_np(thread, attr) };
+        let ((bottom, top), page) = (green.stack(), crate::stack::page_size());
+        let answer = libc::pthread_attr_init(attr);
+        if answer != 0 {
+            return answer;
+        }
+        libc::pthread_attr_setguardsize(attr, page);
+        let detached = green.life().load(std::sync::atomic::Ordering::Relaxed) & tcb::DETACHED != 0;
+        let state = if detached { libc::PTHREAD_CREATE_DETACHED } else { libc::PTHREAD_CREATE_JOINABLE };
+        libc::pthread_attr_setdetachstate(attr, state);
+        libc::pthread_attr_setstack(attr, (bottom + page) as *mut c_void, (top - bottom - page) & !15)
+    }
+}
+
+/// See pthread_setname_np(3): up to 15 bytes.
+///
+/// # Safety
+/// `thread` is valid, `name` ends in 0.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(green) = green(thread) else { return real::pthread_setname_np(thread, name) };
+        let text = CStr::from_ptr(name).to_bytes();
+        let mut bytes = [0; 16];
+        let Some(place) = bytes[..15].get_mut(..text.len()) else { return libc::ERANGE };
+        place.copy_from_slice(text);
+        green.set_name(bytes);
+        if thread == libc::pthread_self() {
+            if let Some(hub) = existing() {
+                hub.rename_current(&full_name(text));
+            }
+        }
+        0
+    }
+}
+
+/// std has cut the name to what fits here, and knows all of it.
+fn full_name(text: &[u8]) -> String {
+    let short = String::from_utf8_lossy(text);
+    if text.len() == 15 {
+        if let Some(name) = std::thread::current().name().filter(|name| name.as_bytes().starts_with(text)) {
+            return name.into();
+        }
+    }
+    short.into()
+}
+
+/// See pthread_getname_np(3).
+///
+/// # Safety
+/// `thread` is valid, `name` valid for `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_getname_np(thread: pthread_t, name: *mut c_char, len: usize) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(green) = green(thread) else { return real::pthread_getname_np(thread, name, len) };
+        if len < 16 {
+            return libc::ERANGE;
+        }
+        name.cast::<[u8; 16]>().write(green.name());
+        0
+    }
+}
+
+/// See pthread_kill(3). The handler runs on the green thread's OS thread, whoever runs there then.
+///
+/// # Safety
+/// `thread` is valid.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_kill(thread, signal) };
+        let args = [libc::getpid() as usize, tcb.tid() as usize, signal as usize, 0, 0, 0];
+        -crate::arch::syscall::syscall(libc::SYS_tgkill, args) as c_int
+    }
+}
+
+/// See pthread_cancel(3): not to be had for green threads, whose interposed calls are never unwound.
+///
+/// # Safety
+/// `thread` is valid.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        match Tcb::of_pthread(thread) {
+            Some(_) => libc::ENOTSUP,
+            None => real::pthread_cancel(thread),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The C library's own functions: what the interposed ones call when there is nothing to interpose.
+//!
+//! Found by `dlsym` among the objects behind ours, when first needed.
+
+#![allow(non_snake_case)] // they are the C library's names
+
+use libc::{
+    c_int, c_void, clockid_t, pid_t, pthread_attr_t, pthread_barrier_t, pthread_barrierattr_t,
+    pthread_cond_t, pthread_key_t, pthread_mutex_t, pthread_once_t, pthread_rwlock_t, pthread_spinlock_t,
+    pthread_t, sem_t, timespec,
+};
+use std::ffi::CStr;
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// `DEFAULT`: the version that is linked against today. Some have an old one that must not be found.
+fn find(name: &CStr, version: Option<&CStr>) -> *mut c_void {
+    // SAFETY: names that end in 0.
+    let found = unsafe {
+        match version {
+            Some(version) => libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), version.as_ptr()),
+            None => libc::dlsym(libc::RTLD_NEXT, name.as_ptr()),
+        }
+    };
+    if found.is_null() {
+        // Nothing else can be done in the place of, say, a lock.
+        panic!("the C library has no {}", name.to_string_lossy());
+    }
+    found
+}
+
+macro_rules! real {
+    ($($(#[$version:meta])* $name:ident: ($($arg:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
+        /// The C library's.
+        ///
+        /// # Safety
+        /// That of the C function.
+        #[inline]
+        pub(super) unsafe fn $name($($arg: $type),*) $(-> $answer)? {
+            static AT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+            let mut at = AT.load(Relaxed);
+            if at.is_null() {
+                const NAME: &CStr =
+                    match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                        Ok(name) => name,
+                        Err(_) => unreachable!(),
+                    };
+                at = find(NAME, version(NAME));
+                AT.store(at, Relaxed);
+            }
+            // SAFETY: the C library's function of that name, which has this type.
+            unsafe {
+                let call: unsafe extern "C-unwind" fn($($type),*) $(-> $answer)? = std::mem::transmute(at);
+                call($($arg),*)
+            }
+        }
+    )*};
+}
+
+/// glibc has conditions of an older layout, for programs from before 2003; `dlsym` may find those.
+fn version(name: &CStr) -> Option<&'static CStr> {
+    let is_condition = name.to_bytes().starts_with(b"pthread_cond_") && name != c"pthread_cond_clockwait";
+    (cfg!(target_arch = "x86_64") && is_condition).then_some(c"GLIBC_2.3.2")
+}
+
+pub(super) type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+pub(super) type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
+pub(super) type ThreadDestructor = unsafe extern "C" fn(*mut c_void);
+
+real! {
+    pthread_create: (out: *mut pthread_t, attr: *const pthread_attr_t, start: Start, arg: *mut c_void) -> c_int;
+    pthread_join: (thread: pthread_t, result: *mut *mut c_void) -> c_int;
+    pthread_tryjoin_np: (thread: pthread_t, result: *mut *mut c_void) -> c_int;
+    pthread_clockjoin_np:
+        (thread: pthread_t, result: *mut *mut c_void, clock: clockid_t, until: *const timespec) -> c_int;
+    pthread_detach: (thread: pthread_t) -> c_int;
+    pthread_exit: (result: *mut c_void) -> !;
+    pthread_cancel: (thread: pthread_t) -> c_int;
+    pthread_kill: (thread: pthread_t, signal: c_int) -> c_int;
+    pthread_getattr_np: (thread: pthread_t, attr: *mut pthread_attr_t) -> c_int;
+    pthread_setname_np: (thread: pthread_t, name: *const libc::c_char) -> c_int;
+    pthread_getname_np: (thread: pthread_t, name: *mut libc::c_char, len: usize) -> c_int;
+    __cxa_thread_atexit_impl: (f: ThreadDestructor, value: *mut c_void, dso: *mut c_void) -> c_int;
+    pthread_key_create: (key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int;
+    pthread_key_delete: (key: pthread_key_t) -> c_int;
+    fork: () -> pid_t;
+    _Fork: () -> pid_t;
+    pthread_mutex_lock: (mutex: *mut pthread_mutex_t) -> c_int;
+    pthread_mutex_trylock: (mutex: *mut pthread_mutex_t) -> c_int;
+    pthread_mutex_timedlock: (mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int;
+    pthread_mutex_clocklock: (mutex: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int;
+    pthread_mutex_unlock: (mutex: *mut pthread_mutex_t) -> c_int;
+    pthread_cond_wait: (cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
+    pthread_cond_timedwait:
+        (cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int;
+    pthread_cond_clockwait:
+        (cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int;
+    pthread_cond_signal: (cond: *mut pthread_cond_t) -> c_int;
+    pthread_cond_broadcast: (cond: *mut pthread_cond_t) -> c_int;
+    pthread_rwlock_rdlock: (lock: *mut pthread_rwlock_t) -> c_int;
+    pthread_rwlock_wrlock: (lock: *mut pthread_rwlock_t) -> c_int;
+    pthread_rwlock_clockrdlock: (lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;
+    pthread_rwlock_clockwrlock: (lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;
+    pthread_rwlock_unlock: (lock: *mut pthread_rwlock_t) -> c_int;
+    pthread_spin_lock: (lock: *mut pthread_spinlock_t) -> c_int;
+    pthread_barrier_init:
+        (barrier: *mut pthread_barrier_t, attr: *const pthread_barrierattr_t, count: libc::c_uint) -> c_int;
+    pthread_barrier_wait: (barrier: *mut pthread_barrier_t) -> c_int;
+    pthread_barrier_destroy: (barrier: *mut pthread_barrier_t) -> c_int;
+    pthread_once: (once: *mut pthread_once_t, init: unsafe extern "C-unwind" fn()) -> c_int;
+    sem_clockwait: (sem: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int;
+    sem_wait: (sem: *mut sem_t) -> c_int;
+    sem_post: (sem: *mut sem_t) -> c_int;
+}
