@@ -41,3 +41,13 @@ pub(crate) fn to_pthread(pointer: usize, size: usize) -> usize {
 pub(crate) fn of_pthread(pthread: usize, size: usize) -> usize {
     pthread + size
 }
+
+/// Where in the memory of a block its thread pointer is: behind the `struct pthread`.
+pub(crate) fn place(align: usize, _storage: usize, pthread: usize) -> usize {
+    pthread.next_multiple_of(align)
+}
+
+/// How much memory a block takes.
+pub(crate) fn block_size(align: usize, storage: usize, pthread: usize) -> usize {
+    storage + pthread.next_multiple_of(align)
+}

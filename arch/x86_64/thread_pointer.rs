@@ -46,3 +46,14 @@ pub(crate) fn to_pthread(pointer: usize, _size: usize) -> usize {
 pub(crate) fn of_pthread(pthread: usize, _size: usize) -> usize {
     pthread
 }
+
+/// Where in the memory of a block its thread pointer is: the `struct pthread` is at the end, behind the storage of
+/// that size, which includes it.
+pub(crate) fn place(_align: usize, storage: usize, pthread: usize) -> usize {
+    storage - pthread
+}
+
+/// How much memory a block takes.
+pub(crate) fn block_size(_align: usize, storage: usize, _pthread: usize) -> usize {
+    storage
+}

@@ -5,8 +5,11 @@
 //! | workload      | does                                                      | metrics                        |
 //! |---------------|-----------------------------------------------------------|--------------------------------|
 //! | `yield N T`   | T tasks meet at a gate, then each yields N times          | ns a yield                     |
+//! | `yield-own N T` | the same, each with a thread control block of its own    | ns a yield                     |
 //! | `pair N T`    | the same by bare corosensei: the floor under `yield`      | ns a resume and suspend        |
 //! | `spawn N`     | batches of 1000 empty tasks spawned, then joined          | ns a task                      |
+//! | `spawn-std N` | `std::thread::spawn` and join, N times, OS threads and then patched | ns a thread, each    |
+//! | `yield-std N T` | `std::thread::yield_now`, patched, as `yield`            | ns a yield                     |
 //! | `skynet`      | 10-ary tree of tasks, 1,000,000 leaves                    | ms                             |
 //! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
 //! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
@@ -16,6 +19,7 @@
 
 mod floor;
 mod measure;
+mod threads;
 
 use measure::{Delays, Gate, Memory, emit, emit_per};
 use std::rc::Rc;
@@ -32,15 +36,23 @@ fn main() {
         .collect();
     match (workload.as_str(), numbers.as_slice()) {
         ("yield", &[n, tasks]) => yields(n, tasks),
+        ("yield-own", &[n, tasks]) => {
+            greenline::patch::locks().unwrap_or_else(|error| usage(&error.to_string()));
+            yields(n, tasks);
+        }
+        ("yield-std", &[n, tasks]) => threads::yields(n, tasks),
+        ("spawn-std", &[n]) => threads::spawns(n),
         ("pair", &[n, tasks]) => floor::pairs(n, tasks),
         ("spawn", &[n]) => spawns(n),
         ("skynet", &[]) => skynet(),
         ("sleepers", &[n]) => sleepers(n),
         ("touch", &[n]) => floor::touch(n),
         ("joinall", &[n]) => joinall(n),
-        ("yield" | "pair" | "spawn" | "skynet" | "sleepers" | "touch" | "joinall", _) => {
-            usage("wrong number of arguments")
-        }
+        (
+            "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
+            | "touch" | "joinall",
+            _,
+        ) => usage("wrong number of arguments"),
         (other, _) => {
             eprintln!("no workload '{other}' here");
             std::process::exit(3)
@@ -50,7 +62,8 @@ fn main() {
 
 fn usage(wrong: &str) -> ! {
     eprintln!(
-        "{wrong}\nusage: bench yield N T | pair N T | spawn N | skynet | sleepers N | touch N | joinall N"
+        "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
+         skynet | sleepers N | touch N | joinall N"
     );
     std::process::exit(2)
 }

@@ -3,7 +3,6 @@
 use super::{Context, Job};
 use crate::abort::AbortOnUnwind;
 use crate::stack::{Size, Stack};
-use crate::tcb::Tcb;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
@@ -20,7 +19,6 @@ struct Inner {
     yielder: Cell<*const Yielder<(), ()>>,
     job: Cell<Option<Job>>,
     idle: Cell<bool>,
-    tcb: Cell<Option<Tcb>>,
     bounds: (usize, usize),
     size: Size,
 }
@@ -61,7 +59,6 @@ impl Context for Coro {
             yielder: Cell::new(null()),
             job: Cell::new(None),
             idle: Cell::new(true),
-            tcb: Cell::new(None),
             bounds: (bottom, top),
             size,
         };
@@ -105,16 +102,6 @@ impl Context for Coro {
 
     unsafe fn bounds(self) -> Range<usize> {
         self.inner().bounds.0..self.inner().bounds.1
-    }
-
-    #[inline(always)]
-    unsafe fn tcb(self) -> Tcb {
-        self.inner().tcb.get().expect("a context of a green thread was given one")
-    }
-
-    #[inline]
-    unsafe fn set_tcb(self, tcb: Tcb) {
-        self.inner().tcb.set(Some(tcb));
     }
 
     unsafe fn size(self) -> Size {

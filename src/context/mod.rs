@@ -25,7 +25,6 @@ mod own;
 mod pool;
 
 use crate::stack::{Size, Stack};
-use crate::tcb::Tcb;
 pub(crate) use pool::Pool;
 
 /// How much of a stack's top `prefetch` asks for.
@@ -79,18 +78,6 @@ pub(crate) trait Context: Copy + 'static {
     /// # Safety
     /// The context was not retired.
     unsafe fn bounds(self) -> std::ops::Range<usize>;
-
-    /// The thread control block that is to be loaded while it runs.
-    ///
-    /// # Safety
-    /// The context was not retired, and was given one.
-    unsafe fn tcb(self) -> Tcb;
-
-    /// Gives it one; for each job anew.
-    ///
-    /// # Safety
-    /// The context was not retired, and is idle.
-    unsafe fn set_tcb(self, tcb: Tcb);
 
     /// The size of its stack.
     ///

@@ -6,7 +6,6 @@
 use super::{Context, Job};
 use crate::arch::switch::{prepare, switch};
 use crate::stack::{Size, Stack};
-use crate::tcb::Tcb;
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -23,7 +22,6 @@ struct Inner {
     resumer: Cell<usize>,
     job: Cell<Option<Job>>,
     idle: Cell<bool>,
-    tcb: Cell<Option<Tcb>>,
     top: usize,
     stack: Stack,
 }
@@ -62,7 +60,6 @@ impl Context for Own {
             resumer: Cell::new(0),
             job: Cell::new(None),
             idle: Cell::new(true),
-            tcb: Cell::new(None),
             top,
             stack,
         };
@@ -107,16 +104,6 @@ impl Context for Own {
 
     unsafe fn bounds(self) -> Range<usize> {
         self.inner().stack.bottom()..self.inner().top
-    }
-
-    #[inline(always)]
-    unsafe fn tcb(self) -> Tcb {
-        self.inner().tcb.get().expect("a context of a green thread was given one")
-    }
-
-    #[inline]
-    unsafe fn set_tcb(self, tcb: Tcb) {
-        self.inner().tcb.set(Some(tcb));
     }
 
     unsafe fn size(self) -> Size {

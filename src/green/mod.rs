@@ -27,6 +27,7 @@ mod unwinding;
 
 use crate::context::{Chosen, Job};
 use crate::stack::Size;
+use crate::tcb::Tcb;
 use crate::time::Time;
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
@@ -122,6 +123,8 @@ pub(crate) struct Green {
     pub(crate) id: GreenId,
     /// Where it runs: none before its first run, after its last, and for the root.
     pub(crate) context: Option<Chosen>,
+    /// What std and C know it by while it runs there: a thread control block of its own, or the OS thread's.
+    pub(crate) tcb: Tcb,
 
     // Waiting: see `wait`. Touched by every park and wake.
     pub(crate) epoch: u32,
@@ -146,7 +149,8 @@ pub(crate) struct Green {
     pub(crate) life: Life,
     pub(crate) watcher: Watcher,
     pub(crate) extras: Option<Box<Extras>>,
-    pub(crate) name: Option<Rc<str>>,
+    /// Few have one, so it takes one word here.
+    pub(crate) name: Option<Box<Rc<str>>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
@@ -176,7 +180,7 @@ impl Green {
     /// The name it was given, or `green-N`.
     pub(crate) fn name(&self) -> Rc<str> {
         match &self.name {
-            Some(name) => name.clone(),
+            Some(name) => (**name).clone(),
             None => format!("green-{}", self.id).into(),
         }
     }

@@ -6,7 +6,6 @@ use crate::green::{Cause, Ticket, Wait, Wake, Woken};
 use crate::green::{Extras, Green, GreenId, Interrupt, Life, Outcome, State as GreenState, Watcher};
 use crate::policy::Why;
 use crate::stack::Size;
-#[cfg(feature = "patch")]
 use crate::tcb::Tcb;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
@@ -53,15 +52,16 @@ impl Hub {
     /// Errors: they cannot.
     #[cfg(feature = "patch")]
     pub(crate) fn spawn_pthread(&self, size: Size, detached: bool, job: Job) -> std::io::Result<Tcb> {
-        let context = self.seat(size)?;
-        let tcb = self.begin_pthread(context, detached, job);
+        let seat = self.seat(size)?;
+        self.begin_pthread(seat, detached, job);
+        let tcb = seat.1;
         let spawn = Spawn { stack_size: size, ..Spawn::internal() };
-        self.insert(spawn, Life::Started, Some(context));
+        self.insert(spawn, Life::Started, Some(seat));
         Ok(tcb)
     }
 
     #[inline]
-    fn insert(&self, spawn: Spawn, life: Life, context: Option<Chosen>) -> GreenId {
+    fn insert(&self, spawn: Spawn, life: Life, seat: Option<(Chosen, Tcb)>) -> GreenId {
         let mut state = self.state.borrow_mut();
         let serial = state.next_serial;
         // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
@@ -73,7 +73,8 @@ impl Hub {
         let id = GreenId::new(serial, entry.key());
         entry.insert(Green {
             id,
-            context,
+            context: seat.map(|(context, _)| context),
+            tcb: seat.map_or(self.blocks.home(), |(_, tcb)| tcb),
             epoch: 0,
             state: if spawn.delay.is_some() { GreenState::Delayed } else { GreenState::Runnable },
             cause: Cause::None,
@@ -87,7 +88,7 @@ impl Hub {
             wait: Wait::Nothing,
             watcher: Watcher::None,
             extras: None,
-            name: spawn.name,
+            name: spawn.name.map(Box::new),
             spawned_at: spawn.spawned_at,
         });
         match spawn.delay {

@@ -111,6 +111,7 @@ impl Hub {
         let root = greens.insert(Green {
             id: GreenId::ROOT,
             context: None,
+            tcb: blocks.home(),
             epoch: 0,
             state: GreenState::Runnable,
             cause: Cause::None,
@@ -124,7 +125,7 @@ impl Hub {
             wait: Wait::Nothing,
             watcher: Watcher::None,
             extras: None,
-            name: Some(std::thread::current().name().unwrap_or("root").into()),
+            name: Some(Box::new(std::thread::current().name().unwrap_or("root").into())),
             spawned_at: Location::caller(),
         });
         debug_assert_eq!(root, GreenId::ROOT.key());
@@ -283,7 +284,7 @@ impl Hub {
     fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, &Location<'_>)) -> bool {
         let Ok(state) = self.state.try_borrow() else { return false };
         let Some(green) = state.greens.get(self.current.get().key()) else { return false };
-        say(green.name.as_deref(), green.id, green.spawned_at);
+        say(green.name.as_ref().map(|name| &***name), green.id, green.spawned_at);
         true
     }
 

@@ -19,16 +19,12 @@ impl Hub {
         self.state.borrow_mut().expect(self.current.get()).cut_short = true;
     }
 
-    /// Gives `context`, which has a seat, its job, and makes it a thread to C. Answers what it is known by there.
-    pub(super) fn begin_pthread(&self, context: Chosen, detached: bool, job: Job) -> Tcb {
+    /// Gives a seat its job, and makes it a thread to C.
+    pub(super) fn begin_pthread(&self, (context, tcb): (Chosen, Tcb), detached: bool, job: Job) {
         self.pthreads.set(self.pthreads.get() + 1);
-        // SAFETY: idle, for it came from the pool for this, and `seat` has given it a block.
-        let tcb = unsafe {
-            context.assign(job);
-            context.tcb()
-        };
+        // SAFETY: idle, for it came from the pool for this.
+        unsafe { context.assign(job) };
         self.blocks.begin_pthread(tcb, detached);
-        tcb
     }
 
     /// One of those has run its last.
@@ -44,18 +40,14 @@ impl Hub {
     /// This is the only OS thread of a forked child, and has another id than in its parent.
     pub(crate) fn renew_tids(&self) {
         let state = self.state.borrow();
-        for context in state.greens.iter().filter_map(|(_, green)| green.context) {
-            // SAFETY: given by `seat`; its green thread has not ended.
-            let tcb = unsafe { context.tcb() };
-            if tcb != self.blocks.home() {
-                self.blocks.renew_tid(tcb);
-            }
+        for tcb in state.greens.iter().map(|(_, green)| green.tcb).filter(|&tcb| tcb != self.blocks.home()) {
+            self.blocks.renew_tid(tcb);
         }
     }
 
     /// Calls the current green thread `name` from now on.
     pub(crate) fn rename_current(&self, name: &str) {
-        let old = self.state.borrow_mut().expect(self.current.get()).name.replace(name.into());
+        let old = self.state.borrow_mut().expect(self.current.get()).name.replace(Box::new(name.into()));
         drop(old);
     }
 

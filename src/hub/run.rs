@@ -14,7 +14,7 @@ use crate::context::{Chosen, Context};
 use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
 use crate::stack::Size;
-use crate::tcb;
+use crate::tcb::{self, Tcb};
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
 use std::cell::{Cell, RefMut};
@@ -130,7 +130,8 @@ impl Hub {
                 None => return state.ready.ready(id, Why::Yielded),
             },
         };
-        if let Some(soon) = state.ready.soon() {
+        let tcb = green.tcb;
+        if let Some(soon) = state.ready.soon(tcb::is_wanted()) {
             state.prefetch(soon);
         }
         drop(state);
@@ -138,8 +139,6 @@ impl Hub {
         self.emit(Event::Run(id));
         self.current.set(id);
         self.context.set(Some(context));
-        // SAFETY: given by `seat`.
-        let tcb = unsafe { context.tcb() };
         if tcb != self.loaded.get() {
             // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
             unsafe { tcb::load(self.loaded.replace(tcb), tcb) };
@@ -185,8 +184,8 @@ impl Hub {
     /// there is none now, try again.
     #[inline]
     fn begin(&self, green: &mut Green) -> Option<Chosen> {
-        let context = match self.seat(green.stack_size) {
-            Ok(context) => context,
+        let (context, tcb) = match self.seat(green.stack_size) {
+            Ok(seat) => seat,
             Err(error) => return self.begin_without_stack(green, error),
         };
         let Life::Unstarted(job) = std::mem::replace(&mut green.life, Life::Started) else {
@@ -195,12 +194,13 @@ impl Hub {
         // SAFETY: what comes from the pool is idle.
         unsafe { context.assign(job) };
         green.context = Some(context);
+        green.tcb = tcb;
         Some(context)
     }
 
     /// A stack, and what std and C are to know by who runs on it.
     #[inline]
-    pub(super) fn seat(&self, size: Size) -> std::io::Result<Chosen> {
+    pub(super) fn seat(&self, size: Size) -> std::io::Result<(Chosen, Tcb)> {
         let context = self.pool.take(size)?;
         let tcb = if tcb::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.home()) };
         // SAFETY: it came from the pool just now, and is idle.
@@ -208,8 +208,7 @@ impl Hub {
             match tcb {
                 Ok(tcb) => {
                     self.blocks.set_stack(tcb, context.bounds());
-                    context.set_tcb(tcb);
-                    Ok(context)
+                    Ok((context, tcb))
                 }
                 Err(error) => {
                     self.pool.put(context);
@@ -225,8 +224,7 @@ impl Hub {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         green.context = None;
-        // SAFETY: `seat` gave it.
-        let tcb = unsafe { context.tcb() };
+        let tcb = std::mem::replace(&mut green.tcb, self.blocks.home());
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
             assert!(context.is_idle(), "a body goes on after its end");
@@ -259,10 +257,7 @@ impl Hub {
         self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
         self.on_reserve.set(green.id);
         // SAFETY: the reserve is idle.
-        unsafe {
-            context.assign(body::unrunnable(body, error));
-            context.set_tcb(self.blocks.home());
-        }
+        unsafe { context.assign(body::unrunnable(body, error)) };
         green.context = Some(context);
         Some(context)
     }
@@ -342,8 +337,13 @@ impl State {
     /// Has the stack of `id` brought into the cache, if it has one.
     #[inline]
     fn prefetch(&self, id: GreenId) {
-        if let Some(context) = self.greens.get(id.key()).and_then(|green| green.context) {
-            context.prefetch();
+        if let Some(green) = self.greens.get(id.key()) {
+            if let Some(context) = green.context {
+                context.prefetch();
+                if tcb::is_wanted() {
+                    green.tcb.prefetch();
+                }
+            }
         }
     }
 

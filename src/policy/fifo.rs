@@ -20,12 +20,19 @@ pub struct Fifo {
 
 /// How far ahead `soon` looks: a stack takes about as long to come from memory as these take to run.
 const AHEAD: usize = 4;
+/// A line of as many does not fit into the nearer caches.
+const LONG: usize = 64;
 
 impl Fifo {
-    /// Who is a few picks away, among the due: they have slept, and their stacks are cold.
+    /// Who is a few picks away, among the due: they have slept, and their stacks are cold. If `blocks`, in a long
+    /// line, too: they have thread control blocks of their own, and the load of one keeps the processor from
+    /// looking ahead by itself.
     #[inline]
-    pub(crate) fn soon(&self) -> Option<GreenId> {
-        self.due.get(AHEAD).copied()
+    pub(crate) fn soon(&self, blocks: bool) -> Option<GreenId> {
+        match self.due.get(AHEAD) {
+            None if blocks && self.line.len() > LONG => self.line.get(AHEAD).copied(),
+            soon => soon.copied(),
+        }
     }
 }
 

@@ -98,9 +98,9 @@ impl Shelf {
 
     /// Who will run soon, if that is known and its stack is likely to be cold.
     #[inline]
-    pub(crate) fn soon(&self) -> Option<GreenId> {
+    pub(crate) fn soon(&self, blocks: bool) -> Option<GreenId> {
         match self {
-            Shelf::Fifo(fifo) => fifo.soon(),
+            Shelf::Fifo(fifo) => fifo.soon(blocks),
             Shelf::Other(_) => None,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! | relied on                                               | found by                              | probed by |
 //! |---------------------------------------------------------|---------------------------------------|-----------|
-//! | a block with fresh storage can be had, and given back    | `_dl_allocate_tls` and its siblings    | a block is made, used, cleaned and freed |
+//! | memory can be made a block with fresh storage, and back  | `_dl_allocate_tls` and its siblings    | a block is made, used, cleaned and freed |
+//! | how much memory                                          | `_dl_get_tls_static_info`              | it is more than what we know to be in it |
 //! | the size of `struct pthread`; the tid and the keys in it | `_thread_db_*`, made for debuggers     | the tid is this thread's; the first level of keys is where it points to |
 //! | the rest of it is as good as the OS thread's             | copied; what points into itself is moved along | code runs on the block |
 //! | the dtv is the block's own                               | the processor's convention             | it lists our own storage at the right address |
-//! | libc's segment: malloc's cache, `errno`, the locale      | the one that `errno` lies in           | malloc works across a switch, `errno` does not leak |
+//! | malloc's own thread-locals, which go along at a switch   | the words of libc's segment (where `errno` is) that change when malloc is called on a fresh block | there are few; malloc works across a switch |
+//! | its others begin as in a new thread                      | copied: `__ctype_b_loc` and its like; the resolver's | `errno` stays with its block |
 //! | our thread-locals have a fixed distance from the pointer | their addresses                        | read on the new block |
 //! | restartable sequences can be said to be unregistered     | `__rseq_offset`                        | written where glibc says it is |
 //! | the program may load the thread pointer                  | `arch`                                 | it is |
@@ -14,6 +16,7 @@
 //! If any of it is not so (another C library, one linked statically, one to come), [`probe`] answers what is
 //! missing, and nothing has been changed.
 
+use super::memory::Memory;
 use super::{BLOCK, Tcb, load};
 use crate::arch::thread_pointer;
 use crate::hub::hub_word;
@@ -31,6 +34,9 @@ pub(super) struct Layout {
     allocate: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     clean: unsafe extern "C" fn(*mut c_void, bool) -> *mut c_void,
     deallocate: unsafe extern "C" fn(*mut c_void, bool),
+    memory: Memory,
+    /// Where the thread pointer is in the memory of a block.
+    place: usize,
     pub(super) pthread_size: usize,
     /// A `struct pthread` as the OS thread had it, its keys forgotten.
     image: Box<[usize]>,
@@ -43,29 +49,31 @@ pub(super) struct Layout {
     /// The same, for the pointers to the tables of key values.
     keys_at: usize,
     rseq_at: Option<isize>,
+    errno_at: isize,
+    libc_at: isize,
+    libc_words: usize,
+    /// Words of libc's segment that the C library sets when a thread begins.
+    seeds: Vec<isize>,
     pub(super) hub_at: isize,
     pub(super) block_at: isize,
 }
 
-/// What a switch needs, where it is quickest to read.
-#[derive(Clone, Copy)]
-pub(super) struct Offsets {
-    pub(super) libc_at: isize,
-    pub(super) libc_words: usize,
-    pub(super) errno_at: isize,
-}
-
-static LIBC_AT: AtomicIsize = AtomicIsize::new(0);
-static LIBC_WORDS: AtomicUsize = AtomicUsize::new(0);
-static ERRNO_AT: AtomicIsize = AtomicIsize::new(0);
+/// Where malloc keeps what it knows of its thread, in libc's segment: carried along at a switch. What a switch
+/// needs is kept where it is quickest to read.
+static CARRIED: [AtomicIsize; MOST] = [const { AtomicIsize::new(0) }; MOST];
+static CARRIED_LEN: AtomicUsize = AtomicUsize::new(0);
+const MOST: usize = 4;
+/// Where `HUB` is, which whoever runs will ask for.
+static HOT: AtomicIsize = AtomicIsize::new(0);
 
 #[inline(always)]
-pub(super) fn offsets() -> Offsets {
-    Offsets {
-        libc_at: LIBC_AT.load(Relaxed),
-        libc_words: LIBC_WORDS.load(Relaxed),
-        errno_at: ERRNO_AT.load(Relaxed),
-    }
+pub(super) fn carried() -> impl Iterator<Item = isize> {
+    CARRIED[..CARRIED_LEN.load(Relaxed).min(MOST)].iter().map(|at| at.load(Relaxed))
+}
+
+#[inline(always)]
+pub(super) fn hot() -> isize {
+    HOT.load(Relaxed)
 }
 
 const WORD: usize = size_of::<usize>();
@@ -199,9 +207,26 @@ impl Layout {
         if !listed {
             return Err("the table of thread-local storage (the dtv) is not where it is expected");
         }
-        LIBC_AT.store(distance(libc.at, here), Relaxed);
-        LIBC_WORDS.store(libc.len / WORD, Relaxed);
-        ERRNO_AT.store(distance(errno, here), Relaxed);
+        let (mut storage, mut align) = (0, 0);
+        let info: unsafe extern "C" fn(*mut usize, *mut usize) =
+            symbol(c"_dl_get_tls_static_info").ok_or(NO_BLOCKS)?;
+        // SAFETY: the function of that name, which writes two words.
+        unsafe { info(&raw mut storage, &raw mut align) };
+        let known = ours.len + libc.len;
+        if align > 64 || !(known..1 << 20).contains(&storage) {
+            return Err("thread-local storage has an unlikely size, or alignment");
+        }
+        let size = thread_pointer::block_size(align, storage, pthread_size);
+        HOT.store(distance(hub, here), Relaxed);
+        // SAFETY: no preconditions. The first three answer addresses of thread-locals, the last the value of one.
+        let seeds = unsafe {
+            let ctype = [__ctype_b_loc(), __ctype_tolower_loc(), __ctype_toupper_loc()].map(|at| at as usize);
+            let resolver = __res_state() as usize;
+            let words = (libc.at..libc.at + libc.len).step_by(WORD);
+            let resolver = words.filter(|&at| *(at as *const usize) == resolver);
+            let all = ctype.into_iter().chain(resolver);
+            all.filter(|at| (libc.at..libc.at + libc.len).contains(at)).map(|at| distance(at, here)).collect()
+        };
         // SAFETY: 0 if the kernel knows none; else where glibc has put the area.
         let rseq_at = unsafe {
             let size = symbol::<*const u32>(c"__rseq_size").map_or(0, |size| *size);
@@ -211,6 +236,8 @@ impl Layout {
             allocate: symbol(c"_dl_allocate_tls").ok_or(NO_BLOCKS)?,
             clean: symbol(c"_dl_allocate_tls_init").ok_or(NO_BLOCKS)?,
             deallocate: symbol(c"_dl_deallocate_tls").ok_or(NO_BLOCKS)?,
+            memory: Memory::new(size),
+            place: thread_pointer::place(align, storage, pthread_size),
             pthread_size,
             image,
             own_pointers,
@@ -218,6 +245,10 @@ impl Layout {
             tid_at,
             keys_at,
             rseq_at,
+            errno_at: distance(errno, here),
+            libc_at: distance(libc.at, here),
+            libc_words: libc.len / WORD,
+            seeds,
             hub_at: distance(hub, here),
             block_at: distance(block, here),
         })
@@ -228,9 +259,22 @@ impl Layout {
         let home = Tcb::loaded();
         let block = self.allocate().and_then(NonZero::new).map(Tcb);
         let block = block.ok_or("there is no memory for a thread control block")?;
-        // SAFETY: two whole blocks of this thread; what is done on the second is in a function of its own.
+        // SAFETY: two whole blocks of this thread; what is done on the second is in functions of their own.
         let answer = unsafe {
             self.set_tid(block.0.get(), self.tid(home.0.get()));
+            self.seed(block, home);
+            // Nothing is carried yet: malloc finds itself on a thread that it does not know.
+            load(home, block);
+            let changed = self.changed_by_malloc(block);
+            load(block, home);
+            if changed.1 > MOST {
+                return Err("malloc keeps more of a thread than is expected");
+            }
+            for (carried, &at) in CARRIED.iter().zip(&changed.0) {
+                carried.store(at, Relaxed);
+            }
+            CARRIED_LEN.store(changed.1, Relaxed);
+
             let kept = *libc::__errno_location();
             *libc::__errno_location() = 11;
             load(home, block);
@@ -242,21 +286,63 @@ impl Layout {
         };
         // SAFETY: not loaded any more, and ours.
         unsafe {
-            self.clean(block.0.get());
+            self.clean(block);
             self.free(block.0.get());
         }
         answer
     }
 
+    /// Calls malloc for the first time on `block`, which is loaded. Answers which words of libc's segment that has
+    /// changed, and how many; the cache that malloc has made for the thread is lost.
+    #[inline(never)]
+    unsafe fn changed_by_malloc(&self, block: Tcb) -> ([isize; MOST], usize) {
+        let word = |n: usize| self.libc_at + (n * WORD) as isize;
+        // SAFETY: libc's segment in a block of ours.
+        let read = |n: usize| unsafe { (block.at(word(n)) as *const usize).read_volatile() };
+        let mut before = [0; 4096 / WORD];
+        (0..self.libc_words).for_each(|n| before[n] = read(n));
+        // SAFETY: what malloc gives, free takes.
+        unsafe {
+            for size in [24, 1000, 1 << 14, 1 << 20] {
+                let at = libc::realloc(libc::malloc(size), size + 100);
+                libc::free(std::hint::black_box(at));
+                libc::free(std::hint::black_box(libc::calloc(size, 1)));
+            }
+        }
+        let (mut changed, mut len) = ([0; MOST], 0);
+        for n in (0..self.libc_words).filter(|&n| read(n) != before[n] && word(n) != self.errno_at & !7) {
+            if let Some(place) = changed.get_mut(len) {
+                *place = word(n);
+            }
+            len += 1;
+        }
+        (changed, len)
+    }
+
+    /// Gives a new block those thread-locals of libc that a thread begins with, as its OS thread has them.
+    ///
+    /// # Safety
+    /// Both live; `block` is ours and not loaded.
+    pub(super) unsafe fn seed(&self, block: Tcb, home: Tcb) {
+        for &at in &self.seeds {
+            // SAFETY: words of libc's segment, in both.
+            unsafe { *(block.at(at) as *mut usize) = *(home.at(at) as *const usize) };
+        }
+    }
+
     /// A new block, complete but for the tid and what is planted.
     pub(super) fn allocate(&self) -> Option<usize> {
-        // SAFETY: no memory given: it is to be allocated.
-        let at = unsafe { (self.allocate)(std::ptr::null_mut()) } as usize;
-        if at == 0 {
-            return None;
+        let memory = self.memory.take()?;
+        let at = memory + self.place;
+        // SAFETY: memory of the size that the C library asks for, where it expects the thread pointer to be in it.
+        // It allocates the dtv, and clears or fills in all storage.
+        unsafe {
+            if (self.allocate)(at as *mut c_void).is_null() {
+                self.memory.put(memory);
+                return None;
+            }
+            self.fill(at);
         }
-        // SAFETY: made just now.
-        unsafe { self.fill(at) };
         Some(at)
     }
 
@@ -290,7 +376,8 @@ impl Layout {
     ///
     /// # Safety
     /// The block is ours, not loaded, and `can_be_cleaned`.
-    pub(super) unsafe fn clean(&self, at: usize) {
+    pub(super) unsafe fn clean(&self, block: Tcb) {
+        let at = block.0.get();
         // SAFETY: what glibc does with a stack that it uses again.
         unsafe {
             self.free_keys(at);
@@ -327,10 +414,11 @@ impl Layout {
     /// # Safety
     /// The block is ours, and nobody uses it.
     pub(super) unsafe fn free(&self, at: usize) {
-        // SAFETY: it came from `_dl_allocate_tls`, without memory of ours.
+        // SAFETY: it was made by `allocate`; the C library frees what it has allocated, and not the memory.
         unsafe {
             self.free_keys(at);
-            (self.deallocate)(at as *mut c_void, true);
+            (self.deallocate)(at as *mut c_void, false);
+            self.memory.put(at - self.place);
         }
     }
 
@@ -351,6 +439,13 @@ impl Layout {
     }
 }
 
+unsafe extern "C" {
+    fn __ctype_b_loc() -> *const c_void;
+    fn __ctype_tolower_loc() -> *const c_void;
+    fn __ctype_toupper_loc() -> *const c_void;
+    fn __res_state() -> *const c_void;
+}
+
 /// Where `errno` of who calls is.
 fn libc_errno() -> usize {
     // SAFETY: no preconditions.
@@ -360,16 +455,16 @@ fn libc_errno() -> usize {
 /// What is expected of a fresh block. Runs on it.
 #[inline(never)]
 fn on_a_block(layout: &Layout, block: Tcb) -> Result<(), &'static str> {
-    if libc_errno() != block.0.get().wrapping_add_signed(ERRNO_AT.load(Relaxed)) {
+    if libc_errno() != block.at(layout.errno_at) {
         return Err("errno is not found by the thread pointer");
     }
     // SAFETY: our own errno.
     unsafe { *libc::__errno_location() = 12 };
     let found = BLOCK.with(|block| (&raw const *block as usize, block.is_ours()));
-    if found != (block.0.get().wrapping_add_signed(layout.block_at), false) {
+    if found != (block.at(layout.block_at), false) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
-    if hub_word() != block.0.get().wrapping_add_signed(layout.hub_at) {
+    if hub_word() != block.at(layout.hub_at) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
     // SAFETY: no preconditions.

@@ -10,8 +10,8 @@
 //!                                                  ^ thread pointer
 //! ```
 //!
-//! Three things are not the green thread's own. libc's own segment (malloc's cache, the locale) is carried
-//! along from block to block at each switch, all but `errno`: malloc goes on seeing one OS thread. `HUB`
+//! Three things are not the green thread's own. The words by which malloc finds its cache and its arena are
+//! carried along from block to block at each switch, so malloc goes on seeing one OS thread. `HUB`
 //! ([`crate::hub`]) is planted in each block, so the hub is found from all of them. And the thread id stays the
 //! OS thread's, which is what the kernel knows.
 //!
@@ -26,12 +26,13 @@
 
 mod destructors;
 mod layout;
+mod memory;
 
-use crate::arch::thread_pointer;
+use crate::arch::{prefetch::prefetch_below, thread_pointer};
 use crate::hub::{plant, planted};
 pub(crate) use destructors::{forget_key, has_endings, note_key, push_destructor, run_destructors};
 pub(crate) use layout::probe;
-use layout::{LAYOUT, Layout, Offsets};
+use layout::{LAYOUT, Layout};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::io;
@@ -121,6 +122,21 @@ impl Tcb {
         Tcb(unsafe { NonZero::new_unchecked(thread_pointer::get()) })
     }
 
+    /// Asks the processor to bring in what a switch to it needs.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        for at in layout::carried() {
+            prefetch_below(self.at(at) + 64, 64);
+        }
+        prefetch_below(self.at(layout::hot()) + 64, 64);
+    }
+
+    /// The address at that distance from it.
+    #[inline(always)]
+    fn at(self, distance: isize) -> usize {
+        self.0.get().wrapping_add_signed(distance)
+    }
+
     /// The `pthread_t` of its thread.
     pub(crate) fn pthread(self) -> libc::pthread_t {
         thread_pointer::to_pthread(self.0.get(), layout().pthread_size) as libc::pthread_t
@@ -151,7 +167,7 @@ impl Tcb {
     /// The thread control block lives for as long as the answer is used.
     unsafe fn block<'a>(self) -> &'a Block {
         // SAFETY: `probe` has found the Block at this distance from every thread pointer.
-        unsafe { &*(self.0.get().wrapping_add_signed(layout().block_at) as *const Block) }
+        unsafe { &*(self.at(layout().block_at) as *const Block) }
     }
 
     /// Its `Block`, of a block of ours.
@@ -201,7 +217,7 @@ impl Blocks {
         let tcb = match idle {
             Some(tcb) => {
                 // SAFETY: it is ours, idle and not loaded.
-                unsafe { layout.clean(tcb.0.get()) };
+                unsafe { layout.clean(tcb) };
                 tcb
             }
             None => Tcb(layout.allocate().and_then(NonZero::new).ok_or_else(|| {
@@ -214,10 +230,11 @@ impl Blocks {
         // these are.
         unsafe {
             layout.set_tid(tcb.0.get(), layout.tid(self.home.0.get()));
+            layout.seed(tcb, self.home);
             let block = tcb.block();
             // Above all thread ids that the kernel gives (2^22), below the bits that futexes set aside.
             block.number.set(1 << 28 | NUMBER.fetch_add(1, Relaxed) & ((1 << 28) - 1));
-            plant(tcb.0.get().wrapping_add_signed(layout.hub_at), hub);
+            plant(tcb.at(layout.hub_at), hub);
         }
         Ok(tcb)
     }
@@ -282,7 +299,7 @@ impl Blocks {
 pub(crate) unsafe fn take_back(tcb: Tcb) {
     // SAFETY: the caller's.
     unsafe {
-        let made_by = planted(tcb.0.get().wrapping_add_signed(layout().hub_at));
+        let made_by = planted(tcb.at(layout().hub_at));
         match crate::hub::existing().filter(|hub| std::ptr::eq(*hub, made_by)) {
             Some(hub) => hub.blocks().put(tcb),
             None => free(tcb),
@@ -315,22 +332,12 @@ impl Drop for Blocks {
 /// were the same: the compiler may keep its address.
 #[inline(always)]
 pub(crate) unsafe fn load(from: Tcb, to: Tcb) {
-    let Offsets { libc_at, libc_words, errno_at } = layout::offsets();
-    // SAFETY: `probe` has found libc's segment at this place in every block, and `errno` in it.
+    // SAFETY: `probe` has found these words in every block.
     unsafe {
-        let errno = to.0.get().wrapping_add_signed(errno_at) as *mut i32;
-        let own = errno.read();
-        let (source, sink) =
-            (from.0.get().wrapping_add_signed(libc_at), to.0.get().wrapping_add_signed(libc_at));
-        let (source, sink) = (source as *const u128, sink as *mut u128);
-        for pair in 0..libc_words / 2 {
-            sink.add(pair).write_unaligned(source.add(pair).read_unaligned());
+        for at in layout::carried() {
+            let (source, sink) = (from.at(at) as *const usize, to.at(at) as *mut usize);
+            sink.write(source.read());
         }
-        if libc_words % 2 == 1 {
-            let last = libc_words - 1;
-            sink.cast::<u64>().add(last).write(source.cast::<u64>().add(last).read());
-        }
-        errno.write(own);
         thread_pointer::set(to.0.get());
     }
 }

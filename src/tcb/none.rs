@@ -9,6 +9,11 @@ use std::io;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tcb;
 
+impl Tcb {
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {}
+}
+
 pub(crate) struct Blocks;
 
 impl Blocks {
