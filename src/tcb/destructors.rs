@@ -4,7 +4,7 @@
 //! std registers the destructor of a `thread_local!` by `__cxa_thread_atexit_impl`, and its own last clean-up
 //! by a key. Both calls are interposed (`patch/pthread`), and noted here.
 
-use super::{BLOCK, own_block};
+use super::{BLOCK, has_own, own_block};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +61,10 @@ pub(crate) fn has_endings() -> bool {
 /// Runs what there is to run by now; what that registers anew is for the next call. Answers whether there was
 /// anything.
 pub(crate) fn run_destructors() -> bool {
+    if !has_own() {
+        // They are the OS thread's, for its end.
+        return false;
+    }
     let mut any = false;
     while let Some((destructor, value)) = own_block(pop).flatten() {
         any = true;
