@@ -9,6 +9,7 @@ use crate::context::{Chosen, Context};
 use crate::green::{Interrupt, Unwinding, carried_by};
 use crate::hub::{drop_quietly, existing, hub};
 use crate::stack::Size;
+use crate::tcb;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
@@ -45,7 +46,12 @@ use std::rc::Rc;
 /// ```
 ///
 /// Dropped half-way, it unwinds from where it waits, and its destructors run. The closure must be `'static`:
-/// a generator that is leaked keeps for ever what it borrowed. Source: PEP 255 and 342.
+/// a generator that is leaked keeps for ever what it borrowed.
+///
+/// Once [`patch::locks`](crate::patch::locks) was called, each green thread has `thread_local!` values of its own,
+/// and the code of a generator may be in the middle of using one. So from then on it belongs to the green thread that
+/// has begun it: to ask it from another panics, and dropped by another it is left suspended, with an error in the
+/// log. Source: PEP 255 and 342.
 pub struct Generator<Y: 'static, S: 'static = ()> {
     stage: Stage<Y, S>,
     link: Rc<Link<Y, S>>,
@@ -67,6 +73,8 @@ struct Link<Y, S> {
     panic: Cell<Option<Box<dyn Any + Send>>>,
     closing: Cell<bool>,
     context: Cell<Option<Chosen>>,
+    /// Which green thread began it, by its thread control block: its thread-locals may be borrowed in it.
+    owner: Cell<u32>,
     /// How many timeouts were open around who resumed.
     timeouts: Cell<usize>,
 }
@@ -128,6 +136,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             panic: Cell::new(None),
             closing: Cell::new(false),
             context: Cell::new(None),
+            owner: Cell::new(0),
             timeouts: Cell::new(0),
         };
         Generator { stage: Stage::New(Box::new(f)), link: Rc::new(link) }
@@ -137,7 +146,8 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
     ///
     /// # Panics
     /// When the generator does. When it has not begun, so that no `yield_` waits: `next` begins it. When it is
-    /// running: it asks itself. When there is no memory for its stack.
+    /// running: it asks itself. When there is no memory for its stack. When another green thread has begun it, and
+    /// has thread-locals of its own.
     pub fn send(&mut self, value: S) -> Option<Y> {
         assert!(
             !matches!(self.stage, Stage::New(_)),
@@ -148,6 +158,10 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn resume(&mut self, value: Option<S>) -> Option<Y> {
         let context = match std::mem::replace(&mut self.stage, Stage::Running) {
+            Stage::Waiting(context) if self.link.owner.get() != tcb::number() => {
+                self.stage = Stage::Waiting(context);
+                panic!("a generator was asked for a value by another green thread than began it");
+            }
             Stage::Waiting(context) => {
                 self.link.sent.set(value);
                 context
@@ -182,6 +196,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn begin(&self, context: Chosen, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> Chosen {
         self.link.context.set(Some(context));
+        self.link.owner.set(tcb::number());
         let yielder = Yielder { link: self.link.clone() };
         let job = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(|| f(&yielder)));
@@ -224,8 +239,12 @@ impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
 impl<Y, S> Drop for Generator<Y, S> {
     fn drop(&mut self) {
         let Stage::Waiting(context) = std::mem::replace(&mut self.stage, Stage::Done) else { return };
-        if existing().is_none() {
-            // The OS thread is ending: its code cannot run any more. The stack stays mapped.
+        if existing().is_none() || tcb::is_ending() {
+            // The thread is ending: thread-locals that its code has borrowed may be gone. The stack stays mapped.
+            return;
+        }
+        if self.link.owner.get() != tcb::number() {
+            log::error!("a generator is dropped by another green thread than began it; it is left suspended");
             return;
         }
         self.link.closing.set(true);

@@ -215,8 +215,8 @@ impl SizeClass {
     fn guard_at(&self, address: usize) -> Option<usize> {
         let slabs = self.slabs.try_borrow().ok()?;
         let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
-        ((address - base) % self.size.bytes() < page_size())
-            .then_some(address / self.size.bytes() * self.size.bytes())
+        let into = (address - base) % self.size.bytes();
+        (into < page_size()).then_some(address - into)
     }
 }
 
@@ -230,10 +230,16 @@ impl Drop for SizeClass {
     }
 }
 
-/// Maps `len` bytes, aligned to `size`.
+/// What a page of the kernel's page tables maps.
+const TABLE: usize = 2 << 20;
+
+/// Maps `len` bytes for slots of `size`, the first aligned to `size`; or half a page table behind that, for slots
+/// that span tables: then the top of each, and the guard of the next, which is all that most of them ever touch,
+/// are in one table and not in two, of 4 KiB each.
 fn map_slab(len: usize, size: usize) -> io::Result<usize> {
-    // Alignment lets a slot be found from an address in it. Map too much, give the ends back.
-    let padded = len + size;
+    let shift = if size > TABLE { TABLE / 2 } else { 0 };
+    // Map too much, give the ends back.
+    let padded = len + size + shift;
     // SAFETY: a new private mapping at no fixed address touches nothing that exists.
     let raw = unsafe {
         libc::mmap(
@@ -249,7 +255,7 @@ fn map_slab(len: usize, size: usize) -> io::Result<usize> {
         return Err(io::Error::last_os_error());
     }
     let raw = raw as usize;
-    let base = raw.next_multiple_of(size);
+    let base = raw.next_multiple_of(size) + shift;
     // SAFETY: both ranges lie in the mapping just made, outside of what is answered.
     unsafe {
         if base > raw {

@@ -92,6 +92,10 @@ pub fn sleep() {
 /// identity (`std::thread::current().id()`), a count of panics, an `errno`. Those that have begun already go on
 /// sharing the OS thread's, so call this first.
 ///
+/// And as with threads: a value that is not `Send` because it relies on the thread-locals of who made it must not be
+/// captured by a closure that [`spawn`](crate::spawn) or a [`scope`](crate::scope()) runs. Theirs need not be `Send`,
+/// since they do not leave the OS thread; `Rc`, `Cell` and their like are as sound there as ever.
+///
 /// # Errors
 /// [`Unsupported`]: it takes a glibc that is linked dynamically and in which everything is where it is
 /// expected, which is looked at; a processor and kernel that let a program load the thread pointer; and a file

@@ -65,6 +65,7 @@ pub(crate) fn run_destructors() -> bool {
         // They are the OS thread's, for its end.
         return false;
     }
+    own_block(|block| block.is_ending.set(true));
     let mut any = false;
     while let Some((destructor, value)) = own_block(pop).flatten() {
         any = true;

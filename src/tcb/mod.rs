@@ -62,6 +62,8 @@ pub(crate) struct Block {
     name: Cell<[u8; 16]>,
     /// Made by `pthread_create`.
     is_pthread: Cell<bool>,
+    /// Its thread-locals are being destroyed, or were.
+    is_ending: Cell<bool>,
 }
 
 /// `Block::life`: it has ended.
@@ -79,6 +81,7 @@ thread_local! {
             destructors: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             name: Cell::new([0; 16]),
             is_pthread: Cell::new(false),
+            is_ending: Cell::new(false),
         }
     };
 }
@@ -107,6 +110,16 @@ pub(crate) fn own_block<R>(f: impl FnOnce(&Block) -> R) -> Option<R> {
 #[inline]
 pub(crate) fn has_own() -> bool {
     BLOCK.with(Block::is_ours)
+}
+
+/// Which green thread calls, among those with a block of their own; 0 for all others of the OS thread.
+pub(crate) fn number() -> u32 {
+    own_block(Block::number).unwrap_or(0)
+}
+
+/// Whether the thread-locals of who calls are being destroyed; not known of an OS thread's.
+pub(crate) fn is_ending() -> bool {
+    own_block(|block| block.is_ending.get()).unwrap_or(false)
 }
 
 /// Whether who calls was made by `pthread_create`.

@@ -33,10 +33,6 @@ impl Blocks {
 
     /// # Safety
     /// None needed.
-    pub(crate) unsafe fn put(&self, _: Tcb) {}
-
-    /// # Safety
-    /// None needed.
     pub(crate) unsafe fn end(&self, _: Tcb) {}
 }
 
@@ -47,6 +43,14 @@ pub(crate) fn is_wanted() -> bool {
 
 #[inline(always)]
 pub(crate) fn has_own() -> bool {
+    false
+}
+
+pub(crate) fn number() -> u32 {
+    0
+}
+
+pub(crate) fn is_ending() -> bool {
     false
 }
 
