@@ -60,7 +60,7 @@ struct Figures {
 
 impl Figures {
     fn print(&self, who: &str) {
-        let took = format!("{:.0?}", self.took);
+        let took = format!("{:.1?}", self.took);
         let Figures { bytes, kernel, os_threads, .. } = self;
         println!("{who:<14} {took:>10} {bytes:>13} B {kernel:>16} B {os_threads:>12}");
     }

@@ -28,7 +28,10 @@
 //!   blocked, the hub's loop runs on it. So a program needs no runtime object, and nothing runs until the root
 //!   blocks.
 //! - To **block** is to wait at a point that the hub knows: [`sleep()`], [`JoinHandle::join`],
-//!   [`wait::park`], and, after [`patch::all`], the calls of std that are interposed. The others run meanwhile.
+//!   [`wait::park`], and, after [`patch::all`], the calls of std and C that are interposed: sleeps, locks, threads. The
+//!   others run meanwhile.
+//! - **Patched**, by [`patch::all`] in the first line of `main`, plain `std::thread::spawn` makes green threads, and
+//!   each green thread is a thread of its own to std and C.
 //! - The **policy** says which of the ready green threads runs next; first in, first out unless you
 //!   [install](policy::install) another.
 //! - A **ticket** is the right to wake a green thread from one wait; a stale one is harmless. See [`wait`].
@@ -51,10 +54,10 @@
 //!
 //! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
 //! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
-//! A `thread_local!` belongs to the OS thread and is shared by its green threads, so an initialiser of one must
-//! not block: std assumes that nobody else comes in between. The destructor of one must not block while green
-//! threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever when another
-//! green thread of it wants the lock.
+//! Without [`patch::locks`], a `thread_local!` belongs to the OS thread and is shared by its green threads, so an
+//! initialiser of one must not block: std assumes that nobody else comes in between. The destructor of one must not
+//! block while green threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever
+//! when another green thread of it wants the lock. With it, each green thread is a thread of its own to std.
 //! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
