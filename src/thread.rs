@@ -16,7 +16,11 @@ thread_local! {
 }
 
 /// Whether who calls is making an OS thread.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))] // it is the patch that asks
+// it is the patch that asks
+#[cfg_attr(
+    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+    allow(dead_code)
+)]
 pub(crate) fn is_making_one() -> bool {
     MAKING.get()
 }
@@ -106,7 +110,11 @@ impl<T> JoinHandle<T> {
     }
 
     /// [`join`](Self::join), not ended by kill or timeout: for interposed calls.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))] // it is the patch that asks
+    // it is the patch that asks
+    #[cfg_attr(
+        not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+        allow(dead_code)
+    )]
     pub(crate) fn join_shielded(self, hub: &Hub) -> Result<T, JoinError> {
         self.0.join_by(|ticket| {
             hub.park(ticket, NEVER, Wait::For("an OS thread to end"), true);

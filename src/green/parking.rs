@@ -63,6 +63,10 @@ pub(crate) enum Wait {
     Join(GreenId),
     For(&'static str),
     /// The word at this address to be changed, and the waker to say so.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls wait so
+    // only interposed calls wait so
+    #[cfg_attr(
+        not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+        allow(dead_code)
+    )]
     Futex(usize),
 }

@@ -22,7 +22,7 @@ impl Hub {
 
     /// Says it on stderr, and in the log: for an interposed call, which must not panic, and waits on in the kernel,
     /// as it would without us.
-    #[cfg(feature = "patch")]
+    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(Wait::Futex(word), None);

@@ -46,22 +46,9 @@ impl Hub {
         self.insert(spawn, Life::Unstarted(job), None)
     }
 
-    /// Makes a green thread that C, or std, is told of as a thread. It has its stack and its thread control block
-    /// from the beginning: that they cannot be had must be said at once.
-    ///
-    /// Errors: they cannot.
-    #[cfg(feature = "patch")]
-    pub(crate) fn spawn_pthread(&self, size: Size, detached: bool, job: Job) -> std::io::Result<Tcb> {
-        let seat = self.seat(size)?;
-        self.begin_pthread(seat, detached, job);
-        let tcb = seat.1;
-        let spawn = Spawn { stack_size: size, ..Spawn::internal() };
-        self.insert(spawn, Life::Started, Some(seat));
-        Ok(tcb)
-    }
-
+    /// Makes its record; with a seat, if it is to have one before its first run.
     #[inline]
-    fn insert(&self, spawn: Spawn, life: Life, seat: Option<(Chosen, Tcb)>) -> GreenId {
+    pub(super) fn insert(&self, spawn: Spawn, life: Life, seat: Option<(Chosen, Tcb)>) -> GreenId {
         let mut state = self.state.borrow_mut();
         let serial = state.next_serial;
         // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.

@@ -21,7 +21,7 @@ thread_local! {
 const ENDED: *const Hub = std::ptr::without_provenance(usize::MAX);
 
 /// Where the loaded thread control block keeps its `HUB`.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))] // the blocks of green threads are part of the patch
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) fn hub_word() -> usize {
     HUB.with(|word| &raw const *word as usize)
 }
@@ -30,7 +30,7 @@ pub(crate) fn hub_word() -> usize {
 ///
 /// # Safety
 /// `word` is such a place, and nobody else uses it now.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) unsafe fn plant(word: usize, hub: *const Hub) {
     // SAFETY: a Cell of that type, by the caller's promise.
     unsafe { (*(word as *const Cell<*const Hub>)).set(hub) };
@@ -40,7 +40,7 @@ pub(crate) unsafe fn plant(word: usize, hub: *const Hub) {
 ///
 /// # Safety
 /// As for `plant`.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) unsafe fn planted(word: usize) -> *const Hub {
     // SAFETY: the caller's.
     unsafe { (*(word as *const Cell<*const Hub>)).get() }

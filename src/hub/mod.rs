@@ -17,7 +17,7 @@
 //! | `interrupts.rs` | kill and timeout                                       |
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `local.rs`      | which hub is this OS thread's                          |
-//! | `patched.rs`    | what interposed calls ask                              |
+//! | `patched.rs`, `pthread.rs` | what interposed calls ask                   |
 //! | `deadlock.rs`, `overflow.rs` | what is said when all is lost             |
 //!
 //! Read next: `hub/run.rs`, the loop.
@@ -31,6 +31,8 @@ mod local;
 mod overflow;
 #[cfg(feature = "patch")]
 mod patched;
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+mod pthread;
 mod remote;
 mod run;
 mod state;
@@ -43,15 +45,15 @@ use crate::stack::Size;
 use crate::tcb::{Blocks, Tcb};
 use crate::time::{Clock, Timers};
 use crate::trace::Event;
-#[cfg(feature = "patch")]
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
-#[cfg(feature = "patch")]
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use local::{hub_word, plant, planted};
 pub(crate) use remote::Promise;
-#[cfg(feature = "patch")]
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use remote::Shared;
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
 use slab::Slab;
@@ -169,7 +171,7 @@ impl Hub {
         &self.clock
     }
 
-    #[cfg(feature = "patch")]
+    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     pub(crate) fn blocks(&self) -> &Blocks {
         &self.blocks
     }

@@ -1,11 +1,6 @@
 //! What only interposed calls ask of the hub.
-#![allow(unsafe_code)]
 
 use super::Hub;
-use crate::context::{Chosen, Context, Job};
-use crate::green::{Cause, Ticket, Wait, Wake};
-use crate::tcb::Tcb;
-use crate::time::Time;
 
 impl Hub {
     /// Whether an interposed call has already returned early for the interrupt that is pending. They are not
@@ -17,54 +12,5 @@ impl Hub {
     /// Notes that one does.
     pub(crate) fn cut_short(&self) {
         self.state.borrow_mut().expect(self.current.get()).cut_short = true;
-    }
-
-    /// Gives a seat its job, and makes it a thread to C.
-    pub(super) fn begin_pthread(&self, (context, tcb): (Chosen, Tcb), detached: bool, job: Job) {
-        self.pthreads.set(self.pthreads.get() + 1);
-        // SAFETY: idle, for it came from the pool for this.
-        unsafe { context.assign(job) };
-        self.blocks.begin_pthread(tcb, detached);
-    }
-
-    /// One of those has run its last.
-    pub(crate) fn end_pthread(&self) {
-        self.pthreads.set(self.pthreads.get() - 1);
-        if self.pthreads.get() == 0 {
-            if let Some(ticket) = self.waits_for_pthreads.take() {
-                self.wake(ticket);
-            }
-        }
-    }
-
-    /// This is the only OS thread of a forked child, and has another id than in its parent.
-    pub(crate) fn renew_tids(&self) {
-        let state = self.state.borrow();
-        for tcb in state.greens.iter().map(|(_, green)| green.tcb).filter(|&tcb| tcb != self.blocks.home()) {
-            self.blocks.renew_tid(tcb);
-        }
-    }
-
-    /// Calls the current green thread `name` from now on.
-    pub(crate) fn rename_current(&self, name: &str) {
-        let old = self.state.borrow_mut().expect(self.current.get()).name.replace(Box::new(name.into()));
-        drop(old);
-    }
-
-    /// [`park`](Hub::park), for what any OS thread may end.
-    pub(crate) fn park_on_futex(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
-        self.on_futex.set(self.on_futex.get() + 1);
-        let wake = self.park(ticket, deadline, wait, shield);
-        self.on_futex.set(self.on_futex.get() - 1);
-        wake
-    }
-
-    /// [`wake`](Hub::wake) from anywhere on this OS thread. `false`: the state is in use, so who calls has to
-    /// send a message.
-    pub(crate) fn try_wake(&self, ticket: Ticket) -> bool {
-        let Ok(mut state) = self.state.try_borrow_mut() else { return false };
-        // A stale one has been woken by something else meanwhile, and sees that it was taken out.
-        state.wake(ticket, Cause::Notified);
-        true
     }
 }

@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Ends a park, from any OS thread. `false`: the hub is gone.
-    #[cfg(feature = "patch")]
+    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
         self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok()
     }
