@@ -52,6 +52,8 @@ pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use local::{hub_word, plant, planted};
+#[cfg(feature = "patch")]
+pub(crate) use patched::keep_errno;
 pub(crate) use remote::Promise;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use remote::Shared;

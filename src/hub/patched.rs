@@ -1,6 +1,20 @@
 //! What only interposed calls ask of the hub.
+#![allow(unsafe_code)]
 
 use super::Hub;
+
+/// Calls what switches. `errno` is afterwards as it was: while we wait, the hub, too, calls the C library, with
+/// whichever thread control block is loaded, and green threads without one of their own share the OS thread's.
+pub(crate) fn keep_errno<R>(block: impl FnOnce() -> R) -> R {
+    // SAFETY: the address is that of the thread control block of who calls, which is loaded again afterwards.
+    unsafe {
+        let errno = libc::__errno_location();
+        let kept = *errno;
+        let answer = block();
+        *errno = kept;
+        answer
+    }
+}
 
 impl Hub {
     /// Whether an interposed call has already returned early for the interrupt that is pending. They are not

@@ -2,7 +2,7 @@
 //! any OS thread may end.
 #![allow(unsafe_code)]
 
-use super::{Hub, Spawn};
+use super::{Hub, Spawn, keep_errno};
 use crate::context::{Chosen, Context, Job};
 use crate::green::{Cause, Life, Ticket, Wait, Wake};
 use crate::stack::Size;
@@ -58,7 +58,7 @@ impl Hub {
     /// [`park`](Hub::park), for what any OS thread may end.
     pub(crate) fn park_on_futex(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
         self.on_futex.set(self.on_futex.get() + 1);
-        let wake = self.park(ticket, deadline, wait, shield);
+        let wake = keep_errno(|| self.park(ticket, deadline, wait, shield));
         self.on_futex.set(self.on_futex.get() - 1);
         wake
     }

@@ -3,7 +3,7 @@
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::green::{Wait, Wake};
-use crate::hub::Hub;
+use crate::hub::{Hub, keep_errno};
 use crate::time::Time;
 use libc::{c_int, c_uint, clockid_t, timespec};
 use std::ptr::null_mut;
@@ -33,17 +33,6 @@ fn park_for(hub: &Hub, duration: Duration) {
         return keep_errno(|| hub.yield_now());
     }
     keep_errno(|| park_until(hub, hub.clock().after(duration), duration));
-}
-
-/// `errno` belongs to the OS thread; others that run meanwhile may change it.
-fn keep_errno(block: impl FnOnce()) {
-    // SAFETY: the address is this OS thread's own, and a green thread stays on it.
-    unsafe {
-        let errno = libc::__errno_location();
-        let kept = *errno;
-        block();
-        *errno = kept;
-    }
 }
 
 fn park_until(hub: &Hub, deadline: Time, duration: Duration) {

@@ -17,7 +17,7 @@ mod sync;
 mod thread;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
-use crate::hub::{Hub, existing_or_new};
+use crate::hub::{Hub, existing_or_new, keep_errno};
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};
 use std::time::Duration;
@@ -116,7 +116,7 @@ pub(super) fn support() -> Result<(), Unsupported> {
 /// A call was ended for a kill or a timeout: the others run, then it returns.
 fn cut_short(hub: &Hub) {
     hub.cut_short();
-    hub.yield_now();
+    keep_errno(|| hub.yield_now());
 }
 
 /// The length of a `timespec`; an error number for one that the kernel refuses.
