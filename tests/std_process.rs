@@ -1,0 +1,329 @@
+//! What a program with std's threads does, seen from outside: what it prints, how it ends, how many OS threads it
+//! has. Each case runs in a child, which is this program again with the case's name in the environment.
+
+#![cfg(feature = "patch")]
+
+use greenline::patch;
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
+
+const CASE: &str = "GREENLINE_TEST_CASE";
+const LONG: &str = "a name that is much longer than fifteen bytes";
+
+/// The cases, by name. Each runs in a `main`, as far as the hub can tell.
+fn run(case: &str) {
+    patch::all();
+    match case {
+        "println" => {
+            let all: Vec<_> = (0..1000)
+                .map(|n| {
+                    thread::spawn(move || {
+                        for line in 0..5 {
+                            println!("thread {n} line {line} {}", "x".repeat(n % 300));
+                            thread::yield_now();
+                        }
+                    })
+                })
+                .collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+        }
+        "overflow" => {
+            let deep = Builder::new().name(LONG.into()).stack_size(256 << 10).spawn(|| recurse(0));
+            thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+            deep.unwrap().join().unwrap();
+        }
+        "overflow without a name" => {
+            thread::spawn(|| recurse(0)).join().unwrap();
+        }
+        "deadlock" => {
+            let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+            let both_have_one = Arc::new(Barrier::new(2));
+            let all = [("first of two that wait", 0), ("second", 1)].map(|(name, mine)| {
+                let (locks, both_have_one) = (locks.clone(), both_have_one.clone());
+                let work = move || {
+                    let _mine = locks[mine].lock().unwrap();
+                    both_have_one.wait();
+                    let _other = locks[1 - mine].lock().unwrap();
+                };
+                Builder::new().name(name.into()).spawn(work).unwrap()
+            });
+            all.into_iter().for_each(|one| one.join().unwrap());
+            unreachable!("it is a deadlock");
+        }
+        "main ends first" => {
+            struct Loud;
+            impl Drop for Loud {
+                fn drop(&mut self) {
+                    println!("unwound");
+                }
+            }
+            for _ in 0..10 {
+                thread::spawn(|| {
+                    let _loud = Loud;
+                    thread::sleep(Duration::from_secs(3600));
+                });
+            }
+            thread::yield_now();
+            println!("main ends");
+        }
+        "exit in a thread" => {
+            thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+            let exits = thread::spawn(|| {
+                thread::yield_now();
+                std::process::exit(7)
+            });
+            exits.join().unwrap();
+        }
+        "panic" => {
+            let named = Builder::new().name(LONG.into()).spawn(|| {
+                thread::yield_now();
+                panic!("boom")
+            });
+            assert!(named.unwrap().join().is_err());
+            assert!(thread::spawn(|| panic!("bang")).join().is_err());
+        }
+        "command" => {
+            let talk = |n: u32| {
+                move || {
+                    let script = format!("cat; echo err{n} >&2; exit {n}");
+                    let mut command = Command::new("sh");
+                    command.args(["-c", &script]).stdin(Stdio::piped());
+                    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                    thread::yield_now();
+                    write!(child.stdin.take().unwrap(), "in{n}").unwrap();
+                    let output = child.wait_with_output().unwrap();
+                    assert_eq!(output.status.code(), Some(n as i32));
+                    assert_eq!(stdout(&output), format!("in{n}"));
+                    assert_eq!(stderr(&output), format!("err{n}\n"));
+                }
+            };
+            let all: Vec<_> = (0..8).map(|n| thread::spawn(talk(n))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+            println!("all talked");
+        }
+        "fork" => {
+            thread_local! {
+                static WORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+            }
+            thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+            let forks = thread::spawn(|| {
+                WORDS.with_borrow_mut(|words| words.push("kept".into()));
+                let id = thread::current().id();
+                // SAFETY: one OS thread, so that nobody else has a lock.
+                let child = unsafe { libc::fork() };
+                assert!(child >= 0);
+                if child == 0 {
+                    // A panic must not go back into the parent's frames.
+                    let ended = std::panic::catch_unwind(|| {
+                        let filled = vec![7u8; 1 << 20];
+                        WORDS.with_borrow_mut(|words| words.push(filled.len().to_string()));
+                        WORDS.with_borrow(|words| assert_eq!(*words, ["kept", "1048576"]));
+                        assert_eq!(thread::current().id(), id);
+                        let one = thread::spawn(|| {
+                            thread::sleep(Duration::from_millis(5));
+                            WORDS.with_borrow(Vec::len)
+                        });
+                        assert_eq!(one.join().unwrap(), 0);
+                        println!("the child is well");
+                    });
+                    // SAFETY: no preconditions.
+                    unsafe { libc::_exit(i32::from(ended.is_err())) };
+                }
+                let mut status = 0;
+                // SAFETY: a child of ours.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert!(libc::WIFEXITED(status), "{status:#x}");
+                assert_eq!(libc::WEXITSTATUS(status), 0);
+                WORDS.with_borrow(|words| assert_eq!(*words, ["kept"]));
+            });
+            forks.join().unwrap();
+            println!("the parent, too");
+        }
+        "ten thousand" => {
+            const N: usize = 10_000;
+            let (asleep, awake) = mpsc::channel();
+            let enough = Arc::new(AtomicBool::new(false));
+            let all: Vec<_> = (0..N)
+                .map(|n| {
+                    let (asleep, enough) = (asleep.clone(), enough.clone());
+                    let work = move || {
+                        asleep.send(n).unwrap();
+                        while !enough.load(SeqCst) {
+                            thread::sleep(Duration::from_millis(300));
+                        }
+                        n
+                    };
+                    Builder::new().stack_size(64 << 10).spawn(work).unwrap()
+                })
+                .collect();
+            let begun: usize = awake.iter().take(N).sum();
+            assert_eq!(begun, N * (N - 1) / 2);
+            let finished = all.iter().filter(|one| one.is_finished()).count();
+            let os_threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+            println!("{finished} finished, {os_threads} OS threads");
+            enough.store(true, SeqCst);
+            let before = Instant::now();
+            let sum: usize = all.into_iter().map(|one| one.join().unwrap()).sum();
+            assert_eq!(sum, N * (N - 1) / 2);
+            assert!(before.elapsed() < Duration::from_secs(100), "they sleep together");
+        }
+        other => panic!("no case '{other}'"),
+    }
+}
+
+#[inline(never)]
+#[allow(unconditional_recursion)]
+fn recurse(n: u64) -> u64 {
+    let block = std::hint::black_box([n; 64]);
+    recurse(n + 1) + block[n as usize % 64]
+}
+
+fn child(case: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(CASE, case).env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn output(case: &str) -> Output {
+    child(case).output().unwrap()
+}
+
+/// Runs before libtest's `main`, on the main thread, in a child only.
+extern "C" fn main_of_child() {
+    if let Ok(case) = std::env::var(CASE) {
+        let ended = std::panic::catch_unwind(|| run(&case));
+        std::process::exit(if ended.is_ok() { 0 } else { 101 });
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = main_of_child;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn lines_of_a_thousand_threads_come_whole_through_a_slow_pipe() {
+    let mut printing = child("println").stdout(Stdio::piped()).spawn().unwrap();
+    let mut pipe = printing.stdout.take().unwrap();
+    let mut said = Vec::new();
+    let mut piece = [0; 16 << 10];
+    loop {
+        match pipe.read(&mut piece).unwrap() {
+            0 => break,
+            n => said.extend_from_slice(&piece[..n]),
+        }
+        // It fills the pipe meanwhile.
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(printing.wait().unwrap().success());
+    let mut lines: Vec<String> = String::from_utf8(said).unwrap().lines().map(str::to_string).collect();
+    let line = |n: usize, line| format!("thread {n} line {line} {}", "x".repeat(n % 300));
+    let mut expected: Vec<String> = (0..5000).map(|at| line(at / 5, at % 5)).collect();
+    lines.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(lines.len(), expected.len());
+    assert!(lines == expected);
+}
+
+#[test]
+fn an_overflow_names_the_thread_and_aborts() {
+    let output = output("overflow");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("'{LONG}' has overflowed its stack")), "{}", stderr(&output));
+}
+
+#[test]
+fn an_overflow_of_a_thread_without_a_name_is_said_too() {
+    let output = output("overflow without a name");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
+    assert!(stderr(&output).contains("has overflowed its stack"), "{}", stderr(&output));
+}
+
+/// Ends a child that would not end.
+struct Hangs(Child);
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_deadlock_of_stds_mutexes_is_reported_by_name_and_hangs_as_it_would() {
+    let mut hangs = Hangs(child("deadlock").stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = String::new();
+    for line in BufReader::new(hangs.0.stderr.take().unwrap()).lines() {
+        said += &line.unwrap();
+        said.push('\n');
+        if said.contains("greenline::Handle there)") {
+            break;
+        }
+    }
+    assert!(said.contains("deadlock: "), "{said}");
+    for name in ["first of two that wait", "second"] {
+        assert!(said.contains(&format!("'{name}' waits for a lock")), "{said}");
+    }
+    assert!(said.contains("  root '"), "{said}");
+    assert!(hangs.0.try_wait().unwrap().is_none(), "it has ended");
+}
+
+#[test]
+fn when_main_returns_threads_that_sleep_end_with_the_process() {
+    let start = Instant::now();
+    let output = output("main ends first");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((stdout(&output), stderr(&output)), ("main ends\n".into(), String::new()));
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn exit_in_a_thread_ends_the_process_with_its_code() {
+    let output = output("exit in a thread");
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+#[test]
+fn a_panic_says_what_std_says_and_once() {
+    let output = output("panic");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert_eq!(said.matches("panicked at tests/std_process.rs:").count(), 2, "{said}");
+    assert!(said.contains(&format!("thread '{LONG}'")), "{said}");
+    assert!(said.contains("boom") && said.contains("thread '<unnamed>'") && said.contains("bang"), "{said}");
+    assert!(!said.contains("green thread"), "to std these are threads: {said}");
+}
+
+#[test]
+fn commands_run_from_threads_and_talk() {
+    let output = output("command");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "all talked\n");
+}
+
+#[test]
+fn a_thread_forks_and_the_child_may_allocate_and_make_threads() {
+    let output = output("fork");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "the child is well\nthe parent, too\n");
+}
+
+#[test]
+fn ten_thousand_threads_sleep_on_one_os_thread() {
+    let output = output("ten thousand");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "0 finished, 1 OS threads\n");
+}
