@@ -11,6 +11,8 @@
 //! | `spawn-std N` | `std::thread::spawn` and join, N times, OS threads and then patched | ns a thread, each    |
 //! | `yield-std N T` | `std::thread::yield_now`, patched, as `yield`            | ns a yield                     |
 //! | `skynet`      | 10-ary tree of tasks, 1,000,000 leaves                    | ms                             |
+//! | `pingpong N`  | two threads, two of `std::sync::mpsc`'s channels, patched | ns there and back              |
+//! | `mutex N T`, `mutex-held N T` | T threads lock std's mutex N times, and yield under it | ns each           |
 //! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
 //! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
 //! | `joinall N`   | N tasks, ten random sleeps each                           | ms above the longest one's sum |
@@ -42,6 +44,9 @@ fn main() {
         }
         ("yield-std", &[n, tasks]) => threads::yields(n, tasks),
         ("spawn-std", &[n]) => threads::spawns(n),
+        ("pingpong", &[n]) => threads::pingpong(n),
+        ("mutex", &[n, tasks]) => threads::mutex(n, tasks, false),
+        ("mutex-held", &[n, tasks]) => threads::mutex(n, tasks, true),
         ("pair", &[n, tasks]) => floor::pairs(n, tasks),
         ("spawn", &[n]) => spawns(n),
         ("skynet", &[]) => skynet(),
@@ -50,7 +55,7 @@ fn main() {
         ("joinall", &[n]) => joinall(n),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
-            | "touch" | "joinall",
+            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -63,7 +68,7 @@ fn main() {
 fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
-         skynet | sleepers N | touch N | joinall N"
+         skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N"
     );
     std::process::exit(2)
 }
