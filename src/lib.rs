@@ -70,14 +70,17 @@ mod abort;
 #[allow(unsafe_code)]
 mod arch;
 mod context;
+mod fds;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod futex;
 mod generator;
 mod green;
 mod hub;
+pub mod io;
 mod join;
 mod local;
 mod lock;
+pub mod net;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;

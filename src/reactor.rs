@@ -1,22 +1,41 @@
-//! Waiting for the world outside: until a time, or until another OS thread calls.
+//! Waiting for the world outside: for a descriptor to be ready, for a time, for another OS thread to call.
 //!
-//! Over mio. Its own waiting rounds up to a millisecond, so the hub waits by `ppoll` on mio's epoll
-//! descriptor, with nanoseconds, and lets mio collect afterwards. A hub that nobody outside holds a handle
-//! to needs no descriptor at all: it only sleeps.
+//! Over mio: its `Poll`, `Registry` and `Waker`. Descriptors are registered when they are first waited for, for both
+//! directions and edge-triggered, and stay registered until they are closed: so a request costs no call to
+//! register anything. What the edges have said so far is kept for each direction ([`Side::ready`]), so that who knows
+//! that a descriptor is drained waits for the next edge without asking the kernel once more.
 //!
-//! Leaves to others: when to wait and for how long (`hub`). File descriptors of users will be armed here.
+//! mio's own waiting rounds up to a millisecond, so the hub waits by `epoll_pwait2` (Linux 5.11) on mio's epoll
+//! descriptor, with nanoseconds; where there is none, by `ppoll` on that descriptor first. A hub that waits for no
+//! descriptor, and that nobody outside holds a handle to, needs no epoll instance at all: it only sleeps.
+//!
+//! Holds: a source is of the generation of its descriptor's number (see `fds`) or is not used. A waiter is told of
+//! each edge that comes after it has looked, for nothing is collected between its look and its park.
+//!
+//! Leaves to others: when to wait and for how long (`hub`), what to try when ready (`io`).
 #![allow(unsafe_code)]
 
+use crate::fds::{self, Generation};
+use crate::green::{GreenId, Ticket};
 use crate::time::{NEVER, Time};
-use mio::{Events, Poll, Token, Waker};
-use std::cell::{OnceCell, RefCell};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token, Waker};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
-use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
+/// How many events are collected at a time.
+const EVENTS: usize = 1024;
+
+/// Which way data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
 
 /// The outside of one hub.
 #[derive(Default)]
@@ -25,34 +44,209 @@ pub(crate) struct Reactor {
 }
 
 struct Inner {
-    poll: RefCell<Poll>,
-    events: RefCell<Events>,
+    poll: Poll,
     waker: Arc<Waker>,
+    events: RefCell<Vec<libc::epoll_event>>,
+    /// By number.
+    sources: RefCell<Vec<Source>>,
+    /// Our number in the table of who watches what; 0 until we do.
+    hub: Cell<u32>,
+    /// There is no `epoll_pwait2` here.
+    by_ppoll: Cell<bool>,
+}
+
+/// A descriptor that was waited for.
+#[derive(Default)]
+struct Source {
+    /// Of which generation of its number; meaningful if it is registered.
+    generation: Generation,
+    registered: bool,
+    read: Side,
+    write: Side,
+}
+
+/// One direction of it.
+#[derive(Default)]
+struct Side {
+    /// An edge has come since it was last found drained.
+    ready: bool,
+    /// The peer has closed it, or it is broken: no more edges will come, and nothing blocks.
+    ended: bool,
+    waiters: Waiters,
+}
+
+/// Mostly there is one.
+#[derive(Default)]
+struct Waiters {
+    first: Option<(GreenId, u32)>,
+    others: Vec<(GreenId, u32)>,
+}
+
+impl Waiters {
+    fn push(&mut self, ticket: Ticket) {
+        let waiter = (ticket.id, ticket.epoch);
+        match self.first {
+            None => self.first = Some(waiter),
+            Some(_) => self.others.push(waiter),
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket) {
+        if self.first == Some((ticket.id, ticket.epoch)) {
+            self.first = self.others.pop();
+        } else {
+            self.others.retain(|&waiter| waiter != (ticket.id, ticket.epoch));
+        }
+    }
+
+    fn wake(&mut self, wake: &mut impl FnMut(Ticket)) {
+        for (id, epoch) in self.first.take().into_iter().chain(self.others.drain(..)) {
+            wake(Ticket::new(id, epoch));
+        }
+    }
+}
+
+impl Source {
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+/// What came of wanting to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Armed {
+    /// The ticket will be woken by the next edge.
+    Waiting(Generation),
+    /// An edge has come already.
+    Ready,
+    /// It is a file, or something else that is always ready.
+    Always,
 }
 
 impl Reactor {
-    /// What another OS thread ends our waiting with.
-    ///
-    /// Errors: no file descriptor left for the epoll instance or the event counter.
-    pub(crate) fn waker(&self) -> io::Result<Arc<Waker>> {
+    fn inner(&self) -> io::Result<&Inner> {
         if let Some(inner) = self.inner.get() {
-            return Ok(inner.waker.clone());
+            return Ok(inner);
         }
         let inner = (|| {
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-            Ok(Inner { poll: RefCell::new(poll), events: RefCell::new(Events::with_capacity(64)), waker })
+            Ok(Inner {
+                poll,
+                waker,
+                events: RefCell::new(Vec::with_capacity(EVENTS)),
+                sources: RefCell::default(),
+                hub: Cell::new(0),
+                by_ppoll: Cell::new(false),
+            })
         })()
         .map_err(|error: io::Error| {
             io::Error::new(error.kind(), format!("no file descriptor for the hub's reactor: {error}"))
         })?;
-        Ok(self.inner.get_or_init(|| inner).waker.clone())
+        Ok(self.inner.get_or_init(|| inner))
     }
 
-    /// Blocks the OS thread for `timeout` nanoseconds, or until the waker is used, or a signal is handled.
+    /// What another OS thread ends our waiting with.
+    ///
+    /// Errors: no file descriptor left for the epoll instance or the event counter.
+    pub(crate) fn waker(&self) -> io::Result<Arc<Waker>> {
+        self.inner().map(|inner| inner.waker.clone())
+    }
+
+    /// Our number in the table of who watches what; `enlist` gives it.
+    pub(crate) fn number(&self, enlist: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+        let inner = self.inner()?;
+        if inner.hub.get() == 0 {
+            inner.hub.set(enlist()?);
+        }
+        Ok(inner.hub.get())
+    }
+
+    /// Has `ticket` woken by the next edge of `fd` in that direction; or says that one has come.
+    ///
+    /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no descriptor is left
+    /// for the reactor.
+    pub(crate) fn arm(&self, fd: RawFd, direction: Direction, ticket: Ticket, hub: u32) -> io::Result<Armed> {
+        let inner = self.inner()?;
+        let mut sources = inner.sources.borrow_mut();
+        let at = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+        if sources.len() <= at {
+            sources.resize_with(at + 1, Source::default);
+        }
+        let source = &mut sources[at];
+        if !source.registered || source.generation != fds::generation(fd) {
+            match register(&inner.poll, fd, hub) {
+                Ok(generation) => *source = Source { generation, registered: true, ..Source::default() },
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Armed::Always),
+                Err(error) => return Err(error),
+            }
+        }
+        let generation = source.generation;
+        let side = source.side(direction);
+        if side.ready {
+            return Ok(Armed::Ready);
+        }
+        side.waiters.push(ticket);
+        Ok(Armed::Waiting(generation))
+    }
+
+    /// `ticket` waits no more. Answers whether what it has waited for is still there.
+    pub(crate) fn disarm(&self, fd: RawFd, direction: Direction, ticket: Ticket, armed: Generation) -> bool {
+        let Some(inner) = self.inner.get() else { return false };
+        let mut sources = inner.sources.borrow_mut();
+        let Some(source) = sources.get_mut(fd as usize).filter(|source| source.generation == armed) else {
+            return false;
+        };
+        source.side(direction).waiters.remove(ticket);
+        source.registered && armed == fds::generation(fd)
+    }
+
+    /// `fd` was found drained (or full) in that direction: who comes next waits for the next edge. Not so when no
+    /// more will come.
+    #[inline]
+    pub(crate) fn drained(&self, fd: RawFd, direction: Direction) {
+        let Some(inner) = self.inner.get() else { return };
+        if let Some(source) = inner.sources.borrow_mut().get_mut(fd as usize) {
+            let side = source.side(direction);
+            side.ready &= side.ended;
+        }
+    }
+
+    /// Whether `fd` is known to be drained (or full) in that direction, so that there is no use in trying.
+    #[inline]
+    pub(crate) fn is_drained(&self, fd: RawFd, direction: Direction) -> bool {
+        let Some(inner) = self.inner.get() else { return false };
+        let mut sources = inner.sources.borrow_mut();
+        match sources.get_mut(fd as usize) {
+            Some(source) if source.registered && source.generation == fds::generation(fd) => {
+                !source.side(direction).ready
+            }
+            _ => false,
+        }
+    }
+
+    /// That generation of `fd` is closed: its waiters are woken, to find that out.
+    pub(crate) fn closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
+        let Some(inner) = self.inner.get() else { return };
+        let mut sources = inner.sources.borrow_mut();
+        let source = sources.get_mut(fd as usize);
+        if let Some(source) = source.filter(|source| source.registered && source.generation == generation) {
+            source.registered = false;
+            // While it is open still; afterwards there is nothing to take out, unless it was duplicated.
+            let _ = inner.poll.registry().deregister(&mut SourceFd(&fd));
+            source.read.waiters.wake(&mut wake);
+            source.write.waiters.wake(&mut wake);
+        }
+    }
+
+    /// Blocks the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
+    /// signal is handled; has `wake` called for all that may go on. 0 only looks.
     ///
     /// Errors: those of epoll_wait(2).
-    pub(crate) fn wait(&self, timeout: Time) -> io::Result<()> {
+    pub(crate) fn wait(&self, timeout: Time, wake: impl FnMut(Ticket)) -> io::Result<()> {
         let limit = libc::timespec {
             tv_sec: (timeout / 1_000_000_000) as libc::time_t,
             tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
@@ -63,20 +257,104 @@ impl Reactor {
             unsafe { libc::ppoll(null_mut(), 0, limit, null()) };
             return Ok(());
         };
-        let mut poll = inner.poll.borrow_mut();
-        let mut fd = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one descriptor, in this frame, open as long as the Poll is.
-        if unsafe { libc::ppoll(&raw mut fd, 1, limit, null()) } > 0 {
-            poll.poll(&mut inner.events.borrow_mut(), Some(Duration::ZERO))?;
-        }
+        inner.collect(limit)?;
+        inner.dispatch(wake);
         Ok(())
+    }
+}
+
+/// Registers a descriptor for whatever may happen to it, edge-triggered. Answers of which generation it is.
+fn register(poll: &Poll, fd: RawFd, hub: u32) -> io::Result<Generation> {
+    let too_large = || io::Error::other(format!("descriptor {fd} is beyond what can be waited for"));
+    let generation = fds::watch(fd, hub).ok_or_else(too_large)?;
+    let token = Token((generation as usize) << 32 | fd as usize);
+    let both = Interest::READABLE | Interest::WRITABLE;
+    let mut source = SourceFd(&fd);
+    match poll.registry().register(&mut source, token, both) {
+        // Left over from a generation that was closed behind our back.
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+            poll.registry().reregister(&mut source, token, both)?;
+        }
+        registered => registered?,
+    }
+    Ok(generation)
+}
+
+impl Inner {
+    /// Waits for events, and has them ready to be dispatched.
+    fn collect(&self, limit: *const libc::timespec) -> io::Result<()> {
+        let mut events = self.events.borrow_mut();
+        let epoll = self.poll.as_raw_fd();
+        events.clear();
+        let buffer = events.as_mut_ptr();
+        // SAFETY: room for EVENTS events, of which the kernel says how many it has written; `limit` is null or
+        // points to a time.
+        let count = unsafe {
+            if self.by_ppoll.get() {
+                let mut fd = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
+                match libc::ppoll(&raw mut fd, 1, limit, null()) {
+                    1.. => libc::epoll_wait(epoll, buffer, EVENTS as i32, 0),
+                    none => none,
+                }
+            } else {
+                let size = size_of::<libc::c_ulong>();
+                let (mask, size) = (null::<libc::sigset_t>(), size);
+                libc::syscall(libc::SYS_epoll_pwait2, epoll, buffer, EVENTS as i32, limit, mask, size) as i32
+            }
+        };
+        if count >= 0 {
+            // SAFETY: so many were written.
+            unsafe { events.set_len(count as usize) };
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            // A handler has run: that may be what is waited for.
+            Some(libc::EINTR) => Ok(()),
+            Some(libc::ENOSYS) if !self.by_ppoll.get() => {
+                self.by_ppoll.set(true);
+                drop(events);
+                self.collect(limit)
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn dispatch(&self, mut wake: impl FnMut(Ticket)) {
+        const READ: u32 = (libc::EPOLLIN | libc::EPOLLPRI) as u32;
+        const READ_ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        const WRITE: u32 = libc::EPOLLOUT as u32;
+        const WRITE_ENDED: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        let mut sources = self.sources.borrow_mut();
+        for event in self.events.borrow().iter() {
+            let (token, flags) = (event.u64 as usize, event.events);
+            if token == WAKER.0 {
+                continue;
+            }
+            let (fd, generation) = (token as u32 as usize, (token >> 32) as Generation);
+            let source = sources.get_mut(fd).filter(|source| source.registered);
+            let Some(source) = source.filter(|source| source.generation == generation) else { continue };
+            for (side, some, ended) in
+                [(&mut source.read, READ, READ_ENDED), (&mut source.write, WRITE, WRITE_ENDED)]
+            {
+                side.ended |= flags & ended != 0;
+                if flags & (some | ended) != 0 {
+                    side.ready = true;
+                    side.waiters.wake(&mut wake);
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
+
+    fn nobody(_: Ticket) {
+        panic!("nobody waits");
+    }
 
     #[test]
     fn waits_for_less_than_a_millisecond() {
@@ -87,7 +365,7 @@ mod tests {
             }
             let times = (0..50).map(|_| {
                 let start = Instant::now();
-                reactor.wait(50_000).unwrap();
+                reactor.wait(50_000, nobody).unwrap();
                 start.elapsed()
             });
             let best = times.min().expect("there are fifty");
@@ -101,6 +379,6 @@ mod tests {
     fn a_wake_up_from_before_the_wait_is_not_lost() {
         let reactor = Reactor::default();
         reactor.waker().unwrap().wake().unwrap();
-        reactor.wait(NEVER).unwrap();
+        reactor.wait(NEVER, nobody).unwrap();
     }
 }

@@ -16,9 +16,11 @@
 //! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
 //! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
 //! | `joinall N`   | N tasks, ten random sleeps each                           | ms above the longest one's sum |
+//! | `echo-server PORT` | echoes on 127.0.0.1, a green thread a connection, until killed | what the client says |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 
+mod echo;
 mod floor;
 mod measure;
 mod threads;
@@ -53,9 +55,10 @@ fn main() {
         ("sleepers", &[n]) => sleepers(n),
         ("touch", &[n]) => floor::touch(n),
         ("joinall", &[n]) => joinall(n),
+        ("echo-server", &[port]) => echo::serve(port),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
-            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall",
+            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -68,7 +71,8 @@ fn main() {
 fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
-         skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N"
+         skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N | \
+         echo-server PORT"
     );
     std::process::exit(2)
 }

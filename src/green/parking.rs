@@ -2,8 +2,10 @@
 //! `wait.rs`.
 
 use super::GreenId;
+use crate::reactor::Direction;
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::RawFd;
 
 /// The right to wake one green thread from one park. Belongs to its OS thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub(crate) enum Wait {
     Sleep,
     Join(GreenId),
     For(&'static str),
+    /// A descriptor to be ready.
+    Io(RawFd, Direction),
     /// The word at this address to be changed, and the waker to say so.
     // only interposed calls wait so
     #[cfg_attr(

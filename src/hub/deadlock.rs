@@ -4,6 +4,7 @@
 
 use super::{Hub, State};
 use crate::green::{Green, GreenId, State as GreenState, Wait};
+use crate::reactor::Direction;
 use std::fmt::Write;
 use std::panic::Location;
 
@@ -79,6 +80,8 @@ impl State {
             Wait::Nothing => "nothing".into(),
             Wait::Sleep => "a time".into(),
             Wait::For(what) => what.into(),
+            Wait::Io(fd, Direction::Read) => format!("descriptor {fd} to be readable"),
+            Wait::Io(fd, Direction::Write) => format!("descriptor {fd} to be writable"),
             Wait::Futex(word) => format!("a lock, a condition or a thread of std's (the futex at {word:#x})"),
             Wait::Join(id) => {
                 let green = self.greens.get(id.key()).filter(|green| green.id == id);

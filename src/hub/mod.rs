@@ -15,6 +15,7 @@
 //! | `body.rs`       | from a closure to the job that a context runs          |
 //! | `block.rs`      | parking, waking, yielding                              |
 //! | `interrupts.rs` | kill and timeout                                       |
+//! | `io.rs`         | waiting for descriptors                               |
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `local.rs`      | which hub is this OS thread's                          |
 //! | `patched.rs`, `pthread.rs` | what interposed calls ask                   |
@@ -26,6 +27,7 @@ mod block;
 mod body;
 mod deadlock;
 mod interrupts;
+mod io;
 mod life;
 mod local;
 mod overflow;
@@ -48,6 +50,7 @@ use crate::trace::Event;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
+pub(crate) use io::Readiness;
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
@@ -55,7 +58,6 @@ pub(crate) use local::{hub_word, plant, planted};
 #[cfg(feature = "patch")]
 pub(crate) use patched::keep_errno;
 pub(crate) use remote::Promise;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use remote::Shared;
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
 use slab::Slab;
@@ -96,6 +98,8 @@ pub(crate) struct Hub {
     waits_for_pthreads: Cell<Option<Ticket>>,
     /// How many wait for a word that any OS thread may change.
     on_futex: Cell<u32>,
+    /// How many wait for a descriptor.
+    on_io: Cell<u32>,
     remote: remote::Inbox,
     observer: RefCell<Option<Observer>>,
     observed: Cell<bool>,
@@ -162,6 +166,7 @@ impl Hub {
             pthreads: Cell::new(0),
             waits_for_pthreads: Cell::new(None),
             on_futex: Cell::new(0),
+            on_io: Cell::new(0),
             remote: remote::Inbox::default(),
             observer: RefCell::new(None),
             observed: Cell::new(false),

@@ -13,12 +13,14 @@
 
 use super::{Hub, Spawn, catch, drop_quietly, hub, job};
 use crate::context::Job;
+use crate::fds::Generation;
 use crate::green::{Cause, GreenId, JoinError, Ticket, Wait};
 use crate::lock::Lock;
 use crate::time::NEVER;
 use std::cell::OnceCell;
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -64,6 +66,7 @@ impl Messages {
 enum Message {
     Spawn { body: Box<dyn FnOnce() + Send>, spawned_at: &'static Location<'static> },
     Wake(GreenId, u32),
+    Closed(RawFd, Generation),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +103,14 @@ impl Shared {
         self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok()
     }
 
+    /// That generation of a descriptor was closed, on any OS thread.
+    pub(crate) fn closed(&self, fd: RawFd, generation: Generation) {
+        match super::existing().filter(|hub| hub.can_block() && hub.remote.is(self)) {
+            Some(hub) => hub.fd_closed(fd, generation),
+            None => drop(self.send(Message::Closed(fd, generation))),
+        }
+    }
+
     fn rouse(&self) {
         if self.asleep.swap(false, SeqCst) {
             if let Err(error) = self.waker.wake() {
@@ -110,6 +121,10 @@ impl Shared {
 }
 
 impl Inbox {
+    fn is(&self, shared: &Shared) -> bool {
+        self.0.get().is_some_and(|ours| std::ptr::eq(&raw const **ours, shared))
+    }
+
     /// Whether there are messages.
     #[inline]
     pub(super) fn is_waiting(&self) -> bool {
@@ -181,6 +196,7 @@ impl Hub {
                     let job: Job = job(body);
                     self.spawn(Spawn { spawned_at, ..Spawn::internal() }, job);
                 }
+                Message::Closed(fd, generation) => self.fd_closed(fd, generation),
                 Message::Wake(id, epoch) => {
                     let ticket = Ticket::new(id, epoch);
                     self.state.borrow_mut().wake(ticket, Cause::Notified);

@@ -81,6 +81,9 @@ impl Hub {
                     self.go_home();
                     self.take_in();
                 }
+                if self.on_io.get() > 0 {
+                    self.look_outside(0);
+                }
                 self.fire_timers();
             }
             let mut state = self.state.borrow_mut();
@@ -289,22 +292,20 @@ impl Hub {
             None if self.remote.has_handles() => (NEVER, true),
             // The last handle may have left a message behind.
             None if self.remote.is_waiting() => (0, false),
-            None if self.others_may_wake() => (NEVER, false),
+            None if self.on_io.get() > 0 || self.others_may_wake() => (NEVER, false),
             None => return false,
         };
         if self.remote.is_waiting() {
             self.take_in();
         } else if timeout > 0 {
             self.remote.asleep_while(needs_handle, || {
-                if let Err(error) = self.reactor.wait(timeout) {
-                    self.note(log::Level::Error, format!("waiting for events: {error}"));
-                }
+                self.look_outside(timeout);
             });
         }
         true
     }
 
-    pub(super) fn reactor(&self) -> &crate::reactor::Reactor {
+    pub(crate) fn reactor(&self) -> &crate::reactor::Reactor {
         &self.reactor
     }
 

@@ -1,0 +1,70 @@
+//! Waiting for a descriptor.
+
+use super::Hub;
+use crate::fds::{self, Generation};
+use crate::green::{Ticket, Wait, Wake};
+use crate::reactor::{Armed, Direction};
+use crate::time::Time;
+use std::io;
+use std::os::fd::RawFd;
+
+/// How a wait for a descriptor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Try now.
+    Ready,
+    Expired,
+    /// A kill or a timeout is to be delivered; never when shielded.
+    Interrupted,
+    /// It was closed meanwhile.
+    Closed,
+}
+
+impl Hub {
+    /// Blocks who runs until `fd` may be ready in that direction, or the deadline.
+    ///
+    /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
+    /// reactor.
+    pub(crate) fn wait_fd(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        shield: bool,
+    ) -> io::Result<Readiness> {
+        let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
+        let ticket = self.ticket();
+        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub)? else {
+            return Ok(Readiness::Ready);
+        };
+        self.on_io.set(self.on_io.get() + 1);
+        let wake = self.park(ticket, deadline, Wait::Io(fd, direction), shield);
+        self.on_io.set(self.on_io.get() - 1);
+        if !self.reactor.disarm(fd, direction, ticket, armed) {
+            return Ok(Readiness::Closed);
+        }
+        Ok(match wake {
+            Wake::Notified => Readiness::Ready,
+            Wake::Expired => Readiness::Expired,
+            Wake::Interrupted => Readiness::Interrupted,
+            Wake::Deadlocked => unreachable!("the world outside may always do something"),
+        })
+    }
+
+    /// That generation of `fd` is closed: those who wait for it are woken.
+    pub(super) fn fd_closed(&self, fd: RawFd, generation: Generation) {
+        self.reactor.closed(fd, generation, |ticket| {
+            self.wake(ticket);
+        });
+    }
+
+    /// Collects what has happened outside, for up to `timeout`, and makes ready whom it concerns.
+    pub(super) fn look_outside(&self, timeout: Time) {
+        let waited = self.reactor.wait(timeout, |ticket: Ticket| {
+            self.wake(ticket);
+        });
+        if let Err(error) = waited {
+            self.note(log::Level::Error, format!("waiting for events: {error}"));
+        }
+    }
+}
