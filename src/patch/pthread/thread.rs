@@ -37,7 +37,10 @@ unsafe extern "C" fn pthread_create(
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        match patched_hub(Kind::Threads).filter(|_| !crate::thread::is_making_one()) {
+        let hub = patched_hub(Kind::Threads).filter(|_| !crate::thread::is_making_one());
+        // A hub that cannot be reached, for want of a file descriptor, cannot wait for what it would make: `join`
+        // would block its OS thread.
+        match hub.filter(|hub| hub.inbox().is_ok()) {
             Some(hub) => create(hub, out, attr, start, arg),
             None => real::pthread_create(out, attr, start, arg),
         }
