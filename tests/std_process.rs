@@ -159,7 +159,7 @@ fn run(case: &str) {
                         }
                         n
                     };
-                    Builder::new().stack_size(64 << 10).spawn(work).unwrap()
+                    thread::spawn(work)
                 })
                 .collect();
             let begun: usize = awake.iter().take(N).sum();
@@ -172,6 +172,43 @@ fn run(case: &str) {
             let sum: usize = all.into_iter().map(|one| one.join().unwrap()).sum();
             assert_eq!(sum, N * (N - 1) / 2);
             assert!(before.elapsed() < Duration::from_secs(100), "they sleep together");
+        }
+        "no file descriptors" => {
+            let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+            // SAFETY: a valid limit.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+            let elsewhere = greenline::thread::Thread::new(|| {
+                println!("{}", patch::try_all().unwrap_err());
+                // What is patched stays patched, and a hub may be there. It has to end all the same.
+                assert_eq!(greenline::spawn(|| 1).join().unwrap(), 1);
+                thread::spawn(|| 2).join().unwrap()
+            });
+            assert_eq!(elsewhere.start().unwrap().join().unwrap(), 2);
+            assert_eq!(thread::spawn(|| 3).join().unwrap(), 3);
+            println!("both are well");
+        }
+        "no memory" => {
+            let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
+            // SAFETY: a valid limit.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+            let gate = Arc::new(Mutex::new(0));
+            let closed = gate.lock().unwrap();
+            let mut made = Vec::new();
+            let error = loop {
+                let gate = gate.clone();
+                match Builder::new().spawn(move || *gate.lock().unwrap() += 1) {
+                    Ok(one) => made.push(one),
+                    Err(error) => break error,
+                }
+                thread::yield_now();
+            };
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+            drop(closed);
+            let count = made.len();
+            made.into_iter().for_each(|one| one.join().unwrap());
+            assert_eq!(*gate.lock().unwrap(), count);
+            assert_eq!(thread::spawn(|| 3).join().unwrap(), 3);
+            println!("some were made: {}", count > 10);
         }
         other => panic!("no case '{other}'"),
     }
@@ -326,4 +363,19 @@ fn ten_thousand_threads_sleep_on_one_os_thread() {
     let output = output("ten thousand");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output), "0 finished, 1 OS threads\n");
+}
+
+#[test]
+fn where_a_hub_cannot_be_reached_threads_are_the_systems() {
+    let output = output("no file descriptors");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("no file descriptor for the hub's reactor"), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("both are well\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_thread_that_there_is_no_memory_for_is_an_error_and_the_others_go_on() {
+    let output = output("no memory");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "some were made: true\n");
 }
