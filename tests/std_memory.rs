@@ -3,7 +3,7 @@
 
 #![cfg(feature = "patch")]
 
-use greenline::patch;
+use greenline::{patch, thread::Thread};
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -107,4 +107,28 @@ fn nothing_of_a_million_threads_is_left() {
     let keyed = grown_kb(waves, with_keys);
     assert!(keyed < 4096, "with C's keys: {keyed} KiB more");
     assert_eq!(FREED.load(SeqCst), 2 * waves * WAVE);
+
+    // Hubs of OS threads that have ended, with all that was made there.
+    let hubs = || {
+        for n in 0..200 {
+            let hub = Thread::new(move || {
+                patch::all();
+                let all: Vec<_> = (0..20).map(|n| thread::spawn(move || with_thread_local(n))).collect();
+                assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<usize>(), 190);
+                thread::spawn(move || with_keys(n))
+            });
+            // Joined when its hub is gone, or never.
+            let left = hub.start().unwrap().join().unwrap();
+            if n % 2 == 0 {
+                assert_eq!(left.join().unwrap(), n);
+            }
+        }
+    };
+    hubs();
+    let before = status_kb("VmRSS:");
+    (0..3).for_each(|_| hubs());
+    let grown = status_kb("VmRSS:").saturating_sub(before);
+    assert!(grown < 2048, "600 hubs: {grown} KiB more");
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(fds < 20, "{fds} file descriptors open");
 }

@@ -271,6 +271,72 @@ fn wait_timeout_says_whether_it_was_the_time() {
     });
 }
 
+#[test]
+fn no_wake_up_is_lost_on_who_has_given_up() {
+    everywhere(|world| {
+        const EACH: usize = 1000;
+        let (store, put) = (Mutex::new(0), Condvar::new());
+        world.run(8, move |who| {
+            let mut random = who as u64;
+            match who / 2 {
+                0 => (0..2 * EACH).for_each(|n| {
+                    *store.lock().unwrap() += 1;
+                    put.notify_one();
+                    match n % 97 {
+                        0 => thread::sleep(Duration::from_micros(50)),
+                        _ if n % 5 == 0 => thread::yield_now(),
+                        _ => {}
+                    }
+                }),
+                1 => (0..EACH).for_each(|_| {
+                    *put.wait_while(store.lock().unwrap(), |store| *store == 0).unwrap() -= 1;
+                }),
+                _ => {
+                    // These give up again and again, and what they were woken for goes to the next one.
+                    let mut got = 0;
+                    while got < EACH / 2 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let soon = Duration::from_micros(random >> 56);
+                        let (mut store, _) = put.wait_timeout(store.lock().unwrap(), soon).unwrap();
+                        if *store > 0 {
+                            *store -= 1;
+                            got += 1;
+                        }
+                        if *store > 0 {
+                            put.notify_one();
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn the_longest_time_is_no_time_at_all() {
+    patch::all();
+    let shared = Arc::new((Mutex::new(false), Condvar::new()));
+    let inside = shared.clone();
+    let (tx, rx) = mpsc::channel::<()>();
+    let waits = thread::spawn(move || {
+        let go = inside.0.lock().unwrap();
+        inside.1.wait_timeout_while(go, Duration::MAX, |go| !*go).unwrap().1.timed_out()
+    });
+    let receives = thread::spawn(move || rx.recv_timeout(Duration::MAX));
+    let parks = thread::spawn(|| thread::park_timeout(Duration::MAX));
+    let sleeps = thread::spawn(|| thread::sleep(Duration::from_secs(u64::MAX)));
+    thread::sleep(ms(5));
+    assert!(!waits.is_finished() && !receives.is_finished() && !parks.is_finished());
+    *shared.0.lock().unwrap() = true;
+    shared.1.notify_all();
+    drop(tx);
+    parks.thread().unpark();
+    assert!(!waits.join().unwrap());
+    assert_eq!(receives.join().unwrap(), Err(RecvTimeoutError::Disconnected));
+    parks.join().unwrap();
+    assert!(!sleeps.is_finished());
+}
+
 // ---- RwLock ----------------------------------------------------------------------------------------------------
 
 #[test]

@@ -505,6 +505,30 @@ fn thread_locals_are_dropped_the_last_one_first_before_join_returns() {
 }
 
 #[test]
+fn thread_locals_of_a_killed_green_thread_are_dropped() {
+    thread_local! {
+        static KEPT: Says = const { Says::new("kept") };
+    }
+    patch::all();
+    let (tx, rx) = mpsc::channel();
+    let all: Vec<_> = (0..10)
+        .map(|_| {
+            let tx = tx.clone();
+            greenline::spawn(move || {
+                KEPT.with(|says| says.0.replace(Some(tx)));
+                greenline::sleep(Duration::MAX);
+            })
+        })
+        .collect();
+    drop(tx);
+    yield_now();
+    for end in greenline::kill_all(all) {
+        assert!(matches!(end, Err(JoinError::Killed)));
+    }
+    assert_eq!(rx.iter().count(), 10);
+}
+
+#[test]
 fn the_destructor_of_a_thread_local_may_use_others_and_make_threads() {
     thread_local! {
         static LATE: Says = const { Says::new("late") };
@@ -629,4 +653,56 @@ fn an_os_thread_ends_after_the_threads_that_were_made_on_its_hub() {
     });
     other.start().unwrap().join().unwrap();
     assert_eq!(ended.load(SeqCst), 5);
+}
+
+#[test]
+fn a_handle_outlives_the_hub_of_its_thread() {
+    patch::all();
+    for _ in 0..20 {
+        let other = Thread::new(|| {
+            patch::all();
+            let slow = thread::spawn(|| {
+                thread::sleep(ms(1));
+                "slow"
+            });
+            (slow, thread::spawn(|| "quick"), thread::spawn(|| panic_any("bad")))
+        });
+        let (slow, quick, bad) = other.start().unwrap().join().unwrap();
+        assert!(slow.is_finished() && quick.is_finished() && bad.is_finished());
+        assert_eq!(slow.join().unwrap(), "slow");
+        drop(quick);
+        let payload = bad.join().map(|(): ()| ()).unwrap_err();
+        assert_eq!(*payload.downcast::<&str>().unwrap(), "bad");
+    }
+}
+
+#[test]
+fn a_thread_may_be_made_and_joined_while_an_os_thread_with_a_hub_ends() {
+    struct MakesOne(mpsc::Sender<&'static str>, &'static str);
+    impl Drop for MakesOne {
+        fn drop(&mut self) {
+            let tx = self.0.clone();
+            thread::spawn(move || {
+                thread::sleep(ms(1));
+                tx.send("made").unwrap();
+            })
+            .join()
+            .unwrap();
+            self.0.send(self.1).unwrap();
+        }
+    }
+    thread_local! {
+        static BEFORE: RefCell<Option<MakesOne>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<MakesOne>> = const { RefCell::new(None) };
+    }
+    patch::all();
+    let (tx, rx) = mpsc::channel();
+    // One is dropped after its hub, the other before.
+    let other = Thread::new(move || {
+        BEFORE.set(Some(MakesOne(tx.clone(), "before")));
+        patch::all();
+        AFTER.set(Some(MakesOne(tx, "after")));
+    });
+    other.start().unwrap().join().unwrap();
+    assert_eq!(rx.iter().collect::<Vec<_>>(), ["made", "after", "made", "before"]);
 }
