@@ -140,7 +140,8 @@ struct Bucket {
     queue: Lock<Queue>,
 }
 
-const BUCKETS: usize = 256;
+/// Half a megabyte, of which only what is used is ever touched.
+const BUCKETS: usize = 1 << 14;
 
 static TABLE: [Bucket; BUCKETS] =
     [const { Bucket { count: AtomicU32::new(0), queue: Lock::new(Queue::new()) } }; BUCKETS];

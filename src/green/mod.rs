@@ -154,6 +154,21 @@ pub(crate) struct Green {
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
+/// Where it was made, for reports: of std's and of C's threads that is not known.
+pub(crate) struct Origin {
+    is_pthread: bool,
+    at: &'static Location<'static>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_pthread {
+            true => f.write_str("made by pthread_create"),
+            false => write!(f, "spawned at {}", self.at),
+        }
+    }
+}
+
 /// A million sleeping green threads cost a page of stack, a timer, a handle, and this.
 const _: () = assert!(size_of::<Green>() <= 128);
 
@@ -175,6 +190,10 @@ impl Green {
             }
         }
         self.interrupted
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { is_pthread: self.tcb.is_pthread(), at: self.spawned_at }
     }
 
     /// The name it was given, or `green-N`.

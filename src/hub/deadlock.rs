@@ -65,13 +65,13 @@ fn os_threads() -> u64 {
 impl State {
     fn line(&self, green: &Green) -> String {
         format!(
-            "green thread '{}' {}; spawned at {}",
+            "green thread '{}' {}; {}",
             green.name(),
             match green.state {
                 GreenState::Parked => format!("waits for {}", self.describe(green.wait)),
                 _ => "is ready, but the policy has lost it".into(),
             },
-            green.spawned_at
+            green.origin()
         )
     }
 

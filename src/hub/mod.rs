@@ -40,7 +40,7 @@ mod run;
 mod state;
 
 use crate::context::{Chosen, Pool};
-use crate::green::{Cause, Green, GreenId, Life, State as GreenState, Ticket, Wait, Watcher};
+use crate::green::{Cause, Green, GreenId, Life, Origin, State as GreenState, Ticket, Wait, Watcher};
 use crate::policy::{Fifo, Policy, Shelf};
 use crate::reactor::Reactor;
 use crate::stack::Size;
@@ -290,10 +290,10 @@ impl Hub {
 
     /// Tells `say` who runs: name, id, where it was spawned. For the fault handler: allocates nothing,
     /// and answers `false` when the state is in use.
-    fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, &Location<'_>)) -> bool {
+    fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, Origin)) -> bool {
         let Ok(state) = self.state.try_borrow() else { return false };
         let Some(green) = state.greens.get(self.current.get().key()) else { return false };
-        say(green.name.as_ref().map(|name| &***name), green.id, green.spawned_at);
+        say(green.name.as_ref().map(|name| &***name), green.id, green.origin());
         true
     }
 

@@ -113,12 +113,12 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         if let Some(size) = hub.pool().stacks().overflowed_at(address) {
             let mut line = Line { bytes: [0; 512], len: 0 };
             // What it interrupted was a green thread's code, so hardly ever is the state borrowed.
-            let named = hub.describe_current(|name, id, spawned_at| {
+            let named = hub.describe_current(|name, id, origin| {
                 let _ = match name {
                     Some(name) => write!(line, "\ngreen thread '{name}' has overflowed its stack"),
                     None => write!(line, "\ngreen thread 'green-{id}' has overflowed its stack"),
                 };
-                let _ = write!(line, " ({} KiB; spawned at {spawned_at})", size.bytes() >> 10);
+                let _ = write!(line, " ({} KiB; {origin})", size.bytes() >> 10);
             });
             if !named {
                 let _ =

@@ -155,6 +155,12 @@ impl Tcb {
         thread_pointer::to_pthread(self.0.get(), layout().pthread_size) as libc::pthread_t
     }
 
+    /// Whether it is that of a green thread that `pthread_create` has made, and that has not ended.
+    pub(crate) fn is_pthread(self) -> bool {
+        // SAFETY: only asked of what a record names: the OS thread's, or that of a green thread which has not ended.
+        LAYOUT.get().is_some() && unsafe { self.block() }.is_pthread.get()
+    }
+
     /// The kernel's id of its OS thread.
     ///
     /// # Safety

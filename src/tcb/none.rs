@@ -12,6 +12,10 @@ pub(crate) struct Tcb;
 impl Tcb {
     #[inline(always)]
     pub(crate) fn prefetch(self) {}
+
+    pub(crate) fn is_pthread(self) -> bool {
+        false
+    }
 }
 
 pub(crate) struct Blocks;
