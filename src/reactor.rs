@@ -55,6 +55,28 @@ struct Inner {
     by_ppoll: Cell<bool>,
 }
 
+/// What the program has set of a descriptor, as far as interposed calls need to know.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) struct Settings {
+    /// Which state of the world it is; 0: it was never asked for.
+    pub(crate) as_of: u32,
+    pub(crate) nonblocking: bool,
+    /// Nanoseconds; 0: none.
+    pub(crate) read_timeout: u64,
+    pub(crate) write_timeout: u64,
+}
+
+impl Settings {
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn timeout(self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Read => self.read_timeout,
+            Direction::Write => self.write_timeout,
+        }
+    }
+}
+
 /// A descriptor that was waited for.
 #[derive(Default)]
 struct Source {
@@ -63,6 +85,7 @@ struct Source {
     registered: bool,
     read: Side,
     write: Side,
+    settings: Settings,
 }
 
 /// One direction of it.
@@ -225,6 +248,17 @@ impl Reactor {
                 !source.side(direction).ready
             }
             _ => false,
+        }
+    }
+
+    /// Calls `f` with what is kept about `fd`; with nothing, if it is not registered.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn settings(&self, fd: RawFd, f: impl FnOnce(&mut Settings) -> Settings) -> Settings {
+        let mut sources = self.inner.get().map(|inner| inner.sources.borrow_mut());
+        let source = sources.as_mut().and_then(|sources| sources.get_mut(usize::try_from(fd).ok()?));
+        match source.filter(|source| source.registered && source.generation == fds::generation(fd)) {
+            Some(source) => f(&mut source.settings),
+            None => f(&mut Settings::default()),
         }
     }
 

@@ -51,6 +51,57 @@ impl Hub {
         })
     }
 
+    /// [`wait_fd`](Hub::wait_fd), for any of several.
+    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+    pub(crate) fn wait_fds(
+        &self,
+        fds: &[(RawFd, Direction)],
+        deadline: Time,
+        shield: bool,
+    ) -> io::Result<Readiness> {
+        let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
+        let ticket = self.ticket();
+        let mut armed = Vec::with_capacity(fds.len());
+        let mut early = None;
+        for &(fd, direction) in fds {
+            // Who calls has asked the kernel, and none is ready.
+            self.reactor.drained(fd, direction);
+            match self.reactor.arm(fd, direction, ticket, hub) {
+                Ok(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
+                Ok(_) => early = Some(Ok(Readiness::Ready)),
+                Err(error) => early = Some(Err(error)),
+            }
+        }
+        let wake = match early {
+            Some(_) => Wake::Notified,
+            None => {
+                self.on_io.set(self.on_io.get() + 1);
+                let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
+                let wake = self.park(ticket, deadline, wait, shield);
+                self.on_io.set(self.on_io.get() - 1);
+                wake
+            }
+        };
+        for (fd, direction, generation) in armed {
+            self.reactor.disarm(fd, direction, ticket, generation);
+        }
+        if let Some(early) = early {
+            return early;
+        }
+        Ok(match wake {
+            Wake::Notified => Readiness::Ready,
+            Wake::Expired => Readiness::Expired,
+            Wake::Interrupted => Readiness::Interrupted,
+            Wake::Deadlocked => unreachable!("the world outside may always do something"),
+        })
+    }
+
+    /// Parks until that time, whatever happens.
+    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+    pub(crate) fn nap(&self, until: Time) {
+        self.park(self.ticket(), until, Wait::Sleep, true);
+    }
+
     /// That generation of `fd` is closed: those who wait for it are woken.
     pub(super) fn fd_closed(&self, fd: RawFd, generation: Generation) {
         self.reactor.closed(fd, generation, |ticket| {

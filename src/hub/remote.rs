@@ -113,7 +113,12 @@ impl Shared {
 
     fn rouse(&self) {
         if self.asleep.swap(false, SeqCst) {
-            if let Err(error) = self.waker.wake() {
+            // It writes to a descriptor: past the patch, if that is what it has.
+            let woken = match super::existing() {
+                Some(hub) => hub.as_nobody(|| self.waker.wake()),
+                None => self.waker.wake(),
+            };
+            if let Err(error) = woken {
                 log::error!("a sleeping hub could not be woken: {error}");
             }
         }

@@ -26,6 +26,8 @@
 //! reached is in [`coverage`]. Source: gevent's `monkey.patch_all`.
 #![allow(unsafe_code)]
 
+#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), path = "no_io.rs")]
+mod io;
 #[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), path = "no_pthread.rs")]
 mod pthread;
 mod sleep;
@@ -45,11 +47,13 @@ pub enum Kind {
     Locks,
     /// Making and joining threads: `std::thread`, C's `pthread_create`.
     Threads,
+    /// Input and output: sockets, pipes, whatever can be polled.
+    Io,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: &'static [Kind] = &[Kind::Sleep, Kind::Locks, Kind::Threads];
+    pub const ALL: &'static [Kind] = &[Kind::Sleep, Kind::Locks, Kind::Threads, Kind::Io];
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -76,6 +80,7 @@ pub fn all() {
 /// [`Unsupported`]: this platform lacks what [`locks`] needs. Nothing is patched then.
 pub fn try_all() -> Result<(), Unsupported> {
     threads()?;
+    io()?;
     sleep();
     Ok(())
 }
@@ -119,9 +124,21 @@ pub fn threads() -> Result<(), Unsupported> {
     Ok(())
 }
 
+/// Patches [`Kind::Io`]: a call of std, or of C, that would wait for a socket, a pipe or a terminal lets the others run.
+///
+/// Files are read and written at once, as ever: nobody can wait for them.
+///
+/// # Errors
+/// [`Unsupported`]: the C library is not glibc, or linked statically; or no file descriptor is left for the hub.
+pub fn io() -> Result<(), Unsupported> {
+    pthread::reach_hub()?;
+    patch(Kind::Io);
+    Ok(())
+}
+
 fn patch(kind: Kind) {
     // A reference to each family, so that the linker takes it along whatever else it finds unused.
-    std::hint::black_box((sleep::COVERAGE, pthread::COVERAGE));
+    std::hint::black_box((sleep::COVERAGE, pthread::COVERAGE, io::COVERAGE));
     PATCHED.fetch_or(kind.bit(), Relaxed);
 }
 
@@ -166,7 +183,7 @@ pub struct Covered {
 
 /// All symbols that are interposed.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
-    sleep::COVERAGE.iter().chain(pthread::COVERAGE)
+    sleep::COVERAGE.iter().chain(pthread::COVERAGE).chain(io::COVERAGE)
 }
 
 /// The hub that a call of this kind is to yield to; `None`: make the plain system call.

@@ -107,9 +107,15 @@ pub(super) const COVERAGE: &[Covered] = {
 pub(super) fn support() -> Result<(), Unsupported> {
     crate::tcb::probe().map_err(Unsupported::new)?;
     sync::probe().map_err(Unsupported::new)?;
+    reach_hub()?;
+    crate::tcb::want();
+    Ok(())
+}
+
+/// Makes the hub of this OS thread, and has it reachable from others.
+pub(super) fn reach_hub() -> Result<(), Unsupported> {
     let hub = existing_or_new().ok_or_else(|| Unsupported::new("this OS thread is ending"))?;
     hub.inbox().map_err(|error| Unsupported::new(error.to_string()))?;
-    crate::tcb::want();
     Ok(())
 }
 

@@ -1,0 +1,315 @@
+//! Sockets: data, and connections.
+
+use super::{failed, hub, kernel, pause, retry, with_errno};
+use crate::fds;
+use crate::reactor::Direction;
+use crate::time::NEVER;
+use libc::{c_int, c_void, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+
+/// Receives without blocking, parks, tries again. `MSG_WAITALL` goes on until all is there, as the kernel does.
+///
+/// # Safety
+/// As recvfrom(2).
+unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, from: [usize; 2]) -> isize {
+    let call = |at: usize, len: usize, flags: c_int| {
+        let args = [fd as usize, at, len, flags as usize, from[0], from[1]];
+        // SAFETY: the caller's; `at` and `len` are within its buffer.
+        unsafe { kernel(libc::SYS_recvfrom, args) }
+    };
+    let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else {
+        return call(buffer as usize, len, flags);
+    };
+    let whole = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
+    let mut got = 0;
+    loop {
+        let answer = retry(hub, fd, Direction::Read, libc::EAGAIN, || {
+            call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT)
+        });
+        match answer {
+            more @ 1.. if whole && got + (more as usize) < len => got += more as usize,
+            more @ 0.. => return (got + more as usize) as isize,
+            _ if got > 0 => return got as isize,
+            error => return error,
+        }
+    }
+}
+
+/// See recv(2).
+///
+/// # Safety
+/// As recv(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's.
+    with_errno(unsafe { receive(fd, buffer, len, flags, [0, 0]) })
+}
+
+/// See recvfrom(2).
+///
+/// # Safety
+/// As recvfrom(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvfrom(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    from: *mut sockaddr,
+    from_len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's.
+    with_errno(unsafe { receive(fd, buffer, len, flags, [from as usize, from_len as usize]) })
+}
+
+/// See recv(2): what it becomes when C is compiled with `_FORTIFY_SOURCE`.
+///
+/// # Safety
+/// As recv(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recv_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+) -> ssize_t {
+    assert_room(len, room);
+    // SAFETY: the caller's.
+    unsafe { recv(fd, buffer, len, flags) }
+}
+
+/// See recvfrom(2): what it becomes when C is compiled with `_FORTIFY_SOURCE`.
+///
+/// # Safety
+/// As recvfrom(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recvfrom_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    len: size_t,
+    room: size_t,
+    flags: c_int,
+    from: *mut sockaddr,
+    from_len: *mut socklen_t,
+) -> ssize_t {
+    assert_room(len, room);
+    // SAFETY: the caller's.
+    unsafe { recvfrom(fd, buffer, len, flags, from, from_len) }
+}
+
+/// What C's checks do: a call that would write beyond its buffer ends the process.
+pub(super) fn assert_room(len: size_t, room: size_t) {
+    if len > room {
+        // SAFETY: no preconditions.
+        unsafe { libc::abort() };
+    }
+}
+
+/// See recvmsg(2).
+///
+/// # Safety
+/// As recvmsg(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's.
+    let call = |flags: c_int| unsafe {
+        kernel(libc::SYS_recvmsg, [fd as usize, message as usize, flags as usize, 0, 0, 0])
+    };
+    // All that was asked for, in several pieces, with control data: that is for the kernel.
+    let wanted = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
+    with_errno(match hub().filter(|_| flags & wanted == 0) {
+        Some(hub) => retry(hub, fd, Direction::Read, libc::EAGAIN, || call(flags | libc::MSG_DONTWAIT)),
+        None => call(flags),
+    })
+}
+
+/// Sends all of it, as a blocking socket does, unless it is interrupted in between.
+///
+/// # Safety
+/// As sendto(2).
+unsafe fn transmit(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, to: [usize; 2]) -> isize {
+    let call = |at: usize, len: usize, flags: c_int| {
+        let args = [fd as usize, at, len, flags as usize, to[0], to[1]];
+        // SAFETY: the caller's; `at` and `len` are within its bytes.
+        unsafe { kernel(libc::SYS_sendto, args) }
+    };
+    let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else {
+        return call(bytes as usize, len, flags);
+    };
+    let mut sent = 0;
+    loop {
+        let answer = retry(hub, fd, Direction::Write, libc::EAGAIN, || {
+            call(bytes as usize + sent, len - sent, flags | libc::MSG_DONTWAIT)
+        });
+        match answer {
+            // A blocking socket takes all; one that the program has made non-blocking, what it can.
+            more @ 1.. if sent + (more as usize) < len && !super::settings(hub, fd).nonblocking => {
+                sent += more as usize;
+            }
+            more @ 0.. => return (sent + more as usize) as isize,
+            _ if sent > 0 => return sent as isize,
+            error => return error,
+        }
+    }
+}
+
+/// See send(2).
+///
+/// # Safety
+/// As send(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn send(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's.
+    with_errno(unsafe { transmit(fd, bytes, len, flags, [0, 0]) })
+}
+
+/// See sendto(2).
+///
+/// # Safety
+/// As sendto(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendto(
+    fd: c_int,
+    bytes: *const c_void,
+    len: size_t,
+    flags: c_int,
+    to: *const sockaddr,
+    to_len: socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's.
+    with_errno(unsafe { transmit(fd, bytes, len, flags, [to as usize, to_len as usize]) })
+}
+
+/// See sendmsg(2). May send less than a blocking socket would, where that is more than fits.
+///
+/// # Safety
+/// As sendmsg(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's.
+    let call = |flags: c_int| unsafe {
+        kernel(libc::SYS_sendmsg, [fd as usize, message as usize, flags as usize, 0, 0, 0])
+    };
+    with_errno(match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
+        Some(hub) => retry(hub, fd, Direction::Write, libc::EAGAIN, || call(flags | libc::MSG_DONTWAIT)),
+        None => call(flags),
+    })
+}
+
+/// See socket(2). The number may have been another's, closed where it was not seen.
+#[unsafe(no_mangle)]
+extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let fd =
+        unsafe { kernel(libc::SYS_socket, [domain as usize, kind as usize, protocol as usize, 0, 0, 0]) };
+    if fd >= 0 {
+        fds::forget(fd as c_int);
+    }
+    with_errno(fd) as c_int
+}
+
+/// See accept4(2). There is no flag to have it not wait, so it is asked for readiness first.
+///
+/// # Safety
+/// As accept4(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
+    let args = [fd as usize, address as usize, len as usize, flags as usize, 0, 0];
+    // SAFETY: the caller's.
+    let call = || unsafe { kernel(libc::SYS_accept4, args) };
+    let answer = match hub() {
+        // Another may take the connection between the two; then we block until the next comes. That it is an OS
+        // thread without a hub, for green threads do not run in between.
+        Some(hub) => {
+            retry(hub, fd, Direction::Read, libc::EAGAIN, || match super::poll::now(fd, libc::POLLIN) {
+                0 => failed(libc::EAGAIN),
+                _ => call(),
+            })
+        }
+        None => call(),
+    };
+    if answer >= 0 {
+        fds::forget(answer as c_int);
+    }
+    with_errno(answer) as c_int
+}
+
+/// See accept(2).
+///
+/// # Safety
+/// As accept(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { accept4(fd, address, len, 0) }
+}
+
+/// See connect(2). The socket is non-blocking for the one call that begins it: nobody else has a socket that is not
+/// connected yet.
+///
+/// # Safety
+/// As connect(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: the caller's.
+    let call =
+        || unsafe { kernel(libc::SYS_connect, [fd as usize, address as usize, len as usize, 0, 0, 0]) };
+    let Some(hub) = hub().filter(|hub| !super::settings(hub, fd).nonblocking) else {
+        return with_errno(call()) as c_int;
+    };
+    let set = |on: c_int| {
+        let mut on = on;
+        // SAFETY: an int of ours.
+        unsafe {
+            kernel(libc::SYS_ioctl, [fd as usize, libc::FIONBIO as usize, &raw mut on as usize, 0, 0, 0])
+        }
+    };
+    if set(1) < 0 {
+        return with_errno(call()) as c_int;
+    }
+    let mut pause_ms = 1;
+    let begun = loop {
+        let answer = call();
+        // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
+        if answer != failed(libc::EAGAIN) || hub.was_cut_short() {
+            break answer;
+        }
+        let until = hub.clock().after(std::time::Duration::from_millis(pause_ms));
+        pause_ms = (pause_ms * 2).min(100);
+        crate::hub::keep_errno(|| hub.nap(until));
+    };
+    set(0);
+    if begun != failed(libc::EINPROGRESS) {
+        return with_errno(begun) as c_int;
+    }
+    let deadline = match super::settings(hub, fd).write_timeout {
+        0 => NEVER,
+        nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
+    };
+    let answer = loop {
+        if super::poll::now(fd, libc::POLLOUT) != 0 {
+            break error_of(fd);
+        }
+        hub.reactor().drained(fd, Direction::Write);
+        match pause(hub, fd, Direction::Write, deadline) {
+            Ok(true) => {}
+            Ok(false) => break failed(libc::EINPROGRESS),
+            Err(number) => break failed(number),
+        }
+    };
+    with_errno(answer) as c_int
+}
+
+/// How a connection came out.
+fn error_of(fd: c_int) -> isize {
+    let (mut error, mut len) = (0 as c_int, size_of::<c_int>() as socklen_t);
+    let (error, len) = (&raw mut error, &raw mut len);
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_ERROR as usize);
+    // SAFETY: room for an int, and its length.
+    unsafe {
+        match kernel(libc::SYS_getsockopt, [fd as usize, level, option, error as usize, len as usize, 0]) {
+            0 => failed(*error),
+            refused => refused,
+        }
+    }
+}
