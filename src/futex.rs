@@ -132,6 +132,17 @@ impl Queue {
         }
         None
     }
+
+    /// How many wait for `word`.
+    fn count(&self, word: usize) -> usize {
+        let (mut at, mut count) = (self.first, 0);
+        // SAFETY: as in `find`.
+        while let Some(waiter) = unsafe { at.as_ref() } {
+            count += usize::from(waiter.word.load(Relaxed) == word);
+            at = waiter.after.get();
+        }
+        count
+    }
 }
 
 struct Bucket {
@@ -328,14 +339,18 @@ impl Found {
     }
 }
 
-/// Has up to `most` green threads that wait for `from` wait for `to` instead. Answers how many.
+/// Has up to `most` green threads that wait for `from` wait for `to` instead. Answers how many. If that is the
+/// same, they stay as they are, and are counted, as the kernel does.
 pub(crate) fn requeue(from: usize, to: usize, most: usize) -> usize {
+    if from == to {
+        return TABLE[index(from)].queue.lock().count(from).min(most);
+    }
     let (source, sink) = (index(from), index(to));
     // Both locks, the lower first; the sink's is the source's, where they are one.
     let mut low = TABLE[source.min(sink)].queue.lock();
     let mut high = (source != sink).then(|| TABLE[source.max(sink)].queue.lock());
     let mut moved = 0;
-    while moved < most && from != to {
+    while moved < most {
         let out_of = if source <= sink { &mut *low } else { high.as_deref_mut().unwrap_or(&mut *low) };
         let Some(waiter) = out_of.find(from, u32::MAX).map(|waiter| &raw const *waiter) else { break };
         // SAFETY: in the queue, whose lock we hold.
