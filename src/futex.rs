@@ -238,6 +238,10 @@ pub(crate) fn in_kernel(
     value: u32,
     until: Option<(libc::clockid_t, libc::timespec)>,
 ) -> Waited {
+    // The kernel refuses a time before the clock's own beginning, which has passed.
+    if until.is_some_and(|(_, time)| time.tv_sec < 0) {
+        return Waited::Expired;
+    }
     let realtime = until.is_some_and(|(clock, _)| clock == libc::CLOCK_REALTIME);
     let operation = libc::FUTEX_WAIT_BITSET
         | libc::FUTEX_PRIVATE_FLAG

@@ -134,13 +134,23 @@ fn length(time: timespec) -> Result<Duration, c_int> {
     }
 }
 
+/// Whether it is a clock that threads may wait by. C refuses others even to who need not wait.
+fn is_clock(clock: clockid_t) -> bool {
+    matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
+}
+
+/// The error number for an absolute time that C refuses, or a clock.
+fn check((clock, until): (clockid_t, timespec)) -> Result<(), c_int> {
+    let is_time = (0..1_000_000_000).contains(&until.tv_nsec);
+    if is_clock(clock) && is_time { Ok(()) } else { Err(libc::EINVAL) }
+}
+
 /// The hub's time for an absolute time of a clock. The past is now.
 fn deadline(hub: &Hub, clock: clockid_t, until: timespec) -> Result<Time, c_int> {
+    check((clock, until))?;
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is ours.
-    if unsafe { libc::clock_gettime(clock, &raw mut now) } != 0 {
-        return Err(libc::EINVAL);
-    }
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     // A time before the clock's own beginning has passed.
     let until = if until.tv_sec < 0 { Duration::ZERO } else { length(until)? };
     Ok(hub.clock().after(until.saturating_sub(length(now)?)))

@@ -12,7 +12,7 @@
 //! conditions that are shared between processes. Those block the OS thread, as they do without us. Other objects
 //! that processes share are looked at anew every few milliseconds, for the other process cannot wake us.
 
-use super::{Kind, cut_short, deadline, patched_hub, real, set_errno};
+use super::{Kind, check, cut_short, deadline, is_clock, patched_hub, real, set_errno};
 use crate::futex::{self, Waited, Who};
 use crate::hub::Hub;
 use crate::tcb::as_owner;
@@ -291,6 +291,9 @@ unsafe extern "C" fn pthread_mutex_clocklock(
     clock: clockid_t,
     until: *const timespec,
 ) -> c_int {
+    if !is_clock(clock) {
+        return libc::EINVAL;
+    }
     // SAFETY: the caller's.
     unsafe {
         lock_mutex(mutex, Some((clock, *until)))
@@ -334,6 +337,9 @@ unsafe fn wait_condition(
         return None;
     }
     let hub = hub();
+    if let Some(Err(number)) = until.map(check) {
+        return Some(number);
+    }
     // Not an OS thread's own affair: it releases the mutex, and green threads may wait for that.
     let who = match hub {
         Some(hub) => {
@@ -462,6 +468,9 @@ unsafe fn lock_rwlock(
     attempt: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int,
 ) -> Option<c_int> {
     let hub = hub()?;
+    if let Some(Err(number)) = until.map(check) {
+        return Some(number);
+    }
     // SAFETY: the caller's.
     unsafe {
         let shared = field(rwlock, RWLOCK_SHARED) != 0;
@@ -770,7 +779,6 @@ unsafe fn wait_semaphore(sem: *mut sem_t, until: Option<(clockid_t, timespec)>) 
     // SAFETY: the caller's.
     let shared = unsafe { field(sem, SEM_SHARED) != 0 };
     let number = match limit {
-        Err(_) if attempt() == 0 => 0,
         Err(number) => number,
         Ok(limit) => match take(hub, sem, limit, hub.was_cut_short(), shared, attempt) {
             Taken::Answer(answer) => answer,

@@ -1,7 +1,7 @@
 //! Making, joining and ending threads.
 
 use super::real::{self, Start};
-use super::{Kind, deadline, patched_hub};
+use super::{Kind, check, deadline, patched_hub};
 use crate::futex::{self, Waited, Who};
 use crate::green::{Interrupt, Outcome};
 use crate::hub::{Hub, end, existing};
@@ -125,6 +125,9 @@ unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, tim
     let block = unsafe { tcb.green() };
     if tcb == Tcb::loaded() {
         return libc::EDEADLK;
+    }
+    if let Some(Err(number)) = until.map(check) {
+        return number;
     }
     let word = block.life();
     while word.load(Acquire) & ENDED == 0 {
