@@ -7,6 +7,7 @@ use crate::hub::existing;
 use crate::tcb::{self, Tcb};
 use libc::{c_char, c_int, c_void, pid_t, pthread_attr_t, pthread_key_t, pthread_t};
 use std::ffi::CStr;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Registers a destructor of the calling thread.
 ///
@@ -126,7 +127,7 @@ unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_at
             return answer;
         }
         libc::pthread_attr_setguardsize(attr, page);
-        let detached = green.life().load(std::sync::atomic::Ordering::Relaxed) & tcb::DETACHED != 0;
+        let detached = green.life().load(Relaxed) & tcb::DETACHED != 0;
         let state = if detached { libc::PTHREAD_CREATE_DETACHED } else { libc::PTHREAD_CREATE_JOINABLE };
         libc::pthread_attr_setdetachstate(attr, state);
         libc::pthread_attr_setstack(attr, (bottom + page) as *mut c_void, (top - bottom - page) & !15)
@@ -193,6 +194,10 @@ unsafe extern "C" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
     // SAFETY: the caller's.
     unsafe {
         let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_kill(thread, signal) };
+        if tcb.green().life().load(Relaxed) & tcb::ENDED != 0 {
+            // It is still to be joined. To C that is no error, and nobody is signalled.
+            return 0;
+        }
         let args = [libc::getpid() as usize, tcb.tid() as usize, signal as usize, 0, 0, 0];
         -crate::arch::syscall::syscall(libc::SYS_tgkill, args) as c_int
     }
