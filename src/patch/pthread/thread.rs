@@ -221,7 +221,10 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -
         if let Some(tcb) = Tcb::of_pthread(thread) {
             return join(tcb, result, None);
         }
-        let Some(hub) = patched_hub(Kind::Threads) else { return real::pthread_join(thread, result) };
+        // Who joins itself is told so by the C library.
+        let Some(hub) = patched_hub(Kind::Threads).filter(|_| thread != libc::pthread_self()) else {
+            return real::pthread_join(thread, result);
+        };
         // One that has ended need not be waited for.
         match real::pthread_tryjoin_np(thread, result) {
             libc::EBUSY => join_os_thread(hub, result, move |out| real::pthread_join(thread, out)),
@@ -263,7 +266,7 @@ unsafe extern "C" fn pthread_clockjoin_np(
         if let Some(tcb) = Tcb::of_pthread(thread) {
             return join(tcb, result, time.map(|time| (clock, time)));
         }
-        match patched_hub(Kind::Threads) {
+        match patched_hub(Kind::Threads).filter(|_| thread != libc::pthread_self()) {
             Some(hub) => join_os_thread(hub, result, move |out| {
                 let until = time.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
                 real::pthread_clockjoin_np(thread, out, clock, until)
