@@ -99,6 +99,8 @@ real! {
     pthread_cond_signal: (cond: *mut pthread_cond_t) -> c_int;
     pthread_cond_broadcast: (cond: *mut pthread_cond_t) -> c_int;
     pthread_rwlock_rdlock: (lock: *mut pthread_rwlock_t) -> c_int;
+    pthread_rwlock_tryrdlock: (lock: *mut pthread_rwlock_t) -> c_int;
+    pthread_rwlock_trywrlock: (lock: *mut pthread_rwlock_t) -> c_int;
     pthread_rwlock_wrlock: (lock: *mut pthread_rwlock_t) -> c_int;
     pthread_rwlock_clockrdlock: (lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;
     pthread_rwlock_clockwrlock: (lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;

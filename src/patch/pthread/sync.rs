@@ -55,6 +55,8 @@ const ERRORCHECK: i32 = 2;
 const COND_FLAGS: usize = 36;
 const COND_SHARED: i32 = 1;
 const COND_MONOTONIC: i32 = 2;
+/// `pthread_rwlock_t`: the thread id of the writer that has it.
+const RWLOCK_WRITER: usize = 24;
 /// `pthread_rwlock_t`: not 0 if processes share it.
 const RWLOCK_SHARED: usize = 28;
 /// `sem_t`: not 0 if processes share it.
@@ -110,12 +112,15 @@ pub(super) fn probe() -> Result<(), &'static str> {
             libc::pthread_rwlockattr_init(attr.as_mut_ptr());
             libc::pthread_rwlockattr_setpshared(attr.as_mut_ptr(), shared);
             libc::pthread_rwlock_init(lock.as_mut_ptr(), attr.as_ptr());
-            let field = field(lock.as_ptr(), RWLOCK_SHARED);
+            let field_shared = field(lock.as_ptr(), RWLOCK_SHARED);
+            real::pthread_rwlock_wrlock(lock.as_mut_ptr());
+            let writer = field(lock.as_ptr(), RWLOCK_WRITER);
+            real::pthread_rwlock_unlock(lock.as_mut_ptr());
             libc::pthread_rwlock_destroy(lock.as_mut_ptr());
             libc::pthread_rwlockattr_destroy(attr.as_mut_ptr());
-            field != 0
+            (field_shared != 0, writer == owner)
         };
-        if rwlock_shared(private) || !rwlock_shared(shared) {
+        if rwlock_shared(private) != (false, true) || rwlock_shared(shared) != (true, true) {
             return Err("a pthread_rwlock_t is not laid out as expected");
         }
 
@@ -465,7 +470,7 @@ unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int 
 unsafe fn lock_rwlock(
     rwlock: *mut pthread_rwlock_t,
     until: Option<(clockid_t, timespec)>,
-    attempt: unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int,
+    attempt: unsafe fn(*mut pthread_rwlock_t) -> c_int,
 ) -> Option<c_int> {
     let hub = hub()?;
     if let Some(Err(number)) = until.map(check) {
@@ -474,7 +479,12 @@ unsafe fn lock_rwlock(
     // SAFETY: the caller's.
     unsafe {
         let shared = field(rwlock, RWLOCK_SHARED) != 0;
-        lock(hub, rwlock, until, shared, || as_owner(|| attempt(rwlock)))
+        let attempt = || {
+            let answer = as_owner(|| attempt(rwlock));
+            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tcb::owner_number();
+            if answer == libc::EBUSY && is_mine() { libc::EDEADLK } else { answer }
+        };
+        lock(hub, rwlock, until, shared, attempt)
     }
 }
 
@@ -486,7 +496,7 @@ unsafe fn lock_rwlock(
 unsafe extern "C" fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_rwlock(rwlock, None, libc::pthread_rwlock_tryrdlock)
+        lock_rwlock(rwlock, None, real::pthread_rwlock_tryrdlock)
             .unwrap_or_else(|| real::pthread_rwlock_rdlock(rwlock))
     }
 }
@@ -499,9 +509,29 @@ unsafe extern "C" fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_i
 unsafe extern "C" fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_rwlock(rwlock, None, libc::pthread_rwlock_trywrlock)
+        lock_rwlock(rwlock, None, real::pthread_rwlock_trywrlock)
             .unwrap_or_else(|| real::pthread_rwlock_wrlock(rwlock))
     }
+}
+
+/// See pthread_rwlock_tryrdlock(3).
+///
+/// # Safety
+/// `rwlock` is initialised.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_rwlock_tryrdlock(rwlock: *mut pthread_rwlock_t) -> c_int {
+    // SAFETY: the caller's.
+    as_owner(|| unsafe { real::pthread_rwlock_tryrdlock(rwlock) })
+}
+
+/// See pthread_rwlock_trywrlock(3). The C library notes the writer, and by that tells at the release what it was.
+///
+/// # Safety
+/// `rwlock` is initialised.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_rwlock_trywrlock(rwlock: *mut pthread_rwlock_t) -> c_int {
+    // SAFETY: the caller's.
+    as_owner(|| unsafe { real::pthread_rwlock_trywrlock(rwlock) })
 }
 
 /// See pthread_rwlock_clockrdlock(3).
@@ -516,7 +546,7 @@ unsafe extern "C" fn pthread_rwlock_clockrdlock(
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_rwlock(rwlock, Some((clock, *until)), libc::pthread_rwlock_tryrdlock)
+        lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_tryrdlock)
             .unwrap_or_else(|| real::pthread_rwlock_clockrdlock(rwlock, clock, until))
     }
 }
@@ -533,7 +563,7 @@ unsafe extern "C" fn pthread_rwlock_clockwrlock(
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_rwlock(rwlock, Some((clock, *until)), libc::pthread_rwlock_trywrlock)
+        lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_trywrlock)
             .unwrap_or_else(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until))
     }
 }
