@@ -23,7 +23,7 @@ use libc::{
 };
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 /// The waker of any.
@@ -632,9 +632,10 @@ unsafe extern "C" fn pthread_spin_lock(lock: *mut pthread_spinlock_t) -> c_int {
 #[repr(C)]
 struct Barrier {
     magic: u64,
+    /// Counts all that ever came. More may come than it waits for: those are of the next round.
+    arrived: AtomicU64,
     count: u32,
-    arrived: AtomicU32,
-    /// Counts how often it was passed; what is waited for.
+    /// Counts the rounds that are complete; what is waited for.
     passed: AtomicU32,
     /// How many are inside of `pthread_barrier_wait`; it is not destroyed before they have left.
     inside: AtomicU32,
@@ -671,7 +672,8 @@ unsafe extern "C" fn pthread_barrier_init(
             return real::pthread_barrier_init(barrier, attr, count);
         }
         let zero = || AtomicU32::new(0);
-        let ours = Barrier { magic: MAGIC, count, arrived: zero(), passed: zero(), inside: zero() };
+        let ours =
+            Barrier { magic: MAGIC, arrived: AtomicU64::new(0), count, passed: zero(), inside: zero() };
         barrier.cast::<Barrier>().write(ours);
     }
     0
@@ -689,14 +691,21 @@ unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_
         return unsafe { real::pthread_barrier_wait(barrier) };
     };
     ours.inside.fetch_add(1, AcqRel);
-    let passed = ours.passed.load(Acquire);
-    let is_last = ours.arrived.fetch_add(1, AcqRel) + 1 == ours.count;
+    let (number, count) = (ours.arrived.fetch_add(1, AcqRel), u64::from(ours.count));
+    let is_last = (number + 1) % count == 0;
     if is_last {
-        ours.arrived.store(0, Relaxed);
-        ours.passed.fetch_add(1, Release);
+        ours.passed.fetch_add(1, AcqRel);
         wake(ours.passed.as_ptr(), usize::MAX);
     } else {
-        wait_while(&ours.passed, passed);
+        // Should the last of a later round count first, then ours is complete as well.
+        let round = (number / count) as u32;
+        loop {
+            let passed = ours.passed.load(Acquire);
+            if passed.wrapping_sub(round) as i32 > 0 {
+                break;
+            }
+            wait_while(&ours.passed, passed);
+        }
     }
     ours.inside.fetch_sub(1, Release);
     if is_last { libc::PTHREAD_BARRIER_SERIAL_THREAD } else { 0 }
