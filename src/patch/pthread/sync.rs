@@ -248,6 +248,18 @@ unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, until: Option<(clockid_t, time
     }
 }
 
+/// Has the C library lock it, and block if need be: with the owner that will unlock it.
+///
+/// # Safety
+/// A mutex, initialised; `call` does not switch.
+unsafe fn lock_in_library(mutex: *mut pthread_mutex_t, call: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the caller's.
+    match unsafe { is_the_kernels(mutex) } {
+        true => call(),
+        false => as_owner(call),
+    }
+}
+
 /// See pthread_mutex_lock(3).
 ///
 /// # Safety
@@ -255,7 +267,10 @@ unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, until: Option<(clockid_t, time
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's.
-    unsafe { lock_mutex(mutex, None).unwrap_or_else(|| real::pthread_mutex_lock(mutex)) }
+    unsafe {
+        let block = || lock_in_library(mutex, || real::pthread_mutex_lock(mutex));
+        lock_mutex(mutex, None).unwrap_or_else(block)
+    }
 }
 
 /// See pthread_mutex_trylock(3).
@@ -281,8 +296,8 @@ unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int
 unsafe extern "C" fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, until: *const timespec) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_mutex(mutex, Some((libc::CLOCK_REALTIME, *until)))
-            .unwrap_or_else(|| real::pthread_mutex_timedlock(mutex, until))
+        let block = || lock_in_library(mutex, || real::pthread_mutex_timedlock(mutex, until));
+        lock_mutex(mutex, Some((libc::CLOCK_REALTIME, *until))).unwrap_or_else(block)
     }
 }
 
@@ -301,8 +316,8 @@ unsafe extern "C" fn pthread_mutex_clocklock(
     }
     // SAFETY: the caller's.
     unsafe {
-        lock_mutex(mutex, Some((clock, *until)))
-            .unwrap_or_else(|| real::pthread_mutex_clocklock(mutex, clock, until))
+        let block = || lock_in_library(mutex, || real::pthread_mutex_clocklock(mutex, clock, until));
+        lock_mutex(mutex, Some((clock, *until))).unwrap_or_else(block)
     }
 }
 
@@ -497,7 +512,7 @@ unsafe extern "C" fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_i
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, None, real::pthread_rwlock_tryrdlock)
-            .unwrap_or_else(|| real::pthread_rwlock_rdlock(rwlock))
+            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_rdlock(rwlock)))
     }
 }
 
@@ -510,7 +525,7 @@ unsafe extern "C" fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_i
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, None, real::pthread_rwlock_trywrlock)
-            .unwrap_or_else(|| real::pthread_rwlock_wrlock(rwlock))
+            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_wrlock(rwlock)))
     }
 }
 
@@ -547,7 +562,7 @@ unsafe extern "C" fn pthread_rwlock_clockrdlock(
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_tryrdlock)
-            .unwrap_or_else(|| real::pthread_rwlock_clockrdlock(rwlock, clock, until))
+            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_clockrdlock(rwlock, clock, until)))
     }
 }
 
@@ -564,7 +579,7 @@ unsafe extern "C" fn pthread_rwlock_clockwrlock(
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_trywrlock)
-            .unwrap_or_else(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until))
+            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until)))
     }
 }
 
