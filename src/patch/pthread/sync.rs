@@ -375,17 +375,18 @@ unsafe fn wait_condition(
     let mut unlocked = 0;
     // We are in the table before the mutex is released; so whoever signals afterwards finds us.
     // SAFETY: the caller has the mutex.
-    let release = || unsafe {
+    let mut release = || unsafe {
         unlocked = pthread_mutex_unlock(mutex);
         unlocked == 0
     };
-    let waited = futex::wait_after(who, cond as usize, ANY, || true, release);
+    let mut waited = futex::wait_after(who, cond as usize, ANY, || true, &mut release);
+    if waited == Waited::Unreachable {
+        // It never began, and has to be the OS thread that waits.
+        let who = Who::OsThread { until };
+        waited = futex::wait_after(who, cond as usize, ANY, || true, release);
+    }
     if unlocked != 0 {
         return Some(unlocked);
-    }
-    if let (Waited::Unreachable, _) = (waited, hub) {
-        // It never began.
-        return None;
     }
     if let (Waited::Interrupted, Some(hub)) = (waited, hub) {
         cut_short(hub);
