@@ -695,6 +695,137 @@ fn a_killed_wait_for_a_condition_ends_early_with_the_mutex() {
     assert_eq!((try_lock(&mutex), unlock(&mutex)), (0, 0));
 }
 
+#[test]
+fn an_observer_may_use_locks_on_a_green_thread() {
+    greenline::patch::all();
+    // Where blocking is not to be had, the C library is asked; by the same owner.
+    let (mutex, recursive, rw) =
+        (mutex(libc::PTHREAD_MUTEX_ERRORCHECK), mutex(libc::PTHREAD_MUTEX_RECURSIVE), rwlock());
+    let seen = Arc::new(AtomicU32::new(0));
+    let (bad, count) = (Arc::new(AtomicU32::new(0)), seen.clone());
+    let (errors, locks) = (bad.clone(), (mutex.clone(), recursive.clone(), rw.clone()));
+    trace::observe(move |event| {
+        if !matches!(event, trace::Event::Park(_) | trace::Event::Spawn(_)) {
+            return;
+        }
+        let (mutex, recursive, rw) = &locks;
+        let answers = [
+            [lock(mutex), lock(mutex) - libc::EDEADLK, unlock(mutex)],
+            [lock(recursive), unlock(recursive), timed_lock(mutex, &PAST)],
+            [unlock(mutex), write(rw), unlock_rw(rw)],
+            [read(rw), unlock_rw(rw), try_write(rw)],
+            [unlock_rw(rw), timed_write(rw, &PAST), unlock_rw(rw)],
+        ];
+        count.fetch_add(1, SeqCst);
+        errors.fetch_add(answers.iter().flatten().filter(|&&answer| answer != 0).count() as u32, SeqCst);
+    });
+    spawn(|| {
+        for _ in 0..3 {
+            std::thread::sleep(ms(1));
+            spawn(|| ()).join().unwrap();
+        }
+    })
+    .join()
+    .unwrap();
+    trace::stop_observing();
+    assert!(seen.load(SeqCst) >= 7, "{seen:?}");
+    assert_eq!(bad.load(SeqCst), 0);
+    assert_eq!((destroy_mutex(&mutex), destroy_mutex(&recursive), try_write(&rw)), (0, 0, 0));
+}
+
+/// Locks of a hub that cannot have the file descriptor by which others would wake it.
+fn unreachable() {
+    greenline::patch::all();
+    let kinds = [libc::PTHREAD_MUTEX_ERRORCHECK, libc::PTHREAD_MUTEX_RECURSIVE, libc::PTHREAD_MUTEX_NORMAL];
+    let (mutexes, rw) = (kinds.map(mutex), rwlock());
+    mutexes.iter().for_each(|mutex| assert_eq!(lock(mutex), 0));
+    assert_eq!(write(&rw), 0);
+    let (theirs, other) = (mutexes.clone(), rw.clone());
+    let (here, says) = (cond(REALTIME), Arc::new(AtomicU32::new(0)));
+    let (there, stage) = (here.clone(), says.clone());
+    let thread = Thread::new(move || {
+        spawn(|| sleep(ms(1))).join().unwrap(); // a hub is there, and has what it sleeps in
+        let limit = libc::rlimit { rlim_cur: 0, rlim_max: 4096 };
+        // SAFETY: a limit of ours.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        spawn(move || {
+            for mutex in &theirs {
+                assert_eq!(lock(mutex), 0); // blocks the OS thread
+                assert_eq!(unlock(mutex), 0);
+                assert_eq!((try_lock(mutex), unlock(mutex)), (0, 0));
+            }
+            assert_eq!((write(&other), unlock_rw(&other)), (0, 0));
+            assert_eq!((try_write(&other), unlock_rw(&other)), (0, 0));
+            // It releases the mutex, for green threads elsewhere too.
+            assert_eq!(lock(&theirs[0]), 0);
+            stage.store(1, SeqCst);
+            while stage.load(SeqCst) == 1 {
+                assert_eq!(wait(&there, &theirs[0]), 0);
+            }
+            assert_eq!(timed_wait(&there, &theirs[0], &at(REALTIME, ms(5))), libc::ETIMEDOUT);
+            assert_eq!(unlock(&theirs[0]), 0);
+        })
+        .join()
+        .unwrap();
+    });
+    let thread = thread.start().unwrap();
+    for mutex in &mutexes {
+        // 2: somebody waits in the kernel.
+        // SAFETY: the first word of a mutex, which is changed atomically.
+        until(|| unsafe { (*mutex.get().cast::<AtomicU32>()).load(SeqCst) == 2 });
+        assert_eq!(unlock(mutex), 0);
+    }
+    look_around();
+    assert_eq!(unlock_rw(&rw), 0);
+    until(|| says.load(SeqCst) == 1);
+    assert_eq!(lock(&mutexes[0]), 0);
+    says.store(2, SeqCst);
+    assert_eq!(signal(&here), 0);
+    assert_eq!(unlock(&mutexes[0]), 0);
+    thread.join().unwrap();
+}
+
+#[test]
+fn without_file_descriptors_locks_are_as_in_c() {
+    const CASE: &str = "GREENLINE_TEST_UNREACHABLE";
+    if std::env::var_os(CASE).is_some() {
+        return unreachable();
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", "without_file_descriptors_locks_are_as_in_c"]).env(CASE, "").output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn who_waits_for_a_lock_gets_it_though_killed() {
+    greenline::patch::all();
+    let (mutex, rw, got) = (normal(), rwlock(), Arc::new(AtomicU32::new(0)));
+    assert_eq!((lock(&mutex), write(&rw)), (0, 0));
+    let (inside, other, says) = (mutex.clone(), rw.clone(), got.clone());
+    let green = spawn(move || {
+        assert_eq!(lock(&inside), 0);
+        assert_eq!(unlock(&inside), 0);
+        says.store(1, SeqCst);
+        assert_eq!(read(&other), 0);
+        assert_eq!(unlock_rw(&other), 0);
+        says.store(2, SeqCst);
+        yield_now();
+        unreachable!("the kill is delivered");
+    });
+    yield_now();
+    green.kill();
+    look_around();
+    assert_eq!(got.load(SeqCst), 0);
+    assert_eq!(unlock(&mutex), 0);
+    until(|| got.load(SeqCst) == 1);
+    look_around();
+    assert_eq!(got.load(SeqCst), 1);
+    assert_eq!(unlock_rw(&rw), 0);
+    assert!(matches!(green.join(), Err(JoinError::Killed)));
+    assert_eq!(got.load(SeqCst), 2);
+}
+
 // ---- read-write locks ------------------------------------------------------------------------------------------
 
 #[test]
@@ -935,7 +1066,7 @@ fn a_barrier_may_be_destroyed_by_the_first_that_is_through() {
 fn more_may_come_to_a_barrier_than_it_waits_for() {
     greenline::patch::all();
     // Two pass at a time, of four that come at once: nobody is left behind, and two are told.
-    const ROUNDS: usize = 2000;
+    const ROUNDS: usize = 6000;
     let (two, all) = (barrier(2), barrier(4));
     let told: Arc<Vec<AtomicUsize>> = Arc::new((0..ROUNDS).map(|_| AtomicUsize::new(0)).collect());
     let joins: Vec<_> = (0..4)
@@ -1235,6 +1366,9 @@ fn c_threads_are_green_and_give_their_results() {
     });
     assert_eq!(join(thread), (0, 77));
     assert_eq!(dropped.load(SeqCst), 2);
+
+    // One of greenline's own can end so, too; it has no result.
+    assert!(matches!(spawn(|| exit(7)).join(), Err::<(), _>(JoinError::Killed)));
 
     // Joined by a green thread, and by an OS thread without a hub, while it runs and after.
     for os_thread in [false, true] {
