@@ -579,8 +579,15 @@ unsafe extern "C" fn pthread_rwlock_clockwrlock(
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_trywrlock)
-            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until)))
+        let block = || {
+            let answer = as_owner(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until));
+            if answer == libc::ETIMEDOUT {
+                // Readers may have let it go first.
+                wake(rwlock, usize::MAX);
+            }
+            answer
+        };
+        lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_trywrlock).unwrap_or_else(block)
     }
 }
 
