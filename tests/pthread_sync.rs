@@ -48,6 +48,10 @@ mod c {
             clock: clockid_t,
             until: *const timespec,
         ) -> c_int;
+        pub(super) fn pthread_rwlockattr_setkind_np(
+            attr: *mut libc::pthread_rwlockattr_t,
+            kind: c_int,
+        ) -> c_int;
         pub(super) fn sem_clockwait(sem: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int;
         pub(super) fn pthread_clockjoin_np(
             thread: pthread_t,
@@ -908,6 +912,37 @@ fn readers_come_together_and_a_writer_alone() {
     readers.into_iter().chain(writers).for_each(|join| join());
     assert_eq!(written.load(SeqCst), 4);
     assert_eq!((try_write(&lock), unlock_rw(&lock)), (0, 0));
+}
+
+#[test]
+fn readers_go_on_when_a_writer_whom_they_let_go_first_gives_up() {
+    greenline::patch::all();
+    let (lock, mut attr) = (RwLock::zeroed(), MaybeUninit::uninit());
+    // SAFETY: the attributes are initialised first.
+    unsafe {
+        libc::pthread_rwlockattr_init(attr.as_mut_ptr());
+        // PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP
+        assert_eq!(c::pthread_rwlockattr_setkind_np(attr.as_mut_ptr(), 2), 0);
+        assert_eq!(libc::pthread_rwlock_init(lock.get(), attr.as_ptr()), 0);
+    }
+    assert_eq!(read(&lock), 0);
+    let inside = lock.clone();
+    let writer = start(true, move || {
+        assert_eq!(timed_write(&inside, &at(REALTIME, ms(200))), libc::ETIMEDOUT);
+    });
+    // SAFETY: the first word of a rwlock, which is changed atomically; bit 1: a writer has come.
+    until(|| unsafe { (*lock.get().cast::<AtomicU32>()).load(SeqCst) & 2 != 0 });
+    let (inside, got) = (lock.clone(), Arc::new(AtomicBool::new(false)));
+    let says = got.clone();
+    let reader = start(false, move || {
+        assert_eq!(read(&inside), 0);
+        says.store(true, SeqCst);
+        assert_eq!(unlock_rw(&inside), 0);
+    });
+    writer();
+    until(|| got.load(SeqCst)); // the first reader is still there
+    reader();
+    assert_eq!((unlock_rw(&lock), destroy_rw(&lock)), (0, 0));
 }
 
 #[test]
