@@ -151,8 +151,8 @@ struct Bucket {
     queue: Lock<Queue>,
 }
 
-/// Half a megabyte, of which only what is used is ever touched.
-const BUCKETS: usize = 1 << 14;
+/// Some 128 KiB, of which only what is used is ever touched.
+const BUCKETS: usize = 1 << 12;
 
 static TABLE: [Bucket; BUCKETS] =
     [const { Bucket { count: AtomicU32::new(0), queue: Lock::new(Queue::new()) } }; BUCKETS];
