@@ -87,6 +87,7 @@ pub mod policy;
 mod reactor;
 mod report;
 mod scope;
+mod signal;
 mod sleep;
 mod spawn;
 mod stack;

@@ -20,17 +20,18 @@ struct Before {
 
 static BEFORE: OnceLock<Before> = OnceLock::new();
 
-/// The alternate stack of an OS thread that had none; unmapped when the OS thread ends.
+/// The alternate stack of an OS thread that had none, or a small one; unmapped when the OS thread ends.
 struct AltStack(*mut libc::c_void);
 
+/// Room for the watchdog's handler as well, which unwinds. std's have 8 KiB, and half of it may be registers.
 const ALT_SIZE: usize = 64 << 10;
 
 thread_local! {
     static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) };
 }
 
-/// Installs the handler, once for the process, and an alternate stack for this OS thread if it has none
-/// (std makes one for each of its threads).
+/// Installs the handler, once for the process, and an alternate stack for this OS thread if it has none, or a
+/// small one (std makes one for each of its threads).
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -49,16 +50,17 @@ pub(super) fn install() {
             }
         }
     });
-    let _ = ALT.try_with(|alt| *alt.borrow_mut() = AltStack::if_missing());
+    let _ = ALT.try_with(|alt| *alt.borrow_mut() = AltStack::if_needed());
 }
 
 impl AltStack {
-    fn if_missing() -> Option<AltStack> {
+    fn if_needed() -> Option<AltStack> {
         // SAFETY: asks, maps, and installs a mapping of the size it says.
         unsafe {
             let mut current: libc::stack_t = zeroed();
             if libc::sigaltstack(std::ptr::null(), &raw mut current) != 0
-                || current.ss_flags & libc::SS_DISABLE == 0
+                || current.ss_flags & libc::SS_ONSTACK != 0
+                || (current.ss_flags & libc::SS_DISABLE == 0 && current.ss_size >= ALT_SIZE)
             {
                 return None;
             }
@@ -139,22 +141,11 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(before) = BEFORE.get() else { return };
     let action = if signal == libc::SIGBUS { &before.bus } else { &before.segv };
-    // SAFETY: a handler is called as its flags say it wants to be; the default is put back, and acts when
-    // the faulting instruction is executed again.
+    // SAFETY: what sigaction answered, and what we were called with. Where there was no handler the default is put
+    // back, and acts when the faulting instruction is executed again.
     unsafe {
-        match action.sa_sigaction {
-            libc::SIG_DFL | libc::SIG_IGN => {
-                libc::sigaction(signal, &raw const *action, null_mut());
-            }
-            at if action.sa_flags & libc::SA_SIGINFO != 0 => {
-                let call: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-                    std::mem::transmute(at);
-                call(signal, info, context);
-            }
-            at => {
-                let call: extern "C" fn(libc::c_int) = std::mem::transmute(at);
-                call(signal);
-            }
+        if !crate::signal::call(action, signal, info, context) {
+            libc::sigaction(signal, &raw const *action, null_mut());
         }
     }
 }
