@@ -38,6 +38,19 @@ impl<T> Lock<T> {
         Guard(self)
     }
 
+    /// Takes it, and keeps it until `release`: for a fork.
+    pub(crate) fn seize(&self) {
+        std::mem::forget(self.lock());
+    }
+
+    /// Gives back what was seized.
+    ///
+    /// # Safety
+    /// This OS thread has seized it, or is the copy of one that has.
+    pub(crate) unsafe fn release(&self) {
+        drop(Guard(self));
+    }
+
     #[cold]
     fn wait(&self) {
         for _ in 0..100 {

@@ -11,7 +11,6 @@ use std::panic;
 use std::sync::Once;
 
 /// Says something that the program should not miss: to its logger, or to stderr where it has none.
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) fn loudly(level: log::Level, text: &str) {
     if log::log_enabled!(level) {
         log::log!(level, "{text}");

@@ -65,6 +65,17 @@ impl GreenId {
         self.0 as u32 as usize
     }
 
+    /// The one word that it is.
+    #[inline(always)]
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: u64) -> GreenId {
+        GreenId(bits)
+    }
+
     fn serial(self) -> u64 {
         self.0 >> 32
     }

@@ -11,7 +11,7 @@ impl Hub {
     /// A ticket for the next park of who runs.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
-        let id = self.current.get();
+        let id = self.current();
         assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
         let epoch = self.state.borrow_mut().expect(id).epoch;
         Ticket::new(id, epoch)
@@ -24,7 +24,7 @@ impl Hub {
     /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
     /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
     pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
-        let id = self.current.get();
+        let id = self.current();
         assert!(id == ticket.id, "a ticket is good only for the green thread that took it");
         let shield = shield || std::thread::panicking();
         {
@@ -113,7 +113,7 @@ impl Hub {
     pub(crate) fn yield_now(&self) {
         match self.context.get() {
             Some(context) => {
-                self.state.borrow_mut().ready.ready(self.current.get(), Why::Yielded);
+                self.state.borrow_mut().ready.ready(self.current(), Why::Yielded);
                 let unwinding = Unwinding::take();
                 run::leave(context);
                 unwinding.put_back();
@@ -123,7 +123,7 @@ impl Hub {
     }
 
     fn yield_root(&self) {
-        if self.current.get() == GreenId::NOBODY {
+        if self.current() == GreenId::NOBODY {
             // An observer, or a panic hook: nobody is there to give way.
             return;
         }

@@ -25,7 +25,7 @@ impl Hub {
             return None;
         }
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current.get());
+        let green = state.expect(self.current());
         green.cut_short = false;
         let interrupt = if green.killed {
             green.killed = false;
@@ -49,7 +49,7 @@ impl Hub {
             return false;
         };
         green.killed = true;
-        if id == self.current.get() {
+        if id == self.current() {
             self.interrupted.set(true);
         }
         state.interrupt(id, 0);
@@ -62,7 +62,7 @@ impl Hub {
         let mut state = self.state.borrow_mut();
         let number = state.next_timeout;
         state.next_timeout += 1;
-        let id = self.current.get();
+        let id = self.current();
         // No time at all is over at once: it is delivered at the next blocking call, whatever the clock says.
         let fired = after.is_zero();
         let green = state.expect(id);
@@ -79,14 +79,14 @@ impl Hub {
     /// How many timeouts who runs is inside of.
     pub(crate) fn open_timeouts(&self) -> usize {
         let mut state = self.state.borrow_mut();
-        let extras = &state.expect(self.current.get()).extras;
+        let extras = &state.expect(self.current()).extras;
         extras.as_ref().map_or(0, |extras| extras.timeouts.len())
     }
 
     /// Leaves a timeout, fired or not.
     pub(crate) fn leave_timeout(&self, number: u64) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current.get());
+        let green = state.expect(self.current());
         let mut fired = true;
         if let Some(extras) = &mut green.extras {
             if let Some(at) = extras.timeouts.iter().rposition(|scope| scope.number == number) {

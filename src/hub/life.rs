@@ -58,6 +58,9 @@ impl Hub {
         let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
         let id = GreenId::new(serial, entry.key());
+        if crate::watchdog::is_on() {
+            self.pulse.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
+        }
         entry.insert(Green {
             id,
             context: seat.map(|(context, _)| context),
@@ -82,9 +85,17 @@ impl Hub {
             None => state.ready.ready(id, Why::New),
             Some(delay) => state.timers.set(self.clock.after(delay), Due::Start(id)),
         }
+        self.pulse.set_alive(state.alive);
         drop(state);
         self.emit(Event::Spawn(id));
         id
+    }
+
+    /// Tells the watchdog what all are called that there are.
+    pub(crate) fn label_everyone(&self) {
+        for (_, green) in &self.state.borrow().greens {
+            self.pulse.set_label(green.id, green.name.as_ref().map(|name| &***name), green.spawned_at);
+        }
     }
 
     /// Whether the current green thread was killed before its first run; the kill is thereby delivered.
@@ -96,9 +107,10 @@ impl Hub {
     /// Notes what became of the current green thread's body. The last thing that its job does.
     #[inline]
     pub(crate) fn finish(&self, outcome: Outcome) {
-        let id = self.current.get();
+        let id = self.current();
         let mut state = self.state.borrow_mut();
         state.alive -= 1;
+        self.pulse.set_alive(state.alive);
         let green = state.expect(id);
         green.state = GreenState::Finished;
         green.life = Life::Ended(outcome);
@@ -140,7 +152,7 @@ impl Hub {
     #[inline]
     pub(crate) fn at_end(&self) -> (bool, bool) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current.get());
+        let green = state.expect(self.current());
         (green.detached, green.extras.is_some())
     }
 
@@ -210,7 +222,7 @@ impl Hub {
     #[track_caller]
     pub(crate) fn join_everything(&self, deadline: Time) -> bool {
         assert!(
-            self.current.get() == GreenId::ROOT,
+            self.current() == GreenId::ROOT,
             "only the root can wait for all green threads: this one would wait for itself"
         );
         loop {
@@ -230,7 +242,7 @@ impl Hub {
 
     /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
     pub(crate) fn wait_for_pthreads(&self) {
-        while self.current.get() == GreenId::ROOT && self.pthreads.get() > 0 {
+        while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
             let ticket = self.ticket();
             self.waits_for_pthreads.set(Some(ticket));
             let wait = Wait::For("the threads that were made here to end");

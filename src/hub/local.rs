@@ -6,7 +6,7 @@
 //! thread-locals may be gone, so it resumes no green thread.
 #![allow(unsafe_code)]
 
-use super::Hub;
+use super::{Hub, pulse};
 use crate::green::GreenId;
 use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
@@ -86,8 +86,13 @@ fn make() -> &'static Hub {
     assert!(HUB.get() != ENDED, "this OS thread is ending: its hub is gone, and green threads with it");
     super::overflow::install();
     crate::report::install();
+    // Now, for while there is no hub nothing parks.
+    crate::watchdog::start_by_itself();
     let made = OWNER.try_with(|owner| {
-        HUB.set(&raw const **owner.get_or_init(|| Owner(ManuallyDrop::new(Box::new(Hub::new())))).0);
+        let hub = &**owner.get_or_init(|| Owner(ManuallyDrop::new(Box::new(Hub::new())))).0;
+        // SAFETY: in its box it does not move, and its owner takes it out first of all.
+        unsafe { pulse::list(&raw const hub.pulse) };
+        HUB.set(hub);
     });
     if made.is_err() {
         // A destructor of another thread-local came too late for an owner. Then nobody ends this hub.
@@ -98,6 +103,7 @@ fn make() -> &'static Hub {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        pulse::take_out(&raw const self.0.pulse);
         // The process is ending and not just a thread, if this is the main one. The same where `exit` was
         // called on a green thread: we stand on its stack. Then the hub stays, for code that still runs.
         // SAFETY: both calls have no preconditions.

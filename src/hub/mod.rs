@@ -18,6 +18,7 @@
 //! | `io.rs`         | waiting for descriptors                               |
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `local.rs`      | which hub is this OS thread's                          |
+//! | `pulse.rs`      | what the watchdog may see                              |
 //! | `patched.rs`, `pthread.rs` | what interposed calls ask                   |
 //! | `deadlock.rs`, `overflow.rs` | what is said when all is lost             |
 //!
@@ -35,6 +36,7 @@ mod overflow;
 mod patched;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod pthread;
+pub(crate) mod pulse;
 mod remote;
 mod run;
 mod state;
@@ -57,6 +59,7 @@ pub(crate) use local::{existing, existing_or_new, hub};
 pub(crate) use local::{hub_word, plant, planted};
 #[cfg(feature = "patch")]
 pub(crate) use patched::keep_errno;
+use pulse::Pulse;
 pub(crate) use remote::Promise;
 pub(crate) use remote::Shared;
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
@@ -71,8 +74,8 @@ use std::rc::Rc;
 /// The hub of one OS thread.
 pub(crate) struct Hub {
     state: RefCell<State>,
-    /// Who runs; `NOBODY` while the loop does.
-    current: Cell<GreenId>,
+    /// Who runs, and after how many switches: what the watchdog may see, too.
+    pulse: Pulse,
     /// On which context; none for the root.
     context: Cell<Option<Chosen>>,
     /// Set by a body that has ended, for the loop to see.
@@ -81,7 +84,6 @@ pub(crate) struct Hub {
     interrupted: Cell<bool>,
     /// The hub is ending: every blocking call is interrupted by a kill.
     closing: Cell<bool>,
-    switches: Cell<u64>,
     pace: run::Pace,
     clock: Clock,
     pool: Pool,
@@ -115,6 +117,7 @@ const NOTES: usize = 32;
 impl Hub {
     fn new() -> Hub {
         let blocks = Blocks::new();
+        let name: Rc<str> = std::thread::current().name().unwrap_or("root").into();
         let mut greens = Slab::new();
         let root = greens.insert(Green {
             id: GreenId::ROOT,
@@ -133,7 +136,7 @@ impl Hub {
             wait: Wait::Nothing,
             watcher: Watcher::None,
             extras: None,
-            name: Some(Box::new(std::thread::current().name().unwrap_or("root").into())),
+            name: Some(Box::new(name.clone())),
             spawned_at: Location::caller(),
         });
         debug_assert_eq!(root, GreenId::ROOT.key());
@@ -148,12 +151,11 @@ impl Hub {
                 next_serial: 1,
                 next_timeout: 0,
             }),
-            current: Cell::new(GreenId::ROOT),
+            pulse: Pulse::new(&name),
             context: Cell::new(None),
             finished: Cell::new(false),
             interrupted: Cell::new(false),
             closing: Cell::new(false),
-            switches: Cell::new(0),
             pace: run::Pace::default(),
             clock: Clock::new(),
             pool: Pool::default(),
@@ -187,26 +189,33 @@ impl Hub {
         &self.pool
     }
 
+    /// Who runs; `NOBODY` while the loop does.
+    #[inline(always)]
     pub(crate) fn current(&self) -> GreenId {
-        self.current.get()
+        self.pulse.current()
+    }
+
+    /// Whether somebody runs, and has since the hub has switched so often. For a signal handler on its OS thread.
+    pub(crate) fn is_where_it_was(&self, switches: u64) -> bool {
+        self.pulse.switches() == switches && self.current() != GreenId::NOBODY
     }
 
     /// Whether a blocking call made now may be turned into a park: user code runs, not the hub's own.
     pub(crate) fn can_block(&self) -> bool {
-        self.current.get() != GreenId::NOBODY && self.state.try_borrow_mut().is_ok()
+        self.current() != GreenId::NOBODY && self.state.try_borrow_mut().is_ok()
     }
 
     pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().expect(self.current.get()).extras.as_ref()?.locals.get(key)
+        self.state.borrow_mut().expect(self.current()).extras.as_ref()?.locals.get(key)
     }
 
     pub(crate) fn set_local(&self, key: *const (), value: Rc<dyn Any>) -> Rc<dyn Any> {
-        self.state.borrow_mut().expect(self.current.get()).extras().locals.set(key, value.clone());
+        self.state.borrow_mut().expect(self.current()).extras().locals.set(key, value.clone());
         value
     }
 
     pub(crate) fn take_local(&self) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().expect(self.current.get()).extras.as_mut()?.locals.take_first()
+        self.state.borrow_mut().expect(self.current()).extras.as_mut()?.locals.take_first()
     }
 
     pub(crate) fn install(&self, policy: Box<dyn Policy>) {
@@ -259,9 +268,10 @@ impl Hub {
 
     /// Calls `f` while nobody runs: blocking calls are refused, interposed ones are the plain system calls.
     pub(crate) fn as_nobody<R>(&self, f: impl FnOnce() -> R) -> R {
-        let (id, context) = (self.current.replace(GreenId::NOBODY), self.context.replace(None));
+        let (id, context) = (self.current(), self.context.replace(None));
+        self.pulse.set_current(GreenId::NOBODY);
         let answer = f();
-        self.current.set(id);
+        self.pulse.set_current(id);
         self.context.set(context);
         answer
     }
@@ -292,7 +302,7 @@ impl Hub {
     /// and answers `false` when the state is in use.
     fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, Origin)) -> bool {
         let Ok(state) = self.state.try_borrow() else { return false };
-        let Some(green) = state.greens.get(self.current.get().key()) else { return false };
+        let Some(green) = state.greens.get(self.current().key()) else { return false };
         say(green.name.as_ref().map(|name| &***name), green.id, green.origin());
         true
     }
@@ -326,7 +336,7 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.borrow();
-        Stats { switches: self.switches.get(), alive: state.alive, stacks: self.pool.stacks().made() }
+        Stats { switches: self.pulse.switches(), alive: state.alive, stacks: self.pool.stacks().made() }
     }
 }
 

@@ -51,7 +51,13 @@ impl Hub {
 
     /// Calls the current green thread `name` from now on.
     pub(crate) fn rename_current(&self, name: &str) {
-        let old = self.state.borrow_mut().expect(self.current.get()).name.replace(Box::new(name.into()));
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current());
+        let old = green.name.replace(Box::new(name.into()));
+        if crate::watchdog::is_on() {
+            self.pulse.set_label(green.id, Some(name), green.spawned_at);
+        }
+        drop(state);
         drop(old);
     }
 

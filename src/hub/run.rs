@@ -18,6 +18,7 @@ use crate::tcb::{self, Tcb};
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
 use std::cell::{Cell, RefMut};
+use std::ops::Range;
 
 /// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
 /// is not read each time; but a green thread that computes for long should not make the timers late. So the
@@ -74,7 +75,7 @@ impl Hub {
     pub(super) fn run(&self) -> bool {
         // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
         let guard = AbortOnUnwind("a policy panicked");
-        self.current.set(GreenId::NOBODY);
+        self.pulse.set_current(GreenId::NOBODY);
         let alive = loop {
             if self.pace.is_due() {
                 if self.remote.is_waiting() {
@@ -107,9 +108,9 @@ impl Hub {
         let root = state.expect(GreenId::ROOT);
         root.state = GreenState::Runnable;
         self.interrupted.set(root.interrupted);
-        self.current.set(GreenId::ROOT);
+        self.pulse.set_current(GreenId::ROOT);
         self.context.set(None);
-        self.switches.set(self.switches.get() + 1);
+        self.pulse.count_switch();
         drop(state);
         guard.disarm();
         self.emit(Event::Run(GreenId::ROOT));
@@ -138,9 +139,9 @@ impl Hub {
             state.prefetch(soon);
         }
         drop(state);
-        self.switches.set(self.switches.get() + 1);
+        self.pulse.count_switch();
         self.emit(Event::Run(id));
-        self.current.set(id);
+        self.pulse.set_current(id);
         self.context.set(Some(context));
         if tcb != self.loaded.get() {
             // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
@@ -148,7 +149,7 @@ impl Hub {
         }
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
-        self.current.set(GreenId::NOBODY);
+        self.pulse.set_current(GreenId::NOBODY);
         if self.finished.get() {
             self.finished.set(false);
             self.put_away(id, context);
@@ -303,6 +304,12 @@ impl Hub {
             });
         }
         true
+    }
+
+    /// Where the current green thread's stack lies; `None` for the root, and for nobody.
+    pub(crate) fn stack_of_current(&self) -> Option<Range<usize>> {
+        // SAFETY: who runs has a context that is not retired.
+        self.context.get().map(|context| unsafe { context.bounds() })
     }
 
     pub(crate) fn reactor(&self) -> &crate::reactor::Reactor {

@@ -1,4 +1,0 @@
-//! stub
-pub(crate) fn os_threads() -> u64 {
-    0
-}
