@@ -54,6 +54,7 @@
 //!
 //! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
 //! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
+//! The [`watchdog`] says who it is.
 //! Without [`patch::locks`], a `thread_local!` belongs to the OS thread and is shared by its green threads, so an
 //! initialiser of one must not block: std assumes that nobody else comes in between. The destructor of one must not
 //! block while green threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever
