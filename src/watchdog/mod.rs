@@ -333,6 +333,7 @@ fn describe_place(text: &mut String, tid: i32, switches: u64) {
         Place::Asleep => write!(text, "\n  in the kernel"),
         Place::Unknown => Ok(()),
         Place::Computing => match backtrace::of(tid, switches) {
+            Some(frames) if frames.is_empty() => write!(text, "\n  it has gone on just now"),
             Some(frames) => {
                 let _ = write!(text, "\n  it computes:");
                 frames.into_iter().try_for_each(|frame| write!(text, "\n    {frame}"))
