@@ -12,7 +12,7 @@
 use crate::hub::Shared;
 use crate::lock::Lock;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::sync::{Arc, Weak};
 
@@ -123,6 +123,22 @@ pub(crate) fn forget(fd: RawFd) {
         };
         if let Some(hub) = hub {
             hub.closed(fd, generation);
+        }
+    }
+}
+
+/// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) fn forget_all() {
+    // SAFETY: the one OS thread of the child, which is not in here otherwise.
+    unsafe { HUBS.begin_anew(Vec::new()) };
+    for page in &TABLE {
+        // SAFETY: null, or a page that is never given back.
+        for word in unsafe { page.load(Acquire).as_ref() }.into_iter().flatten() {
+            let (generation, watcher) = unpack(word.load(Acquire));
+            if watcher != 0 {
+                word.store(pack(generation.wrapping_add(1), 0), Release);
+            }
         }
     }
 }

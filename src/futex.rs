@@ -343,6 +343,16 @@ impl Found {
     }
 }
 
+/// Nobody waits any more: for the child of a fork, to whom all that wait are another process's.
+pub(crate) fn forget_all() {
+    for bucket in &TABLE {
+        if bucket.count.swap(0, Relaxed) > 0 || bucket.queue.is_taken() {
+            // SAFETY: the one OS thread of the child, which is not in here otherwise.
+            unsafe { bucket.queue.begin_anew(Queue::new()) };
+        }
+    }
+}
+
 /// Has up to `most` green threads that wait for `from` wait for `to` instead. Answers how many. If that is the
 /// same, they stay as they are, and are counted, as the kernel does.
 pub(crate) fn requeue(from: usize, to: usize, most: usize) -> usize {

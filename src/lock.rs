@@ -51,6 +51,23 @@ impl<T> Lock<T> {
         drop(Guard(self));
     }
 
+    /// Whether somebody holds it, at this moment.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.state.load(Relaxed) != FREE
+    }
+
+    /// Makes it as new, in the child of a fork, where another OS thread may have held it.
+    ///
+    /// # Safety
+    /// There is no other OS thread, and this one does not hold it.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) unsafe fn begin_anew(&self, value: T) {
+        // SAFETY: the caller's. The old value may be half changed, and is not dropped.
+        unsafe { self.value.get().write(value) };
+        self.state.store(FREE, Relaxed);
+    }
+
     #[cold]
     fn wait(&self) {
         for _ in 0..100 {

@@ -2,7 +2,7 @@
 
 use super::hub;
 use crate::context::Job;
-use crate::green::{Interrupt, JoinError, Outcome, carried_by};
+use crate::green::{GreenId, Interrupt, JoinError, Outcome, carried_by};
 use crate::tcb::{has_endings, run_destructors};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -66,11 +66,21 @@ const ROUNDS: u32 = 1000;
 #[inline]
 pub(crate) fn end(outcome: Outcome) {
     let hub = hub();
+    if hub.current() == GreenId::ROOT {
+        end_of_a_fork(&outcome);
+    }
     let (detached, has_extras) = hub.at_end();
     if !detached && !has_extras && !has_endings() {
         return hub.finish(outcome);
     }
     end_slowly(outcome);
+}
+
+/// A green thread has forked, and its body has ended in the child, where it is the only thread: then, as C has it, the
+/// process ends.
+#[cold]
+fn end_of_a_fork(outcome: &Outcome) -> ! {
+    std::process::exit(if matches!(outcome, Outcome::Panicked(_)) { 101 } else { 0 })
 }
 
 #[cold]

@@ -101,6 +101,14 @@ fn make() -> &'static Hub {
     hub()
 }
 
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+/// Has another hub in the place of this OS thread's, which nobody owns.
+pub(super) fn replace(hub: &'static Hub) {
+    // SAFETY: it is never dropped.
+    unsafe { pulse::list(&raw const hub.pulse) };
+    HUB.set(hub);
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         pulse::take_out(&raw const self.0.pulse);

@@ -19,6 +19,7 @@
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `local.rs`      | which hub is this OS thread's                          |
 //! | `pulse.rs`      | what the watchdog may see                              |
+//! | `forked.rs`     | the child of a `fork`                                  |
 //! | `patched.rs`, `pthread.rs` | what interposed calls ask                   |
 //! | `deadlock.rs`, `overflow.rs` | what is said when all is lost             |
 //!
@@ -27,6 +28,8 @@
 mod block;
 mod body;
 mod deadlock;
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+mod forked;
 mod interrupts;
 mod io;
 mod life;
@@ -51,6 +54,8 @@ use crate::time::{Clock, Timers};
 use crate::trace::Event;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(crate) use forked::begin_anew;
 pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use io::Readiness;
 pub(crate) use life::Spawn;

@@ -41,14 +41,6 @@ impl Hub {
         }
     }
 
-    /// This is the only OS thread of a forked child, and has another id than in its parent.
-    pub(crate) fn renew_tids(&self) {
-        let state = self.state.borrow();
-        for tcb in state.greens.iter().map(|(_, green)| green.tcb).filter(|&tcb| tcb != self.blocks.home()) {
-            self.blocks.renew_tid(tcb);
-        }
-    }
-
     /// Calls the current green thread `name` from now on.
     pub(crate) fn rename_current(&self, name: &str) {
         let mut state = self.state.borrow_mut();

@@ -216,12 +216,6 @@ impl Blocks {
         Blocks { home: Tcb::loaded(), idle: RefCell::default() }
     }
 
-    /// The kernel's id of the OS thread has changed: it is the only one of a forked child.
-    pub(crate) fn renew_tid(&self, tcb: Tcb) {
-        // SAFETY: a block of a green thread that has not ended, and the OS thread's own.
-        unsafe { layout().set_tid(tcb.0.get(), layout().tid(self.home.0.get())) };
-    }
-
     #[inline(always)]
     pub(crate) fn home(&self) -> Tcb {
         self.home
@@ -402,6 +396,14 @@ impl Block {
     fn begin_pthread(&self, detached: bool) {
         self.is_pthread.set(true);
         self.life.store(if detached { DETACHED } else { 0 }, Relaxed);
+    }
+}
+
+/// The kernel's id of this OS thread has changed: it is the only one of a forked child.
+pub(crate) fn renew_tid() {
+    if has_own() {
+        // SAFETY: a block of ours, loaded; no preconditions.
+        unsafe { layout().set_tid(Tcb::loaded().0.get(), libc::syscall(libc::SYS_gettid) as u32) };
     }
 }
 

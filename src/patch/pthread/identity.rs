@@ -60,7 +60,8 @@ extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
     unsafe { real::pthread_key_delete(key) }
 }
 
-/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on.
+/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. In the
+/// child, nothing of the parent's hubs goes on.
 fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
     let mut answer = -1;
     let mut errno = 0;
@@ -72,21 +73,16 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
         }
     };
     match existing().filter(|_| tcb::has_own()) {
-        Some(hub) => {
-            hub.at_home(at_home);
-            if answer == 0 {
-                hub.renew_tids();
-            }
-        }
-        None => {
-            at_home();
-            if let (0, Some(hub)) = (answer, existing()) {
-                hub.renew_tids();
-            }
-        }
+        Some(hub) => hub.at_home(at_home),
+        None => at_home(),
     }
-    if answer < 0 {
-        set_errno(errno);
+    match answer {
+        0 => {
+            tcb::renew_tid();
+            crate::hub::begin_anew();
+        }
+        1.. => {}
+        _ => set_errno(errno),
     }
     answer
 }
