@@ -54,9 +54,9 @@ use crate::time::{Clock, Timers};
 use crate::trace::Event;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
+pub(crate) use body::{catch, drop_quietly, job};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use forked::begin_anew;
-pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use io::Readiness;
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
