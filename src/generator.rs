@@ -51,7 +51,7 @@ use std::rc::Rc;
 /// Once [`patch::locks`](crate::patch::locks) was called, each green thread has `thread_local!` values of its own,
 /// and the code of a generator may be in the middle of using one. So from then on it belongs to the green thread that
 /// has begun it: to ask it from another panics, and dropped by another it is left suspended, with an error in the
-/// log. Source: PEP 255 and 342.
+/// log. The same holds at the end of a thread, once the first of its thread-locals was destroyed. Source: PEP 255 and 342.
 pub struct Generator<Y: 'static, S: 'static = ()> {
     stage: Stage<Y, S>,
     link: Rc<Link<Y, S>>,
@@ -73,8 +73,8 @@ struct Link<Y, S> {
     panic: Cell<Option<Box<dyn Any + Send>>>,
     closing: Cell<bool>,
     context: Cell<Option<Chosen>>,
-    /// Which green thread began it, by its thread control block: its thread-locals may be borrowed in it.
-    owner: Cell<u32>,
+    /// The thread-locals of who began it: they may be borrowed in it.
+    owner: Cell<tcb::Locals>,
     /// How many timeouts were open around who resumed.
     timeouts: Cell<usize>,
 }
@@ -108,7 +108,7 @@ impl<Y, S> Yielder<Y, S> {
             resume_unwind(Box::new(Closed));
         }
         self.link.out.set(Some(value));
-        let unwinding = Unwinding::take();
+        let unwinding = Unwinding::take_along();
         // SAFETY: we are on its stack, as was just looked at.
         unsafe { context.suspend() };
         unwinding.put_back();
@@ -136,7 +136,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             panic: Cell::new(None),
             closing: Cell::new(false),
             context: Cell::new(None),
-            owner: Cell::new(0),
+            owner: Cell::default(),
             timeouts: Cell::new(0),
         };
         Generator { stage: Stage::New(Box::new(f)), link: Rc::new(link) }
@@ -158,9 +158,11 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn resume(&mut self, value: Option<S>) -> Option<Y> {
         let context = match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Waiting(context) if self.link.owner.get() != tcb::number() => {
+            Stage::Waiting(context) if self.link.owner.get() != tcb::locals() => {
                 self.stage = Stage::Waiting(context);
-                panic!("a generator was asked for a value by another green thread than began it");
+                panic!(
+                    "a generator was asked for a value by another thread than began it, or at that one's end"
+                );
             }
             Stage::Waiting(context) => {
                 self.link.sent.set(value);
@@ -196,7 +198,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn begin(&self, context: Chosen, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> Chosen {
         self.link.context.set(Some(context));
-        self.link.owner.set(tcb::number());
+        self.link.owner.set(tcb::locals());
         let yielder = Yielder { link: self.link.clone() };
         let job = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(|| f(&yielder)));
@@ -217,7 +219,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 /// # Safety
 /// That of `Context::resume`.
 unsafe fn run(context: Chosen) -> bool {
-    let unwinding = Unwinding::take();
+    let unwinding = Unwinding::take_along();
     // SAFETY: the caller's promise.
     let idle = unsafe {
         context.resume();
@@ -239,12 +241,14 @@ impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
 impl<Y, S> Drop for Generator<Y, S> {
     fn drop(&mut self) {
         let Stage::Waiting(context) = std::mem::replace(&mut self.stage, Stage::Done) else { return };
-        if existing().is_none() || tcb::is_ending() {
-            // The thread is ending: thread-locals that its code has borrowed may be gone. The stack stays mapped.
+        if existing().is_none() {
+            // The OS thread is ending: its code cannot run any more. The stack stays mapped.
             return;
         }
-        if self.link.owner.get() != tcb::number() {
-            log::error!("a generator is dropped by another green thread than began it; it is left suspended");
+        if self.link.owner.get() != tcb::locals() {
+            log::error!(
+                "a generator is dropped by another thread than began it, or at that one's end; it is left suspended"
+            );
             return;
         }
         self.link.closing.set(true);

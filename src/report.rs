@@ -4,6 +4,8 @@
 //! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
 //! its own. While the hook runs, nothing blocks: std would abort if another green thread panicked meanwhile.
 
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+use crate::arch::syscall::syscall;
 use crate::green::GreenId;
 use crate::hub::existing;
 use crate::tcb;
@@ -17,6 +19,15 @@ pub(crate) fn loudly(level: log::Level, text: &str) {
     } else {
         eprintln!("greenline: {text}");
     }
+}
+
+/// Says something on stderr by the kernel alone.
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+#[allow(unsafe_code)]
+pub(crate) fn past_all_locks(text: &str) {
+    let line = format!("greenline: {text}\n");
+    // SAFETY: bytes of ours.
+    unsafe { syscall(libc::SYS_write, [2, line.as_ptr() as usize, line.len(), 0, 0, 0]) };
 }
 
 /// Installs the hook, once for the process.
@@ -39,8 +50,8 @@ pub(crate) fn install() {
                     // What std's hook says begins on a line of its own.
                     eprint!("\ngreen thread '{name}': ");
                 }
-                match tcb::is_wanted() {
-                    // Each has a count of panics of its own, and locks may be waited for.
+                match tcb::has_own() {
+                    // Then it has a count of panics of its own, and locks may be waited for.
                     true => before(info),
                     false => hub.as_nobody(|| before(info)),
                 }

@@ -56,6 +56,34 @@ fn run(case: &str) {
             all.into_iter().for_each(|one| one.join().unwrap());
             unreachable!("it is a deadlock");
         }
+        "deadlock with stderr locked" => {
+            let (_never, nothing) = mpsc::channel::<()>();
+            let holds = thread::spawn(move || {
+                let _held = std::io::stderr().lock();
+                nothing.recv()
+            });
+            drop(holds.join());
+            unreachable!("it is a deadlock");
+        }
+        "killed at its end" => {
+            struct Slow;
+            impl Drop for Slow {
+                fn drop(&mut self) {
+                    greenline::sleep(Duration::from_millis(20));
+                    println!("dropped whole");
+                }
+            }
+            thread_local! {
+                static SLOW: Slow = const { Slow };
+            }
+            let ends = greenline::spawn(|| SLOW.with(|_| ()));
+            greenline::yield_now();
+            ends.kill();
+            drop(greenline::spawn(|| SLOW.with(|_| greenline::sleep(Duration::MAX))));
+            greenline::yield_now();
+            greenline::shutdown();
+            assert!(ends.join().is_ok());
+        }
         "main ends first" => {
             struct Loud;
             impl Drop for Loud {
@@ -316,6 +344,22 @@ fn a_deadlock_of_stds_mutexes_is_reported_by_name_and_hangs_as_it_would() {
     }
     assert!(said.contains("  root '"), "{said}");
     assert!(hangs.0.try_wait().unwrap().is_none(), "it has ended");
+}
+
+#[test]
+fn a_deadlock_is_reported_though_stderr_is_locked() {
+    let mut hangs = Hangs(child("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
+    let mut first = String::new();
+    BufReader::new(hangs.0.stderr.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("greenline: deadlock: "), "{first}");
+    assert!(hangs.0.try_wait().unwrap().is_none(), "it has ended");
+}
+
+#[test]
+fn a_kill_does_not_break_into_the_destructor_of_a_thread_local() {
+    let output = output("killed at its end");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "dropped whole\ndropped whole\n");
 }
 
 #[test]

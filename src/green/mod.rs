@@ -152,6 +152,8 @@ pub(crate) struct Green {
     #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls ask
     pub(crate) cut_short: bool,
 
+    /// Its thread-locals are being destroyed, which must not unwind: it is killed no more.
+    pub(crate) ending: bool,
     /// No handle will ask for the outcome.
     pub(crate) detached: bool,
     pub(crate) stack_size: Size,

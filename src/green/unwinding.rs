@@ -42,6 +42,12 @@ impl Unwinding {
         if panicking() && !has_own() { Unwinding(swap(0)) } else { Unwinding(None) }
     }
 
+    /// The same between a generator and who asks it, who share one count in any case.
+    #[inline]
+    pub(crate) fn take_along() -> Unwinding {
+        if panicking() { Unwinding(swap(0)) } else { Unwinding(None) }
+    }
+
     /// Puts the count back: call when on that stack again.
     #[inline]
     pub(crate) fn put_back(self) {

@@ -40,7 +40,7 @@ impl Hub {
                 return green.end_park(ticket);
             }
             if !shield && (self.closing.get() || green.must_look()) {
-                if self.closing.get() && id != GreenId::ROOT {
+                if self.closing.get() && id != GreenId::ROOT && !green.ending {
                     green.killed = true;
                 }
                 if green.review_interrupts(|| self.clock.now()) {

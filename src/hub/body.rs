@@ -76,6 +76,15 @@ pub(crate) fn end(outcome: Outcome) {
     end_slowly(outcome);
 }
 
+/// Destroys the thread-locals that there are by now. Answers whether there were any.
+fn end_locals(hub: &super::Hub) -> bool {
+    if !has_endings() {
+        return false;
+    }
+    hub.begin_ending();
+    run_destructors()
+}
+
 /// A green thread has forked, and its body has ended in the child, where it is the only thread: then, as C has it, the
 /// process ends.
 #[cold]
@@ -92,7 +101,7 @@ fn end_slowly(outcome: Outcome) {
             drop_quietly(local);
         } else if outcome.is_some() && hub.at_end().0 {
             drop_quietly(outcome.take());
-        } else if run_destructors() {
+        } else if end_locals(hub) {
             // And those may have left locals behind.
         } else {
             break;

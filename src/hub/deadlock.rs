@@ -21,13 +21,13 @@ impl Hub {
         panic!("{report}");
     }
 
-    /// Says it on stderr, and in the log: for an interposed call, which must not panic, and waits on in the kernel,
-    /// as it would without us.
+    /// Says it on stderr: for an interposed call, which must not panic, and waits on in the kernel, as it would
+    /// without us. Not by way of std or a logger, whose locks may be what nobody lets go of.
     #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(Wait::Futex(word), None);
-        crate::report::loudly(log::Level::Error, &report);
+        crate::report::past_all_locks(&report);
     }
 
     pub(crate) fn deadlock_report(&self, wait: Wait, at: Option<&Location<'_>>) -> String {

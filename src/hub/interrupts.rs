@@ -42,10 +42,21 @@ impl Hub {
         interrupt
     }
 
-    /// Asks `id` to end. `false`: it has already.
+    /// The thread-locals of who runs are destroyed next: what it was to be killed for has come.
+    pub(crate) fn begin_ending(&self) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current());
+        green.ending = true;
+        green.killed = false;
+        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+    }
+
+    /// Asks `id` to end. `false`: it has already, or is about to.
     pub(crate) fn kill(&self, id: GreenId) -> bool {
         let mut state = self.state.borrow_mut();
-        let Some(green) = state.green(id).filter(|green| green.state != GreenState::Finished) else {
+        let Some(green) =
+            state.green(id).filter(|green| green.state != GreenState::Finished && !green.ending)
+        else {
             return false;
         };
         green.killed = true;

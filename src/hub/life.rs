@@ -72,6 +72,7 @@ impl Hub {
             killed: closing,
             interrupted: closing,
             cut_short: false,
+            ending: false,
             detached: spawn.detached,
             stack_size: spawn.stack_size,
             life,

@@ -135,6 +135,7 @@ impl Hub {
             killed: false,
             interrupted: false,
             cut_short: false,
+            ending: false,
             detached: true,
             stack_size: Size::DEFAULT,
             life: Life::Started,

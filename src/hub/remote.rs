@@ -257,12 +257,23 @@ impl Handle {
     {
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
         {
-            let mut messages = self.0.messages.lock();
-            if messages.closed {
+            let packet: Arc<dyn Close> = packet.clone();
+            let weak = Arc::downgrade(&packet);
+            let keep = || {
+                let mut messages = self.0.messages.lock();
+                if !messages.closed {
+                    messages.keep(weak);
+                }
+                messages.closed
+            };
+            // As in `send`.
+            let closed = match super::existing() {
+                Some(hub) => hub.as_nobody(keep),
+                None => keep(),
+            };
+            if closed {
                 return Err(HubGone(f));
             }
-            let packet: Arc<dyn Close> = packet.clone();
-            messages.keep(Arc::downgrade(&packet));
         }
         let completer = Completer { packet: Some(packet.clone()), shared: self.0.clone() };
         let body = Box::new(move || completer.complete(catch(f)));

@@ -29,6 +29,9 @@ pub(super) struct Pace {
     looked: Cell<Time>,
 }
 
+/// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
+const LOOK_AGAIN: Time = 1_000_000_000;
+
 const AIM: Time = 20_000;
 const LONGEST: u32 = 64;
 
@@ -291,9 +294,11 @@ impl Hub {
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
             None if self.remote.has_handles() => (NEVER, true),
-            // The last handle may have left a message behind.
+            None if self.on_io.get() > 0 => (NEVER, false),
+            // Their end is not announced: then it is time to look again.
+            None if self.others_may_wake() => (LOOK_AGAIN, false),
+            // The last of either may have left a message behind.
             None if self.remote.is_waiting() => (0, false),
-            None if self.on_io.get() > 0 || self.others_may_wake() => (NEVER, false),
             None => return false,
         };
         if self.remote.is_waiting() {

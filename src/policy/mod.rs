@@ -43,8 +43,10 @@ pub use fifo::Fifo;
 ///
 /// Every id given by `ready` must be answered by `pick` once, some time; an id that is not ready, or is
 /// answered twice, is passed over by the hub with a warning in the log. Neither verb may block, spawn, or
-/// call into greenline otherwise; one that panics aborts the process, for those who are suspended count on it. Source: the two verbs of Boost.Fiber's `algo` (`awakened`,
-/// `pick_next`).
+/// call into greenline otherwise; one that panics aborts the process, for those who are suspended count on it. Nor may
+/// they rely on a `thread_local!`: they are called with those of whoever runs.
+///
+/// Source: the two verbs of Boost.Fiber's `algo` (`awakened`, `pick_next`).
 pub trait Policy {
     /// `green` became ready to run, and why. The root (the OS thread's own stack) is among those that do.
     fn ready(&mut self, green: GreenId, why: Why);

@@ -65,10 +65,10 @@ pub(crate) fn run_destructors() -> bool {
         // They are the OS thread's, for its end.
         return false;
     }
-    own_block(|block| block.is_ending.set(true));
     let mut any = false;
     while let Some((destructor, value)) = own_block(pop).flatten() {
         any = true;
+        note_destruction();
         // SAFETY: who registered it says that it may be called so, once, by this thread when it ends.
         unsafe { destructor(value) };
     }
@@ -83,6 +83,7 @@ pub(crate) fn run_destructors() -> bool {
             let value = libc::pthread_getspecific(key);
             if !value.is_null() {
                 any = true;
+                note_destruction();
                 libc::pthread_setspecific(key, null_mut());
                 let destructor: unsafe extern "C" fn(*mut c_void) = std::mem::transmute(destructor);
                 destructor(value.cast());
@@ -90,6 +91,11 @@ pub(crate) fn run_destructors() -> bool {
         }
     }
     any
+}
+
+/// A thread-local of who calls is about to be destroyed.
+pub(crate) fn note_destruction() {
+    BLOCK.with(|block| block.ending.set(block.ending.get() + 1));
 }
 
 fn pop(block: &super::Block) -> Option<Destructor> {

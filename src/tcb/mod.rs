@@ -30,7 +30,9 @@ mod memory;
 
 use crate::arch::{prefetch::prefetch_below, thread_pointer};
 use crate::hub::{plant, planted};
-pub(crate) use destructors::{forget_key, has_endings, note_key, push_destructor, run_destructors};
+pub(crate) use destructors::{
+    Destructor, forget_key, has_endings, note_destruction, note_key, push_destructor, run_destructors,
+};
 pub(crate) use layout::probe;
 use layout::{LAYOUT, Layout};
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -62,8 +64,8 @@ pub(crate) struct Block {
     name: Cell<[u8; 16]>,
     /// Made by `pthread_create`.
     is_pthread: Cell<bool>,
-    /// Its thread-locals are being destroyed, or were.
-    is_ending: Cell<bool>,
+    /// Counts the destructors of thread-locals that were begun; 0 while the thread lives. Of OS threads, too.
+    ending: Cell<u32>,
 }
 
 /// `Block::life`: it has ended.
@@ -81,7 +83,7 @@ thread_local! {
             destructors: UnsafeCell::new(ManuallyDrop::new(Vec::new())),
             name: Cell::new([0; 16]),
             is_pthread: Cell::new(false),
-            is_ending: Cell::new(false),
+            ending: Cell::new(0),
         }
     };
 }
@@ -112,14 +114,18 @@ pub(crate) fn has_own() -> bool {
     BLOCK.with(Block::is_ours)
 }
 
-/// Which green thread calls, among those with a block of their own; 0 for all others of the OS thread.
-pub(crate) fn number() -> u32 {
-    own_block(Block::number).unwrap_or(0)
+/// Whose thread-locals are in use, and whether some of them were destroyed since: what code that may have borrowed one
+/// compares before it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Locals {
+    /// 0 for the OS thread's.
+    of: u32,
+    destroyed: u32,
 }
 
-/// Whether the thread-locals of who calls are being destroyed; not known of an OS thread's.
-pub(crate) fn is_ending() -> bool {
-    own_block(|block| block.is_ending.get()).unwrap_or(false)
+/// Those of who calls.
+pub(crate) fn locals() -> Locals {
+    BLOCK.with(|block| Locals { of: block.number(), destroyed: block.ending.get() })
 }
 
 /// Whether who calls was made by `pthread_create`.

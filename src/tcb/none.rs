@@ -50,12 +50,12 @@ pub(crate) fn has_own() -> bool {
     false
 }
 
-pub(crate) fn number() -> u32 {
-    0
-}
+/// Whose thread-locals are in use: the OS thread's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Locals;
 
-pub(crate) fn is_ending() -> bool {
-    false
+pub(crate) fn locals() -> Locals {
+    Locals
 }
 
 pub(crate) fn is_pthread() -> bool {

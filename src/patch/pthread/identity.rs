@@ -22,8 +22,21 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
     if tcb::push_destructor((f, value)) {
         return 0;
     }
+    // An OS thread's: by the C library, but noted when it is run.
+    let noted: *mut tcb::Destructor = Box::into_raw(Box::new((f, value)));
+    // SAFETY: the caller's, and a box that is taken back once.
+    unsafe { real::__cxa_thread_atexit_impl(run_noted, noted.cast(), dso) }
+}
+
+/// # Safety
+/// `noted` is such a box, and this the one time.
+unsafe extern "C" fn run_noted(noted: *mut c_void) {
     // SAFETY: the caller's.
-    unsafe { real::__cxa_thread_atexit_impl(f, value, dso) }
+    unsafe {
+        let (f, value) = *Box::from_raw(noted.cast::<tcb::Destructor>());
+        tcb::note_destruction();
+        f(value);
+    }
 }
 
 /// See pthread_key_create(3).
@@ -73,7 +86,8 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
         }
     };
     match existing().filter(|_| tcb::has_own()) {
-        Some(hub) => hub.at_home(at_home),
+        // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
+        Some(hub) => hub.as_nobody(|| hub.at_home(at_home)),
         None => at_home(),
     }
     match answer {
