@@ -39,7 +39,7 @@ pub use parking::{Ticket, Woken};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-pub(crate) use unwinding::Unwinding;
+pub(crate) use unwinding::{Unwinding, prepare as prepare_unwinding};
 
 /// Names one green thread of one hub. An id is not used again before 4,294,967,294 others were spawned.
 ///

@@ -5,7 +5,7 @@
 //! thread would see `thread::panicking()`: a `Mutex` would be poisoned by nobody, or not by whoever should.
 //! So a green thread that is switched out while unwinding takes its count along.
 //!
-//! The count has no public name; it is found by looking. Once per OS thread, when first needed, we unwind a
+//! The count has no public name; it is found by looking. Once per OS thread, when its hub is made, we unwind a
 //! value and compare the thread's block of thread-local storage before, while and after: the count is the
 //! one word that was n, then n + 1, then n again, and while it is set to 0 `thread::panicking()` is false.
 //! Unless exactly one word answers to that, nothing is ever written, and the limit above stands; the log
@@ -45,7 +45,15 @@ impl Unwinding {
     /// The same between a generator and who asks it, who share one count in any case.
     #[inline]
     pub(crate) fn take_along() -> Unwinding {
-        if panicking() { Unwinding(swap(0)) } else { Unwinding(None) }
+        if !panicking() {
+            return Unwinding(None);
+        }
+        if let Search::NotYet = COUNT.get() {
+            // A block of a green thread's own, in which nobody has looked; and where a generator yields, no panic hook
+            // runs.
+            prepare();
+        }
+        Unwinding(swap(0))
     }
 
     /// Puts the count back: call when on that stack again.
@@ -63,21 +71,22 @@ fn swap(count: usize) -> Option<usize> {
         // SAFETY: `find` has proven it to be a word of this OS thread's own storage, which std accesses
         // as a plain Cell and only from this OS thread.
         Search::Found(word) => Some(unsafe { word.replace(count) }),
-        Search::Failed => None,
-        Search::NotYet => {
-            COUNT.set(match find() {
-                Some(word) => Search::Found(word),
-                None => {
-                    log::warn!(
-                        "std's panic count was not found: while a green thread blocks in a destructor \
-                         during unwinding, thread::panicking() is true for the others as well"
-                    );
-                    Search::Failed
-                }
-            });
-            swap(count)
-        }
+        Search::Failed | Search::NotYet => None,
     }
+}
+
+/// Looks for the count of who calls. Not in a panic hook: there std counts otherwise.
+pub(crate) fn prepare() {
+    COUNT.set(match find() {
+        Some(word) => Search::Found(word),
+        None => {
+            log::warn!(
+                "std's panic count was not found: while a green thread blocks in a destructor during unwinding, \
+                 thread::panicking() is true for the others as well"
+            );
+            Search::Failed
+        }
+    });
 }
 
 fn find() -> Option<*mut usize> {
@@ -165,6 +174,7 @@ mod tests {
 
     #[test]
     fn the_count_is_taken_along_and_put_back() {
+        prepare();
         struct OnDrop;
         impl Drop for OnDrop {
             fn drop(&mut self) {

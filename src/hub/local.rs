@@ -86,6 +86,10 @@ fn make() -> &'static Hub {
     assert!(HUB.get() != ENDED, "this OS thread is ending: its hub is gone, and green threads with it");
     super::overflow::install();
     crate::report::install();
+    // Later it may be in a panic hook that somebody parks.
+    if !std::thread::panicking() {
+        crate::green::prepare_unwinding();
+    }
     // Now, for while there is no hub nothing parks.
     crate::watchdog::start_by_itself();
     let made = OWNER.try_with(|owner| {
