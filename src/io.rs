@@ -48,11 +48,13 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
     let hub = hub();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     // Who calls may not have tried; so the kernel is asked, and not what edges have said.
+    let mut expired = false;
     while !is_ready(fd, direction)? {
-        hub.reactor().drained(fd, direction);
-        if !pause(hub, fd, direction, deadline)? {
+        if expired {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        hub.reactor().drained(fd, direction);
+        expired = !pause(hub, fd, direction, deadline)?;
     }
     Ok(())
 }
@@ -60,7 +62,7 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
 /// Whether `fd` is ready now.
 fn is_ready(fd: RawFd, direction: Direction) -> io::Result<bool> {
     let events = match direction {
-        Direction::Read => libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP,
+        Direction::Read => libc::POLLIN | libc::POLLRDHUP,
         Direction::Write => libc::POLLOUT,
     };
     let mut fd = libc::pollfd { fd, events, revents: 0 };
@@ -102,8 +104,10 @@ pub(crate) fn retry(
     mut attempt: impl FnMut() -> io::Result<usize>,
 ) -> io::Result<usize> {
     let mut until = None;
+    let mut expired = false;
     loop {
-        if !hub.reactor().is_drained(fd, direction) {
+        // When the time is over, once more: the edge may have come, and not been seen yet.
+        if expired || !hub.reactor().is_drained(fd, direction) {
             match attempt() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     hub.reactor().drained(fd, direction);
@@ -112,9 +116,10 @@ pub(crate) fn retry(
                 answer => return answer,
             }
         }
-        let until = *until.get_or_insert_with(&deadline);
-        if !pause(hub, fd, direction, until)? {
+        if expired {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let until = *until.get_or_insert_with(&deadline);
+        expired = !pause(hub, fd, direction, until)?;
     }
 }

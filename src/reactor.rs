@@ -93,7 +93,8 @@ struct Source {
 struct Side {
     /// An edge has come since it was last found drained.
     ready: bool,
-    /// The peer has closed it, or it is broken: no more edges will come, and nothing blocks.
+    /// The peer has closed it, or it is broken, or has urgent data: that less came than was asked for does not mean
+    /// that there is no more.
     ended: bool,
     waiters: Waiters,
 }
@@ -130,6 +131,11 @@ impl Waiters {
 }
 
 impl Source {
+    fn wake(&mut self, wake: &mut impl FnMut(Ticket)) {
+        self.read.waiters.wake(wake);
+        self.write.waiters.wake(wake);
+    }
+
     fn side(&mut self, direction: Direction) -> &mut Side {
         match direction {
             Direction::Read => &mut self.read,
@@ -188,11 +194,19 @@ impl Reactor {
         Ok(inner.hub.get())
     }
 
-    /// Has `ticket` woken by the next edge of `fd` in that direction; or says that one has come.
+    /// Has `ticket` woken by the next edge of `fd` in that direction; or says that one has come. `wake` is called
+    /// for those who wait for an earlier generation of the number: it is no more.
     ///
     /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no descriptor is left
     /// for the reactor.
-    pub(crate) fn arm(&self, fd: RawFd, direction: Direction, ticket: Ticket, hub: u32) -> io::Result<Armed> {
+    pub(crate) fn arm(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        ticket: Ticket,
+        hub: u32,
+        mut wake: impl FnMut(Ticket),
+    ) -> io::Result<Armed> {
         let inner = self.inner()?;
         let mut sources = inner.sources.borrow_mut();
         let at = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
@@ -202,7 +216,11 @@ impl Reactor {
         let source = &mut sources[at];
         if !source.registered || source.generation != fds::generation(fd) {
             match register(&inner.poll, fd, hub) {
-                Ok(generation) => *source = Source { generation, registered: true, ..Source::default() },
+                Ok(generation) => {
+                    let new = Source { generation, registered: true, ..Source::default() };
+                    // Nobody will be told of the earlier one's end after this.
+                    std::mem::replace(source, new).wake(&mut wake);
+                }
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Armed::Always),
                 Err(error) => return Err(error),
             }
@@ -227,14 +245,24 @@ impl Reactor {
         source.registered && armed == fds::generation(fd)
     }
 
-    /// `fd` was found drained (or full) in that direction: who comes next waits for the next edge. Not so when no
-    /// more will come.
+    /// The kernel has said that `fd` is drained (or full) in that direction: who comes next waits for the next edge.
+    /// What has ended begins again by this: an error that was taken from a socket is over, for one.
     #[inline]
     pub(crate) fn drained(&self, fd: RawFd, direction: Direction) {
+        self.with_side(fd, direction, |side| (side.ready, side.ended) = (false, false));
+    }
+
+    /// The same, guessed: less came than was asked for. Not so when no more edges may come.
+    #[inline]
+    pub(crate) fn maybe_drained(&self, fd: RawFd, direction: Direction) {
+        self.with_side(fd, direction, |side| side.ready &= side.ended);
+    }
+
+    #[inline]
+    fn with_side(&self, fd: RawFd, direction: Direction, f: impl FnOnce(&mut Side)) {
         let Some(inner) = self.inner.get() else { return };
         if let Some(source) = inner.sources.borrow_mut().get_mut(fd as usize) {
-            let side = source.side(direction);
-            side.ready &= side.ended;
+            f(source.side(direction));
         }
     }
 
@@ -271,8 +299,7 @@ impl Reactor {
             source.registered = false;
             // While it is open still; afterwards there is nothing to take out, unless it was duplicated.
             let _ = inner.poll.registry().deregister(&mut SourceFd(&fd));
-            source.read.waiters.wake(&mut wake);
-            source.write.waiters.wake(&mut wake);
+            source.wake(&mut wake);
         }
     }
 
@@ -302,7 +329,8 @@ fn register(poll: &Poll, fd: RawFd, hub: u32) -> io::Result<Generation> {
     let too_large = || io::Error::other(format!("descriptor {fd} is beyond what can be waited for"));
     let generation = fds::watch(fd, hub).ok_or_else(too_large)?;
     let token = Token((generation as usize) << 32 | fd as usize);
-    let both = Interest::READABLE | Interest::WRITABLE;
+    // Urgent data, because a read stops before it.
+    let both = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     let mut source = SourceFd(&fd);
     match poll.registry().register(&mut source, token, both) {
         // Left over from a generation that was closed behind our back.
@@ -345,7 +373,8 @@ impl Inner {
         match error.raw_os_error() {
             // A handler has run: that may be what is waited for.
             Some(libc::EINTR) => Ok(()),
-            Some(libc::ENOSYS) if !self.by_ppoll.get() => {
+            // EPERM is what some filters of system calls say instead.
+            Some(libc::ENOSYS | libc::EPERM) if !self.by_ppoll.get() => {
                 self.by_ppoll.set(true);
                 drop(events);
                 self.collect(limit)
@@ -355,8 +384,8 @@ impl Inner {
     }
 
     fn dispatch(&self, mut wake: impl FnMut(Ticket)) {
-        const READ: u32 = (libc::EPOLLIN | libc::EPOLLPRI) as u32;
-        const READ_ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        const READ: u32 = libc::EPOLLIN as u32;
+        const READ_ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI) as u32;
         const WRITE: u32 = libc::EPOLLOUT as u32;
         const WRITE_ENDED: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
         let mut sources = self.sources.borrow_mut();

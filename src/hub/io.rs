@@ -34,7 +34,10 @@ impl Hub {
     ) -> io::Result<Readiness> {
         let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
         let ticket = self.ticket();
-        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub)? else {
+        let wake = |ticket| {
+            self.wake(ticket);
+        };
+        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub, wake)? else {
             return Ok(Readiness::Ready);
         };
         self.on_io.set(self.on_io.get() + 1);

@@ -114,7 +114,7 @@ impl Socket {
             answer(unsafe { syscall(libc::SYS_recvfrom, args) })
         })?;
         if is_stream && got > 0 && got < buffer.len() && flags & libc::MSG_PEEK == 0 {
-            hub().reactor().drained(self.raw(), Direction::Read);
+            hub().reactor().maybe_drained(self.raw(), Direction::Read);
         }
         Ok(got)
     }
