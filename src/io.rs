@@ -54,7 +54,7 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
             return Err(io::ErrorKind::TimedOut.into());
         }
         hub.reactor().drained(fd, direction);
-        expired = !pause(hub, fd, direction, deadline)?;
+        expired = !pause(hub, fd, direction, deadline, true)?;
     }
     Ok(())
 }
@@ -79,8 +79,8 @@ fn is_ready(fd: RawFd, direction: Direction) -> io::Result<bool> {
 static ZERO: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Parks until the next edge, with interrupts delivered. `false`: the deadline has passed.
-fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> io::Result<bool> {
-    match hub.wait_fd(fd, direction, deadline, false)? {
+fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> io::Result<bool> {
+    match hub.wait_fd(fd, direction, deadline, foreign, false)? {
         Readiness::Ready => Ok(true),
         Readiness::Expired => Ok(false),
         Readiness::Interrupted => {
@@ -120,6 +120,6 @@ pub(crate) fn retry(
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let until = *until.get_or_insert_with(&deadline);
-        expired = !pause(hub, fd, direction, until)?;
+        expired = !pause(hub, fd, direction, until, false)?;
     }
 }

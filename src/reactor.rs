@@ -27,6 +27,8 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 const WAKER: Token = Token(usize::MAX);
+/// Urgent data, too, because a read stops before it.
+const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 /// How many events are collected at a time.
 const EVENTS: usize = 1024;
 
@@ -195,7 +197,8 @@ impl Reactor {
     }
 
     /// Has `ticket` woken by the next edge of `fd` in that direction; or says that one has come. `wake` is called
-    /// for those who wait for an earlier generation of the number: it is no more.
+    /// for those who wait for an earlier generation of the number: it is no more. A `foreign` descriptor may have been
+    /// closed, and its number used again, without a word to `fds`: so it is asked after.
     ///
     /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no descriptor is left
     /// for the reactor.
@@ -205,6 +208,7 @@ impl Reactor {
         direction: Direction,
         ticket: Ticket,
         hub: u32,
+        foreign: bool,
         mut wake: impl FnMut(Ticket),
     ) -> io::Result<Armed> {
         let inner = self.inner()?;
@@ -214,7 +218,11 @@ impl Reactor {
             sources.resize_with(at + 1, Source::default);
         }
         let source = &mut sources[at];
-        if !source.registered || source.generation != fds::generation(fd) {
+        let mut known = source.registered && source.generation == fds::generation(fd);
+        if known && foreign {
+            known = register_again(&inner.poll, fd, source.generation).is_ok();
+        }
+        if !known {
             match register(&inner.poll, fd, hub) {
                 Ok(generation) => {
                     let new = Source { generation, registered: true, ..Source::default() };
@@ -328,18 +336,23 @@ impl Reactor {
 fn register(poll: &Poll, fd: RawFd, hub: u32) -> io::Result<Generation> {
     let too_large = || io::Error::other(format!("descriptor {fd} is beyond what can be waited for"));
     let generation = fds::watch(fd, hub).ok_or_else(too_large)?;
-    let token = Token((generation as usize) << 32 | fd as usize);
-    // Urgent data, because a read stops before it.
-    let both = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    let mut source = SourceFd(&fd);
-    match poll.registry().register(&mut source, token, both) {
+    match poll.registry().register(&mut SourceFd(&fd), token(fd, generation), ALL) {
         // Left over from a generation that was closed behind our back.
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-            poll.registry().reregister(&mut source, token, both)?;
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => register_again(poll, fd, generation)?,
         registered => registered?,
     }
     Ok(generation)
+}
+
+/// For what is registered. What is ready now is an edge once more.
+///
+/// Errors: it is not registered (ENOENT).
+fn register_again(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
+    poll.registry().reregister(&mut SourceFd(&fd), token(fd, generation), ALL)
+}
+
+fn token(fd: RawFd, generation: Generation) -> Token {
+    Token((generation as usize) << 32 | fd as usize)
 }
 
 impl Inner {

@@ -21,7 +21,8 @@ pub(crate) enum Readiness {
 }
 
 impl Hub {
-    /// Blocks who runs until `fd` may be ready in that direction, or the deadline.
+    /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
+    /// may have been closed and opened behind our back.
     ///
     /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
     /// reactor.
@@ -30,6 +31,7 @@ impl Hub {
         fd: RawFd,
         direction: Direction,
         deadline: Time,
+        foreign: bool,
         shield: bool,
     ) -> io::Result<Readiness> {
         let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
@@ -37,7 +39,7 @@ impl Hub {
         let wake = |ticket| {
             self.wake(ticket);
         };
-        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub, wake)? else {
+        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub, foreign, wake)? else {
             return Ok(Readiness::Ready);
         };
         self.on_io.set(self.on_io.get() + 1);

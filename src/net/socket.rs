@@ -39,6 +39,8 @@ impl Socket {
     /// Takes over a socket, which becomes non-blocking.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Socket> {
         set_nonblocking(&fd, true)?;
+        // Who made it may not have told.
+        fds::forget(fd.as_raw_fd());
         Ok(Socket::of_nonblocking(fd))
     }
 
