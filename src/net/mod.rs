@@ -26,7 +26,15 @@
 //!
 //! Addresses are looked up by std's `ToSocketAddrs`, which blocks the OS thread if it has to ask a name server.
 
+mod address;
+mod macros;
+mod server;
 mod socket;
 mod tcp;
+mod udp;
+mod unix;
 
+pub use server::{DatagramServer, Datagrams, Listener, Server, StreamServer};
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};

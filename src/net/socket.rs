@@ -4,14 +4,17 @@
 //! patched; each is one attempt in [`retry`].
 #![allow(unsafe_code)]
 
+use super::address::Address;
 use crate::arch::syscall::syscall;
 use crate::fds;
+use crate::green::Wait;
 use crate::hub::hub;
 use crate::io::retry;
 use crate::reactor::Direction;
 use crate::time::{NEVER, Time};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,8 +33,19 @@ pub(super) struct Socket {
     write_timeout: AtomicU64,
 }
 
+/// std's type, of a descriptor that is ours: for the calls that do not block.
+pub(super) struct Borrowed<T>(ManuallyDrop<T>);
+
+impl<T> Deref for Borrowed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// A raw answer as a result.
-pub(super) fn answer(raw: isize) -> io::Result<usize> {
+fn answer(raw: isize) -> io::Result<usize> {
     usize::try_from(raw).map_err(|_| io::Error::from_raw_os_error(-raw as i32))
 }
 
@@ -48,6 +62,56 @@ impl Socket {
     pub(super) fn of_nonblocking(fd: OwnedFd) -> Socket {
         let fd = ManuallyDrop::new(fd);
         Socket { fd, read_timeout: AtomicU64::new(NONE), write_timeout: AtomicU64::new(NONE) }
+    }
+
+    /// Makes one, of a family and a kind that is a stream or sends datagrams.
+    pub(super) fn open(family: i32, kind: i32) -> io::Result<Socket> {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it for us.
+        Ok(unsafe { Socket::of_new(fd) })
+    }
+
+    /// Makes two Unix sockets that are connected to each other.
+    pub(super) fn pair(kind: i32) -> io::Result<(Socket, Socket)> {
+        let mut fds = [0; 2];
+        let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: room for two.
+        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made them for us.
+        Ok(unsafe { (Socket::of_new(fds[0]), Socket::of_new(fds[1])) })
+    }
+
+    /// Takes over one that the kernel has just made, non-blocking.
+    ///
+    /// # Safety
+    /// It is open, and nobody else's.
+    unsafe fn of_new(fd: RawFd) -> Socket {
+        fds::forget(fd);
+        // SAFETY: the caller's contract.
+        Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Another descriptor for it, with the same timeouts.
+    pub(super) fn try_clone(&self) -> io::Result<Socket> {
+        let fd = self.fd.try_clone()?;
+        fds::forget(fd.as_raw_fd());
+        let clone = Socket::of_nonblocking(fd);
+        for direction in [Direction::Read, Direction::Write] {
+            clone.timeout(direction).store(self.timeout(direction).load(Relaxed), Relaxed);
+        }
+        Ok(clone)
+    }
+
+    /// As std's `T`, which is the type of such a socket.
+    pub(super) fn as_std<T: From<OwnedFd>>(&self) -> Borrowed<T> {
+        // SAFETY: open as long as the socket is borrowed, and not closed by this one, which is never dropped.
+        Borrowed(ManuallyDrop::new(T::from(unsafe { OwnedFd::from_raw_fd(self.raw()) })))
     }
 
     /// Gives it back, blocking again: as std's are.
@@ -107,27 +171,64 @@ impl Socket {
         retry(hub(), self.raw(), direction, || self.deadline(direction), attempt)
     }
 
-    /// Receives into `buffer`. On a stream, less than what was asked for means that there is no more now.
+    /// Receives into `buffer`.
     #[inline]
-    pub(super) fn recv(&self, buffer: &mut [u8], flags: i32, is_stream: bool) -> io::Result<usize> {
-        let args = [self.raw() as usize, buffer.as_mut_ptr() as usize, buffer.len(), flags as usize, 0, 0];
-        let got = self.retry(Direction::Read, || {
-            // SAFETY: the buffer is valid for a write of its length.
-            answer(unsafe { syscall(libc::SYS_recvfrom, args) })
-        })?;
-        if is_stream && got > 0 && got < buffer.len() && flags & libc::MSG_PEEK == 0 {
+    pub(super) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+        self.recv_to(buffer, flags, [0; 2])
+    }
+
+    /// As `recv`, from a TCP connection: less than what was asked for means that there is no more now. Not so with Unix
+    /// sockets, where a read ends before a message with descriptors in it.
+    #[inline]
+    pub(super) fn recv_tcp(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+        let len = buffer.len();
+        let got = self.recv(buffer, flags)?;
+        if got > 0 && got < len && flags & libc::MSG_PEEK == 0 {
             hub().reactor().maybe_drained(self.raw(), Direction::Read);
         }
         Ok(got)
     }
 
+    /// Receives a message, and from whom it is.
+    pub(super) fn recv_from(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, Address)> {
+        let mut from = Address::room();
+        let got = self.recv_to(buffer, flags, from.for_writing())?;
+        Ok((got, from))
+    }
+
+    /// `from`: where to write the address, and its length; or zeros.
+    #[inline]
+    fn recv_to(&self, buffer: &mut [u8], flags: i32, [from, from_len]: [usize; 2]) -> io::Result<usize> {
+        let flags = (flags | libc::MSG_DONTWAIT) as usize;
+        let args = [self.raw() as usize, buffer.as_mut_ptr() as usize, buffer.len(), flags, from, from_len];
+        // SAFETY: the buffer is valid for a write of its length, and so is the address.
+        self.retry(Direction::Read, || answer(unsafe { syscall(libc::SYS_recvfrom, args) }))
+    }
+
     /// Sends `bytes`, or the first of them. SIGPIPE is not raised.
     #[inline]
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = libc::MSG_NOSIGNAL as usize;
-        let args = [self.raw() as usize, bytes.as_ptr() as usize, bytes.len(), flags, 0, 0];
-        // SAFETY: the bytes are valid for a read.
-        self.retry(Direction::Write, || answer(unsafe { syscall(libc::SYS_sendto, args) }))
+        self.retry(Direction::Write, || self.try_send(bytes, [0; 2]))
+    }
+
+    /// Sends a message to an address of the Internet.
+    pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+        self.retry(Direction::Write, || self.try_send(bytes, to.for_reading()))
+    }
+
+    /// Sends a message to a Unix socket. Nothing says when the other one has room again.
+    pub(super) fn send_to_unix(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+        let deadline = self.deadline(Direction::Write);
+        insist(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
+    }
+
+    /// `to`: the address, and its length; or zeros.
+    #[inline]
+    fn try_send(&self, bytes: &[u8], [to, to_len]: [usize; 2]) -> io::Result<usize> {
+        let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
+        let args = [self.raw() as usize, bytes.as_ptr() as usize, bytes.len(), flags, to, to_len];
+        // SAFETY: the bytes are valid for a read, and so is the address.
+        answer(unsafe { syscall(libc::SYS_sendto, args) })
     }
 
     /// `readv` and `writev`: the kernel's layout of a slice is that of std's.
@@ -142,33 +243,27 @@ impl Socket {
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = slices as *mut libc::iovec;
         message.msg_iovlen = count.min(1024) as _;
-        let args = [self.raw() as usize, &raw mut message as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
+        let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
+        let args = [self.raw() as usize, &raw mut message as usize, flags, 0, 0, 0];
         // SAFETY: the callers give slices of theirs, in the kernel's layout.
         self.retry(direction, || answer(unsafe { syscall(number, args) }))
     }
 
-    /// Accepts a connection.
-    pub(super) fn accept(&self) -> io::Result<Socket> {
+    /// Accepts a connection: it, and whose it is. The address is asked for here, for who has gone already has none.
+    pub(super) fn accept(&self) -> io::Result<(Socket, Address)> {
+        let mut from = Address::room();
+        let [address, len] = from.for_writing();
         let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as usize;
-        let args = [self.raw() as usize, 0, 0, flags, 0, 0];
-        // SAFETY: no address is asked for.
+        let args = [self.raw() as usize, address, len, flags, 0, 0];
+        // SAFETY: room for an address, and its length.
         let fd = self.retry(Direction::Read, || answer(unsafe { syscall(libc::SYS_accept4, args) }))?;
         // SAFETY: the kernel has just made it for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        fds::forget(fd.as_raw_fd());
-        Ok(Socket::of_nonblocking(fd))
+        Ok((unsafe { Socket::of_new(fd as RawFd) }, from))
     }
 
     /// Connects, until `deadline` at most.
-    pub(super) fn connect(
-        &self,
-        address: *const u8,
-        len: usize,
-        deadline: Option<Instant>,
-    ) -> io::Result<()> {
-        let args = [self.raw() as usize, address as usize, len, 0, 0, 0];
-        // SAFETY: the callers give an address of theirs.
-        match answer(unsafe { syscall(libc::SYS_connect, args) }) {
+    pub(super) fn connect(&self, to: &Address, deadline: Option<Instant>) -> io::Result<()> {
+        match self.try_connect(to) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
             connected => return connected.map(drop),
         }
@@ -177,6 +272,38 @@ impl Socket {
             None => Ok(()),
             Some(error) => Err(error),
         }
+    }
+
+    /// Connects to a Unix socket. Nothing says when a full backlog has room again.
+    pub(super) fn connect_unix(&self, to: &Address) -> io::Result<()> {
+        insist(NEVER, "room in a backlog", || self.try_connect(to)).map(drop)
+    }
+
+    fn try_connect(&self, to: &Address) -> io::Result<usize> {
+        let [to, len] = to.for_reading();
+        // SAFETY: the address is valid for a read.
+        answer(unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) })
+    }
+}
+
+/// Calls `attempt` until it answers something else than EAGAIN, with growing pauses: for what the kernel does not
+/// say when to try again.
+///
+/// Errors: those of `attempt`; EAGAIN when the deadline has passed.
+fn insist(
+    deadline: Time,
+    what: &'static str,
+    mut attempt: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let (hub, mut pause) = (hub(), Duration::from_micros(50));
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && hub.clock().now() < deadline => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            answer => return answer,
+        }
+        hub.block(hub.ticket(), deadline.min(hub.clock().after(pause)), Wait::For(what));
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
