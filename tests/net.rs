@@ -1,0 +1,1095 @@
+//! Sockets among green threads: bytes, errors, timeouts, kills, and who is woken by what.
+
+use greenline::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use greenline::*;
+use std::cell::{Cell, RefCell};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_millis(30);
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Tests that count descriptors are alone; the others share.
+static DESCRIPTORS: RwLock<()> = RwLock::new(());
+
+/// On an OS thread of its own, whose hub is closed when this returns.
+fn on_its_own(test: impl FnOnce() + Send) {
+    let ended = std::thread::scope(|s| s.spawn(test).join());
+    ended.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+}
+
+/// Runs a test while nobody counts.
+fn shared(test: impl FnOnce() + Send) {
+    let _guard = DESCRIPTORS.read().unwrap_or_else(|poison| poison.into_inner());
+    on_its_own(test);
+}
+
+/// Runs a test that leaves as many descriptors open as there were.
+fn alone(test: impl FnOnce() + Send) {
+    let _guard = DESCRIPTORS.write().unwrap_or_else(|poison| poison.into_inner());
+    on_its_own(|| {
+        // The hub's own.
+        drop(Handle::current().unwrap());
+        let before = descriptors();
+        test();
+        assert_eq!(descriptors(), before);
+    });
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Lets this process have as many descriptors as it may.
+fn want_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a limit to be written, and to be read.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listener();
+    let there = spawn(move || listener.accept().unwrap().0);
+    let here = TcpStream::connect(address).unwrap();
+    (here, there.join().unwrap())
+}
+
+/// A name that nobody else has.
+fn abstract_name() -> UnixAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("greenline-{}-{}", std::process::id(), NEXT.fetch_add(1, SeqCst));
+    UnixAddr::from_abstract_name(name).unwrap()
+}
+
+/// Lets the others run until they all wait for something that is not there.
+fn settle() {
+    for _ in 0..10 {
+        yield_now();
+    }
+}
+
+fn echo(mut stream: impl Read + Write) {
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes).unwrap() {
+            0 => return,
+            len => stream.write_all(&bytes[..len]).unwrap(),
+        }
+    }
+}
+
+fn says_hello(mut stream: impl Read + Write) {
+    for n in 0..50u32 {
+        let said = n.to_le_bytes().repeat(n as usize + 1);
+        stream.write_all(&said).unwrap();
+        let mut heard = vec![0; said.len()];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, said);
+    }
+}
+
+/// Whether `took` is about `limit`: not less, nor much more on a machine that is busy.
+fn assert_about(took: Duration, limit: Duration) {
+    assert!(took >= limit && took < limit + Duration::from_secs(20), "{took:?}, not {limit:?}");
+}
+
+fn times_out<T: std::fmt::Debug>(kind: ErrorKind, f: impl FnOnce() -> std::io::Result<T>) {
+    let start = Instant::now();
+    assert_eq!(f().unwrap_err().kind(), kind);
+    assert_about(start.elapsed(), SOON);
+}
+
+#[test]
+fn bytes_come_back_over_tcp_and_unix_from_many_at_once() {
+    shared(|| {
+        let (tcp, address) = listener();
+        let name = abstract_name();
+        let unix = UnixListener::bind_addr(&name).unwrap();
+        assert_eq!(unix.local_addr().unwrap().as_abstract_name(), name.as_abstract_name());
+        spawn(move || tcp.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap())))));
+        spawn(move || unix.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap())))));
+        scope(|s| {
+            for _ in 0..100 {
+                s.spawn(|| says_hello(TcpStream::connect(address).unwrap()));
+                s.spawn(|| says_hello(UnixStream::connect_addr(&name).unwrap()));
+            }
+        });
+        shutdown();
+    });
+}
+
+#[test]
+fn two_thousand_pairs_are_open_at_once() {
+    shared(|| {
+        want_descriptors();
+        let mut ends = Vec::new();
+        let echoes: Vec<_> = (0..2000)
+            .map(|_| {
+                let (here, there) = UnixStream::pair().unwrap();
+                ends.push(here);
+                spawn(move || echo(there))
+            })
+            .collect();
+        settle();
+        for (n, end) in ends.iter_mut().enumerate() {
+            end.write_all(&n.to_le_bytes()).unwrap();
+        }
+        for (n, mut end) in ends.into_iter().enumerate() {
+            let mut bytes = [0; size_of::<usize>()];
+            end.read_exact(&mut bytes).unwrap();
+            assert_eq!(usize::from_le_bytes(bytes), n);
+        }
+        assert!(join_all(echoes).iter().all(Result::is_ok));
+    });
+}
+
+#[test]
+fn addresses_are_those_of_std() {
+    shared(|| {
+        let (listener, address) = listener();
+        let there = spawn(move || listener.accept().unwrap());
+        let here = TcpStream::connect(address).unwrap();
+        let (there, from) = there.join().unwrap();
+        assert_eq!(here.peer_addr().unwrap(), address);
+        assert_eq!(from, here.local_addr().unwrap());
+        assert_eq!(there.peer_addr().unwrap(), from);
+
+        let folder = std::env::temp_dir().join(format!("greenline-net-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, other) = (folder.join("listener"), folder.join("datagrams"));
+        let unix = UnixListener::bind(&path).unwrap();
+        let there = spawn(move || unix.accept().unwrap());
+        let here = UnixStream::connect(&path).unwrap();
+        assert_eq!(here.peer_addr().unwrap().as_pathname(), Some(path.as_path()));
+        assert!(here.local_addr().unwrap().is_unnamed());
+        assert!(there.join().unwrap().1.is_unnamed());
+        let named = UnixDatagram::bind(&other).unwrap();
+        let unnamed = UnixDatagram::unbound().unwrap();
+        unnamed.send_to(b"1", &other).unwrap();
+        assert!(named.recv_from(&mut [0; 9]).unwrap().1.is_unnamed());
+        named.send_to(b"2", &other).unwrap();
+        let (len, from) = named.peek_from(&mut [0; 9]).unwrap();
+        assert_eq!((len, from.as_pathname()), (1, Some(other.as_path())));
+        assert_eq!(UnixListener::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn messages_go_and_come_over_udp_and_unix() {
+    shared(|| {
+        let (one, two) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (at_one, at_two) = (one.local_addr().unwrap(), two.local_addr().unwrap());
+        let answers = spawn(move || {
+            let mut bytes = [0; 100];
+            for _ in 0..100 {
+                let (len, from) = two.recv_from(&mut bytes).unwrap();
+                assert_eq!(from, at_one);
+                two.send_to(&bytes[..len], from).unwrap();
+            }
+        });
+        one.connect(at_two).unwrap();
+        assert_eq!(one.peer_addr().unwrap(), at_two);
+        for n in 0..100u8 {
+            one.send(&[n; 3]).unwrap();
+            let mut bytes = [0; 2];
+            assert_eq!(one.peek(&mut bytes).unwrap(), 2);
+            assert_eq!(one.recv(&mut bytes).unwrap(), 2);
+            assert_eq!(bytes, [n; 2]);
+        }
+        answers.join().unwrap();
+        assert!(one.send_to(b"", &[][..] as &[SocketAddr]).is_err());
+        one.set_broadcast(true).unwrap();
+        assert!(one.broadcast().unwrap());
+
+        let (here, there) = UnixDatagram::pair().unwrap();
+        let echo = spawn(move || {
+            let mut bytes = [0; 10];
+            let len = there.recv(&mut bytes).unwrap();
+            there.send(&bytes[..len]).unwrap();
+        });
+        here.send(b"hello").unwrap();
+        let mut bytes = [0; 10];
+        assert_eq!(here.recv(&mut bytes).unwrap(), 5);
+        echo.join().unwrap();
+    });
+}
+
+/// The error is one of the socket's next call, and no more: the one after that waits.
+#[test]
+fn a_udp_socket_that_was_refused_goes_on() {
+    shared(|| {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+        here.connect(nobody).unwrap();
+        here.set_read_timeout(Some(SOON)).unwrap();
+        times_out(ErrorKind::WouldBlock, || here.recv(&mut [0; 10]));
+        for _ in 0..3 {
+            here.send(b"anybody?").unwrap();
+            assert_eq!(here.recv(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            times_out(ErrorKind::WouldBlock, || here.recv(&mut [0; 10]));
+        }
+        let back = UdpSocket::bind(nobody).unwrap();
+        back.send_to(b"me", here.local_addr().unwrap()).unwrap();
+        assert_eq!(here.recv(&mut [0; 10]).unwrap(), 2);
+    });
+}
+
+#[test]
+fn timeouts_are_would_block_after_their_time() {
+    shared(|| {
+        let ticks = Rc::new(Cell::new(0));
+        let inside = ticks.clone();
+        let ticker = spawn(move || {
+            loop {
+                inside.set(inside.get() + 1);
+                sleep(Duration::from_millis(1));
+            }
+        });
+        let mut bytes = [0; 10];
+        let (mut here, mut there) = tcp_pair();
+        assert_eq!(here.read_timeout().unwrap(), None);
+        assert_eq!(here.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::InvalidInput);
+        here.set_read_timeout(Some(SOON)).unwrap();
+        times_out(ErrorKind::WouldBlock, || here.read(&mut bytes));
+        times_out(ErrorKind::WouldBlock, || here.try_clone().unwrap().peek(&mut bytes));
+        there.write_all(b"now").unwrap();
+        assert_eq!(here.read(&mut bytes).unwrap(), 3);
+        here.set_write_timeout(Some(SOON)).unwrap();
+        let start = Instant::now();
+        assert_eq!(here.write_all(&vec![0; 64 << 20]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_about(start.elapsed(), SOON);
+
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_read_timeout(Some(SOON)).unwrap();
+        times_out(ErrorKind::WouldBlock, || udp.recv_from(&mut bytes));
+        let (mut unix, _other) = UnixStream::pair().unwrap();
+        unix.set_read_timeout(Some(SOON)).unwrap();
+        times_out(ErrorKind::WouldBlock, || unix.read(&mut bytes));
+        times_out(ErrorKind::TimedOut, || io::wait_readable(&unix, Some(Instant::now() + SOON)));
+        io::wait_writable(&unix, Some(Instant::now())).unwrap();
+        assert!(ticks.get() > 5, "{}", ticks.get());
+        kill_all([ticker]);
+    });
+}
+
+#[test]
+fn a_timeout_that_is_over_still_takes_what_is_there() {
+    shared(|| {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(SOON)).unwrap();
+        let reader = spawn(move || here.read(&mut [0; 10]).unwrap());
+        settle();
+        // Written and over before the hub looks at either.
+        there.write_all(b"there").unwrap();
+        let start = Instant::now();
+        while start.elapsed() < SOON * 2 {
+            std::hint::spin_loop();
+        }
+        assert_eq!(reader.join().unwrap(), 5);
+    });
+}
+
+#[test]
+fn connecting_where_nobody_listens_is_refused() {
+    shared(|| {
+        let (listener, address) = listener();
+        drop(listener);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let timed = TcpStream::connect_timeout(&address, LONG);
+        assert_eq!(timed.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let none = UnixStream::connect_addr(&abstract_name());
+        assert_eq!(none.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let none: &[SocketAddr] = &[];
+        assert_eq!(TcpStream::connect(none).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let zero = TcpStream::connect_timeout(&address, Duration::ZERO);
+        assert_eq!(zero.unwrap_err().kind(), ErrorKind::InvalidInput);
+    });
+}
+
+/// A listener whose backlog is as short as it can be.
+fn short(listener: &impl AsRawFd) {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+}
+
+#[test]
+fn connecting_to_a_full_backlog_ends_with_its_time_or_a_kill() {
+    alone(|| {
+        let (listener, address) = listener();
+        short(&listener);
+        let mut queued = Vec::new();
+        let error = loop {
+            match TcpStream::connect_timeout(&address, SOON) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 100);
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        times_out(ErrorKind::TimedOut, || TcpStream::connect_timeout(&address, SOON));
+        assert!(timeout(SOON, || TcpStream::connect(address)).is_err());
+        let connecting = spawn(move || drop(TcpStream::connect(address)));
+        settle();
+        assert!(!connecting.is_finished());
+        connecting.kill();
+        assert!(matches!(connecting.join(), Err(JoinError::Killed)));
+    });
+}
+
+#[test]
+fn connecting_to_a_full_unix_backlog_waits_for_room() {
+    alone(|| {
+        let name = abstract_name();
+        let listener = UnixListener::bind_addr(&name).unwrap();
+        short(&listener);
+        let connected = Rc::new(Cell::new(0));
+        let connecting: Vec<_> = (0..10)
+            .map(|_| {
+                let (name, connected) = (name.clone(), connected.clone());
+                spawn(move || {
+                    let stream = UnixStream::connect_addr(&name).unwrap();
+                    connected.set(connected.get() + 1);
+                    stream
+                })
+            })
+            .collect();
+        settle();
+        assert!(connected.get() < 10);
+        let killed = spawn(move || drop(UnixStream::connect_addr(&name)));
+        settle();
+        killed.kill();
+        assert!(matches!(killed.join(), Err(JoinError::Killed)));
+        let accepted: Vec<_> = (0..10).map(|_| listener.accept().unwrap()).collect();
+        assert_eq!(join_all(connecting).into_iter().filter(Result::is_ok).count(), 10);
+        drop(accepted);
+    });
+}
+
+/// Nothing tells a Unix socket that is not connected that its peer has room again.
+#[test]
+fn sending_to_a_full_unix_socket_waits_for_room() {
+    shared(|| {
+        let name = abstract_name();
+        let there = UnixDatagram::bind_addr(&name).unwrap();
+        let here = UnixDatagram::unbound().unwrap();
+        here.set_write_timeout(Some(SOON)).unwrap();
+        let mut sent = 0u32;
+        let error = loop {
+            match here.send_to_addr(&sent.to_le_bytes(), &name) {
+                Ok(_) => sent += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        here.set_write_timeout(None).unwrap();
+        let more = sent + 200;
+        let connected = UnixDatagram::unbound().unwrap();
+        connected.connect_addr(&name).unwrap();
+        let sender = spawn(move || {
+            for n in sent..more {
+                if n % 2 == 0 {
+                    here.send_to_addr(&n.to_le_bytes(), &name).unwrap();
+                } else {
+                    connected.send(&n.to_le_bytes()).unwrap();
+                }
+            }
+        });
+        settle();
+        for n in 0..more {
+            let mut bytes = [0; 4];
+            there.recv(&mut bytes).unwrap();
+            assert_eq!(u32::from_le_bytes(bytes), n);
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn one_direction_ends_and_the_other_goes_on() {
+    fn half(mut here: impl Read + Write + 'static, mut there: impl Read + Write, end: impl FnOnce()) {
+        let reader = spawn(move || {
+            let mut all = Vec::new();
+            here.read_to_end(&mut all).unwrap();
+            // Once more, now that it has ended.
+            assert_eq!(here.read(&mut [0; 10]).unwrap(), 0);
+            here.write_all(&all).unwrap();
+        });
+        settle();
+        there.write_all(b"all of it").unwrap();
+        end();
+        let mut back = String::new();
+        there.read_to_string(&mut back).unwrap();
+        assert_eq!(back, "all of it");
+        reader.join().unwrap();
+    }
+    shared(|| {
+        let (here, there) = tcp_pair();
+        let end = there.try_clone().unwrap();
+        half(here, there, move || end.shutdown(Shutdown::Write).unwrap());
+        let (here, there) = UnixStream::pair().unwrap();
+        let end = there.try_clone().unwrap();
+        half(here, there, move || end.shutdown(Shutdown::Write).unwrap());
+    });
+}
+
+/// The end may come with the bytes before it, and with a buffer that they do not fill.
+#[test]
+fn bytes_and_their_end_in_one_go_are_both_seen() {
+    shared(|| {
+        for wait_first in [false, true] {
+            let (here, mut there) = tcp_pair();
+            let reader = spawn(move || {
+                let (mut all, mut bytes, mut here) = (Vec::new(), [0; 3], here);
+                loop {
+                    match here.read(&mut bytes).unwrap() {
+                        0 => return all,
+                        len => all.extend_from_slice(&bytes[..len]),
+                    }
+                }
+            });
+            if wait_first {
+                settle();
+            }
+            there.write_all(b"abcde").unwrap();
+            drop(there);
+            assert_eq!(reader.join().unwrap(), b"abcde");
+        }
+    });
+}
+
+/// A read ends before urgent data: that less came than was asked for does not mean that there is no more.
+#[test]
+fn what_comes_after_urgent_data_is_read() {
+    shared(|| {
+        for wait_first in [false, true] {
+            let (here, mut there) = tcp_pair();
+            let reader = spawn(move || {
+                let (mut all, mut bytes, mut here) = (Vec::new(), [0; 100], here);
+                while all.len() < 6 {
+                    let len = here.read(&mut bytes).unwrap();
+                    assert!(len > 0);
+                    all.extend_from_slice(&bytes[..len]);
+                }
+                here.write_all(b"!").unwrap();
+                all
+            });
+            if wait_first {
+                settle();
+            }
+            there.write_all(b"abc").unwrap();
+            // SAFETY: a byte.
+            let sent = unsafe { libc::send(there.as_raw_fd(), b"x".as_ptr().cast(), 1, libc::MSG_OOB) };
+            assert_eq!(sent, 1);
+            there.write_all(b"def").unwrap();
+            there.read_exact(&mut [0]).unwrap();
+            assert_eq!(reader.join().unwrap(), b"abcdef");
+        }
+    });
+}
+
+/// So it does before a message with descriptors, on a Unix socket.
+#[test]
+fn what_comes_after_descriptors_is_read() {
+    shared(|| {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let (open, _) = UnixStream::pair().unwrap();
+        let reader = spawn(move || {
+            let (mut all, mut bytes) = (Vec::new(), [0; 100]);
+            while all.len() < 7 {
+                let len = here.read(&mut bytes).unwrap();
+                all.extend_from_slice(&bytes[..len]);
+            }
+            all
+        });
+        settle();
+        there.write_all(b"abc").unwrap();
+        let mut control = [0u64; 8];
+        // SAFETY: a message of one byte and one descriptor, with room for it.
+        unsafe {
+            let mut byte = b'x';
+            let mut slice = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = &raw mut slice;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(4) as _;
+            let head = libc::CMSG_FIRSTHDR(&raw const message);
+            (*head).cmsg_level = libc::SOL_SOCKET;
+            (*head).cmsg_type = libc::SCM_RIGHTS;
+            (*head).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(head).cast::<RawFd>().write_unaligned(open.as_raw_fd());
+            assert_eq!(libc::sendmsg(there.as_raw_fd(), &raw const message, 0), 1);
+        }
+        there.write_all(b"def").unwrap();
+        assert_eq!(reader.join().unwrap(), b"abcxdef");
+    });
+}
+
+fn reset_on_close(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as libc::socklen_t;
+    let (fd, level, option) = (stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: a linger, and its length.
+    assert_eq!(unsafe { libc::setsockopt(fd, level, option, (&raw const linger).cast(), len) }, 0);
+}
+
+#[test]
+fn a_peer_that_resets_ends_the_read() {
+    shared(|| {
+        let (mut here, there) = tcp_pair();
+        reset_on_close(&there);
+        let reader = spawn(move || here.read(&mut [0; 10]).unwrap_err().kind());
+        settle();
+        assert!(!reader.is_finished());
+        drop(there);
+        assert_eq!(reader.join().unwrap(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_peer_that_has_reset_already_can_be_accepted() {
+    shared(|| {
+        let (listener, address) = listener();
+        let early = TcpStream::connect(address).unwrap();
+        let from = early.local_addr().unwrap();
+        reset_on_close(&early);
+        drop(early);
+        let (mut stream, address) = listener.accept().unwrap();
+        assert_eq!(address, from);
+        assert_eq!(stream.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn writing_to_who_has_gone_is_an_error_and_no_signal() {
+    fn write_on(mut stream: impl Write, vectored: bool) -> ErrorKind {
+        loop {
+            let bytes = [0; 1000];
+            let wrote =
+                if vectored { stream.write_vectored(&[IoSlice::new(&bytes)]) } else { stream.write(&bytes) };
+            if let Err(error) = wrote {
+                return error.kind();
+            }
+            yield_now();
+        }
+    }
+    shared(|| {
+        // SAFETY: the signal as a program in C has it: it would end this one.
+        let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        for vectored in [false, true] {
+            let (here, there) = tcp_pair();
+            drop(there);
+            let kind = write_on(here, vectored);
+            assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
+            let (here, there) = UnixStream::pair().unwrap();
+            drop(there);
+            assert_eq!(write_on(here, vectored), ErrorKind::BrokenPipe);
+        }
+        // SAFETY: as it was.
+        unsafe { libc::signal(libc::SIGPIPE, before) };
+    });
+}
+
+#[test]
+fn a_writer_waits_for_a_slow_reader() {
+    fn slowly(mut here: impl Read, mut there: impl Write + 'static) {
+        const ALL: usize = 8 << 20;
+        let done = Rc::new(Cell::new(false));
+        let inside = done.clone();
+        let writer = spawn(move || {
+            let bytes: Vec<u8> = (0..ALL).map(|n| (n / 7) as u8).collect();
+            there.write_all(&bytes).unwrap();
+            inside.set(true);
+        });
+        settle();
+        assert!(!done.get());
+        let mut got = 0;
+        let mut bytes = vec![0; 10_000];
+        loop {
+            let len = here.read(&mut bytes).unwrap();
+            if len == 0 {
+                break;
+            }
+            assert!((got..got + len).zip(&bytes).all(|(n, &byte)| byte == (n / 7) as u8));
+            got += len;
+            yield_now();
+        }
+        assert_eq!(got, ALL);
+        writer.join().unwrap();
+    }
+    shared(|| {
+        let (here, there) = tcp_pair();
+        slowly(here, there);
+        let (here, there) = UnixStream::pair().unwrap();
+        slowly(here, there);
+    });
+}
+
+#[test]
+fn slices_are_read_and_written_in_order() {
+    shared(|| {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let reader = spawn(move || {
+            let (mut one, mut two) = ([0; 2], [0; 10]);
+            let len = here.read_vectored(&mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)]);
+            (len.unwrap(), one, two)
+        });
+        settle();
+        let slices = [IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"de")];
+        assert_eq!(there.write_vectored(&slices).unwrap(), 5);
+        assert_eq!(reader.join().unwrap(), (5, *b"ab", *b"cde\0\0\0\0\0\0\0"));
+    });
+}
+
+#[test]
+fn several_may_read_from_one_socket_and_each_byte_goes_to_one() {
+    shared(|| {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let here = Rc::new(here);
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let readers: Vec<_> = (0..20)
+            .map(|_| {
+                let (here, got) = (here.clone(), got.clone());
+                spawn(move || {
+                    let mut bytes = [0; 1];
+                    while (&*here).read(&mut bytes).unwrap() > 0 {
+                        got.borrow_mut().push(bytes[0]);
+                        yield_now();
+                    }
+                })
+            })
+            .collect();
+        settle();
+        for n in 0..200u8 {
+            there.write_all(&[n]).unwrap();
+            if n % 13 == 0 {
+                settle();
+            }
+        }
+        drop(there);
+        assert!(join_all(readers).iter().all(Result::is_ok));
+        let mut got = got.take();
+        got.sort_unstable();
+        assert_eq!(got, (0..200).collect::<Vec<u8>>());
+    });
+}
+
+#[test]
+fn shutting_a_socket_down_wakes_who_waits_for_it_from_here_and_from_another_os_thread() {
+    shared(|| {
+        for remote in [false, true] {
+            let (here, _there) = tcp_pair();
+            let here = Arc::new(here);
+            let inside = here.clone();
+            let reader = spawn(move || (&*inside).read(&mut [0; 10]).unwrap());
+            settle();
+            assert!(!reader.is_finished());
+            let end = move || here.shutdown(Shutdown::Read).unwrap();
+            if remote {
+                greenline::thread::Thread::new(end).start().unwrap().join().unwrap();
+            } else {
+                end();
+            }
+            assert_eq!(reader.join().unwrap(), 0);
+
+            let (listener, _) = listener();
+            let listener = Arc::new(listener);
+            let inside = listener.clone();
+            let acceptor = spawn(move || inside.accept().unwrap_err().kind());
+            settle();
+            assert!(!acceptor.is_finished());
+            let end = move || {
+                // SAFETY: no pointers.
+                assert_eq!(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }, 0);
+            };
+            if remote {
+                greenline::thread::Thread::new(end).start().unwrap().join().unwrap();
+            } else {
+                end();
+            }
+            assert_eq!(acceptor.join().unwrap(), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+/// A descriptor, and no hold on it.
+struct Raw(RawFd);
+
+impl std::os::fd::AsFd for Raw {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        // SAFETY: none: the tests close it while it is borrowed, which is what they are about.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+#[test]
+fn closing_a_socket_wakes_who_waits_for_its_descriptor_with_ebadf() {
+    alone(|| {
+        for remote in [false, true] {
+            let (here, there) = UnixStream::pair().unwrap();
+            let raw = here.as_raw_fd();
+            let waiters: Vec<_> = (0..3)
+                .map(|n| {
+                    spawn(move || match n {
+                        0 => io::wait_readable(Raw(raw), Some(Instant::now() + LONG)),
+                        _ => io::wait_readable(Raw(raw), None),
+                    })
+                })
+                .collect();
+            settle();
+            if remote {
+                greenline::thread::Thread::new(move || drop(here)).start().unwrap().join().unwrap();
+            } else {
+                drop(here);
+            }
+            for waiter in join_all(waiters) {
+                assert_eq!(waiter.unwrap().unwrap_err().raw_os_error(), Some(libc::EBADF));
+            }
+            drop(there);
+        }
+    });
+}
+
+/// Closed and opened again on another OS thread, before this hub hears of it: who waited for the old one is told, though
+/// somebody waits for the new one.
+#[test]
+fn a_number_that_is_used_again_does_not_keep_who_waited_for_the_old_one() {
+    alone(|| {
+        let (here, there) = UnixStream::pair().unwrap();
+        let raw = here.as_raw_fd();
+        let old = spawn(move || io::wait_readable(Raw(raw), None));
+        settle();
+        let (give, take) = std::sync::mpsc::channel();
+        let other = greenline::thread::Thread::new(move || {
+            drop(here);
+            let (new, peer) = UnixStream::pair().unwrap();
+            assert!(new.as_raw_fd() == raw || peer.as_raw_fd() == raw);
+            give.send((new, peer)).unwrap();
+        });
+        let other = other.start().unwrap();
+        // Blocks the OS thread, so that the hub does not hear.
+        let (mut new, mut peer) = take.recv().unwrap();
+        new.set_read_timeout(Some(SOON)).unwrap();
+        peer.set_read_timeout(Some(SOON)).unwrap();
+        assert_eq!(new.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let told = old.join_timeout(Duration::from_secs(30)).expect("it waits for what is no more");
+        assert_eq!(told.unwrap().unwrap_err().raw_os_error(), Some(libc::EBADF));
+        other.join().unwrap();
+        drop(there);
+    });
+}
+
+/// std's are closed without a word to greenline, and their numbers are used again.
+#[test]
+fn descriptors_of_others_can_be_waited_for_again_and_again() {
+    alone(|| {
+        for n in 0..100 {
+            let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
+            let waiter = spawn(move || {
+                io::wait_readable(&here, Some(Instant::now() + Duration::from_secs(30))).unwrap();
+                let mut bytes = [0; 1];
+                (&here).read_exact(&mut bytes).unwrap();
+                bytes[0]
+            });
+            settle();
+            there.write_all(&[n]).unwrap();
+            assert_eq!(waiter.join().unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn a_file_is_always_ready_and_what_is_not_open_is_not() {
+    shared(|| {
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        io::wait_readable(&file, None).unwrap();
+        io::wait_writable(&file, None).unwrap();
+        let never = Raw(1 << 30);
+        assert_eq!(io::wait_readable(never, None).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    });
+}
+
+#[test]
+fn numbers_used_again_never_wake_who_waited_before() {
+    alone(|| {
+        for n in 0..2000u32 {
+            let (mut here, there) = UnixStream::pair().unwrap();
+            let waiter = spawn(move || here.read(&mut [0; 1]).map(drop));
+            yield_now();
+            if n % 3 == 0 {
+                yield_now();
+            }
+            waiter.kill();
+            if n % 2 == 0 {
+                // Its descriptor is closed while it unwinds; this one's peer goes before or after.
+                drop(there);
+                assert!(matches!(waiter.join(), Err(JoinError::Killed)));
+            } else {
+                assert!(matches!(waiter.join(), Err(JoinError::Killed)));
+                let (mut new, mut peer) = UnixStream::pair().unwrap();
+                let reader = spawn(move || {
+                    let mut byte = [0];
+                    new.read_exact(&mut byte).unwrap();
+                    byte[0]
+                });
+                yield_now();
+                assert!(!reader.is_finished());
+                peer.write_all(&[n as u8]).unwrap();
+                assert_eq!(reader.join().unwrap(), n as u8);
+            }
+        }
+    });
+}
+
+#[test]
+fn kill_and_timeout_unwind_from_every_wait_and_close_what_they_had() {
+    alone(|| {
+        let ends: Vec<fn()> = vec![
+            || drop(listener().0.accept()),
+            || drop(UnixListener::bind_addr(&abstract_name()).unwrap().accept()),
+            || {
+                let (mut here, _there) = tcp_pair();
+                drop(here.read(&mut [0; 1]));
+            },
+            || {
+                let (mut here, _there) = UnixStream::pair().unwrap();
+                drop(here.read(&mut [0; 1]));
+            },
+            || {
+                let (mut here, _there) = UnixStream::pair().unwrap();
+                drop(here.write_all(&vec![0; 8 << 20]));
+            },
+            || drop(UdpSocket::bind("127.0.0.1:0").unwrap().recv_from(&mut [0; 1])),
+            || {
+                let (here, _there) = UnixDatagram::pair().unwrap();
+                drop(here.recv(&mut [0; 1]));
+            },
+        ];
+        for end in ends {
+            let waits = move || {
+                let (_kept, _too) = UnixStream::pair().unwrap();
+                end();
+            };
+            let waiter = spawn(waits);
+            settle();
+            waiter.kill();
+            assert!(matches!(waiter.join(), Err(JoinError::Killed)));
+            assert!(timeout(SOON, waits).is_err());
+        }
+    });
+}
+
+#[test]
+fn a_thousand_readers_end_with_their_hub_and_close_all() {
+    alone(|| {
+        want_descriptors();
+        let unwound = Arc::new(AtomicU32::new(0));
+        struct Count(Arc<AtomicU32>);
+        impl Drop for Count {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, SeqCst);
+            }
+        }
+        let mut ends = Vec::new();
+        for _ in 0..1000 {
+            let (mut here, there) = UnixStream::pair().unwrap();
+            ends.push(there);
+            let count = Count(unwound.clone());
+            drop(spawn(move || {
+                let _count = count;
+                drop(here.read(&mut [0; 1]));
+            }));
+        }
+        settle();
+        assert_eq!(unwound.load(SeqCst), 0);
+        shutdown();
+        assert_eq!(unwound.load(SeqCst), 1000);
+    });
+}
+
+#[test]
+fn two_hubs_talk_and_give_each_other_their_sockets() {
+    shared(|| {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let (give, take) = std::sync::mpsc::channel::<UnixStream>();
+        let other = greenline::thread::Thread::new(move || {
+            let mut there = there;
+            for n in 0..500u32 {
+                let mut bytes = [0; 4];
+                there.read_exact(&mut bytes).unwrap();
+                assert_eq!(u32::from_le_bytes(bytes), n);
+                there.write_all(&bytes).unwrap();
+            }
+            give.send(there).unwrap();
+        });
+        let other = other.start().unwrap();
+        for n in 0..500u32 {
+            here.write_all(&n.to_le_bytes()).unwrap();
+            let mut bytes = [0; 4];
+            here.read_exact(&mut bytes).unwrap();
+            assert_eq!(u32::from_le_bytes(bytes), n);
+        }
+        other.join().unwrap();
+        // Waited for by one hub, now by another.
+        let mut there = take.recv().unwrap();
+        let reader = spawn(move || {
+            let mut byte = [0];
+            there.read_exact(&mut byte).unwrap();
+            byte[0]
+        });
+        settle();
+        assert!(!reader.is_finished());
+        here.write_all(&[9]).unwrap();
+        assert_eq!(reader.join().unwrap(), 9);
+    });
+}
+
+#[test]
+fn two_hubs_may_wait_for_one_socket() {
+    shared(|| {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let here = Arc::new(here);
+        let read_all = |here: Arc<UnixStream>| {
+            move || {
+                let (mut sum, mut bytes) = (0u64, [0; 1]);
+                while (&*here).read(&mut bytes).unwrap() > 0 {
+                    sum += u64::from(bytes[0]);
+                }
+                sum
+            }
+        };
+        let threads: Vec<_> =
+            (0..2).map(|_| greenline::thread::Thread::new(read_all(here.clone())).start().unwrap()).collect();
+        let reader = spawn(read_all(here.clone()));
+        for n in 0..2000u64 {
+            there.write_all(&[n as u8]).unwrap();
+            if n % 50 == 0 {
+                settle();
+            }
+        }
+        drop(there);
+        let sum = reader.join().unwrap() + threads.into_iter().map(|t| t.join().unwrap()).sum::<u64>();
+        assert_eq!(sum, (0..2000u64).map(|n| u64::from(n as u8)).sum());
+    });
+}
+
+#[test]
+fn one_listener_serves_several_hubs() {
+    shared(|| {
+        let (listener, address) = listener();
+        let listener = Arc::new(listener);
+        let accepted = Arc::new(AtomicU32::new(0));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (listener, accepted) = (listener.clone(), accepted.clone());
+                let serve = move || {
+                    let mut streams = Vec::new();
+                    while let Ok((stream, _)) = listener.accept() {
+                        accepted.fetch_add(1, SeqCst);
+                        streams.push(spawn(|| echo(stream)));
+                    }
+                    drop(join_all(streams));
+                };
+                greenline::thread::Thread::new(serve).start().unwrap()
+            })
+            .collect();
+        scope(|s| {
+            for _ in 0..60 {
+                s.spawn(|| says_hello(TcpStream::connect(address).unwrap()));
+            }
+        });
+        assert_eq!(accepted.load(SeqCst), 60);
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }, 0);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn to_std_and_back() {
+    shared(|| {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut here = here.into_std().unwrap();
+        there.write_all(b"1").unwrap();
+        here.read_exact(&mut [0]).unwrap();
+        let mut here = UnixStream::from_std(here).unwrap();
+        let reader = spawn(move || {
+            here.read_exact(&mut [0]).unwrap();
+            here
+        });
+        settle();
+        there.write_all(b"2").unwrap();
+        let here = reader.join().unwrap();
+        let raw = here.into_raw_fd();
+        // SAFETY: it was given away.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        let mut here = UnixStream::from_std(fd.into()).unwrap();
+        let (listener, _) = listener();
+        let listener = listener.into_std().unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = spawn(move || listener.try_clone().unwrap().accept().unwrap());
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        assert!(stream.nodelay().unwrap() && stream.take_error().unwrap().is_none());
+        accepted.join().unwrap();
+        // One handle is blocking: it is so for all of them, and the others yield nevertheless.
+        let clone = here.try_clone().unwrap();
+        let blocking = clone.into_std().unwrap();
+        let reader = spawn(move || here.read(&mut [0; 10]).unwrap());
+        settle();
+        there.write_all(b"333").unwrap();
+        assert_eq!(reader.join().unwrap(), 3);
+        drop(blocking);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_connections_leak_nothing() {
+    fn once() {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let reader = spawn(move || here.read_exact(&mut [0]).unwrap());
+        yield_now();
+        there.write_all(b"1").unwrap();
+        reader.join().unwrap();
+    }
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+    alone(|| {
+        (0..10_000).for_each(|_| once());
+        let before = resident();
+        (0..90_000).for_each(|_| once());
+        let (listener, address) = listener();
+        let acceptor = spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap())));
+        for _ in 0..2000 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }
+        kill_all([acceptor]);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 << 10, "{grown} KiB more");
+    });
+}
