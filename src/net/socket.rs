@@ -216,7 +216,8 @@ impl Socket {
         self.retry(Direction::Write, || self.try_send(bytes, to.for_reading()))
     }
 
-    /// Sends a message to a Unix socket. Nothing says when the other one has room again.
+    /// Sends a message to a Unix socket. Nothing says when the other one has room again; rather, each refusal is an
+    /// edge, as if it had.
     pub(super) fn send_to_unix(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let deadline = self.deadline(Direction::Write);
         insist(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
