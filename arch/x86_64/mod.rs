@@ -4,5 +4,5 @@ pub(crate) mod prefetch;
 #[cfg(any(test, feature = "own-switch"))]
 pub(crate) mod switch;
 pub(crate) mod syscall;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg_attr(not(feature = "patch"), allow(dead_code))] // but for `get`
 pub(crate) mod thread_pointer;

@@ -15,14 +15,20 @@
 //! is needed.
 #![allow(unsafe_code)]
 
+use crate::arch::thread_pointer;
 use crate::tcb::has_own;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicIsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::panicking;
 
 thread_local! {
     static COUNT: Cell<Search> = const { Cell::new(Search::NotYet) };
 }
+
+/// How far from the thread pointer the count was found; 0: not yet, or not at the same place in each thread.
+static DISTANCE: AtomicIsize = AtomicIsize::new(0);
 
 #[derive(Clone, Copy)]
 enum Search {
@@ -83,6 +89,10 @@ pub(crate) fn prepare() {
             look();
         }
     }
+    let distance = DISTANCE.load(Relaxed);
+    if distance != 0 {
+        return COUNT.set(Search::Found(thread_pointer::get().wrapping_add_signed(distance) as *mut usize));
+    }
     if panicking() {
         return look();
     }
@@ -95,7 +105,14 @@ pub(crate) fn prepare() {
 /// Looks, while the count is not 0.
 fn look() {
     COUNT.set(match find() {
-        Some(word) => Search::Found(word),
+        Some(word) => {
+            // The executable's own storage is at the same place in every thread. So the loader, which may be busy or
+            // (in the child of a fork) locked for ever, is asked but once.
+            if storage().iter().any(|own| own.is_executables && own.words().any(|at| at == word as usize)) {
+                DISTANCE.store((word as usize).wrapping_sub(thread_pointer::get()) as isize, Relaxed);
+            }
+            Search::Found(word)
+        }
         None => {
             log::warn!(
                 "std's panic count was not found: while a green thread blocks in a destructor during unwinding, \
@@ -107,7 +124,7 @@ fn look() {
 }
 
 fn find() -> Option<*mut usize> {
-    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [(usize, usize)]);
+    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [Storage]);
     impl Drop for LookWhileUnwinding<'_> {
         fn drop(&mut self) {
             // Into memory allocated before, so that nothing else changes.
@@ -118,7 +135,7 @@ fn find() -> Option<*mut usize> {
     }
 
     let ranges = storage();
-    let len: usize = ranges.iter().map(|range| range.1 / size_of::<usize>()).sum();
+    let len = ranges.iter().map(|range| range.words().count()).sum();
     let mut before = Vec::with_capacity(len);
     let during = RefCell::new(Vec::with_capacity(len));
     let mut after = Vec::with_capacity(len);
@@ -130,8 +147,9 @@ fn find() -> Option<*mut usize> {
     words(&ranges, &mut after);
     let during = during.into_inner();
 
-    let addresses = ranges.iter().flat_map(|&(at, len)| (at..at + len).step_by(size_of::<usize>()));
-    let mut counts = addresses
+    let mut counts = ranges
+        .iter()
+        .flat_map(Storage::words)
         .enumerate()
         .filter(|&(n, _)| before[n] > 0 && during[n] == before[n] + 1 && after[n] == before[n])
         .map(|(_, at)| at as *mut usize)
@@ -151,8 +169,25 @@ fn find() -> Option<*mut usize> {
     }
 }
 
-/// The blocks of thread-local storage that belong to this OS thread, one for each loaded object.
-fn storage() -> Vec<(usize, usize)> {
+/// A block of thread-local storage that belongs to this OS thread.
+struct Storage {
+    at: usize,
+    len: usize,
+    is_executables: bool,
+}
+
+impl Storage {
+    /// The addresses of its words.
+    fn words(&self) -> impl Iterator<Item = usize> + use<> {
+        const WORD: usize = size_of::<usize>();
+        let first = self.at.next_multiple_of(WORD);
+        let len = self.len.saturating_sub(first - self.at) / WORD * WORD;
+        (first..first + len).step_by(WORD)
+    }
+}
+
+/// All of them, one for each loaded object.
+fn storage() -> Vec<Storage> {
     unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, _: usize, out: *mut libc::c_void) -> i32 {
         // SAFETY: the loader's answer is valid during the call; `out` is the vector below.
         unsafe {
@@ -160,28 +195,27 @@ fn storage() -> Vec<(usize, usize)> {
             for n in 0..info.dlpi_phnum as usize {
                 let header = &*info.dlpi_phdr.add(n);
                 if header.p_type == libc::PT_TLS && !info.dlpi_tls_data.is_null() {
-                    let at = (info.dlpi_tls_data as usize).next_multiple_of(size_of::<usize>());
-                    let len = (header.p_memsz as usize).saturating_sub(at - info.dlpi_tls_data as usize);
-                    (*out.cast::<Vec<(usize, usize)>>())
-                        .push((at, len / size_of::<usize>() * size_of::<usize>()));
+                    (*out.cast::<Vec<Storage>>()).push(Storage {
+                        at: info.dlpi_tls_data as usize,
+                        len: header.p_memsz as usize,
+                        is_executables: info.dlpi_tls_modid == 1,
+                    });
                 }
             }
         }
         0
     }
-    let mut found: Vec<(usize, usize)> = Vec::new();
+    let mut found: Vec<Storage> = Vec::new();
     // SAFETY: `each` gets the vector and nothing else does.
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut found).cast()) };
     found
 }
 
-fn words(ranges: &[(usize, usize)], into: &mut Vec<usize>) {
-    for &(at, len) in ranges {
-        for word in (at..at + len).step_by(size_of::<usize>()) {
-            // SAFETY: mapped and readable as long as this OS thread lives. Volatile, for what lies there
-            // belongs to others.
-            into.push(unsafe { (word as *const usize).read_volatile() });
-        }
+fn words(ranges: &[Storage], into: &mut Vec<usize>) {
+    for word in ranges.iter().flat_map(Storage::words) {
+        // SAFETY: mapped and readable as long as this OS thread lives. Volatile, for what lies there belongs to
+        // others.
+        into.push(unsafe { (word as *const usize).read_volatile() });
     }
 }
 

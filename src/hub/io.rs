@@ -71,7 +71,10 @@ impl Hub {
         for &(fd, direction) in fds {
             // Who calls has asked the kernel, and none is ready.
             self.reactor.drained(fd, direction);
-            match self.reactor.arm(fd, direction, ticket, hub) {
+            let wake = |ticket| {
+                self.wake(ticket);
+            };
+            match self.reactor.arm(fd, direction, ticket, hub, true, wake) {
                 Ok(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
                 Ok(_) => early = Some(Ok(Readiness::Ready)),
                 Err(error) => early = Some(Err(error)),

@@ -137,18 +137,21 @@ fn ask(fd: RawFd, as_of: u32) -> Settings {
 }
 
 /// The loop for interposed calls: calls `attempt`, which does not block, until it answers something else than EAGAIN,
-/// and parks in between. It is not unwound by a kill or a timeout: then the answer is EINTR, once.
+/// and parks in between. It is not unwound by a kill or a timeout: then the answer is EINTR, once. A `foreign` descriptor
+/// may be closed where it is not seen, as by C's `fclose`.
 fn retry(
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
-    timeout_answer: c_int,
+    foreign: bool,
     mut attempt: impl FnMut() -> isize,
 ) -> isize {
     let mut deadline = None;
+    let mut expired = false;
     loop {
         let answer = attempt();
-        if answer != failed(libc::EAGAIN) {
+        // When the time is over, once more: the edge may have come, and not been seen yet.
+        if answer != failed(libc::EAGAIN) || expired {
             return answer;
         }
         let settings = settings(hub, fd);
@@ -160,17 +163,16 @@ fn retry(
             nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
         });
         hub.reactor().drained(fd, direction);
-        match pause(hub, fd, direction, deadline) {
-            Ok(true) => {}
-            Ok(false) => return failed(timeout_answer),
+        match pause(hub, fd, direction, deadline, foreign) {
+            Ok(ready) => expired = !ready,
             Err(number) => return failed(number),
         }
     }
 }
 
 /// Parks until the next edge. `false`: the deadline has passed.
-fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> Result<bool, c_int> {
-    keep_errno(|| match hub.wait_fd(fd, direction, deadline, hub.was_cut_short()) {
+fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> Result<bool, c_int> {
+    keep_errno(|| match hub.wait_fd(fd, direction, deadline, foreign, hub.was_cut_short()) {
         Ok(Readiness::Ready) => Ok(true),
         Ok(Readiness::Expired) => Ok(false),
         Ok(Readiness::Closed) => Err(libc::EBADF),

@@ -52,7 +52,7 @@ fn is_file(fd: c_int) -> bool {
 /// As readv(2).
 unsafe fn input(hub: &Hub, fd: c_int, slices: *const iovec, count: usize) -> isize {
     // SAFETY: the caller's.
-    retry(hub, fd, Direction::Read, libc::EAGAIN, || unsafe { attempt(fd, Direction::Read, slices, count) })
+    retry(hub, fd, Direction::Read, true, || unsafe { attempt(fd, Direction::Read, slices, count) })
 }
 
 /// See read(2).
@@ -112,7 +112,7 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
         // SAFETY: within the caller's bytes.
         let rest = unsafe { iovec { iov_base: bytes.add(written).cast_mut(), iov_len: len - written } };
         // SAFETY: the same.
-        let answer = retry(hub, fd, Direction::Write, libc::EAGAIN, || unsafe {
+        let answer = retry(hub, fd, Direction::Write, true, || unsafe {
             attempt(fd, Direction::Write, &raw const rest, 1)
         });
         match answer {
@@ -135,7 +135,7 @@ unsafe extern "C" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ss
     // SAFETY: the caller's.
     with_errno(unsafe {
         match hub() {
-            Some(hub) => retry(hub, fd, Direction::Write, libc::EAGAIN, || {
+            Some(hub) => retry(hub, fd, Direction::Write, true, || {
                 attempt(fd, Direction::Write, slices, count as usize)
             }),
             None => kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]),

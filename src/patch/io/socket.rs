@@ -22,7 +22,7 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let whole = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
     let mut got = 0;
     loop {
-        let answer = retry(hub, fd, Direction::Read, libc::EAGAIN, || {
+        let answer = retry(hub, fd, Direction::Read, false, || {
             call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT)
         });
         match answer {
@@ -118,7 +118,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     // All that was asked for, in several pieces, with control data: that is for the kernel.
     let wanted = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
     with_errno(match hub().filter(|_| flags & wanted == 0) {
-        Some(hub) => retry(hub, fd, Direction::Read, libc::EAGAIN, || call(flags | libc::MSG_DONTWAIT)),
+        Some(hub) => retry(hub, fd, Direction::Read, false, || call(flags | libc::MSG_DONTWAIT)),
         None => call(flags),
     })
 }
@@ -138,7 +138,7 @@ unsafe fn transmit(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, t
     };
     let mut sent = 0;
     loop {
-        let answer = retry(hub, fd, Direction::Write, libc::EAGAIN, || {
+        let answer = retry(hub, fd, Direction::Write, false, || {
             call(bytes as usize + sent, len - sent, flags | libc::MSG_DONTWAIT)
         });
         match answer {
@@ -191,7 +191,7 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         kernel(libc::SYS_sendmsg, [fd as usize, message as usize, flags as usize, 0, 0, 0])
     };
     with_errno(match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-        Some(hub) => retry(hub, fd, Direction::Write, libc::EAGAIN, || call(flags | libc::MSG_DONTWAIT)),
+        Some(hub) => retry(hub, fd, Direction::Write, false, || call(flags | libc::MSG_DONTWAIT)),
         None => call(flags),
     })
 }
@@ -220,12 +220,10 @@ unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, len: *mut sockle
     let answer = match hub() {
         // Another may take the connection between the two; then we block until the next comes. That it is an OS
         // thread without a hub, for green threads do not run in between.
-        Some(hub) => {
-            retry(hub, fd, Direction::Read, libc::EAGAIN, || match super::poll::now(fd, libc::POLLIN) {
-                0 => failed(libc::EAGAIN),
-                _ => call(),
-            })
-        }
+        Some(hub) => retry(hub, fd, Direction::Read, false, || match super::poll::now(fd, libc::POLLIN) {
+            0 => failed(libc::EAGAIN),
+            _ => call(),
+        }),
         None => call(),
     };
     if answer >= 0 {
@@ -291,7 +289,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
             break error_of(fd);
         }
         hub.reactor().drained(fd, Direction::Write);
-        match pause(hub, fd, Direction::Write, deadline) {
+        match pause(hub, fd, Direction::Write, deadline, false) {
             Ok(true) => {}
             Ok(false) => break failed(libc::EINPROGRESS),
             Err(number) => break failed(number),
