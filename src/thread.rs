@@ -58,8 +58,9 @@ where
 
     /// Makes the OS thread and has it run.
     ///
-    /// When `f` has returned and green threads were made there by `std::thread::spawn`, they end first, as
-    /// threads outlive who has made them; others are abandoned, as the crate's front page says.
+    /// When `f` has returned it can be joined. If green threads were made there by `std::thread::spawn`, the OS thread
+    /// goes on for as long as they do, for threads outlive who has made them; others are abandoned, as the crate's
+    /// front page says.
     ///
     /// # Errors
     /// There are too many already, or there is no memory for its stack.
@@ -82,11 +83,10 @@ where
 
 /// The whole life of the OS thread.
 fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>) {
-    let result = catch(f);
+    promise.keep(catch(f));
     if let Some(hub) = crate::hub::existing() {
         hub.wait_for_pthreads();
     }
-    promise.keep(result);
 }
 
 /// An OS thread that was started, and the right to what it returns. Dropping it detaches.

@@ -637,7 +637,7 @@ fn greenlines_thread_is_a_real_one_and_joins_cross_over() {
 }
 
 #[test]
-fn an_os_thread_ends_after_the_threads_that_were_made_on_its_hub() {
+fn threads_go_on_when_the_os_thread_that_has_made_them_has_returned() {
     patch::all();
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -652,7 +652,9 @@ fn an_os_thread_ends_after_the_threads_that_were_made_on_its_hub() {
         }
     });
     other.start().unwrap().join().unwrap();
-    assert_eq!(ended.load(SeqCst), 5);
+    while ended.load(SeqCst) < 5 {
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -668,7 +670,6 @@ fn a_handle_outlives_the_hub_of_its_thread() {
             (slow, thread::spawn(|| "quick"), thread::spawn(|| panic_any("bad")))
         });
         let (slow, quick, bad) = other.start().unwrap().join().unwrap();
-        assert!(slow.is_finished() && quick.is_finished() && bad.is_finished());
         assert_eq!(slow.join().unwrap(), "slow");
         drop(quick);
         let payload = bad.join().map(|(): ()| ()).unwrap_err();

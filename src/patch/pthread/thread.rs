@@ -42,42 +42,8 @@ unsafe extern "C" fn pthread_create(
         // would block its OS thread.
         match hub.filter(|hub| hub.inbox().is_ok()) {
             Some(hub) => create(hub, out, attr, start, arg),
-            None => create_os_thread(out, attr, start, arg),
+            None => real::pthread_create(out, attr, start, arg),
         }
-    }
-}
-
-/// Makes an OS thread, which waits at its end for the threads that were made on its hub: for threads outlive who has
-/// made them.
-///
-/// # Safety
-/// As above.
-unsafe fn create_os_thread(
-    out: *mut pthread_t,
-    attr: *const pthread_attr_t,
-    start: Start,
-    arg: *mut c_void,
-) -> c_int {
-    type Body = (Start, *mut c_void);
-    unsafe extern "C-unwind" fn run(body: *mut c_void) -> *mut c_void {
-        // SAFETY: the box made below, once; and what the caller of pthread_create says of `start`.
-        unsafe {
-            let (start, arg) = *Box::from_raw(body.cast::<Body>());
-            let result = start(arg);
-            if let Some(hub) = existing() {
-                hub.wait_for_pthreads();
-            }
-            result
-        }
-    }
-    let body: *mut Body = Box::into_raw(Box::new((start, arg)));
-    // SAFETY: the caller's; the body goes to the thread, if there is one.
-    unsafe {
-        let answer = real::pthread_create(out, attr, run, body.cast());
-        if answer != 0 {
-            drop(Box::from_raw(body));
-        }
-        answer
     }
 }
 

@@ -1,0 +1,257 @@
+//! Unmodified `std::net`, pipes and processes in green threads: they wait together, on one OS thread, and every answer
+//! is the one that it would be without the patch.
+
+#![cfg(feature = "patch")]
+
+use greenline::patch;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A thread for each connection, which sends back what it gets.
+fn echo_server() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(len @ 1..) = stream.read(&mut bytes) {
+                    if stream.write_all(&bytes[..len]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_thread_for_each_of_500_connections() {
+    patch::all();
+    let address = echo_server();
+    let (arrived, arrivals) = mpsc::channel();
+    let clients: Vec<_> = (0..500u32)
+        .map(|n| {
+            let arrived = arrived.clone();
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let (go, goes) = mpsc::channel();
+                arrived.send(go).unwrap();
+                // All are connected at once.
+                goes.recv().unwrap();
+                for k in 0..10 {
+                    let number = (n * k).to_le_bytes();
+                    stream.write_all(&number).unwrap();
+                    let mut back = [0; 4];
+                    stream.read_exact(&mut back).unwrap();
+                    assert_eq!(back, number);
+                }
+            })
+        })
+        .collect();
+    let all: Vec<mpsc::Sender<()>> = arrivals.iter().take(500).collect();
+    all.into_iter().for_each(|go| go.send(()).unwrap());
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
+#[test]
+fn much_more_than_fits_goes_through_whole() {
+    patch::all();
+    const LEN: usize = 8 << 20;
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    let writer =
+        thread::spawn(move || here.write_all(&(0..LEN).map(|n| n as u8).collect::<Vec<_>>()).unwrap());
+    let mut all = Vec::new();
+    there.read_to_end(&mut all).unwrap();
+    writer.join().unwrap();
+    assert!(all.len() == LEN && all.iter().enumerate().all(|(n, &byte)| byte == n as u8));
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let lines =
+        thread::spawn(move || BufReader::new(reader).lines().map(|line| line.unwrap().len()).sum::<usize>());
+    for _ in 0..20_000 {
+        writeln!(writer, "eleven bytes").unwrap();
+    }
+    drop(writer);
+    assert_eq!(lines.join().unwrap(), 20_000 * 12);
+}
+
+#[test]
+fn timeouts_and_modes_are_as_the_program_has_set_them() {
+    patch::all();
+    let address = echo_server();
+    let body = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let start = Instant::now();
+        assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(start.elapsed() >= Duration::from_millis(40) && start.elapsed() < Duration::from_secs(30));
+        // Set anew, and by another handle to the same socket.
+        stream.try_clone().unwrap().set_read_timeout(None).unwrap();
+        stream.write_all(b"ping").unwrap();
+        let mut four = [0; 4];
+        assert_eq!(stream.peek(&mut four).unwrap(), 4);
+        stream.read_exact(&mut four).unwrap();
+        assert_eq!(&four, b"ping");
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(stream.read(&mut four).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        stream.write_all(b"pong").unwrap();
+        stream.read_exact(&mut four).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut four).unwrap(), 0);
+    };
+    body();
+    thread::spawn(body).join().unwrap();
+}
+
+#[test]
+fn what_fails_fails_as_ever() {
+    patch::all();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let body = move || {
+        assert_eq!(TcpStream::connect(nobody).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let timeout = Duration::from_secs(30);
+        let refused = TcpStream::connect_timeout(&nobody, timeout).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        // Its other end is gone: an error, and no signal that ends the process.
+        let (mut here, there) = UnixStream::pair().unwrap();
+        drop(there);
+        assert_eq!(here.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        // SAFETY: a number that is not open; nothing is read.
+        assert_eq!(unsafe { libc::recv(987_654, std::ptr::null_mut(), 0, 0) }, -1);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
+    };
+    body();
+    thread::spawn(body).join().unwrap();
+}
+
+#[test]
+fn a_descriptor_that_is_closed_wakes_who_waits_for_it() {
+    patch::all();
+    for by_an_os_thread in [false, true] {
+        let (mut here, _there) = UnixStream::pair().unwrap();
+        let fd = here.as_raw_fd();
+        let (waits, waiting) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            waits.send(()).unwrap();
+            let answer = here.read(&mut [0; 4]);
+            std::mem::forget(here);
+            answer.map_err(|error| error.raw_os_error())
+        });
+        waiting.recv().unwrap();
+        (0..10).for_each(|_| thread::yield_now());
+        // SAFETY: whoever had it forgets it.
+        let close = move || unsafe { libc::close(fd) };
+        match by_an_os_thread {
+            true => assert_eq!(greenline::thread::Thread::new(close).start().unwrap().join().unwrap(), 0),
+            false => assert_eq!(close(), 0),
+        }
+        assert_eq!(reader.join().unwrap(), Err(Some(libc::EBADF)));
+    }
+}
+
+#[test]
+fn datagrams_and_unix_sockets_wait_too() {
+    patch::all();
+    let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let to = b.local_addr().unwrap();
+    let receiver = thread::spawn(move || {
+        let mut bytes = [0; 100];
+        let (len, from) = b.recv_from(&mut bytes).unwrap();
+        (bytes[..len].to_vec(), from)
+    });
+    thread::yield_now();
+    a.send_to(b"datagram", to).unwrap();
+    assert_eq!(receiver.join().unwrap(), (b"datagram".to_vec(), a.local_addr().unwrap()));
+
+    let dir = std::env::temp_dir().join(format!("greenline-std-net-{}", std::process::id()));
+    let listener = UnixListener::bind(&dir).unwrap();
+    let server = thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+        line
+    });
+    thread::yield_now();
+    UnixStream::connect(&dir).unwrap().write_all(b"by name\n").unwrap();
+    assert_eq!(server.join().unwrap(), "by name\n");
+    std::fs::remove_file(&dir).unwrap();
+}
+
+#[test]
+fn processes_are_read_from_together() {
+    patch::all();
+    let start = Instant::now();
+    let all: Vec<_> = (0..10)
+        .map(|n| {
+            thread::spawn(move || {
+                let output =
+                    Command::new("sh").args(["-c", &format!("sleep 0.5; echo {n}")]).output().unwrap();
+                String::from_utf8(output.stdout).unwrap().trim().parse::<u32>().unwrap()
+            })
+        })
+        .collect();
+    assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<u32>(), 45);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let reader = thread::spawn(move || BufReader::new(from).lines().map(Result::unwrap).collect::<Vec<_>>());
+    (0..100).for_each(|n| writeln!(to, "{n}").unwrap());
+    drop(to);
+    assert_eq!(reader.join().unwrap().len(), 100);
+    assert!(child.wait().unwrap().success());
+}
+
+/// A kill does not unwind std: the call fails once, as if a signal had come, and std asks again.
+#[test]
+fn a_kill_leaves_a_read_of_std_alone() {
+    patch::all();
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    let reader = greenline::spawn(move || {
+        let mut byte = [0];
+        here.read_exact(&mut byte).unwrap();
+        greenline::yield_now();
+        unreachable!("here it is killed");
+    });
+    greenline::yield_now();
+    assert!(reader.kill());
+    greenline::yield_now();
+    assert!(!reader.is_finished());
+    there.write_all(b"x").unwrap();
+    let end: Result<(), _> = reader.join();
+    assert!(matches!(end, Err(greenline::JoinError::Killed)));
+}
+
+#[test]
+fn poll_waits_for_several() {
+    patch::all();
+    let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let poll = |timeout: i32| {
+        let mut fds =
+            [&a.0, &b.0].map(|end| libc::pollfd { fd: end.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        // SAFETY: two of them.
+        let count = unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) };
+        (count, fds.map(|fd| fd.revents))
+    };
+    assert_eq!(poll(0), (0, [0, 0]));
+    assert_eq!(poll(10), (0, [0, 0]));
+    let mut other = b.1.try_clone().unwrap();
+    let writer = thread::spawn(move || other.write_all(b"x").unwrap());
+    assert_eq!(poll(-1), (1, [0, libc::POLLIN]));
+    writer.join().unwrap();
+    let mut other = a.1.try_clone().unwrap();
+    other.write_all(b"x").unwrap();
+    assert_eq!(poll(-1), (2, [libc::POLLIN, libc::POLLIN]));
+}
