@@ -137,7 +137,7 @@ fn threads_outlive_the_os_thread_that_has_made_them() {
     let (result, results) = mpsc::channel();
     let os_thread = greenline::thread::Thread::new(move || {
         greenline::yield_now();
-        let waits = thread::spawn(move || drop(goes.recv()));
+        let waits = thread::spawn(move || goes.recv().unwrap());
         for n in 0..10 {
             let result = result.clone();
             thread::spawn(move || {

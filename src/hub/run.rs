@@ -138,7 +138,7 @@ impl Hub {
             },
         };
         let tcb = green.tcb;
-        if let Some(soon) = state.ready.soon(tcb::is_wanted()) {
+        if let Some(soon) = state.ready.soon(tcb::is_wanted() || self.on_io.get() > 0) {
             state.prefetch(soon);
         }
         drop(state);

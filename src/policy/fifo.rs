@@ -24,13 +24,13 @@ const AHEAD: usize = 4;
 const LONG: usize = 64;
 
 impl Fifo {
-    /// Who is a few picks away, among the due: they have slept, and their stacks are cold. If `blocks`, in a long
-    /// line, too: they have thread control blocks of their own, and the load of one keeps the processor from
-    /// looking ahead by itself.
+    /// Who is a few picks away, among the due: they have slept, and their stacks are cold. If it is said to be `cold`,
+    /// in a long line, too: they have waited for descriptors; or they have thread control blocks of their own, and the
+    /// load of one keeps the processor from looking ahead by itself.
     #[inline]
-    pub(crate) fn soon(&self, blocks: bool) -> Option<GreenId> {
+    pub(crate) fn soon(&self, cold: bool) -> Option<GreenId> {
         match self.due.get(AHEAD) {
-            None if blocks && self.line.len() > LONG => self.line.get(AHEAD).copied(),
+            None if cold && self.line.len() > LONG => self.line.get(AHEAD).copied(),
             soon => soon.copied(),
         }
     }

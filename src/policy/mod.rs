@@ -100,9 +100,9 @@ impl Shelf {
 
     /// Who will run soon, if that is known and its stack is likely to be cold.
     #[inline]
-    pub(crate) fn soon(&self, blocks: bool) -> Option<GreenId> {
+    pub(crate) fn soon(&self, cold: bool) -> Option<GreenId> {
         match self {
-            Shelf::Fifo(fifo) => fifo.soon(blocks),
+            Shelf::Fifo(fifo) => fifo.soon(cold),
             Shelf::Other(_) => None,
         }
     }
