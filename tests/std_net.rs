@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,35 @@ fn processes_are_read_from_together() {
     drop(to);
     assert_eq!(reader.join().unwrap().len(), 100);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_lock_is_held_across_a_read_and_a_kill() {
+    patch::all();
+    let shared = Arc::new(Mutex::new(0));
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    let inside = shared.clone();
+    let reader = greenline::spawn(move || {
+        let mut count = inside.lock().unwrap();
+        let mut byte = [0];
+        here.read_exact(&mut byte).unwrap();
+        *count += 1;
+    });
+    greenline::yield_now();
+    assert!(shared.try_lock().is_err());
+    let others: Vec<_> = (0..10)
+        .map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || *shared.lock().unwrap() += 1)
+        })
+        .collect();
+    reader.kill();
+    (0..10).for_each(|_| thread::yield_now());
+    assert!(others.iter().all(|other| !other.is_finished()));
+    there.write_all(b"x").unwrap();
+    others.into_iter().for_each(|other| other.join().unwrap());
+    assert_eq!(*shared.lock().unwrap(), 11);
+    assert!(reader.join().is_ok());
 }
 
 /// A kill does not unwind std: the call fails once, as if a signal had come, and std asks again.
