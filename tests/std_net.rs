@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -204,6 +205,27 @@ fn processes_are_read_from_together() {
         .collect();
     assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<u32>(), 45);
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+
+    // And waited for, by the green thread alone.
+    let start = Instant::now();
+    let all: Vec<_> = (0..10)
+        .map(|n| {
+            thread::spawn(move || {
+                let mut child =
+                    Command::new("sh").args(["-c", &format!("sleep 0.5; exit {n}")]).spawn().unwrap();
+                child.wait().unwrap().code().unwrap()
+            })
+        })
+        .collect();
+    assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<i32>(), 45);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let mut child = Command::new("sleep").arg("3600").spawn().unwrap();
+    let id = child.id() as libc::pid_t;
+    let waits = thread::spawn(move || child.wait().unwrap());
+    thread::yield_now();
+    // SAFETY: a child of ours, which is not waited for yet.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
+    assert_eq!(waits.join().unwrap().signal(), Some(libc::SIGKILL));
 
     let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

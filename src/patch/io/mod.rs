@@ -5,6 +5,7 @@
 //! | `socket.rs` | `recv`, `send` and their relatives; `accept`, `connect`           |
 //! | `rw.rs`     | `read`, `write` and their relatives, of whatever can be polled    |
 //! | `poll.rs`   | `poll`                                                            |
+//! | `process.rs` | `waitpid`                                                        |
 //! | `fd.rs`     | the life of a descriptor: made, duplicated, set, closed           |
 //!
 //! A descriptor of the program's is never made non-blocking: that is a property of what it refers to, which others
@@ -14,6 +15,7 @@
 
 mod fd;
 mod poll;
+mod process;
 mod rw;
 mod socket;
 
@@ -53,6 +55,8 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("poll", "std::process, std::net, C", "parks until one is ready"),
         covered("ppoll", "C", "the same; with a signal mask it goes to the kernel"),
         covered("__poll_chk", "C", "as poll"),
+        covered("waitpid", "std::process, C", "parks until that child ends; any child: the kernel waits"),
+        covered("wait4", "C", "the same"),
         covered("close", "everybody", "wakes who waits for the descriptor, with EBADF"),
         covered("dup2", "std::process, C", "wakes who waits for the one that is replaced"),
         covered("dup3", "C", "the same"),
