@@ -265,6 +265,21 @@ fn a_lock_is_held_across_a_read_and_a_kill() {
     assert!(reader.join().is_ok());
 }
 
+#[test]
+fn names_are_looked_up_while_the_others_run() {
+    use std::net::ToSocketAddrs;
+    patch::all();
+    let all: Vec<_> = (0..100)
+        .map(|_| {
+            thread::spawn(|| ("localhost", 80).to_socket_addrs().unwrap().all(|at| at.ip().is_loopback()))
+        })
+        .collect();
+    assert!(all.into_iter().all(|one| one.join().unwrap()));
+    assert!(("a name with blanks", 80).to_socket_addrs().is_err());
+    let numbers = ("127.0.0.1", 80).to_socket_addrs().unwrap().next().unwrap();
+    assert_eq!(numbers.to_string(), "127.0.0.1:80");
+}
+
 /// A kill does not unwind std: the call fails once, as if a signal had come, and std asks again.
 #[test]
 fn a_kill_leaves_a_read_of_std_alone() {

@@ -1,27 +1,46 @@
 //! Servers that send back what they get, for the load client to drive.
 
 use crate::usage;
-use greenline::net::{TcpListener, TcpStream};
 use std::io::{Read, Write};
 
-/// One green thread for each connection.
+/// One green thread for each connection, by greenline's own sockets.
 pub(crate) fn serve(port: usize) {
-    let listener = u16::try_from(port).map(|port| TcpListener::bind(("127.0.0.1", port)));
-    let listener = match listener {
-        Ok(Ok(listener)) => listener,
-        Ok(Err(error)) => usage(&format!("port {port}: {error}")),
-        Err(_) => usage(&format!("{port} is no port")),
-    };
+    let listener = bind(port, |port| greenline::net::TcpListener::bind(("127.0.0.1", port)));
     for stream in listener.incoming() {
         match stream {
-            Ok(stream) => drop(greenline::spawn(move || echo(stream))),
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                drop(greenline::spawn(move || echo(stream)));
+            }
             Err(error) => eprintln!("accept: {error}"),
         }
     }
 }
 
-fn echo(mut stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
+/// One thread for each connection, all of it std's, patched.
+pub(crate) fn serve_std(port: usize) {
+    greenline::patch::all();
+    let listener = bind(port, |port| std::net::TcpListener::bind(("127.0.0.1", port)));
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                drop(std::thread::spawn(move || echo(stream)));
+            }
+            Err(error) => eprintln!("accept: {error}"),
+        }
+    }
+}
+
+fn bind<L>(port: usize, bind: impl FnOnce(u16) -> std::io::Result<L>) -> L {
+    match u16::try_from(port).map(bind) {
+        Ok(Ok(listener)) => listener,
+        Ok(Err(error)) => usage(&format!("port {port}: {error}")),
+        Err(_) => usage(&format!("{port} is no port")),
+    }
+}
+
+fn echo(mut stream: impl Read + Write) {
     let mut bytes = [0; 1024];
     while let Ok(len @ 1..) = stream.read(&mut bytes) {
         if stream.write_all(&bytes[..len]).is_err() {

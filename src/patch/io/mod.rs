@@ -5,6 +5,7 @@
 //! | `socket.rs` | `recv`, `send` and their relatives; `accept`, `connect`           |
 //! | `rw.rs`     | `read`, `write` and their relatives, of whatever can be polled    |
 //! | `poll.rs`   | `poll`                                                            |
+//! | `name.rs`   | `getaddrinfo`, done by another OS thread                          |
 //! | `process.rs` | `waitpid`                                                        |
 //! | `fd.rs`     | the life of a descriptor: made, duplicated, set, closed           |
 //!
@@ -14,6 +15,7 @@
 //! non-blocking. How long it waits is what the program has set (`SO_RCVTIMEO`).
 
 mod fd;
+mod name;
 mod poll;
 mod process;
 mod rw;
@@ -55,6 +57,11 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("poll", "std::process, std::net, C", "parks until one is ready"),
         covered("ppoll", "C", "the same; with a signal mask it goes to the kernel"),
         covered("__poll_chk", "C", "as poll"),
+        covered(
+            "getaddrinfo",
+            "std::net::ToSocketAddrs, C",
+            "parks while another OS thread looks the name up",
+        ),
         covered("waitpid", "std::process, C", "parks until that child ends; any child: the kernel waits"),
         covered("wait4", "C", "the same"),
         covered("close", "everybody", "wakes who waits for the descriptor, with EBADF"),

@@ -12,7 +12,7 @@
 
 mod futex;
 mod identity;
-mod real;
+pub(super) mod real;
 mod sync;
 mod thread;
 

@@ -37,7 +37,7 @@ macro_rules! real {
         /// # Safety
         /// That of the C function.
         #[inline]
-        pub(super) unsafe fn $name($($arg: $type),*) $(-> $answer)? {
+        pub(in crate::patch) unsafe fn $name($($arg: $type),*) $(-> $answer)? {
             static AT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
             let mut at = AT.load(Relaxed);
             if at.is_null() {
@@ -84,6 +84,8 @@ real! {
     __cxa_thread_atexit_impl: (f: ThreadDestructor, value: *mut c_void, dso: *mut c_void) -> c_int;
     pthread_key_create: (key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int;
     pthread_key_delete: (key: pthread_key_t) -> c_int;
+    getaddrinfo: (node: *const libc::c_char, service: *const libc::c_char, hints: *const libc::addrinfo,
+        out: *mut *mut libc::addrinfo) -> c_int;
     fork: () -> pid_t;
     _Fork: () -> pid_t;
     pthread_mutex_lock: (mutex: *mut pthread_mutex_t) -> c_int;
