@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     /// Which state of the world it is; 0: it was never asked for.
     pub(crate) as_of: u32,
     pub(crate) nonblocking: bool,
+    /// A stream in which less than was asked for means that there is no more now.
+    pub(crate) is_tcp: bool,
     /// Nanoseconds; 0: none.
     pub(crate) read_timeout: u64,
     pub(crate) write_timeout: u64,

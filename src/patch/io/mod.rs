@@ -139,12 +139,30 @@ fn ask(fd: RawFd, as_of: u32) -> Settings {
             }
         }
     };
+    let number = |option: c_int| {
+        let (mut number, mut len) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+        let (number, len) = (&raw mut number, &raw mut len);
+        let args =
+            [fd as usize, libc::SOL_SOCKET as usize, option as usize, number as usize, len as usize, 0];
+        // SAFETY: room for an int, and its length.
+        unsafe { if kernel(libc::SYS_getsockopt, args) == 0 { *number } else { 0 } }
+    };
     Settings {
         as_of,
+        is_tcp: number(libc::SO_PROTOCOL) == libc::IPPROTO_TCP,
         nonblocking: flags >= 0 && flags & libc::O_NONBLOCK as isize != 0,
         read_timeout: timeout(libc::SO_RCVTIMEO),
         write_timeout: timeout(libc::SO_SNDTIMEO),
     }
+}
+
+/// Whether `fd` is a blocking TCP socket that is known to be drained, so that there is no use in trying to read.
+fn is_drained(hub: &Hub, fd: RawFd) -> bool {
+    if !hub.reactor().is_drained(fd, Direction::Read) {
+        return false;
+    }
+    let settings = settings(hub, fd);
+    settings.is_tcp && !settings.nonblocking
 }
 
 /// The loop for interposed calls: calls `attempt`, which does not block, until it answers something else than EAGAIN,
@@ -157,10 +175,22 @@ fn retry(
     foreign: bool,
     mut attempt: impl FnMut() -> isize,
 ) -> isize {
+    retry_after(false, hub, fd, direction, foreign, &mut attempt)
+}
+
+/// [`retry`]; `drained`: it is known that the first attempt would fail.
+fn retry_after(
+    mut drained: bool,
+    hub: &Hub,
+    fd: RawFd,
+    direction: Direction,
+    foreign: bool,
+    attempt: &mut impl FnMut() -> isize,
+) -> isize {
     let mut deadline = None;
     let mut expired = false;
     loop {
-        let answer = attempt();
+        let answer = if drained { failed(libc::EAGAIN) } else { attempt() };
         // When the time is over, once more: the edge may have come, and not been seen yet.
         if answer != failed(libc::EAGAIN) || expired {
             return answer;
@@ -173,7 +203,9 @@ fn retry(
             0 => NEVER,
             nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
         });
-        hub.reactor().drained(fd, direction);
+        if !std::mem::take(&mut drained) {
+            hub.reactor().drained(fd, direction);
+        }
         match pause(hub, fd, direction, deadline, foreign) {
             Ok(ready) => expired = !ready,
             Err(number) => return failed(number),

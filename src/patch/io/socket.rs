@@ -1,6 +1,6 @@
 //! Sockets: data, and connections.
 
-use super::{failed, hub, kernel, pause, retry, with_errno};
+use super::{failed, hub, is_drained, kernel, pause, retry, retry_after, settings, with_errno};
 use crate::fds;
 use crate::reactor::Direction;
 use crate::time::NEVER;
@@ -22,9 +22,12 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let whole = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
     let mut got = 0;
     loop {
-        let answer = retry(hub, fd, Direction::Read, false, || {
-            call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT)
-        });
+        let drained = flags == 0 && is_drained(hub, fd);
+        let mut attempt = || call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT);
+        let answer = retry_after(drained, hub, fd, Direction::Read, false, &mut attempt);
+        if flags == 0 && answer > 0 && (answer as usize) < len && settings(hub, fd).is_tcp {
+            hub.reactor().maybe_drained(fd, Direction::Read);
+        }
         match answer {
             more @ 1.. if whole && got + (more as usize) < len => got += more as usize,
             more @ 0.. => return (got + more as usize) as isize,
