@@ -162,20 +162,32 @@ fn try_join_all_ends_with_the_earliest_failure_and_the_rest_run_on() {
 
 #[test]
 fn as_completed_gives_them_in_the_order_in_which_they_end() {
-    let all = [30, 10, 20].map(|nap| spawn(move || sleep(ms(nap))));
+    let turn = Rc::new(Cell::new(0));
+    let all = [2, 0, 1].map(|mine| {
+        let turn = turn.clone();
+        spawn(move || {
+            while turn.get() != mine {
+                yield_now();
+            }
+            turn.set(mine + 1);
+        })
+    });
     let order: Vec<usize> = as_completed(all).map(|(index, _)| index).collect();
     assert_eq!(order, [1, 2, 0]);
     // Those that have ended before come first; failures count.
     let ended = spawn(|| ());
     yield_now();
-    let all = [spawn(|| sleep(ms(5))), ended, spawn(|| panic!("counts"))];
+    let all = [spawn(|| sleep(Duration::MAX)), ended, spawn(|| panic!("counts"))];
     let mut completed = as_completed(all);
     assert_eq!(completed.next().unwrap().0, 1);
     assert!(matches!(completed.next(), Some((2, Err(JoinError::Panicked(_))))));
     assert!(completed.next_timeout(Duration::ZERO).is_none());
     let rest = completed.into_rest();
     assert_eq!(rest.len(), 1);
-    rest.into_iter().for_each(|(_, handle)| handle.join().unwrap());
+    for (_, handle) in rest {
+        handle.kill();
+        assert!(matches!(handle.join(), Err(JoinError::Killed)));
+    }
 }
 
 #[test]
