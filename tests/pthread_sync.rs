@@ -1568,6 +1568,17 @@ fn each_green_thread_is_a_thread_of_its_own() {
     assert!(!equal(thread, this()));
 }
 
+/// What C sets up in each thread when it begins.
+#[test]
+fn character_classes_are_known_in_green_threads() {
+    patch::all();
+    // SAFETY: letters.
+    let known = || unsafe {
+        libc::isalpha(i32::from(b'a')) != 0 && libc::toupper(i32::from(b'a')) == i32::from(b'A')
+    };
+    assert!(known() && std::thread::spawn(known).join().unwrap() && greenline::spawn(known).join().unwrap());
+}
+
 #[test]
 fn a_name_is_the_green_threads_own() {
     greenline::patch::all();

@@ -59,6 +59,8 @@ thread_local! {
 
 /// Leaves a generator in a thread-local which has borrowed another one, that is destroyed before.
 fn leave_one(goes_on: bool) {
+    // There is a hub first of all, so that on an OS thread it is there to the last.
+    greenline::yield_now();
     KEEPER.with(|keeper| drop(keeper.borrow_mut().take()));
     let mut generator = Generator::new(|y| {
         FRAGILE.with(|fragile| {
