@@ -636,3 +636,37 @@ fn nothing_is_lost_between_hubs_and_os_threads() {
     assert_eq!(unsafe { *guarded.count.get() }, 6 * u64::from(ROUNDS));
     assert_eq!(guarded.word.load(SeqCst), 0);
 }
+
+/// A waiter whose time is over, but who has not run yet, is in the table still: a wake-up that is spent on it is told.
+#[test]
+fn a_wake_up_that_comes_with_the_deadline_counts() {
+    patch::all();
+    static WORD: AtomicU32 = AtomicU32::new(0);
+    let call = |operation: i32, value: usize, time: *const libc::timespec| {
+        // SAFETY: a word that lives for ever, and null or a time of the caller's.
+        unsafe {
+            libc::syscall(libc::SYS_futex, WORD.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, time)
+        }
+    };
+    for _ in 0..100 {
+        let waker = greenline::spawn(move || {
+            greenline::sleep(Duration::from_millis(1));
+            call(libc::FUTEX_WAKE, 1, std::ptr::null())
+        });
+        let waiter = greenline::spawn(move || {
+            call(libc::FUTEX_WAIT, 0, &libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 })
+        });
+        greenline::yield_now();
+        let start = Instant::now();
+        // Both are over when the hub looks next, and the waker runs first.
+        while start.elapsed() < Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        let (woken, answer) = (waker.join().unwrap(), waiter.join().unwrap());
+        assert_eq!(answer, if woken == 1 { 0 } else { -1 });
+        if woken == 1 {
+            return;
+        }
+    }
+    panic!("the waiter was never in the table when the waker came");
+}
