@@ -28,8 +28,8 @@
 //!   blocked, the hub's loop runs on it. So a program needs no runtime object, and nothing runs until the root
 //!   blocks.
 //! - To **block** is to wait at a point that the hub knows: [`sleep()`], [`JoinHandle::join`],
-//!   [`wait::park`], and, after [`patch::all`], the calls of std and C that are interposed: sleeps, locks, threads. The
-//!   others run meanwhile.
+//!   [`wait::park`], and, after [`patch::all`], the calls of std and C that are interposed: sleeps, locks, threads,
+//!   sockets and pipes. The others run meanwhile.
 //! - **Patched**, by [`patch::all`] in the first line of `main`, plain `std::thread::spawn` makes green threads, and
 //!   each green thread is a thread of its own to std and C.
 //! - The **policy** says which of the ready green threads runs next; first in, first out unless you

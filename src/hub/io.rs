@@ -42,18 +42,8 @@ impl Hub {
         let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub, foreign, wake)? else {
             return Ok(Readiness::Ready);
         };
-        self.on_io.set(self.on_io.get() + 1);
-        let wake = self.park(ticket, deadline, Wait::Io(fd, direction), shield);
-        self.on_io.set(self.on_io.get() - 1);
-        if !self.reactor.disarm(fd, direction, ticket, armed) {
-            return Ok(Readiness::Closed);
-        }
-        Ok(match wake {
-            Wake::Notified => Readiness::Ready,
-            Wake::Expired => Readiness::Expired,
-            Wake::Interrupted => Readiness::Interrupted,
-            Wake::Deadlocked => unreachable!("the world outside may always do something"),
-        })
+        let ended = self.park_on_io(ticket, deadline, Wait::Io(fd, direction), shield);
+        Ok(if self.reactor.disarm(fd, direction, ticket, armed) { ended } else { Readiness::Closed })
     }
 
     /// [`wait_fd`](Hub::wait_fd), for any of several.
@@ -80,28 +70,27 @@ impl Hub {
                 Err(error) => early = Some(Err(error)),
             }
         }
-        let wake = match early {
-            Some(_) => Wake::Notified,
-            None => {
-                self.on_io.set(self.on_io.get() + 1);
-                let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
-                let wake = self.park(ticket, deadline, wait, shield);
-                self.on_io.set(self.on_io.get() - 1);
-                wake
-            }
-        };
+        let ended = early.unwrap_or_else(|| {
+            let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
+            Ok(self.park_on_io(ticket, deadline, wait, shield))
+        });
         for (fd, direction, generation) in armed {
             self.reactor.disarm(fd, direction, ticket, generation);
         }
-        if let Some(early) = early {
-            return early;
-        }
-        Ok(match wake {
+        ended
+    }
+
+    /// [`park`](Hub::park), for what the world outside may end.
+    fn park_on_io(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Readiness {
+        self.on_io.set(self.on_io.get() + 1);
+        let wake = self.park(ticket, deadline, wait, shield);
+        self.on_io.set(self.on_io.get() - 1);
+        match wake {
             Wake::Notified => Readiness::Ready,
             Wake::Expired => Readiness::Expired,
             Wake::Interrupted => Readiness::Interrupted,
             Wake::Deadlocked => unreachable!("the world outside may always do something"),
-        })
+        }
     }
 
     /// Parks until that time, whatever happens.

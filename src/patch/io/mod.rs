@@ -213,6 +213,22 @@ fn retry_after(
     }
 }
 
+/// Has `piece`, which is told how much has gone, send the rest by [`retry`], until all `len` bytes have: a blocking
+/// descriptor takes all, unless it is interrupted in between; one that the program has made non-blocking, what it can.
+fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(usize) -> isize) -> isize {
+    let mut gone = 0;
+    loop {
+        match retry(hub, fd, Direction::Write, foreign, || piece(gone)) {
+            more @ 1.. if gone + (more as usize) < len && !settings(hub, fd).nonblocking => {
+                gone += more as usize
+            }
+            more @ 0.. => return (gone + more as usize) as isize,
+            _ if gone > 0 => return gone as isize,
+            error => return error,
+        }
+    }
+}
+
 /// Parks until the next edge. `false`: the deadline has passed.
 fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> Result<bool, c_int> {
     keep_errno(|| match hub.wait_fd(fd, direction, deadline, foreign, hub.was_cut_short()) {

@@ -33,8 +33,12 @@ unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, timeout: Option<Durat
         return ready;
     }
     let deadline = timeout.map_or(NEVER, |timeout| hub.clock().after(timeout));
-    // SAFETY: the caller's; poll(2) has answered, so that much memory is there.
-    let all = unsafe { std::slice::from_raw_parts(fds, count as usize) };
+    // To wait for nothing is a way to sleep, and then there may be no memory at all.
+    let all: &[pollfd] = match count {
+        0 => &[],
+        // SAFETY: the caller's; poll(2) has answered, so that much memory is there.
+        _ => unsafe { std::slice::from_raw_parts(fds, count as usize) },
+    };
     let wanted: Vec<(c_int, Direction)> = all
         .iter()
         .filter(|fd| fd.fd >= 0)

@@ -4,7 +4,7 @@
 //! files, which then answer from memory; what is not there is read while the OS thread waits, as are terminals and
 //! other devices that cannot be asked, after `poll` has said that there is something.
 
-use super::{failed, hub, kernel, retry, with_errno};
+use super::{failed, hub, kernel, retry, send_whole, with_errno};
 use crate::hub::Hub;
 use crate::reactor::Direction;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
@@ -107,23 +107,13 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
         // SAFETY: the caller's.
         return with_errno(unsafe { kernel(libc::SYS_write, plain) });
     };
-    let mut written = 0;
-    with_errno(loop {
+    with_errno(send_whole(hub, fd, len, true, |gone| {
         // SAFETY: within the caller's bytes.
-        let rest = unsafe { iovec { iov_base: bytes.add(written).cast_mut(), iov_len: len - written } };
-        // SAFETY: the same.
-        let answer = retry(hub, fd, Direction::Write, true, || unsafe {
+        unsafe {
+            let rest = iovec { iov_base: bytes.add(gone).cast_mut(), iov_len: len - gone };
             attempt(fd, Direction::Write, &raw const rest, 1)
-        });
-        match answer {
-            more @ 1.. if written + (more as usize) < len && !super::settings(hub, fd).nonblocking => {
-                written += more as usize;
-            }
-            more @ 0.. => break (written + more as usize) as isize,
-            _ if written > 0 => break written as isize,
-            error => break error,
         }
-    })
+    }))
 }
 
 /// See writev(2). May write less than a blocking descriptor would, where that is more than fits.

@@ -1,6 +1,6 @@
 //! Sockets: data, and connections.
 
-use super::{failed, hub, is_drained, kernel, pause, retry, retry_after, settings, with_errno};
+use super::{failed, hub, is_drained, kernel, pause, retry, retry_after, send_whole, settings, with_errno};
 use crate::fds;
 use crate::reactor::Direction;
 use crate::time::NEVER;
@@ -139,21 +139,9 @@ unsafe fn transmit(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, t
     let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else {
         return call(bytes as usize, len, flags);
     };
-    let mut sent = 0;
-    loop {
-        let answer = retry(hub, fd, Direction::Write, false, || {
-            call(bytes as usize + sent, len - sent, flags | libc::MSG_DONTWAIT)
-        });
-        match answer {
-            // A blocking socket takes all; one that the program has made non-blocking, what it can.
-            more @ 1.. if sent + (more as usize) < len && !super::settings(hub, fd).nonblocking => {
-                sent += more as usize;
-            }
-            more @ 0.. => return (sent + more as usize) as isize,
-            _ if sent > 0 => return sent as isize,
-            error => return error,
-        }
-    }
+    send_whole(hub, fd, len, false, |gone| {
+        call(bytes as usize + gone, len - gone, flags | libc::MSG_DONTWAIT)
+    })
 }
 
 /// See send(2).
