@@ -5,7 +5,7 @@
 //! | `futex.rs`    | `syscall(SYS_futex, ...)`, by which all of `std::sync` blocks    |
 //! | `thread.rs`   | making, joining, ending threads                                 |
 //! | `identity.rs` | what a thread is asked about itself; its destructors; `fork`    |
-//! | `sync.rs`     | C's mutexes, conditions, read-write locks, semaphores, barriers |
+//! | `sync/`       | C's mutexes, conditions, read-write locks, semaphores, barriers |
 //! | `real.rs`     | the C library's own functions, behind these                     |
 //!
 //! Calls made by OS threads without a hub, and those made before the patch, go to the C library.
