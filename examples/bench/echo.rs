@@ -17,6 +17,34 @@ pub(crate) fn serve(port: usize) {
     }
 }
 
+/// The same by two hubs, on two OS threads. One accepts, and keeps every other connection.
+pub(crate) fn serve_by_two(port: usize) {
+    let listener = bind(port, |port| greenline::net::TcpListener::bind(("127.0.0.1", port)));
+    let (tell, told) = std::sync::mpsc::channel();
+    let other = greenline::thread::Thread::new(move || {
+        let handle = greenline::Handle::current().expect("there are descriptors left");
+        tell.send(handle).expect("it is waited for");
+        loop {
+            greenline::wait::park(greenline::wait::ticket(), None, "nothing: others run here");
+        }
+    });
+    let _other = other.name("second hub").start().expect("there is room for an OS thread");
+    let there = told.recv().expect("it tells before all else");
+    for (nth, stream) in listener.incoming().enumerate() {
+        match stream {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                if nth % 2 == 0 {
+                    drop(greenline::spawn(move || echo(stream)));
+                } else if there.spawn(move || echo(stream)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => eprintln!("accept: {error}"),
+        }
+    }
+}
+
 /// One thread for each connection, all of it std's, patched.
 pub(crate) fn serve_std(port: usize) {
     greenline::patch::all();

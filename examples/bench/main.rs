@@ -16,8 +16,9 @@
 //! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
 //! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
 //! | `joinall N`   | N tasks, ten random sleeps each                           | ms above the longest one's sum |
-//! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says               |
 //! | `echo-server PORT` | echoes on 127.0.0.1, a green thread a connection, until killed | what the client says |
+//! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | what the client says               |
+//! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 
@@ -57,10 +58,11 @@ fn main() {
         ("touch", &[n]) => floor::touch(n),
         ("joinall", &[n]) => joinall(n),
         ("echo-server", &[port]) => echo::serve(port),
+        ("echo-server-mt", &[port]) => echo::serve_by_two(port),
         ("echo-server-std", &[port]) => echo::serve_std(port),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
-            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-std",
+            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt" | "echo-server-std",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -74,7 +76,7 @@ fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
          skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N | \
-         echo-server PORT | echo-server-std PORT"
+         echo-server PORT | echo-server-mt PORT | echo-server-std PORT"
     );
     std::process::exit(2)
 }
