@@ -85,6 +85,8 @@ pub mod net;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
+#[cfg(feature = "process")]
+pub mod process;
 mod reactor;
 mod report;
 mod scope;

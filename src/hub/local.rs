@@ -105,7 +105,6 @@ fn make() -> &'static Hub {
     hub()
 }
 
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 /// Has another hub in the place of this OS thread's, which nobody owns.
 pub(super) fn replace(hub: &'static Hub) {
     // SAFETY: it is never dropped.

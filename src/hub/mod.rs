@@ -28,7 +28,6 @@
 mod block;
 mod body;
 mod deadlock;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod forked;
 mod interrupts;
 mod io;
@@ -57,6 +56,8 @@ pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use forked::begin_anew;
+#[cfg(feature = "process")]
+pub(crate) use forked::fork;
 pub(crate) use io::Readiness;
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};

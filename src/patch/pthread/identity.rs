@@ -93,6 +93,7 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
     match answer {
         0 => {
             tcb::renew_tid();
+            crate::futex::forget_all();
             crate::hub::begin_anew();
         }
         1.. => {}

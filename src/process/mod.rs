@@ -1,0 +1,103 @@
+//! Processes: closures that run in a process of their own, on another core and in memory of their own.
+//!
+//! ```no_run
+//! use greenline::process::Process;
+//!
+//! let child = Process::new(|| println!("I am another process")).name("singer").start().unwrap();
+//! assert_eq!(child.join().unwrap(), 0); // others run here meanwhile
+//! ```
+//!
+//! A child is made by fork(2): it begins as a copy of its parent, so a closure needs to be neither `Send` nor made of
+//! anything that can be sent, and what it changes the parent never sees. Of the green threads and OS threads there
+//! the copy has only the one that called [`Process::start`]; on its stack the closure runs, and when that ends, so does
+//! the child, by `_exit`: nothing of what the parent was about to do is done a second time.
+//!
+//! | file        | is about                                                     |
+//! |-------------|--------------------------------------------------------------|
+//! | `own.rs`    | what a process knows of itself, its parent, its children      |
+//! | `fork.rs`   | from one process to two: what has to hold, what is flushed    |
+//! | `child.rs`  | the parent's view: waiting, killing                          |
+//! | `inside.rs` | the child's view: its whole life                             |
+//! | `ending.rs` | what is done with children when a process ends               |
+//! | `exit.rs`   | from what a closure returns to an exit code                  |
+//!
+//! # One OS thread
+//!
+//! A copy of a lock that another OS thread has stays locked for ever, for its holder was not copied. So a process with
+//! several OS threads cannot start another, and [`Process::start`] says so. Green threads do no harm, nor do the OS
+//! threads of greenline's own. Processes first, then OS threads, is the order to start in. (What a *green thread* has
+//! locked, and keeps locked while it waits, is locked in the child as well: let go of it first.)
+//!
+//! # The end
+//!
+//! When a process ends, by return from `main`, from its closure or by [`std::process::exit`], those of its children
+//! that are [daemons](Process::daemon) are terminated, and the others are waited for. One that is killed does nothing
+//! of this: its children go on, and can see it by [`parent`].
+//!
+//! Source: Python's `multiprocessing`.
+#![allow(unsafe_code)]
+
+mod child;
+mod ending;
+mod exit;
+mod fork;
+mod inside;
+mod own;
+
+pub use child::Child;
+pub use exit::Exit;
+pub use own::{Current, Parent, active_children, current, parent};
+
+use fork::Side;
+use std::io;
+
+/// A process that is to be started: a builder, like [`Thread`](crate::thread::Thread).
+///
+/// Source: Python's `multiprocessing.Process`.
+#[must_use = "it does nothing until it is started"]
+pub struct Process<F> {
+    f: F,
+    name: Option<String>,
+    daemon: bool,
+}
+
+impl<F, R> Process<F>
+where
+    F: FnOnce() -> R + 'static,
+    R: Exit,
+{
+    /// One that will run `f`, and end with what that returns: see [`Exit`].
+    pub fn new(f: F) -> Process<F> {
+        Process { f, name: None, daemon: false }
+    }
+
+    /// The name, for reports. If there is none: `Process-N` for the N-th child, `Process-N:M` for the M-th child of
+    /// that.
+    pub fn name(mut self, name: impl Into<String>) -> Process<F> {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether it is a daemon: not waited for but terminated when this process ends. Daemons may not start processes,
+    /// for nobody would be there to end them. Not one, if not said.
+    pub fn daemon(mut self, daemon: bool) -> Process<F> {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Makes the process and has it run `f`.
+    ///
+    /// stdout, stderr and C's streams are flushed before, so that nothing is printed twice. The child reads its stdin
+    /// from `/dev/null`; signal handlers, open files, the working directory and all the rest are as the parent's. It has
+    /// a hub of its own, without the parent's green threads.
+    ///
+    /// # Errors
+    /// This process has several OS threads: see [the front page](self#one-os-thread). It is a daemon. There are too many
+    /// processes, no memory, or no descriptor left to wait for the child by.
+    pub fn start(self) -> io::Result<Child> {
+        match fork::fork(self.name, self.daemon)? {
+            Side::Parent(child) => Ok(child),
+            Side::Child => inside::run(self.f),
+        }
+    }
+}
