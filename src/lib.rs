@@ -71,6 +71,7 @@ mod abort;
 #[allow(unsafe_code)]
 mod arch;
 mod context;
+mod ending;
 mod fds;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod futex;

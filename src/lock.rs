@@ -10,6 +10,7 @@ use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -86,6 +87,22 @@ impl<T> Lock<T> {
         // SAFETY: a word of ours. Past the C library, and so past the patch.
         unsafe { syscall(libc::SYS_futex, [self.state.as_ptr() as usize, operation, value, 0, 0, 0]) };
     }
+}
+
+/// Blocks the OS thread for `limit`, or until somebody wakes it by the word at that address; not at all unless it is `value`.
+pub(crate) fn wait_for_change(word: usize, value: u32, limit: Duration) {
+    let time = libc::timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let args = [word, operation, value as usize, &raw const time as usize, 0, 0];
+    // SAFETY: a word that lives, and a time of our own. Past the C library, and so past the patch.
+    unsafe { syscall(libc::SYS_futex, args) };
+}
+
+/// Wakes one OS thread that waits by `word`, which has been changed.
+pub(crate) fn wake_by(word: &AtomicU32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: as above.
+    unsafe { syscall(libc::SYS_futex, [word.as_ptr() as usize, operation, 1, 0, 0, 0]) };
 }
 
 impl<T: Default> Default for Lock<T> {

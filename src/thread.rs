@@ -3,12 +3,34 @@
 //!
 //! `std::thread::spawn` makes an OS thread, too, until it is patched, and from then on makes a green thread where
 //! a hub is.
+//!
+//! | file        | is about                                          |
+//! |-------------|---------------------------------------------------|
+//! | `living.rs` | those that are waited for when the process ends   |
+//! | `timer.rs`  | a function that is called some time from now      |
+//! | `rest.rs`   | those that do not keep the process from forking   |
+
+mod living;
+mod rest;
+mod timer;
 
 use crate::green::{JoinError, Wait};
 use crate::hub::{Hub, Promise, RemoteJoinHandle, catch};
 use crate::time::NEVER;
+use living::Awaited;
+#[cfg(feature = "process")]
+pub(crate) use living::forget_all;
+pub(crate) use living::{are_there_others, wait_for_all};
+pub(crate) use rest::at_rest;
+#[cfg(feature = "process")]
+pub(crate) use rest::halt;
 use std::cell::Cell;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+pub use timer::{Timer, TimerHandle};
 
 thread_local! {
     /// Set while an OS thread is being made, so that this one is not patched.
@@ -33,11 +55,17 @@ pub(crate) fn is_making_one() -> bool {
 /// assert_eq!(doubled.join().unwrap(), 42);
 /// ```
 ///
+/// When `main` returns, or `std::process::exit` is called, the process ends only when those OS threads have ended that
+/// are not [daemons](Thread::daemon). (One that calls `exit` itself while `main` is over has ended by that; the exit code
+/// is that of `main`.) Who waits there for a green thread of the main hub is told that this hub is gone. At the end of
+/// std's own threads nobody waits.
+///
 /// Source: Python's `threading.Thread`, whose counterpart under gevent is `monkey.get_original`.
 #[must_use = "it does nothing until it is started"]
 pub struct Thread<F> {
     f: F,
     name: Option<String>,
+    daemon: bool,
 }
 
 impl<F, T> Thread<F>
@@ -47,12 +75,19 @@ where
 {
     /// One that will run `f`.
     pub fn new(f: F) -> Thread<F> {
-        Thread { f, name: None }
+        Thread { f, name: None, daemon: false }
     }
 
-    /// The name, in panics and for debuggers. It must not contain a 0.
+    /// The name, in panics and for debuggers; `Thread-N` if there is none. It must not contain a 0.
     pub fn name(mut self, name: impl Into<String>) -> Thread<F> {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Whether it is a daemon: the process ends without waiting for it. Not one, if not said, whoever starts it: unlike
+    /// Python's, it does not inherit this.
+    pub fn daemon(mut self, daemon: bool) -> Thread<F> {
+        self.daemon = daemon;
         self
     }
 
@@ -68,21 +103,32 @@ where
     /// # Panics
     /// When the name contains a 0.
     pub fn start(self) -> io::Result<JoinHandle<T>> {
-        let mut builder = std::thread::Builder::new();
-        if let Some(name) = self.name {
-            builder = builder.name(name);
-        }
+        let name: Arc<str> = self.name.unwrap_or_else(next_name).into();
+        let builder = std::thread::Builder::new().name(name.to_string());
         let (promise, handle) = Promise::new();
+        let awaited = (!self.daemon).then(|| {
+            crate::ending::prepare();
+            Awaited::new()
+        });
         let f = self.f;
         let outer = MAKING.replace(true);
-        let made = builder.spawn(move || run(f, promise));
+        let made = builder.spawn(move || run(f, promise, awaited));
         MAKING.set(outer);
-        made.map(|_| JoinHandle(handle))
+        made.map(|_| JoinHandle { result: handle, name })
     }
 }
 
+/// The name of one that was given none.
+fn next_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("Thread-{}", COUNT.fetch_add(1, Relaxed))
+}
+
 /// The whole life of the OS thread.
-fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>) {
+fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>, awaited: Option<Awaited>) {
+    if let Some(awaited) = awaited {
+        awaited.begin();
+    }
     promise.keep(catch(f));
     if let Some(hub) = crate::hub::existing() {
         hub.wait_for_pthreads();
@@ -90,8 +136,10 @@ fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>) {
 }
 
 /// An OS thread that was started, and the right to what it returns. Dropping it detaches.
-#[derive(Debug)]
-pub struct JoinHandle<T>(RemoteJoinHandle<T>);
+pub struct JoinHandle<T> {
+    result: RemoteJoinHandle<T>,
+    name: Arc<str>,
+}
 
 impl<T> JoinHandle<T> {
     /// Waits for the OS thread to end. Blocks the current green thread and no other; where there is no hub, the
@@ -101,12 +149,32 @@ impl<T> JoinHandle<T> {
     /// It panicked: [`JoinError::Panicked`].
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        self.0.join()
+        self.result.join()
+    }
+
+    /// As [`join`](Self::join), for no longer than `timeout`. Zero only looks.
+    ///
+    /// # Errors
+    /// The inner result is that of `join`. The outer error is this handle: the time is over, the OS thread runs on.
+    #[track_caller]
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
+        let JoinHandle { result, name } = self;
+        result.join_timeout(timeout).map_err(|result| JoinHandle { result, name })
     }
 
     /// Whether `join` would answer at once.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.result.is_finished()
+    }
+
+    /// Whether what it was made to do goes on: the opposite of [`is_finished`](Self::is_finished), in Python's words.
+    pub fn is_alive(&self) -> bool {
+        !self.is_finished()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// [`join`](Self::join), not ended by kill or timeout: for interposed calls.
@@ -116,8 +184,15 @@ impl<T> JoinHandle<T> {
         allow(dead_code)
     )]
     pub(crate) fn join_shielded(self, hub: &Hub) -> Result<T, JoinError> {
-        self.0.join_by(|ticket| {
+        self.result.join_by(|ticket| {
             hub.park(ticket, NEVER, Wait::For("an OS thread to end"), true);
         })
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let finished = self.is_finished();
+        f.debug_struct("JoinHandle").field("name", &self.name).field("finished", &finished).finish()
     }
 }

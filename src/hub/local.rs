@@ -105,8 +105,11 @@ fn make() -> &'static Hub {
     hub()
 }
 
-/// Has another hub in the place of this OS thread's, which nobody owns.
+/// Has another hub in the place of this OS thread's, which nobody owns, and which is left as it is.
 pub(super) fn replace(hub: &'static Hub) {
+    if let Some(before) = existing() {
+        pulse::take_out(&raw const before.pulse);
+    }
     // SAFETY: it is never dropped.
     unsafe { pulse::list(&raw const hub.pulse) };
     HUB.set(hub);

@@ -283,6 +283,11 @@ impl Hub {
         answer
     }
 
+    /// No message of another OS thread is taken any more; who waits for what was sent is told that the hub is gone.
+    pub(crate) fn close_inbox(&self) {
+        self.remote.close();
+    }
+
     /// Has `text` logged when the root next runs: a logger may block, or ask who runs.
     #[cold]
     fn note(&self, level: log::Level, text: String) {
@@ -344,6 +349,14 @@ impl Hub {
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.borrow();
         Stats { switches: self.pulse.switches(), alive: state.alive, stacks: self.pool.stacks().made() }
+    }
+}
+
+/// [`Hub::as_nobody`], where there may be no hub.
+pub(crate) fn as_nobody<R>(f: impl FnOnce() -> R) -> R {
+    match existing() {
+        Some(hub) => hub.as_nobody(f),
+        None => f(),
     }
 }
 

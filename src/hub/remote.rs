@@ -11,7 +11,7 @@
 //! Were both to miss the other, each read would precede the other's write, in a circle. A waker called too
 //! early is remembered by the event counter behind it.
 
-use super::{Hub, Spawn, catch, drop_quietly, hub, job};
+use super::{Hub, Spawn, as_nobody, catch, drop_quietly, hub, job};
 use crate::context::Job;
 use crate::fds::Generation;
 use crate::green::{Cause, GreenId, JoinError, Ticket, Wait};
@@ -24,6 +24,7 @@ use std::os::fd::RawFd;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// The hub's side. Empty until the first handle is made.
 #[derive(Default)]
@@ -78,10 +79,7 @@ impl Shared {
     /// Answers the message when the hub is gone.
     fn send(&self, message: Message) -> Result<(), Message> {
         // The list may grow, and with it call an allocator, whose locks may be patched.
-        match super::existing() {
-            Some(hub) => hub.as_nobody(|| self.put(message)),
-            None => self.put(message),
-        }
+        as_nobody(|| self.put(message))
     }
 
     fn put(&self, message: Message) -> Result<(), Message> {
@@ -114,11 +112,7 @@ impl Shared {
     fn rouse(&self) {
         if self.asleep.swap(false, SeqCst) {
             // It writes to a descriptor: past the patch, if that is what it has.
-            let woken = match super::existing() {
-                Some(hub) => hub.as_nobody(|| self.waker.wake()),
-                None => self.waker.wake(),
-            };
-            if let Err(error) = woken {
+            if let Err(error) = as_nobody(|| self.waker.wake()) {
                 log::error!("a sleeping hub could not be woken: {error}");
             }
         }
@@ -267,11 +261,7 @@ impl Handle {
                 messages.closed
             };
             // As in `send`.
-            let closed = match super::existing() {
-                Some(hub) => hub.as_nobody(keep),
-                None => keep(),
-            };
-            if closed {
+            if as_nobody(keep) {
                 return Err(HubGone(f));
             }
         }
@@ -382,6 +372,20 @@ impl<T> Packet<T> {
     }
 }
 
+impl<T> Packet<T> {
+    /// Blocks the OS thread; may end for no reason.
+    fn wait_for_done<'a>(
+        &self,
+        state: MutexGuard<'a, PacketState<T>>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, PacketState<T>> {
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+}
+
 impl<T: Send> Close for Packet<T> {
     fn hub_is_gone(&self) {
         self.complete(Err(JoinError::HubGone));
@@ -429,15 +433,41 @@ impl<T> RemoteJoinHandle<T> {
         })
     }
 
+    /// As [`join`](Self::join), for no longer than `timeout`. Zero only looks.
+    ///
+    /// # Errors
+    /// The inner result is that of `join`. The outer error is this handle: the time is over, the green thread runs on.
+    #[track_caller]
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, RemoteJoinHandle<T>> {
+        let at = Location::caller();
+        let until = Instant::now().checked_add(timeout);
+        let park = |ticket| {
+            let hub = hub();
+            let deadline = until.map_or(NEVER, |until| hub.clock().at(until));
+            hub.block_at(ticket, deadline, Wait::For("a green thread of another hub"), at);
+        };
+        self.wait(until, park).ok_or(self)
+    }
+
     /// `park` parks by the ticket that it is given.
     pub(crate) fn join_by(self, park: impl Fn(Ticket)) -> Result<T, JoinError> {
+        self.wait(None, park).expect("no deadline has passed")
+    }
+
+    /// Waits for the result, until that time. `park` parks until then, by the ticket that it is given.
+    fn wait(&self, until: Option<Instant>, park: impl Fn(Ticket)) -> Option<Result<T, JoinError>> {
+        let is_over = || until.is_some_and(|until| until <= Instant::now());
         let here = super::existing().filter(|hub| hub.can_block());
         match here.map(|hub| (hub, Handle::current())) {
             Some((hub, Ok(handle))) => loop {
                 let ticket = hub.ticket();
                 {
                     let mut state = lock(&self.0.state);
-                    if let Some(result) = state.result.take() {
+                    if state.result.is_some() || is_over() {
+                        let (result, stale) = (state.result.take(), state.waiter.take());
+                        drop(state);
+                        // A handle, whose destructor may have to tell the hub.
+                        drop(stale);
                         return result;
                     }
                     state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
@@ -446,12 +476,10 @@ impl<T> RemoteJoinHandle<T> {
             },
             _ => {
                 let mut state = lock(&self.0.state);
-                loop {
-                    if let Some(result) = state.result.take() {
-                        return result;
-                    }
-                    state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                while state.result.is_none() && !is_over() {
+                    state = self.0.wait_for_done(state, until);
                 }
+                state.result.take()
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct Record {
 
 /// How it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     With(i32),
     /// Somebody else has reaped it.
     Unknown,
@@ -50,7 +50,7 @@ impl Record {
     }
 
     /// Reaps it if it has ended. `None`: it has not, or it is another process's.
-    fn reap(&self) -> Option<Ended> {
+    pub(super) fn reap(&self) -> Option<Ended> {
         if !self.is_ours() {
             return None;
         }

@@ -1,88 +1,118 @@
 //! From one process to two.
 //!
-//! What has to hold before: there is one OS thread, nothing is left in a buffer that the child would have a copy of,
-//! and nobody but us holds std's locks of stdout and stderr, which the child is to find free.
+//! What has to hold: there is one OS thread, nothing is left in a buffer that the child would have a copy of, and nobody
+//! but us holds std's locks of stdout and stderr, which the child is to find free.
 
 use super::child::{Child, Record};
-use super::{ending, own};
-use crate::hub;
+use super::own::{self, Plan};
+use super::{Refused, ending};
+use crate::hub::{self, as_nobody, existing};
+use crate::thread;
 use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long OS threads may take to end that have been joined, or the watchdog to come to rest.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// On which side of the fork we are.
 pub(super) enum Side {
     Parent(Child),
-    /// What the child is was settled by the parent; the rest is `inside.rs`.
     Child,
 }
 
 /// Makes a child, which returns from here as well.
 pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<Side> {
     // Those whose end nobody has asked for.
-    super::active_children();
+    own::children().iter().for_each(|child| _ = child.reap());
     ending::prepare();
-    let parent = std::process::id();
-    let plan = own::plan(name, daemon, pidfd_of(parent)?)?;
-    // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    // What cannot be written now cannot be helped.
-    let _ = (out.flush(), err.flush());
-    // SAFETY: null means all streams.
-    unsafe { libc::fflush(std::ptr::null_mut()) };
-    check_threads()?;
-    // SAFETY: one OS thread. The child does not leave the frames below: `inside::run` does not return.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
+        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+        // What cannot be written now cannot be helped.
+        let _ = (out.flush(), err.flush());
+        // SAFETY: null means all streams.
+        unsafe { libc::fflush(std::ptr::null_mut()) };
+        // From here on until there are two, nobody else runs.
+        match as_nobody(|| try_to(name.as_deref(), daemon)) {
+            Err(Refused::Threads(_)) if Instant::now() < until => {}
+            answer => return answer.map_err(io::Error::from),
+        }
+        drop((out, err));
+        pause();
+    }
+}
+
+/// Forks, if there are no other OS threads.
+fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
+    let halted = thread::halt();
+    let others = halted.others()?;
+    if !others.is_empty() {
+        return Err(Refused::Threads(others));
+    }
+    let own = std::process::id();
+    let plan = own::plan(name, daemon, pidfd_of(own)?)?;
+    // SAFETY: no other OS thread has locked anything. The child does not return to the parent's frames, for
+    // `Process::start` does not.
     let pid = unsafe { hub::fork()? };
-    drop((out, err));
     if pid == 0 {
+        halted.forget_all();
         own::begin_anew(plan);
         return Ok(Side::Child);
     }
-    let record = match pidfd_of(pid) {
-        Ok(pidfd) => Arc::new(Record::new(plan.name, plan.daemon, pid, parent, pidfd)),
-        Err(error) => return Err(undo(pid, error)),
-    };
-    own::adopt(&record);
-    Ok(Side::Parent(Child::of(record)))
+    Ok(Side::Parent(Child::of(adopt(plan, pid, own)?)))
 }
 
-/// A descriptor that stands for a process.
+/// Takes down who the child is.
+fn adopt(plan: Plan, pid: u32, own: u32) -> io::Result<Arc<Record>> {
+    let Plan { name, daemon, parent, .. } = plan;
+    // Its descriptor makes room for the child's: so there is one left.
+    drop(parent);
+    match pidfd_of(pid) {
+        Ok(pidfd) => {
+            let record = Arc::new(Record::new(name, daemon, pid, own, pidfd));
+            own::adopt(&record);
+            Ok(record)
+        }
+        Err(error) => {
+            undo(pid, &error);
+            Err(error)
+        }
+    }
+}
+
+/// A child that cannot be waited for is not to be.
+fn undo(pid: u32, error: &io::Error) {
+    if error.raw_os_error() == Some(libc::ESRCH) {
+        // It has ended, and is nobody's any more, for SIGCHLD is ignored. The number may be another's.
+        return;
+    }
+    // SAFETY: a child of ours that nobody has reaped.
+    unsafe {
+        libc::kill(pid as i32, libc::SIGKILL);
+        libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+    }
+}
+
+/// A descriptor that stands for a process. It is closed on `exec`.
 fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
-        let error = io::Error::last_os_error();
-        return Err(io::Error::new(error.kind(), format!("no descriptor for process {pid}: {error}")));
+        return Err(io::Error::last_os_error());
     }
     crate::fds::forget(fd as i32);
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// A child that cannot be waited for is not to be.
-fn undo(pid: u32, error: io::Error) -> io::Error {
-    // SAFETY: a child of ours that nobody has reaped.
-    unsafe {
-        libc::kill(pid as i32, libc::SIGKILL);
-        libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+/// Lets some time pass, for others to end.
+fn pause() {
+    let moment = Duration::from_micros(500);
+    match existing().filter(|hub| hub.can_block()) {
+        Some(_) => crate::sleep(moment),
+        None => std::thread::sleep(moment),
     }
-    error
-}
-
-/// Errors: there are other OS threads.
-fn check_threads() -> io::Result<()> {
-    let others: Vec<String> = std::fs::read_dir("/proc/self/task")?
-        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("comm")).ok())
-        .map(|name| name.trim_end().to_owned())
-        .filter(|name| name != "greenline-watch")
-        .collect();
-    if others.len() > 1 {
-        return Err(io::Error::other(format!(
-            "a process cannot be started while this one has {} OS threads ({}): what another has locked would be \
-             locked in the child for ever. Start processes first, or join the OS threads; green threads do no harm",
-            others.len(),
-            others.join(", ")
-        )));
-    }
-    Ok(())
 }

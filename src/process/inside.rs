@@ -4,11 +4,13 @@ use super::exit::Exit;
 use super::{current, ending};
 use crate::green::JoinError;
 use crate::hub::catch;
+use crate::watchdog;
 use std::any::Any;
 
 /// Runs `f`, and ends the process with what came of it.
 pub(super) fn run<R: Exit>(f: impl FnOnce() -> R) -> ! {
-    ending::prepare_in_child();
+    ending::begin_anew();
+    watchdog::start_as_in_parent();
     read_from_nowhere();
     let code = match catch(|| f().exit_code()) {
         Ok(code) => code,
@@ -21,7 +23,7 @@ pub(super) fn run<R: Exit>(f: impl FnOnce() -> R) -> ! {
         // By `pthread_exit`.
         Err(_) => 0,
     };
-    ending::leave(code)
+    ending::end(code)
 }
 
 /// What was said when it was thrown.

@@ -49,7 +49,9 @@ pub use exit::Exit;
 pub use own::{Current, Parent, active_children, current, parent};
 
 use fork::Side;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// A process that is to be started: a builder, like [`Thread`](crate::thread::Thread).
 ///
@@ -98,6 +100,53 @@ where
         match fork::fork(self.name, self.daemon)? {
             Side::Parent(child) => Ok(child),
             Side::Child => inside::run(self.f),
+        }
+    }
+}
+
+/// Why no process was started.
+#[derive(Debug)]
+enum Refused {
+    /// There are OS threads of these names besides.
+    Threads(Vec<String>),
+    /// This process, of that name, is a daemon.
+    Daemon(Arc<str>),
+    Io(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Threads(names) => {
+                let (count, some) = (names.len(), names[..names.len().min(5)].join("', '"));
+                let more = if count > 5 { ", ..." } else { "" };
+                write!(
+                    f,
+                    "no process can be started while this one has other OS threads, for what such a thread has \
+                     locked would stay locked in the child: it has {count} ('{some}'{more}). Start processes first, or end and join those; green threads do no harm"
+                )
+            }
+            Refused::Daemon(name) => {
+                write!(f, "process '{name}' is a daemon, and may not start processes: nobody would end them")
+            }
+            Refused::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Refused {
+        Refused::Io(error)
+    }
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> io::Error {
+        match refused {
+            Refused::Io(error) => error,
+            refused => io::Error::new(io::ErrorKind::Unsupported, refused),
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What a process knows of itself: its name, its parent, its children.
 
+use super::Refused;
 use super::child::{Child, Record};
-use crate::hub::existing;
+use crate::hub::as_nobody;
 use crate::lock::Lock;
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// One for each process; the copy that a forked child finds is overwritten by [`begin_anew`].
 static OWN: Lock<Option<Own>> = Lock::new(None);
 
-pub(super) struct Own {
+struct Own {
     /// Which process this is about: one that was forked behind our back has a copy of another's.
     pid: u32,
     name: Arc<str>,
@@ -86,18 +86,14 @@ impl fmt::Debug for Parent {
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
     pub(super) daemon: bool,
+    pub(super) parent: Parent,
     prefix: String,
-    parent: Parent,
 }
 
 impl Own {
     fn of_main() -> Own {
         let (pid, name) = (std::process::id(), "main".into());
         Own { pid, name, daemon: false, prefix: String::new(), count: 0, parent: None, children: Vec::new() }
-    }
-
-    pub(super) fn children(&self) -> Vec<Arc<Record>> {
-        self.children.clone()
     }
 
     /// In a child that C's `fork` has made, the children are not its own.
@@ -111,34 +107,26 @@ impl Own {
 }
 
 /// Calls `f` with what is known of this process. It must not block.
-pub(super) fn with<R>(f: impl FnOnce(&mut Own) -> R) -> R {
-    let locked = || {
+fn with<R>(f: impl FnOnce(&mut Own) -> R) -> R {
+    // An allocator may have locks that are patched; under ours nobody may park.
+    as_nobody(|| {
         let mut own = OWN.lock();
         let own = own.get_or_insert_with(Own::of_main);
         own.check_process();
         f(own)
-    };
-    // An allocator may have locks that are patched; under ours nobody may park.
-    match existing() {
-        Some(hub) => hub.as_nobody(locked),
-        None => locked(),
-    }
+    })
 }
 
-/// Settles what the next child is to be.
+/// Settles what the next child is to be. `pidfd` stands for this process.
 ///
 /// Errors: this process is a daemon.
-pub(super) fn plan(name: Option<String>, daemon: bool, pidfd: OwnedFd) -> io::Result<Plan> {
+pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<Plan, Refused> {
     with(|own| {
         if own.daemon {
-            let name = &own.name;
-            return Err(io::Error::other(format!(
-                "process '{name}' is a daemon, and may not start processes"
-            )));
+            return Err(Refused::Daemon(own.name.clone()));
         }
-        own.count += 1;
-        let number = format!("{}{}", own.prefix, own.count);
-        let name = name.unwrap_or_else(|| format!("Process-{number}")).into();
+        let number = format!("{}{}", own.prefix, own.count + 1);
+        let name = name.map_or_else(|| format!("Process-{number}").into(), Arc::from);
         let parent = Parent { name: own.name.clone(), pid: own.pid, pidfd: Arc::new(pidfd) };
         Ok(Plan { name, daemon, prefix: format!("{number}:"), parent })
     })
@@ -146,7 +134,15 @@ pub(super) fn plan(name: Option<String>, daemon: bool, pidfd: OwnedFd) -> io::Re
 
 /// Keeps a child until it was seen to end.
 pub(super) fn adopt(record: &Arc<Record>) {
-    with(|own| own.children.push(record.clone()));
+    with(|own| {
+        own.count += 1;
+        own.children.push(record.clone());
+    });
+}
+
+/// Those that were not seen to end.
+pub(super) fn children() -> Vec<Arc<Record>> {
+    with(|own| own.children.clone())
 }
 
 /// Nobody needs to look after that child any more.
@@ -184,6 +180,5 @@ pub fn parent() -> Option<Parent> {
 ///
 /// Source: Python's `multiprocessing.active_children`.
 pub fn active_children() -> Vec<Child> {
-    let all = with(|own| own.children.clone());
-    all.into_iter().map(Child::of).filter(Child::is_alive).collect()
+    children().into_iter().map(Child::of).filter(Child::is_alive).collect()
 }

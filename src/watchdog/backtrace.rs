@@ -12,9 +12,9 @@
 //! stack, for the green thread's own may be nearly full. The walk is the unwinder's, as for a panic; with glibc from
 //! 2.35 on that finds its tables without a lock. What the addresses mean is found out by the watchdog.
 
-use super::wait_for_change;
 use crate::arch::syscall::syscall;
 use crate::hub::{existing, pulse::own_tid};
+use crate::lock::wait_for_change;
 use libc::{c_int, c_void, siginfo_t};
 use std::ffi::CStr;
 use std::mem::zeroed;

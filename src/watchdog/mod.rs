@@ -43,7 +43,7 @@
 //! It does not see who hangs in the hub's own loop: a policy, an observer. Who computes for long and yet
 //! makes short system calls may have one of them interrupted (`EINTR`) by the signal. Green threads that were spawned
 //! before [`start`], by other OS threads, are reported without a name. After `fork` the child has no watchdog until it
-//! calls [`start`].
+//! calls [`start`]; a `process::Process` has one if its parent has.
 //!
 //! | file           | is about                                        |
 //! |----------------|-------------------------------------------------|
@@ -58,11 +58,11 @@ mod backtrace;
 mod place;
 mod watched;
 
-use crate::arch::syscall::syscall;
 use crate::green::GreenId;
 use crate::hub::pulse::{self, Pulse};
+use crate::lock::{wait_for_change, wake_by};
 use crate::report::loudly;
-use crate::thread::Thread;
+use crate::thread::{Thread, at_rest};
 use place::Place;
 use std::fmt::Write;
 use std::io;
@@ -86,6 +86,9 @@ static DECIDED: AtomicBool = AtomicBool::new(false);
 
 /// The limit that it starts with by itself.
 const BY_ITSELF: Duration = Duration::from_millis(500);
+/// In a forked child: what `LIMIT` was in its parent.
+static INHERITED: AtomicU64 = AtomicU64::new(0);
+
 /// Between two looks.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(100);
@@ -112,7 +115,7 @@ pub fn start(limit: Duration) -> io::Result<()> {
     if RUNNING.swap(true, SeqCst) {
         return Ok(());
     }
-    let made = Thread::new(watch).name("greenline-watchdog").start();
+    let made = Thread::new(watch).name("greenline-watchdog").daemon(true).start();
     match made {
         Ok(_) => {
             OS_THREADS.fetch_add(1, SeqCst);
@@ -165,26 +168,19 @@ pub(crate) fn start_by_itself() {
     }
 }
 
+/// In a child, where it was not forked along: starts one if the parent has one. It can do without.
+#[cfg(feature = "process")]
+pub(crate) fn start_as_in_parent() {
+    match INHERITED.swap(0, SeqCst) {
+        0 => {}
+        limit => _ = start(Duration::from_nanos(limit)),
+    }
+}
+
 /// Wakes the watchdog.
 fn ring() {
     BELL.fetch_add(1, SeqCst);
-    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
-    // SAFETY: a word of ours.
-    unsafe { syscall(libc::SYS_futex, [BELL.as_ptr() as usize, operation, 1, 0, 0, 0]) };
-}
-
-/// Sleeps for `duration`, or until the bell has rung since it was heard `rung` times.
-fn nap(rung: u32, duration: Duration) {
-    wait_for_change(BELL.as_ptr() as usize, rung, duration);
-}
-
-/// Blocks the OS thread for `duration`, or until somebody wakes the futex `word`; not at all unless it is `value`.
-fn wait_for_change(word: usize, value: u32, duration: Duration) {
-    let time = libc::timespec { tv_sec: duration.as_secs() as _, tv_nsec: duration.subsec_nanos() as _ };
-    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
-    let args = [word, operation, value as usize, &raw const time as usize, 0, 0];
-    // SAFETY: a word that lives, and a time of our own.
-    unsafe { syscall(libc::SYS_futex, args) };
+    wake_by(&BELL);
 }
 
 extern "C" fn before_fork() {
@@ -200,7 +196,7 @@ extern "C" fn after_fork_in_child() {
     // SAFETY: as in `after_fork`.
     unsafe { pulse::after_fork_in_child() };
     backtrace::forget();
-    LIMIT.store(0, SeqCst);
+    INHERITED.store(LIMIT.swap(0, SeqCst), SeqCst);
     OS_THREADS.store(0, SeqCst);
     RUNNING.store(false, SeqCst);
 }
@@ -224,7 +220,8 @@ fn watch() {
             nanos => Duration::from_nanos(nanos),
         };
         let period = (limit / 4).clamp(SHORTEST, LONGEST);
-        nap(rung, period);
+        // Until then, or until the bell has rung since.
+        at_rest(|| wait_for_change(BELL.as_ptr() as usize, rung, period));
         // While the whole process was stopped, or the machine asleep, nobody could have switched.
         let passed = last.elapsed().min(2 * period);
         last = Instant::now();

@@ -51,7 +51,7 @@ unsafe extern "C" fn getaddrinfo(
             (answer, *libc::__errno_location())
         }
     };
-    let helper = crate::thread::Thread::new(look_up).name("greenline-dns").start();
+    let helper = crate::thread::Thread::new(look_up).name("greenline-dns").daemon(true).start();
     let answer = match helper.map(|helper| helper.join_shielded(hub)) {
         Ok(Ok((answer, errno))) => {
             // SAFETY: this thread's own.

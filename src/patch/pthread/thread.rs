@@ -196,7 +196,7 @@ unsafe fn join_os_thread(
         let answer = join(&raw mut result);
         (answer, result as usize)
     });
-    let joined = helper.name("greenline-join").start().map(|helper| helper.join_shielded(hub));
+    let joined = helper.name("greenline-join").daemon(true).start().map(|helper| helper.join_shielded(hub));
     match joined {
         Ok(Ok((answer, value))) => {
             if answer == 0 && !result.is_null() {

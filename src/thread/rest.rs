@@ -1,0 +1,65 @@
+//! OS threads that may be there when a process is forked: those of greenline's own, while they wait where they hold
+//! nothing.
+//!
+//! A forked child has a copy of every lock, and of the OS threads only the one that forks. So a lock that another has at
+//! that moment stays locked in the child. [`halt`] answers who else is there; those that [rest](at_rest) do not count,
+//! and stay where they are for as long as the answer is kept, even if what they wait for has come.
+
+use crate::hub::pulse::own_tid;
+#[cfg(feature = "process")]
+use crate::lock::Guard;
+use crate::lock::Lock;
+#[cfg(feature = "process")]
+use std::{fs, io};
+
+/// The ids of those that rest.
+static RESTING: Lock<Vec<i32>> = Lock::new(Vec::new());
+
+/// Calls `wait`, during which the OS thread holds no lock that anybody else may want, and does nothing but wait.
+pub(crate) fn at_rest<R>(wait: impl FnOnce() -> R) -> R {
+    let tid = own_tid();
+    RESTING.lock().push(tid);
+    let answer = wait();
+    RESTING.lock().retain(|&resting| resting != tid);
+    answer
+}
+
+/// Those that rest go on resting while this lives.
+#[cfg(feature = "process")]
+pub(crate) struct Halted(Guard<'static, Vec<i32>>);
+
+#[cfg(feature = "process")]
+impl Halted {
+    /// The names of all other OS threads, but for those that rest.
+    ///
+    /// Errors: `/proc` cannot be read.
+    pub(crate) fn others(&self) -> io::Result<Vec<String>> {
+        let own = own_tid();
+        let tids = fs::read_dir("/proc/self/task")?;
+        let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        Ok(tids.filter(|tid| *tid != own && !self.0.contains(tid)).filter_map(name_of).collect())
+    }
+
+    /// In the child of a fork there are none.
+    pub(crate) fn forget_all(mut self) {
+        self.0.clear();
+    }
+}
+
+/// Keeps those that rest from doing anything else. While it lives nobody may park, so it is called as nobody.
+#[cfg(feature = "process")]
+pub(crate) fn halt() -> Halted {
+    Halted(RESTING.lock())
+}
+
+/// The name of an OS thread. `None`: it is gone, or about to be, and will not run a line of the program again.
+#[cfg(feature = "process")]
+fn name_of(tid: i32) -> Option<String> {
+    /// The kernel's PF_EXITING.
+    const ENDS: u32 = 4;
+    let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    // `4711 (name) S ppid pgrp session tty tpgid flags ...`; the name may contain anything.
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+    let flags: u32 = rest.split(' ').nth(6)?.parse().ok()?;
+    (flags & ENDS == 0).then(|| name.to_owned())
+}
