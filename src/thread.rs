@@ -23,7 +23,7 @@ pub(crate) use living::forget_all;
 pub(crate) use living::{are_there_others, wait_for_all};
 pub(crate) use rest::at_rest;
 #[cfg(feature = "process")]
-pub(crate) use rest::halt;
+pub(crate) use rest::{Halted, halt};
 use std::cell::Cell;
 use std::fmt;
 use std::io;

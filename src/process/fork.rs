@@ -7,7 +7,7 @@ use super::child::{Child, Record};
 use super::own::{self, Plan};
 use super::{Refused, ending};
 use crate::hub::{self, as_nobody, existing};
-use crate::thread;
+use crate::thread::{self, Halted};
 use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -29,29 +29,32 @@ pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<Side> {
     ending::prepare();
     let until = Instant::now() + PATIENCE;
     loop {
-        // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
-        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-        // What cannot be written now cannot be helped.
-        let _ = (out.flush(), err.flush());
-        // SAFETY: null means all streams.
-        unsafe { libc::fflush(std::ptr::null_mut()) };
-        // From here on until there are two, nobody else runs.
-        match as_nobody(|| try_to(name.as_deref(), daemon)) {
-            Err(Refused::Threads(_)) if Instant::now() < until => {}
-            answer => return answer.map_err(io::Error::from),
+        // First, for one that is there may have the locks that are taken next, and keep them.
+        let answer =
+            as_nobody(|| thread::halt().check()).and_then(|()| flush_and_fork(name.as_deref(), daemon));
+        match answer {
+            Err(Refused::Threads(_)) if Instant::now() < until => pause(),
+            answer => return Ok(answer?),
         }
-        drop((out, err));
-        pause();
     }
+}
+
+/// Forks, with nothing left in std's and C's buffers.
+fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
+    // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // What cannot be written now cannot be helped.
+    let _ = (out.flush(), err.flush());
+    // SAFETY: null means all streams.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+    // From here on until there are two, nobody else runs.
+    as_nobody(|| try_to(name, daemon))
 }
 
 /// Forks, if there are no other OS threads.
 fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
     let halted = thread::halt();
-    let others = halted.others()?;
-    if !others.is_empty() {
-        return Err(Refused::Threads(others));
-    }
+    halted.check()?;
     let own = std::process::id();
     let plan = own::plan(name, daemon, pidfd_of(own)?)?;
     // SAFETY: no other OS thread has locked anything. The child does not return to the parent's frames, for
@@ -63,6 +66,14 @@ fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
         return Ok(Side::Child);
     }
     Ok(Side::Parent(Child::of(adopt(plan, pid, own)?)))
+}
+
+impl Halted {
+    /// Errors: there are other OS threads.
+    fn check(&self) -> Result<(), Refused> {
+        let others = self.others()?;
+        if others.is_empty() { Ok(()) } else { Err(Refused::Threads(others)) }
+    }
 }
 
 /// Takes down who the child is.

@@ -1,17 +1,23 @@
 //! The child's whole life, on the stack that has forked. It leaves by `_exit`, and never by a return.
 
 use super::exit::Exit;
-use super::{current, ending};
+use super::pipe::End;
+use super::{current, ending, null};
 use crate::green::JoinError;
 use crate::hub::catch;
 use crate::watchdog;
 use std::any::Any;
+use std::sync::Weak;
 
 /// Runs `f`, and ends the process with what came of it.
-pub(super) fn run<R: Exit>(f: impl FnOnce() -> R) -> ! {
+///
+/// `f` lies on the stack of who has forked, like all else that its parent has; only `f` is moved, and dropped.
+pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<End>]) -> ! {
     ending::begin_anew();
     watchdog::start_as_in_parent();
-    read_from_nowhere();
+    // What the terminal says is said to the parent. It can be read from, if need be.
+    let _ = null::become_null(0);
+    closing.iter().filter_map(Weak::upgrade).for_each(|end| end.give_up());
     let code = match catch(|| f().exit_code()) {
         Ok(code) => code,
         Err(JoinError::Panicked(payload)) => {
@@ -30,17 +36,4 @@ pub(super) fn run<R: Exit>(f: impl FnOnce() -> R) -> ! {
 fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
-}
-
-/// What the terminal says is said to the parent.
-fn read_from_nowhere() {
-    crate::fds::forget(0);
-    // SAFETY: a name that ends in 0; the descriptor that is opened is closed again, unless it is stdin's own.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        if null > 0 {
-            libc::dup2(null, 0);
-            libc::close(null);
-        }
-    }
 }

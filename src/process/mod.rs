@@ -20,6 +20,7 @@
 //! | `inside.rs` | the child's view: its whole life                             |
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
+//! | `pipe.rs`   | messages from one process to another                         |
 //!
 //! # One OS thread
 //!
@@ -35,23 +36,30 @@
 //! of this: its children go on, and can see it by [`parent`].
 //!
 //! Source: Python's `multiprocessing`.
-#![allow(unsafe_code)]
 
+#[allow(unsafe_code)]
 mod child;
+#[allow(unsafe_code)]
 mod ending;
 mod exit;
+#[allow(unsafe_code)]
 mod fork;
 mod inside;
+#[allow(unsafe_code)]
+mod null;
 mod own;
+mod pipe;
 
 pub use child::Child;
 pub use exit::Exit;
 pub use own::{Current, Parent, active_children, current, parent};
+pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 
 use fork::Side;
+use pipe::End;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A process that is to be started: a builder, like [`Thread`](crate::thread::Thread).
 ///
@@ -61,6 +69,7 @@ pub struct Process<F> {
     f: F,
     name: Option<String>,
     daemon: bool,
+    closing: Vec<Weak<End>>,
 }
 
 impl<F, R> Process<F>
@@ -70,7 +79,7 @@ where
 {
     /// One that will run `f`, and end with what that returns: see [`Exit`].
     pub fn new(f: F) -> Process<F> {
-        Process { f, name: None, daemon: false }
+        Process { f, name: None, daemon: false, closing: Vec::new() }
     }
 
     /// The name, for reports. If there is none: `Process-N` for the N-th child, `Process-N:M` for the M-th child of
@@ -87,6 +96,13 @@ where
         self
     }
 
+    /// Has the process close its copy of that end of a pipe, for whose other end somebody else waits in vain
+    /// otherwise: see [`Connection`]. Not needed for the pipe by which it talks with this process.
+    pub fn closing<S, T>(mut self, end: &Connection<S, T>) -> Process<F> {
+        self.closing.push(end.weak());
+        self
+    }
+
     /// Makes the process and has it run `f`.
     ///
     /// stdout, stderr and C's streams are flushed before, so that nothing is printed twice. The child reads its stdin
@@ -99,7 +115,7 @@ where
     pub fn start(self) -> io::Result<Child> {
         match fork::fork(self.name, self.daemon)? {
             Side::Parent(child) => Ok(child),
-            Side::Child => inside::run(self.f),
+            Side::Child => inside::run(self.f, &self.closing),
         }
     }
 }
