@@ -62,7 +62,8 @@ fn main() {
         ("echo-server-std", &[port]) => echo::serve_std(port),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
-            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt" | "echo-server-std",
+            | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt"
+            | "echo-server-std",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {

@@ -47,11 +47,12 @@ impl Hub {
     }
 
     /// [`wait_fd`](Hub::wait_fd), for any of several.
-    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
     pub(crate) fn wait_fds(
         &self,
         fds: &[(RawFd, Direction)],
         deadline: Time,
+        foreign: bool,
         shield: bool,
     ) -> io::Result<Readiness> {
         let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
@@ -64,7 +65,7 @@ impl Hub {
             let wake = |ticket| {
                 self.wake(ticket);
             };
-            match self.reactor.arm(fd, direction, ticket, hub, true, wake) {
+            match self.reactor.arm(fd, direction, ticket, hub, foreign, wake) {
                 Ok(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
                 Ok(_) => early = Some(Ok(Readiness::Ready)),
                 Err(error) => early = Some(Err(error)),

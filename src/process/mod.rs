@@ -21,6 +21,7 @@
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
 //! | `pipe.rs`   | messages from one process to another                         |
+//! | `shared/`   | what processes share, and how they wait for each other        |
 //!
 //! # One OS thread
 //!
@@ -49,6 +50,8 @@ mod inside;
 mod null;
 mod own;
 mod pipe;
+#[allow(dead_code, unsafe_code, unused_imports)]
+mod shared;
 
 pub use child::Child;
 pub use exit::Exit;

@@ -51,7 +51,7 @@ unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, timeout: Option<Durat
         })
         .collect();
     loop {
-        let waited = keep_errno(|| hub.wait_fds(&wanted, deadline, hub.was_cut_short()));
+        let waited = keep_errno(|| hub.wait_fds(&wanted, deadline, true, hub.was_cut_short()));
         let ready = look(fds, count);
         match waited {
             _ if ready != 0 => return ready,

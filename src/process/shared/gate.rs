@@ -1,0 +1,90 @@
+//! Where waiters of any process wait: an event counter (eventfd(2)), which is inherited by fork(2).
+//!
+//! It is written to and never read. A hub watches it edge-triggered, as all descriptors, and each write is an edge, of
+//! which every hub of every process is told, and has all its green threads look again that wait there. So there is no
+//! wake-up to be taken, and none is lost with a waiter that is killed: who has slept in vain sleeps on.
+
+use crate::fds;
+use crate::hub::{Readiness, hub};
+use crate::reactor::Direction::Read;
+use crate::time::NEVER;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+pub(super) struct Gate {
+    counter: OwnedFd,
+}
+
+/// How long who cannot wait for descriptors sleeps before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+impl Gate {
+    /// Errors: no descriptor left.
+    pub(super) fn new() -> io::Result<Gate> {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            let error = io::Error::last_os_error();
+            let text = format!("no descriptor for processes to wait by: {error}");
+            return Err(io::Error::new(error.kind(), text));
+        }
+        fds::forget(fd);
+        // SAFETY: the kernel has just made it for us.
+        Ok(Gate { counter: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// Has all who wait look again.
+    pub(super) fn open(&self) {
+        let one = 1u64.to_ne_bytes();
+        let args = [self.counter.as_raw_fd() as usize, one.as_ptr() as usize, one.len(), 0, 0, 0];
+        // SAFETY: eight bytes of this frame. Past the C library, whose function may be patched. It fails if it was opened
+        // 2^64 times, or if somebody has closed a descriptor that is not theirs.
+        unsafe { crate::arch::syscall::syscall(libc::SYS_write, args) };
+    }
+
+    /// Blocks the current green thread until somebody may have opened the gate since the caller was last woken, or
+    /// `beside` may be readable, or the deadline has passed: `false`.
+    ///
+    /// The caller has looked at what it waits for after it was woken, and before it calls; and whoever changes that opens
+    /// the gate before it can be seen.
+    ///
+    /// Unwinds when the green thread is killed or a timeout around it fires.
+    pub(super) fn wait(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
+        let hub = hub();
+        let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
+        let fd = self.counter.as_raw_fd();
+        // Edges that the hub has collected by now came before the caller looked.
+        hub.reactor().drained(fd, Read);
+        let ended = match beside {
+            None => hub.wait_fd(fd, Read, until, false, false),
+            Some(beside) => hub.wait_fds(&[(fd, Read), (beside, Read)], until, false, false),
+        };
+        match ended {
+            Ok(Readiness::Ready | Readiness::Closed) => true,
+            Ok(Readiness::Expired) => false,
+            Ok(Readiness::Interrupted) => {
+                hub.deliver();
+                true
+            }
+            // No descriptor is left for the hub's reactor, or no memory. That is no reason to fail.
+            Err(_) => {
+                let soon = Instant::now() + LOOK_AGAIN;
+                let until = deadline.map_or(soon, |deadline| deadline.min(soon));
+                crate::sleep_until(until);
+                deadline.is_none_or(|deadline| Instant::now() < deadline)
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_raw(&self) -> RawFd {
+        self.counter.as_raw_fd()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        fds::forget(self.counter.as_raw_fd());
+    }
+}
