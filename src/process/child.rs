@@ -179,6 +179,11 @@ impl Child {
         self.0.wait(Instant::now().checked_add(timeout))
     }
 
+    /// Waits until it has ended, and blocks the OS thread: for destructors.
+    pub(super) fn wait_in_kernel(&self) {
+        self.0.wait_in_kernel(None);
+    }
+
     /// Asks it to end, by SIGTERM: if it has no handler for that it ends at once, and what it has started goes on. Does
     /// not wait. No error if it has ended already.
     ///

@@ -33,7 +33,7 @@ pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<End>]) -> ! {
 }
 
 /// What was said when it was thrown.
-fn message(payload: &(dyn Any + Send)) -> &str {
+pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

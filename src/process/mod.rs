@@ -21,6 +21,7 @@
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
 //! | `pipe.rs`   | messages from one process to another                         |
+//! | `pool/`     | functions called by worker processes                         |
 //! | `shared/`   | what processes share, and how they wait for each other        |
 //!
 //! # One OS thread
@@ -50,6 +51,7 @@ mod inside;
 mod null;
 mod own;
 mod pipe;
+pub mod pool;
 #[allow(dead_code, unsafe_code, unused_imports)]
 mod shared;
 
@@ -57,8 +59,10 @@ pub use child::Child;
 pub use exit::Exit;
 pub use own::{Current, Parent, active_children, current, parent};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
+pub use pool::{Pool, TaskError};
 
 use fork::Side;
+use inside::message;
 use pipe::End;
 use std::fmt;
 use std::io;
@@ -72,6 +76,8 @@ pub struct Process<F> {
     f: F,
     name: Option<String>,
     daemon: bool,
+    /// Though it is a daemon.
+    may_start: bool,
     closing: Vec<Weak<End>>,
 }
 
@@ -82,7 +88,7 @@ where
 {
     /// One that will run `f`, and end with what that returns: see [`Exit`].
     pub fn new(f: F) -> Process<F> {
-        Process { f, name: None, daemon: false, closing: Vec::new() }
+        Process { f, name: None, daemon: false, may_start: false, closing: Vec::new() }
     }
 
     /// The name, for reports. If there is none: `Process-N` for the N-th child, `Process-N:M` for the M-th child of
@@ -106,6 +112,11 @@ where
         self
     }
 
+    /// A daemon that sees to it itself that its children end with it.
+    pub(crate) fn daemon_with_children(self) -> Process<F> {
+        Process { daemon: true, may_start: true, ..self }
+    }
+
     /// Makes the process and has it run `f`.
     ///
     /// stdout, stderr and C's streams are flushed before, so that nothing is printed twice. The child reads its stdin
@@ -118,7 +129,10 @@ where
     pub fn start(self) -> io::Result<Child> {
         match fork::fork(self.name, self.daemon)? {
             Side::Parent(child) => Ok(child),
-            Side::Child => inside::run(self.f, &self.closing),
+            Side::Child => {
+                own::allow_children(self.may_start);
+                inside::run(self.f, &self.closing)
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ struct Own {
     pid: u32,
     name: Arc<str>,
     daemon: bool,
+    /// Though it is a daemon.
+    may_start: bool,
     /// The numbers in the names of its children, as far as they are its own: "", "1:", "1:4:".
     prefix: String,
     /// How many children there were.
@@ -97,7 +99,16 @@ pub(super) struct Plan {
 impl Own {
     fn of_main() -> Own {
         let (pid, name) = (std::process::id(), "main".into());
-        Own { pid, name, daemon: false, prefix: String::new(), count: 0, parent: None, children: Vec::new() }
+        Own {
+            pid,
+            name,
+            daemon: false,
+            may_start: true,
+            prefix: String::new(),
+            count: 0,
+            parent: None,
+            children: Vec::new(),
+        }
     }
 
     /// In a child that C's `fork` has made, the children are not its own.
@@ -126,7 +137,7 @@ fn with<R>(f: impl FnOnce(&mut Own) -> R) -> R {
 /// Errors: this process is a daemon.
 pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<Plan, Refused> {
     with(|own| {
-        if own.daemon {
+        if own.daemon && !own.may_start {
             return Err(Refused::Daemon(own.name.clone()));
         }
         let number = format!("{}{}", own.prefix, own.count + 1);
@@ -162,7 +173,7 @@ pub(super) fn release(record: &Record) {
 pub(super) fn begin_anew(plan: Plan) {
     let Plan { name, daemon, prefix, parent } = plan;
     let (pid, parent) = (std::process::id(), Some(parent));
-    let own = Own { pid, name, daemon, prefix, count: 0, parent, children: Vec::new() };
+    let own = Own { pid, name, daemon, may_start: !daemon, prefix, count: 0, parent, children: Vec::new() };
     GENERATION.fetch_add(1, Relaxed);
     let before = OWN.lock().replace(own);
     // With the descriptors of its parent's children, and of its parent's parent.
@@ -172,6 +183,11 @@ pub(super) fn begin_anew(plan: Plan) {
 /// What tells this process from those that it has a copy of.
 pub(super) fn generation() -> u32 {
     GENERATION.load(Relaxed)
+}
+
+/// In a child: it may start processes though it is a daemon.
+pub(super) fn allow_children(yes: bool) {
+    with(|own| own.may_start |= yes);
 }
 
 /// Who calls: the name of this process, and whether it is a daemon.

@@ -11,6 +11,7 @@
 //! | `os.rs`      | this OS thread, as the kernel knows it: its id, and what it holds     |
 //! | `mutex.rs`   | a lock that the kernel opens when its holder dies                    |
 //! | `gate.rs`    | where waiters of any process wait, by a descriptor                   |
+//! | `ring.rs`    | messages in such memory, first in, first out                        |
 //! | `monitor.rs` | the three together: **the one way to block between processes**       |
 //!
 //! A handle is made in one process and inherited by those that are forked afterwards; that is the only way to pass it
@@ -21,5 +22,7 @@ mod monitor;
 mod mutex;
 mod os;
 mod region;
+mod ring;
 
 pub(crate) use monitor::{Change, Monitor};
+pub(crate) use ring::Ring;

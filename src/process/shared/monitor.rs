@@ -80,6 +80,13 @@ impl<S: Copy> Monitor<S> {
         Ok(monitor)
     }
 
+    /// The memory beside the state.
+    #[inline]
+    pub(crate) fn memory(&self) -> NonNull<u8> {
+        // SAFETY: within the region.
+        unsafe { self.region.start().add(Monitor::<S>::memory_at(self.gates.len())) }
+    }
+
     /// The state as it is now.
     pub(crate) fn look(&self) -> S {
         *self.lock()
@@ -194,8 +201,7 @@ impl<S: Copy> Change<'_, S> {
     /// The memory beside the state. What the current state says is there must not be changed.
     #[inline]
     pub(crate) fn memory(&self) -> NonNull<u8> {
-        // SAFETY: within the region.
-        unsafe { self.monitor.region.start().add(Monitor::<S>::memory_at(self.monitor.gates.len())) }
+        self.monitor.memory()
     }
 
     /// Frees what memory lies in `range`.

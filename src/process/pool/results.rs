@@ -1,0 +1,218 @@
+//! What callers hold: a result to come, or an iterator over results.
+
+use super::TaskError;
+use super::office::{Batch, Office, Outcome};
+use super::task::Calls;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Makes a result of the outcomes, in order.
+pub(super) type Assemble<R> = fn(&mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError>;
+
+fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
+    postcard::from_bytes(&outcome?)
+        .map_err(|error| TaskError::Codec(format!("the result cannot be decoded: {error}")))
+}
+
+/// The only one.
+pub(super) fn one<R: DeserializeOwned>(outcomes: &mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError> {
+    decode(outcomes.next().expect("one was sent"))
+}
+
+/// All of them, or the first error.
+pub(super) fn all<R: DeserializeOwned>(
+    outcomes: &mut dyn Iterator<Item = Outcome>,
+) -> Result<Vec<R>, TaskError> {
+    outcomes.map(decode).collect()
+}
+
+/// The result of tasks that were sent to a [`Pool`](super::Pool). Dropping it does not cancel them.
+///
+/// Source: Python's `AsyncResult`.
+#[must_use = "the result, and whatever went wrong, is in it"]
+pub struct AsyncResult<R> {
+    office: Arc<Office>,
+    batch: Arc<Batch>,
+    count: usize,
+    /// They were not all sent.
+    failed: Option<TaskError>,
+    assemble: Assemble<R>,
+}
+
+impl<R> AsyncResult<R> {
+    pub(super) fn new(
+        office: Arc<Office>,
+        batch: Arc<Batch>,
+        count: usize,
+        failed: Option<TaskError>,
+        assemble: Assemble<R>,
+    ) -> AsyncResult<R> {
+        AsyncResult { office, batch, count, failed, assemble }
+    }
+
+    /// Waits until all tasks are done. Blocks the current green thread and no other.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub fn get(self) -> Result<R, TaskError> {
+        match self.get_by(None) {
+            Ok(result) => result,
+            Err(_) => unreachable!("no deadline has passed"),
+        }
+    }
+
+    /// Waits for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// Not all are done: the `AsyncResult` itself, to ask again.
+    pub fn get_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, AsyncResult<R>> {
+        self.get_by(Instant::now().checked_add(timeout))
+    }
+
+    fn get_by(self, deadline: Option<Instant>) -> Result<Result<R, TaskError>, AsyncResult<R>> {
+        if let Some(error) = self.failed {
+            return Ok(Err(error));
+        }
+        match self.office.wait_for(deadline, || (self.batch.count() == self.count).then_some(())) {
+            Err(error) => Ok(Err(error)),
+            Ok(None) => Err(self),
+            Ok(Some(())) => {
+                let mut outcomes = (0..self.count)
+                    .map(|nth| self.batch.take(nth).expect("all have come, and nobody else asks"));
+                Ok((self.assemble)(&mut outcomes))
+            }
+        }
+    }
+
+    /// Whether [`get`](AsyncResult::get) would answer at once.
+    pub fn is_ready(&self) -> bool {
+        let now = Some(Instant::now());
+        let ready = || (self.batch.count() == self.count).then_some(());
+        self.failed.is_some() || !matches!(self.office.wait_for(now, ready), Ok(None))
+    }
+}
+
+impl<R> fmt::Debug for AsyncResult<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncResult").field("tasks", &self.count).finish_non_exhaustive()
+    }
+}
+
+/// Results as they come, of [`Pool::imap`](super::Pool::imap) and [`Pool::imap_unordered`](super::Pool::imap_unordered).
+/// Its `next` blocks the current green thread and no other.
+///
+/// Source: Python's `IMapIterator`, which takes all items at once and keeps all results.
+pub struct Results<R> {
+    office: Arc<Office>,
+    batch: Arc<Batch>,
+    calls: Box<dyn Iterator<Item = Result<Calls, TaskError>>>,
+    /// How many may be under way at once.
+    window: usize,
+    sent: usize,
+    taken: usize,
+    /// Why no more is sent: it is the last result.
+    failed: Option<TaskError>,
+    exhausted: bool,
+    result: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Results<R> {
+    pub(super) fn new(
+        office: Arc<Office>,
+        batch: Arc<Batch>,
+        calls: Box<dyn Iterator<Item = Result<Calls, TaskError>>>,
+        window: usize,
+    ) -> Results<R> {
+        let mut results = Results {
+            office,
+            batch,
+            calls,
+            window,
+            sent: 0,
+            taken: 0,
+            failed: None,
+            exhausted: false,
+            result: std::marker::PhantomData,
+        };
+        results.send_more();
+        results
+    }
+
+    fn send_more(&mut self) {
+        while !self.exhausted && self.sent - self.taken < self.window {
+            let sent = match self.calls.next() {
+                Some(calls) => calls.and_then(|calls| self.office.send(calls, &self.batch, self.sent)),
+                None => {
+                    self.exhausted = true;
+                    return;
+                }
+            };
+            match sent {
+                Ok(()) => self.sent += 1,
+                Err(error) => {
+                    self.failed = Some(error);
+                    self.exhausted = true;
+                }
+            }
+        }
+    }
+
+    /// [`next`](Iterator::next), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// The next result has not come yet.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        self.next_by(Instant::now().checked_add(timeout))
+    }
+
+    fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        self.send_more();
+        if self.taken == self.sent {
+            return Ok(self.failed.take().map(Err));
+        }
+        match self.office.wait_for(deadline, || self.batch.take(self.taken)) {
+            Err(error) => {
+                self.taken = self.sent;
+                self.exhausted = true;
+                Ok(Some(Err(error)))
+            }
+            Ok(None) => Err(TimedOut),
+            Ok(Some(outcome)) => {
+                self.taken += 1;
+                self.send_more();
+                Ok(Some(decode(outcome)))
+            }
+        }
+    }
+}
+
+impl<R: DeserializeOwned> Iterator for Results<R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        self.next_by(None).unwrap_or_else(|_| unreachable!("no deadline has passed"))
+    }
+}
+
+impl<R> fmt::Debug for Results<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results")
+            .field("sent", &self.sent)
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The time was over before a result had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no result has come in time")
+    }
+}
+
+impl std::error::Error for TimedOut {}
