@@ -179,6 +179,11 @@ impl Child {
         self.0.wait(Instant::now().checked_add(timeout))
     }
 
+    /// Whether it has ended; by one system call, and without reaping it.
+    pub(super) fn has_ended(&self) -> bool {
+        is_readable(self.0.pidfd.as_fd())
+    }
+
     /// Waits until it has ended, and blocks the OS thread: for destructors.
     pub(super) fn wait_in_kernel(&self) {
         self.0.wait_in_kernel(None);

@@ -194,7 +194,7 @@ impl Floor {
                 return Some(Waited::Found(found));
             }
             // Looked at last: what it has left behind was taken in by now.
-            foreman.is_some_and(|foreman| !foreman.is_alive()).then_some(Waited::ForemanGone)
+            foreman.is_some_and(Child::has_ended).then_some(Waited::ForemanGone)
         });
         found.unwrap_or(Waited::Expired)
     }
@@ -231,8 +231,9 @@ impl Floor {
         self.place(place).number.store(0, Release);
     }
 
-    /// Tells the parent. Blocks while there is no room; gives up when the pool is over, for nobody listens.
-    pub(super) fn put_note(&self, note: &Note) {
+    /// Leaves a note for the parent, and wakes it if that is news. Blocks while there is no room; gives up when the pool is
+    /// over, for nobody listens.
+    pub(super) fn put_note(&self, note: &Note, is_news: bool) {
         let message = postcard::to_stdvec(note).expect("numbers and bytes can be encoded");
         self.0.monitor.wait(ROOM, None, |change| {
             if change.is_over() {
@@ -240,11 +241,11 @@ impl Floor {
             }
             let memory = change.memory();
             // SAFETY: as in `next_job`.
-            if !unsafe { change.notes.push(memory, &message) } {
-                return None;
+            let has_room = unsafe { change.notes.push(memory, &message) };
+            if is_news || !has_room {
+                change.open(OFFICE);
             }
-            change.open(OFFICE);
-            Some(())
+            has_room.then_some(())
         });
     }
 

@@ -54,7 +54,9 @@ pub(super) struct Batch {
 #[derive(Default)]
 struct Arrived {
     count: usize,
-    outcomes: HashMap<usize, Outcome>,
+    /// From number `first` on.
+    outcomes: VecDeque<Option<Outcome>>,
+    first: usize,
 }
 
 impl Batch {
@@ -69,14 +71,25 @@ impl Batch {
 
     /// Outcome number `nth`, once.
     pub(super) fn take(&self, nth: usize) -> Option<Outcome> {
-        self.arrived.lock().outcomes.remove(&nth)
+        let mut arrived = self.arrived.lock();
+        let at = nth.checked_sub(arrived.first)?;
+        let outcome = arrived.outcomes.get_mut(at)?.take()?;
+        while let Some(None) = arrived.outcomes.front() {
+            arrived.outcomes.pop_front();
+            arrived.first += 1;
+        }
+        Some(outcome)
     }
 
     fn put(&self, nth: usize, outcome: Outcome) {
         let mut arrived = self.arrived.lock();
         let nth = if self.as_they_come { arrived.count } else { nth };
         arrived.count += 1;
-        arrived.outcomes.insert(nth, outcome);
+        let at = nth - arrived.first;
+        if arrived.outcomes.len() <= at {
+            arrived.outcomes.resize_with(at + 1, || None);
+        }
+        arrived.outcomes[at] = Some(outcome);
     }
 }
 

@@ -7,6 +7,7 @@ use super::task::Chunk;
 use crate::process::{Process, active_children, parent};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// What workers are engaged on.
 #[derive(Clone)]
@@ -17,6 +18,9 @@ pub(super) struct Terms {
 
 /// What a worker leaves by when its initializer fails. The number means nothing else here, for it is not ready then.
 const UNFIT: i32 = 1;
+
+/// For how long results of a chunk may lie there before the parent is woken to take them in.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// The foreman: keeps every place staffed, until the pool is over.
 pub(super) fn oversee(floor: &Floor, terms: Terms) {
@@ -61,7 +65,7 @@ fn keep_staffed(floor: &Floor, place: usize, terms: &Terms) {
             return floor.update(|state| state.broken = Some(Broken::Initializer { exit }));
         }
         if let Some((id, at)) = floor.held_by(place) {
-            floor.put_note(&Note::Died { id, at, exit });
+            floor.put_note(&Note::Died { id, at, exit }, true);
         }
     }
 }
@@ -74,17 +78,23 @@ fn work(floor: &Floor, place: usize, terms: &Terms) -> i32 {
     }
     floor.set_ready(place);
     let mut done = 0;
+    let mut told = Instant::now();
     while terms.max_tasks.is_none_or(|most| done < most) {
         let Job::Chunk(message) = floor.next_job(place) else { break };
         let mut chunk = Chunk::decode(&message);
         let calls = chunk.calls();
+        let last = calls.end - 1;
         done += calls.len() as u64;
         for at in calls {
             floor.begin(place, at);
             let outcome = chunk.call_next();
             let (size, limit) = (outcome.as_ref().map_or(0, Vec::len), floor.largest());
             let outcome = if size > limit { Err(TaskError::TooLarge { size, limit }) } else { outcome };
-            floor.put_note(&Note::Done { id: chunk.id, outcome });
+            let is_news = at == last || told.elapsed() > PATIENCE;
+            if is_news {
+                told = Instant::now();
+            }
+            floor.put_note(&Note::Done { id: chunk.id, outcome }, is_news);
         }
         floor.drop_job(place);
     }
