@@ -5,6 +5,9 @@
 //! watches a number *and* its generation, which each close, and each call that makes one, counts up. A watcher of an
 //! earlier generation is nobody's.
 //!
+//! Whoever watches a number is told before it is closed, for afterwards it may be another's already. Until it *is*
+//! closed, nobody can begin to watch it anew: [`closing`] marks it.
+//!
 //! The table is an array of pages that are made when first needed; a word is read or changed by one instruction.
 
 #![allow(unsafe_code)]
@@ -31,6 +34,17 @@ static HUBS: Lock<Vec<Weak<Shared>>> = Lock::new(Vec::new());
 
 /// A word of the table: the generation, and the hub that watches this one. `SEVERAL` do; 0: none.
 const SEVERAL: u32 = u32::MAX;
+/// Nobody watches it, or may begin to: it is just being closed.
+const CLOSING: u32 = u32::MAX - 1;
+
+/// Why a number is not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwatched {
+    /// It is just being closed, by another OS thread. Look again.
+    Closing,
+    /// It is beyond what the table holds, a million.
+    TooLarge,
+}
 
 fn pack(generation: Generation, hub: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(hub)
@@ -85,46 +99,87 @@ pub(crate) fn enlist(hub: &Arc<Shared>) -> u32 {
     }
 }
 
-/// `hub` watches this number from now on. Answers of which generation it is. `None`: such numbers are not watched.
-pub(crate) fn watch(fd: RawFd, hub: u32) -> Option<Generation> {
-    let word = word(fd)?;
+/// `hub` watches this number from now on. Answers of which generation it is.
+pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Generation, Unwatched> {
+    let word = word(fd).ok_or(Unwatched::TooLarge)?;
     let mut seen = word.load(Acquire);
     loop {
         let (generation, watcher) = unpack(seen);
-        let watcher = if watcher == 0 || watcher == hub { hub } else { SEVERAL };
+        let watcher = match watcher {
+            CLOSING => return Err(Unwatched::Closing),
+            0 => hub,
+            same if same == hub => hub,
+            _ => SEVERAL,
+        };
         match word.compare_exchange_weak(seen, pack(generation, watcher), AcqRel, Acquire) {
-            Ok(_) => return Some(generation),
+            Ok(_) => return Ok(generation),
             Err(now) => seen = now,
         }
     }
 }
 
-/// The number is given back, or was just given out: whoever watches it watches what is no more, and is told.
+/// The number was just given out, or is given back: whoever watches it watches what is no more, and is told.
 pub(crate) fn forget(fd: RawFd) {
     let Some(word) = existing(fd) else { return };
-    let mut seen = word.load(Acquire);
-    let watcher = loop {
-        let (generation, watcher) = unpack(seen);
-        if watcher == 0 {
-            return;
+    if unpack(word.load(Acquire)).1 != 0 {
+        begin_generation(fd, word, 0);
+    }
+}
+
+/// [`forget`], for the numbers from `first` to `last`.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) fn forget_range(first: u32, last: u32) {
+    let (first, end) = (first as usize, (last as usize).saturating_add(1).min(PAGE * PAGES));
+    let mut fd = first;
+    while fd < end {
+        if TABLE[fd / PAGE].load(Acquire).is_null() {
+            fd = (fd / PAGE + 1) * PAGE;
+        } else {
+            forget(fd as RawFd);
+            fd += 1;
         }
-        match word.compare_exchange_weak(seen, pack(generation.wrapping_add(1), 0), AcqRel, Acquire) {
-            Ok(_) => break watcher,
+    }
+}
+
+/// Calls `close`, which gives the number back. Whoever watches it is told before; nobody can begin to watch it until
+/// `close` has returned, or the number was given out again.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) fn closing<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
+    // Where there is no page, nobody watches any number near it. Who makes it meanwhile waits for what is closed, as
+    // two OS threads may that read and close by plain system calls.
+    let Some(word) = existing(fd) else { return close() };
+    let generation = begin_generation(fd, word, CLOSING);
+    let answer = close();
+    let _ = word.compare_exchange(pack(generation, CLOSING), pack(generation, 0), AcqRel, Acquire);
+    answer
+}
+
+/// Counts the generation up and tells who has watched the last one. Answers the new one, of which `mark` is noted.
+fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
+    let mut seen = word.load(Acquire);
+    let (last, watcher) = loop {
+        let (last, watcher) = unpack(seen);
+        match word.compare_exchange_weak(seen, pack(last.wrapping_add(1), mark), AcqRel, Acquire) {
+            Ok(_) => break (last, watcher),
             Err(now) => seen = now,
         }
     };
-    let generation = unpack(seen).0;
     // One at a time, and told without the lock.
-    let hubs = if watcher == SEVERAL { 0..usize::MAX } else { watcher as usize - 1..watcher as usize };
+    let hubs = match watcher {
+        0 | CLOSING => 0..0,
+        SEVERAL => 0..usize::MAX,
+        one => one as usize - 1..one as usize,
+    };
     for at in hubs {
         let hub = match HUBS.lock().get(at) {
             Some(hub) => hub.upgrade(),
             None => break,
         };
         if let Some(hub) = hub {
-            hub.closed(fd, generation);
+            hub.closed(fd, last);
         }
     }
+    last.wrapping_add(1)
 }
 
 /// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.
@@ -140,5 +195,34 @@ pub(crate) fn forget_all() {
                 word.store(pack(generation.wrapping_add(1), 0), Release);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_begins_to_watch_what_is_being_closed() {
+        // A number that no other test has.
+        const FD: RawFd = 900_001;
+        assert!(watch(FD, 70_000).is_ok());
+        let before = generation(FD);
+        closing(FD, || {
+            assert_eq!(watch(FD, 70_000), Err(Unwatched::Closing));
+            assert_ne!(generation(FD), before);
+        });
+        let after = watch(FD, 70_000).unwrap();
+        // Given out again before the close has returned: then it is the next one's.
+        closing(FD, || {
+            forget(FD);
+            assert!(watch(FD, 70_000).is_ok());
+        });
+        assert_ne!(generation(FD), after);
+        let generation_now = generation(FD);
+        assert_eq!(watch(FD, 70_000), Ok(generation_now), "the mark was not put back over the new watcher");
+        forget_range(FD as u32 - 1, u32::MAX);
+        assert_ne!(generation(FD), generation_now);
+        assert_eq!(watch(2_000_000, 70_000), Err(Unwatched::TooLarge));
     }
 }

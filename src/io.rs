@@ -81,7 +81,7 @@ static ZERO: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 /// Parks until the next edge, with interrupts delivered. `false`: the deadline has passed.
 fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> io::Result<bool> {
     match hub.wait_fd(fd, direction, deadline, foreign, false)? {
-        Readiness::Ready => Ok(true),
+        Readiness::Ready | Readiness::Signalled => Ok(true),
         Readiness::Expired => Ok(false),
         Readiness::Interrupted => {
             hub.deliver();

@@ -15,16 +15,21 @@
 //! Leaves to others: when to wait and for how long (`hub`), what to try when ready (`io`).
 #![allow(unsafe_code)]
 
-use crate::fds::{self, Generation};
+mod table;
+
+use crate::arch::syscall::syscall;
+use crate::fds::{self, Generation, Unwatched};
 use crate::green::{GreenId, Ticket};
 use crate::time::{NEVER, Time};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 use std::sync::Arc;
+use table::Table;
 
 const WAKER: Token = Token(usize::MAX);
 /// Urgent data, too, because a read stops before it.
@@ -43,6 +48,9 @@ pub(crate) enum Direction {
 #[derive(Default)]
 pub(crate) struct Reactor {
     inner: OnceCell<Inner>,
+    /// How often a signal was handled while the hub waited; who is told.
+    signals: Cell<u32>,
+    on_signal: RefCell<BTreeSet<(GreenId, u32)>>,
 }
 
 struct Inner {
@@ -50,7 +58,7 @@ struct Inner {
     waker: Arc<Waker>,
     events: RefCell<Vec<libc::epoll_event>>,
     /// By number.
-    sources: RefCell<Vec<Source>>,
+    sources: RefCell<Table<Source>>,
     /// Our number in the table of who watches what; 0 until we do.
     hub: Cell<u32>,
     /// There is no `epoll_pwait2` here.
@@ -135,6 +143,11 @@ impl Waiters {
 }
 
 impl Source {
+    /// Whether it is what that generation of its number refers to.
+    fn is_of(&self, generation: Generation) -> bool {
+        self.registered && self.generation == generation
+    }
+
     fn wake(&mut self, wake: &mut impl FnMut(Ticket)) {
         self.read.waiters.wake(wake);
         self.write.waiters.wake(wake);
@@ -157,6 +170,18 @@ pub(crate) enum Armed {
     Ready,
     /// It is a file, or something else that is always ready.
     Always,
+    /// Another OS thread is about to close it: look again, a little later.
+    Closing,
+}
+
+/// What may have happened before somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edges {
+    /// One that has come and was not used is as good as the next.
+    Unused,
+    /// Only the next counts: the kernel was asked, and what is waited for is not so.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    Next,
 }
 
 impl Reactor {
@@ -199,8 +224,7 @@ impl Reactor {
     }
 
     /// Has `ticket` woken by the next edge of `fd` in that direction; or says that one has come. `wake` is called
-    /// for those who wait for an earlier generation of the number: it is no more. A `foreign` descriptor may have been
-    /// closed, and its number used again, without a word to `fds`: so it is asked after.
+    /// for those who wait for an earlier generation of the number: it is no more.
     ///
     /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no descriptor is left
     /// for the reactor.
@@ -210,45 +234,72 @@ impl Reactor {
         direction: Direction,
         ticket: Ticket,
         hub: u32,
-        foreign: bool,
+        edges: Edges,
         mut wake: impl FnMut(Ticket),
     ) -> io::Result<Armed> {
         let inner = self.inner()?;
         let mut sources = inner.sources.borrow_mut();
-        let at = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-        if sources.len() <= at {
-            sources.resize_with(at + 1, Source::default);
-        }
-        let source = &mut sources[at];
-        let mut known = source.registered && source.generation == fds::generation(fd);
-        if known && foreign {
-            known = register_again(&inner.poll, fd, source.generation).is_ok();
-        }
-        if !known {
-            match register(&inner.poll, fd, hub) {
-                Ok(generation) => {
-                    let new = Source { generation, registered: true, ..Source::default() };
-                    // Nobody will be told of the earlier one's end after this.
-                    std::mem::replace(source, new).wake(&mut wake);
+        if !sources.get(fd).is_some_and(|source| source.is_of(fds::generation(fd))) {
+            let generation = match fds::watch(fd, hub) {
+                Ok(generation) => generation,
+                Err(Unwatched::Closing) => return Ok(Armed::Closing),
+                Err(Unwatched::TooLarge) => {
+                    return Err(io::Error::other(format!(
+                        "descriptor {fd} is beyond what can be waited for"
+                    )));
                 }
+            };
+            match register(&inner.poll, fd, generation) {
+                Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Armed::Always),
                 Err(error) => return Err(error),
             }
+            let new = Source { generation, registered: true, ..Source::default() };
+            // Nobody will be told of the earlier one's end after this.
+            std::mem::replace(sources.entry(fd), new).wake(&mut wake);
         }
+        let source = sources.entry(fd);
         let generation = source.generation;
         let side = source.side(direction);
-        if side.ready {
+        if side.ready && edges == Edges::Unused {
             return Ok(Armed::Ready);
         }
         side.waiters.push(ticket);
         Ok(Armed::Waiting(generation))
     }
 
+    /// Whether `fd` was closed, and its number perhaps used again, without a word to `fds`. If it was not, what is
+    /// ready now is an edge once more.
+    pub(crate) fn is_stale(&self, fd: RawFd) -> bool {
+        let Some(inner) = self.inner.get() else { return false };
+        let sources = inner.sources.borrow();
+        let generation = fds::generation(fd);
+        sources.get(fd).is_some_and(|source| source.is_of(generation))
+            && register_again(&inner.poll, fd, generation).is_err()
+    }
+
+    /// How often a signal was handled while the hub waited.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn signals(&self) -> u32 {
+        self.signals.get()
+    }
+
+    /// `ticket` is woken when a signal was handled while the hub waited; no more, if not `wanted`.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn tell_of_signals(&self, ticket: Ticket, wanted: bool) {
+        let (waiter, mut waiters) = ((ticket.id, ticket.epoch), self.on_signal.borrow_mut());
+        if wanted {
+            waiters.insert(waiter)
+        } else {
+            waiters.remove(&waiter)
+        };
+    }
+
     /// `ticket` waits no more. Answers whether what it has waited for is still there.
     pub(crate) fn disarm(&self, fd: RawFd, direction: Direction, ticket: Ticket, armed: Generation) -> bool {
         let Some(inner) = self.inner.get() else { return false };
         let mut sources = inner.sources.borrow_mut();
-        let Some(source) = sources.get_mut(fd as usize).filter(|source| source.generation == armed) else {
+        let Some(source) = sources.get_mut(fd).filter(|source| source.generation == armed) else {
             return false;
         };
         source.side(direction).waiters.remove(ticket);
@@ -271,7 +322,7 @@ impl Reactor {
     #[inline]
     fn with_side(&self, fd: RawFd, direction: Direction, f: impl FnOnce(&mut Side)) {
         let Some(inner) = self.inner.get() else { return };
-        if let Some(source) = inner.sources.borrow_mut().get_mut(fd as usize) {
+        if let Some(source) = inner.sources.borrow_mut().get_mut(fd) {
             f(source.side(direction));
         }
     }
@@ -281,10 +332,8 @@ impl Reactor {
     pub(crate) fn is_drained(&self, fd: RawFd, direction: Direction) -> bool {
         let Some(inner) = self.inner.get() else { return false };
         let mut sources = inner.sources.borrow_mut();
-        match sources.get_mut(fd as usize) {
-            Some(source) if source.registered && source.generation == fds::generation(fd) => {
-                !source.side(direction).ready
-            }
+        match sources.get_mut(fd) {
+            Some(source) if source.is_of(fds::generation(fd)) => !source.side(direction).ready,
             _ => false,
         }
     }
@@ -293,8 +342,8 @@ impl Reactor {
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn settings(&self, fd: RawFd, f: impl FnOnce(&mut Settings) -> Settings) -> Settings {
         let mut sources = self.inner.get().map(|inner| inner.sources.borrow_mut());
-        let source = sources.as_mut().and_then(|sources| sources.get_mut(usize::try_from(fd).ok()?));
-        match source.filter(|source| source.registered && source.generation == fds::generation(fd)) {
+        let source = sources.as_mut().and_then(|sources| sources.get_mut(fd));
+        match source.filter(|source| source.is_of(fds::generation(fd))) {
             Some(source) => f(&mut source.settings),
             None => f(&mut Settings::default()),
         }
@@ -304,8 +353,7 @@ impl Reactor {
     pub(crate) fn closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
         let Some(inner) = self.inner.get() else { return };
         let mut sources = inner.sources.borrow_mut();
-        let source = sources.get_mut(fd as usize);
-        if let Some(source) = source.filter(|source| source.registered && source.generation == generation) {
+        if let Some(source) = sources.get_mut(fd).filter(|source| source.is_of(generation)) {
             source.registered = false;
             // While it is open still; afterwards there is nothing to take out, unless it was duplicated.
             let _ = inner.poll.registry().deregister(&mut SourceFd(&fd));
@@ -317,33 +365,38 @@ impl Reactor {
     /// signal is handled; has `wake` called for all that may go on. 0 only looks.
     ///
     /// Errors: those of epoll_wait(2).
-    pub(crate) fn wait(&self, timeout: Time, wake: impl FnMut(Ticket)) -> io::Result<()> {
+    pub(crate) fn wait(&self, timeout: Time, mut wake: impl FnMut(Ticket)) -> io::Result<()> {
         let limit = libc::timespec {
             tv_sec: (timeout / 1_000_000_000) as libc::time_t,
             tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
         };
         let limit = if timeout == NEVER { null() } else { &raw const limit };
-        let Some(inner) = self.inner.get() else {
+        let signalled = match self.inner.get() {
+            Some(inner) => {
+                let signalled = inner.collect(limit)?;
+                inner.dispatch(&mut wake);
+                signalled
+            }
             // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
-            unsafe { libc::ppoll(null_mut(), 0, limit, null()) };
-            return Ok(());
+            None => unsafe {
+                syscall(libc::SYS_ppoll, [0, 0, limit as usize, 0, 0, 0]) == -libc::EINTR as isize
+            },
         };
-        inner.collect(limit)?;
-        inner.dispatch(wake);
+        if signalled {
+            self.signals.set(self.signals.get().wrapping_add(1));
+            self.on_signal.take().into_iter().for_each(|(id, epoch)| wake(Ticket::new(id, epoch)));
+        }
         Ok(())
     }
 }
 
-/// Registers a descriptor for whatever may happen to it, edge-triggered. Answers of which generation it is.
-fn register(poll: &Poll, fd: RawFd, hub: u32) -> io::Result<Generation> {
-    let too_large = || io::Error::other(format!("descriptor {fd} is beyond what can be waited for"));
-    let generation = fds::watch(fd, hub).ok_or_else(too_large)?;
+/// Registers a descriptor for whatever may happen to it, edge-triggered.
+fn register(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
     match poll.registry().register(&mut SourceFd(&fd), token(fd, generation), ALL) {
         // Left over from a generation that was closed behind our back.
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => register_again(poll, fd, generation)?,
-        registered => registered?,
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => register_again(poll, fd, generation),
+        registered => registered,
     }
-    Ok(generation)
 }
 
 /// For what is registered. What is ready now is an edge once more.
@@ -358,43 +411,46 @@ fn token(fd: RawFd, generation: Generation) -> Token {
 }
 
 impl Inner {
-    /// Waits for events, and has them ready to be dispatched.
-    fn collect(&self, limit: *const libc::timespec) -> io::Result<()> {
+    /// Waits for events, and has them ready to be dispatched. Answers whether a signal was handled instead.
+    fn collect(&self, limit: *const libc::timespec) -> io::Result<bool> {
         let mut events = self.events.borrow_mut();
         let epoll = self.poll.as_raw_fd();
         events.clear();
         let buffer = events.as_mut_ptr();
         // SAFETY: room for EVENTS events, of which the kernel says how many it has written; `limit` is null or
-        // points to a time.
+        // points to a time. Past the C library, whose functions may be patched.
         let count = unsafe {
+            let here = |number, limit| {
+                syscall(
+                    number,
+                    [epoll as usize, buffer as usize, EVENTS, limit, 0, size_of::<libc::c_ulong>()],
+                )
+            };
             if self.by_ppoll.get() {
                 let mut fd = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
-                match libc::ppoll(&raw mut fd, 1, limit, null()) {
-                    1.. => libc::epoll_wait(epoll, buffer, EVENTS as i32, 0),
+                match syscall(libc::SYS_ppoll, [&raw mut fd as usize, 1, limit as usize, 0, 0, 0]) {
+                    1.. => here(libc::SYS_epoll_pwait, 0),
                     none => none,
                 }
             } else {
-                let size = size_of::<libc::c_ulong>();
-                let (mask, size) = (null::<libc::sigset_t>(), size);
-                libc::syscall(libc::SYS_epoll_pwait2, epoll, buffer, EVENTS as i32, limit, mask, size) as i32
+                here(libc::SYS_epoll_pwait2, limit as usize)
             }
         };
         if count >= 0 {
             // SAFETY: so many were written.
             unsafe { events.set_len(count as usize) };
-            return Ok(());
+            return Ok(false);
         }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
+        match -count as i32 {
             // A handler has run: that may be what is waited for.
-            Some(libc::EINTR) => Ok(()),
+            libc::EINTR => Ok(true),
             // EPERM is what some filters of system calls say instead.
-            Some(libc::ENOSYS | libc::EPERM) if !self.by_ppoll.get() => {
+            libc::ENOSYS | libc::EPERM if !self.by_ppoll.get() => {
                 self.by_ppoll.set(true);
                 drop(events);
                 self.collect(limit)
             }
-            _ => Err(error),
+            number => Err(io::Error::from_raw_os_error(number)),
         }
     }
 
@@ -409,9 +465,10 @@ impl Inner {
             if token == WAKER.0 {
                 continue;
             }
-            let (fd, generation) = (token as u32 as usize, (token >> 32) as Generation);
-            let source = sources.get_mut(fd).filter(|source| source.registered);
-            let Some(source) = source.filter(|source| source.generation == generation) else { continue };
+            let (fd, generation) = (token as RawFd, (token >> 32) as Generation);
+            let Some(source) = sources.get_mut(fd).filter(|source| source.is_of(generation)) else {
+                continue;
+            };
             for (side, some, ended) in
                 [(&mut source.read, READ, READ_ENDED), (&mut source.write, WRITE, WRITE_ENDED)]
             {

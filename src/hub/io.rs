@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::fds::{self, Generation};
 use crate::green::{Ticket, Wait, Wake};
-use crate::reactor::{Armed, Direction};
+use crate::reactor::{Armed, Direction, Edges};
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
@@ -18,7 +18,13 @@ pub(crate) enum Readiness {
     Interrupted,
     /// It was closed meanwhile.
     Closed,
+    /// A signal was handled: only told to who waits for several.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    Signalled,
 }
+
+/// How long who cannot be woken waits before it looks again, in nanoseconds.
+const A_LITTLE: Time = 1_000_000;
 
 impl Hub {
     /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
@@ -34,19 +40,35 @@ impl Hub {
         foreign: bool,
         shield: bool,
     ) -> io::Result<Readiness> {
+        if foreign {
+            self.ask_after(fd);
+        }
         let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
         let ticket = self.ticket();
         let wake = |ticket| {
             self.wake(ticket);
         };
-        let Armed::Waiting(armed) = self.reactor.arm(fd, direction, ticket, hub, foreign, wake)? else {
-            return Ok(Readiness::Ready);
+        let armed = match self.reactor.arm(fd, direction, ticket, hub, Edges::Unused, wake)? {
+            Armed::Waiting(armed) => armed,
+            Armed::Closing => {
+                self.nap(self.clock.now() + A_LITTLE);
+                return Ok(Readiness::Ready);
+            }
+            Armed::Ready | Armed::Always => return Ok(Readiness::Ready),
         };
         let ended = self.park_on_io(ticket, deadline, Wait::Io(fd, direction), shield);
         Ok(if self.reactor.disarm(fd, direction, ticket, armed) { ended } else { Readiness::Closed })
     }
 
-    /// [`wait_fd`](Hub::wait_fd), for any of several.
+    /// `fd` may have been closed, and its number used again, without a word to [`fds`]: if so, it is told now.
+    pub(crate) fn ask_after(&self, fd: RawFd) {
+        if self.reactor.is_stale(fd) {
+            fds::forget(fd);
+        }
+    }
+
+    /// [`wait_fd`](Hub::wait_fd), for the next edge of any of several, or a signal's handler. Who calls has asked the
+    /// kernel, and what it waits for is not so. Where one cannot be waited for, this ends soon, and who calls looks again.
     #[cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
     pub(crate) fn wait_fds(
         &self,
@@ -54,31 +76,46 @@ impl Hub {
         deadline: Time,
         foreign: bool,
         shield: bool,
-    ) -> io::Result<Readiness> {
-        let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
+    ) -> Readiness {
+        if foreign {
+            fds.iter().for_each(|&(fd, _)| self.ask_after(fd));
+        }
         let ticket = self.ticket();
+        let wake = |ticket| {
+            self.wake(ticket);
+        };
         let mut armed = Vec::with_capacity(fds.len());
-        let mut early = None;
-        for &(fd, direction) in fds {
-            // Who calls has asked the kernel, and none is ready.
-            self.reactor.drained(fd, direction);
-            let wake = |ticket| {
-                self.wake(ticket);
-            };
-            match self.reactor.arm(fd, direction, ticket, hub, foreign, wake) {
-                Ok(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
-                Ok(_) => early = Some(Ok(Readiness::Ready)),
-                Err(error) => early = Some(Err(error)),
+        let mut until = deadline;
+        // To wait for nothing takes no reactor.
+        if !fds.is_empty() {
+            let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)));
+            for &(fd, direction) in fds {
+                let arm = |&hub: &u32| self.reactor.arm(fd, direction, ticket, hub, Edges::Next, wake).ok();
+                match hub.as_ref().ok().and_then(arm) {
+                    Some(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
+                    // What is always ready, and not in the way that is waited for, never will be.
+                    Some(Armed::Always) => {}
+                    Some(Armed::Ready | Armed::Closing) | None => {
+                        until = deadline.min(self.clock.now() + A_LITTLE);
+                    }
+                }
             }
         }
-        let ended = early.unwrap_or_else(|| {
-            let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
-            Ok(self.park_on_io(ticket, deadline, wait, shield))
-        });
+        let signals = self.reactor.signals();
+        self.reactor.tell_of_signals(ticket, true);
+        let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
+        let ended = self.park_on_io(ticket, until, wait, shield);
+        self.reactor.tell_of_signals(ticket, false);
+        let mut closed = false;
         for (fd, direction, generation) in armed {
-            self.reactor.disarm(fd, direction, ticket, generation);
+            closed |= !self.reactor.disarm(fd, direction, ticket, generation);
         }
-        ended
+        match ended {
+            _ if closed => Readiness::Closed,
+            Readiness::Ready if signals != self.reactor.signals() => Readiness::Signalled,
+            Readiness::Expired if until < deadline => Readiness::Ready,
+            ended => ended,
+        }
     }
 
     /// [`park`](Hub::park), for what the world outside may end.
@@ -95,8 +132,7 @@ impl Hub {
     }
 
     /// Parks until that time, whatever happens.
-    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-    pub(crate) fn nap(&self, until: Time) {
+    fn nap(&self, until: Time) {
         self.park(self.ticket(), until, Wait::Sleep, true);
     }
 

@@ -1,40 +1,126 @@
 //! The life of a descriptor: what has to be known of it is noted, whether it is patched or not.
 //!
+//! A number that is closed is forgotten ([`fds::closing`]). It may also be closed where that is not seen: by C's `fclose`,
+//! or a system call that the program makes itself. So calls that make sockets forget the number, too, for sockets are
+//! not asked after before each wait; and so do those that make pipes or duplicates, so that old waiters hear of it soon.
+//! All other calls that make descriptors (`open`, `eventfd`, `timerfd_create` ...) need not be seen: what is not known
+//! to be a socket is asked after when the kernel would wait (`Hub::ask_after`), before anything that was noted is used.
+//!
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
 
-use super::{kernel, settings_changed, with_errno};
+use super::{failed, kernel, settings_changed, with_errno};
 use crate::fds;
-use libc::{c_int, c_ulong, c_void, socklen_t};
+use crate::patch::pthread::real;
+use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
+
+/// A raw answer that is a number, if it is one: it was just given out.
+fn made(answer: isize) -> isize {
+    if answer >= 0 {
+        fds::forget(answer as c_int);
+    }
+    answer
+}
+
+/// The raw answer of a call that makes two.
+///
+/// # Safety
+/// If it is 0, both numbers can be read.
+pub(super) unsafe fn made_pair(answer: isize, pair: *const c_int) -> isize {
+    if answer == 0 {
+        // SAFETY: the caller's.
+        unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fds::forget);
+    }
+    answer
+}
+
+/// Closes a descriptor that nobody else has.
+pub(super) fn close_ours(fd: c_int) {
+    fds::forget(fd);
+    // SAFETY: no pointers; it is ours.
+    unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
 
 /// See close(2). Whoever waits for it is woken, and told EBADF.
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
-    fds::forget(fd);
     // SAFETY: no pointers.
-    with_errno(unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) }) as c_int
+    with_errno(fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
+}
+
+/// See close_range(2).
+#[unsafe(no_mangle)]
+extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
+        fds::forget_range(first, last);
+    }
+    // SAFETY: no pointers.
+    with_errno(unsafe {
+        kernel(libc::SYS_close_range, [first as usize, last as usize, flags as usize, 0, 0, 0])
+    }) as c_int
+}
+
+/// See closefrom(3).
+#[unsafe(no_mangle)]
+extern "C" fn closefrom(first: c_int) {
+    fds::forget_range(first.max(0) as c_uint, c_uint::MAX);
+    // SAFETY: no preconditions.
+    unsafe { real::closefrom(first) };
+}
+
+/// See dup(2).
+#[unsafe(no_mangle)]
+extern "C" fn dup(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    with_errno(made(unsafe { kernel(libc::SYS_dup, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
+}
+
+fn is_open(fd: c_int) -> bool {
+    // SAFETY: no pointers.
+    unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) >= 0 }
 }
 
 /// See dup2(2). Whoever waits for what `new` was is woken.
 #[unsafe(no_mangle)]
 extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
     if old == new {
-        // SAFETY: no pointers.
-        let open = unsafe { kernel(libc::SYS_fcntl, [old as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) };
-        return with_errno(if open < 0 { open } else { new as isize }) as c_int;
+        return with_errno(if is_open(old) { new as isize } else { failed(libc::EBADF) }) as c_int;
     }
     dup3(old, new, 0)
+}
+
+/// See pipe2(2).
+///
+/// # Safety
+/// As pipe2(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe2(pair: *mut c_int, flags: c_int) -> c_int {
+    // SAFETY: the caller's.
+    unsafe {
+        let answer = kernel(libc::SYS_pipe2, [pair as usize, flags as usize, 0, 0, 0, 0]);
+        with_errno(made_pair(answer, pair)) as c_int
+    }
+}
+
+/// See pipe(2).
+///
+/// # Safety
+/// As pipe(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe(pair: *mut c_int) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { pipe2(pair, 0) }
 }
 
 /// See dup3(2).
 #[unsafe(no_mangle)]
 extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if old != new {
-        fds::forget(new);
-    }
+    let args = [old as usize, new as usize, flags as usize, 0, 0, 0];
     // SAFETY: no pointers.
-    with_errno(unsafe { kernel(libc::SYS_dup3, [old as usize, new as usize, flags as usize, 0, 0, 0]) })
-        as c_int
+    let replace = || unsafe { kernel(libc::SYS_dup3, args) };
+    // What is refused closes nothing.
+    let is_refused = old == new || !is_open(old);
+    with_errno(if is_refused { replace() } else { fds::closing(new, replace) }) as c_int
 }
 
 /// See ioctl(2).
@@ -59,12 +145,14 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_in
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: the caller's.
     let answer = unsafe { kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]) };
-    match command {
-        libc::F_SETFL => settings_changed(),
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC if answer >= 0 => fds::forget(answer as c_int),
-        _ => {}
-    }
-    with_errno(answer) as c_int
+    with_errno(match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => made(answer),
+        libc::F_SETFL => {
+            settings_changed();
+            answer
+        }
+        _ => answer,
+    }) as c_int
 }
 
 /// The same, under its other name.

@@ -3,10 +3,14 @@
 //! | file        | is about                                                          |
 //! |-------------|-------------------------------------------------------------------|
 //! | `socket.rs` | `recv`, `send` and their relatives; `accept`, `connect`           |
+//! | `message.rs` | `recvmsg`, `sendmsg`, and several messages by one call           |
 //! | `rw.rs`     | `read`, `write` and their relatives, of whatever can be polled    |
-//! | `poll.rs`   | `poll`                                                            |
+//! | `several.rs` | the loop for what waits for several descriptors, and for signals |
+//! | `poll.rs`, `select.rs`, `epoll.rs` | the calls that do                          |
+//! | `signals.rs` | waiting for signals; the masks of those calls                    |
+//! | `process.rs` | waiting for children                                             |
+//! | `queue.rs`  | the message queues and semaphores that processes share            |
 //! | `name.rs`   | `getaddrinfo`, done by another OS thread                          |
-//! | `process.rs` | `waitpid`                                                        |
 //! | `fd.rs`     | the life of a descriptor: made, duplicated, set, closed           |
 //!
 //! A descriptor of the program's is never made non-blocking: that is a property of what it refers to, which others
@@ -14,11 +18,17 @@
 //! the kernel says that it would, the green thread parks, unless the program itself has made the descriptor
 //! non-blocking. How long it waits is what the program has set (`SO_RCVTIMEO`).
 
+mod epoll;
 mod fd;
+mod message;
 mod name;
 mod poll;
 mod process;
+mod queue;
 mod rw;
+mod select;
+mod several;
+mod signals;
 mod socket;
 
 use super::{Covered, Kind, patched_hub};
@@ -26,10 +36,11 @@ use crate::arch::syscall::syscall;
 use crate::hub::{Hub, Readiness, keep_errno};
 use crate::reactor::{Direction, Settings};
 use crate::time::{NEVER, Time};
-use libc::{c_int, c_long};
+use libc::{c_int, c_long, timespec};
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::Duration;
 
 pub(super) const COVERAGE: &[Covered] = {
     const fn covered(symbol: &'static str, called_by: &'static str, when_patched: &'static str) -> Covered {
@@ -37,6 +48,10 @@ pub(super) const COVERAGE: &[Covered] = {
     }
     const PARKS: &str = "parks until it would not block";
     const NOTED: &str = "noted";
+    const ANY: &str = "parks until one is ready";
+    const SIGNAL: &str = "parks until one of the signals is pending";
+    const CHILD: &str = "parks until that child ends; for any child, or one that stops, looks at intervals";
+    const AGAIN: &str = "parks, and tries again at intervals";
     &[
         covered("recv", "std::net, std::os::unix::net, C", PARKS),
         covered("recvfrom", "std::net::UdpSocket, C", PARKS),
@@ -55,15 +70,43 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("__recv_chk", "C", "as recv"),
         covered("__recvfrom_chk", "C", "as recvfrom"),
         covered("poll", "std::process, std::net, C", "parks until one is ready"),
-        covered("ppoll", "C", "the same; with a signal mask it goes to the kernel"),
+        covered("ppoll", "C", "the same; what its mask lets in is delivered meanwhile"),
         covered("__poll_chk", "C", "as poll"),
+        covered("__ppoll_chk", "C", "as ppoll"),
+        covered("select", "C", ANY),
+        covered("pselect", "C", "the same; what its mask lets in is delivered meanwhile"),
+        covered("epoll_wait", "mio, tokio, C", ANY),
+        covered("epoll_pwait", "C", "the same; what its mask lets in is delivered meanwhile"),
+        covered("epoll_pwait2", "C", "the same"),
+        covered(
+            "recvmmsg",
+            "C",
+            "parks for each message; its timeout is looked at after each, as the kernel does",
+        ),
+        covered("sendmmsg", "C", "parks for each message"),
+        covered("pause", "std::process::exit, C", "parks until a handler has run while the hub was idle"),
+        covered("sigsuspend", "C", "parks until a signal that the mask lets in is handled"),
+        covered("sigwait", "C", SIGNAL),
+        covered("sigwaitinfo", "C", SIGNAL),
+        covered("sigtimedwait", "C", SIGNAL),
+        covered("mq_receive", "C", PARKS),
+        covered("mq_timedreceive", "C", PARKS),
+        covered("mq_send", "C", PARKS),
+        covered("mq_timedsend", "C", PARKS),
+        covered("msgrcv", "C", AGAIN),
+        covered("msgsnd", "C", AGAIN),
+        covered("semop", "C", AGAIN),
+        covered("semtimedop", "C", AGAIN),
         covered(
             "getaddrinfo",
             "std::net::ToSocketAddrs, C",
             "parks while another OS thread looks the name up",
         ),
-        covered("waitpid", "std::process, C", "parks until that child ends; any child: the kernel waits"),
-        covered("wait4", "C", "the same"),
+        covered("waitpid", "std::process, C", CHILD),
+        covered("wait4", "std::process, C", CHILD),
+        covered("waitid", "std::process, C", CHILD),
+        covered("wait", "C", CHILD),
+        covered("wait3", "C", CHILD),
         covered("close", "everybody", "wakes who waits for the descriptor, with EBADF"),
         covered("dup2", "std::process, C", "wakes who waits for the one that is replaced"),
         covered("dup3", "C", "the same"),
@@ -72,6 +115,12 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("fcntl64", "C", "the same"),
         covered("setsockopt", "std::net, C", "timeouts are noted"),
         covered("socket", "std::net, C", NOTED),
+        covered("socketpair", "std::os::unix::net, C", NOTED),
+        covered("dup", "C", NOTED),
+        covered("pipe", "C", NOTED),
+        covered("pipe2", "std::process, std::io::pipe, C", NOTED),
+        covered("close_range", "C", "wakes who waits for one of them, with EBADF"),
+        covered("closefrom", "C", "the same"),
     ]
 };
 
@@ -156,6 +205,14 @@ fn ask(fd: RawFd, as_of: u32) -> Settings {
     }
 }
 
+/// Whether the program has made it non-blocking.
+fn is_nonblocking(hub: &Hub, fd: RawFd, foreign: bool) -> bool {
+    if foreign {
+        hub.ask_after(fd);
+    }
+    settings(hub, fd).nonblocking
+}
+
 /// Whether `fd` is a blocking TCP socket that is known to be drained, so that there is no use in trying to read.
 fn is_drained(hub: &Hub, fd: RawFd) -> bool {
     if !hub.reactor().is_drained(fd, Direction::Read) {
@@ -180,7 +237,7 @@ fn retry(
 
 /// [`retry`]; `drained`: it is known that the first attempt would fail.
 fn retry_after(
-    mut drained: bool,
+    drained: bool,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
@@ -188,6 +245,28 @@ fn retry_after(
     attempt: &mut impl FnMut() -> isize,
 ) -> isize {
     let mut deadline = None;
+    let limit = || {
+        let settings = settings(hub, fd);
+        (!settings.nonblocking).then(|| {
+            *deadline.get_or_insert_with(|| match settings.timeout(direction) {
+                0 => NEVER,
+                nanos => hub.clock().after(Duration::from_nanos(nanos)),
+            })
+        })
+    };
+    retry_until(drained, hub, fd, direction, foreign, limit, attempt)
+}
+
+/// The same, for as long as `limit` says: `None` is not at all. It is asked when the kernel would wait.
+fn retry_until(
+    mut drained: bool,
+    hub: &Hub,
+    fd: RawFd,
+    direction: Direction,
+    foreign: bool,
+    mut limit: impl FnMut() -> Option<Time>,
+    attempt: &mut impl FnMut() -> isize,
+) -> isize {
     let mut expired = false;
     loop {
         let answer = if drained { failed(libc::EAGAIN) } else { attempt() };
@@ -195,22 +274,46 @@ fn retry_after(
         if answer != failed(libc::EAGAIN) || expired {
             return answer;
         }
-        let settings = settings(hub, fd);
-        if settings.nonblocking {
-            return answer;
+        if foreign {
+            // Before it is asked what is known of the number.
+            hub.ask_after(fd);
         }
-        let deadline = *deadline.get_or_insert_with(|| match settings.timeout(direction) {
-            0 => NEVER,
-            nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
-        });
+        let Some(deadline) = limit() else { return answer };
         if !std::mem::take(&mut drained) {
             hub.reactor().drained(fd, direction);
         }
-        match pause(hub, fd, direction, deadline, foreign) {
+        match pause(hub, fd, direction, deadline) {
             Ok(ready) => expired = !ready,
             Err(number) => return failed(number),
         }
     }
+}
+
+/// For what nobody says when to try again: calls `attempt` until it answers something else than EAGAIN, or `deadline`,
+/// and sleeps in between, longer each time.
+fn insist(hub: &Hub, deadline: Time, mut attempt: impl FnMut() -> isize) -> isize {
+    let mut nap = Duration::from_micros(50);
+    loop {
+        let answer = attempt();
+        if answer != failed(libc::EAGAIN) || hub.clock().now() >= deadline {
+            return answer;
+        }
+        let until = deadline.min(hub.clock().after(nap));
+        nap = (nap * 2).min(LONGEST_NAP);
+        if keep_errno(|| hub.wait_fds(&[], until, false, hub.was_cut_short())) == Readiness::Interrupted {
+            return cut_short(hub);
+        }
+    }
+}
+
+/// The longest that [`insist`] sleeps.
+const LONGEST_NAP: Duration = Duration::from_millis(20);
+
+/// A call is ended for a kill or a timeout: the others run, then it answers this.
+fn cut_short(hub: &Hub) -> isize {
+    hub.cut_short();
+    keep_errno(|| hub.yield_now());
+    failed(libc::EINTR)
 }
 
 /// Has `piece`, which is told how much has gone, send the rest by [`retry`], until all `len` bytes have: a blocking
@@ -219,7 +322,7 @@ fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(us
     let mut gone = 0;
     loop {
         match retry(hub, fd, Direction::Write, foreign, || piece(gone)) {
-            more @ 1.. if gone + (more as usize) < len && !settings(hub, fd).nonblocking => {
+            more @ 1.. if gone + (more as usize) < len && !is_nonblocking(hub, fd, foreign) => {
                 gone += more as usize
             }
             more @ 0.. => return (gone + more as usize) as isize,
@@ -230,16 +333,30 @@ fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(us
 }
 
 /// Parks until the next edge. `false`: the deadline has passed.
-fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> Result<bool, c_int> {
-    keep_errno(|| match hub.wait_fd(fd, direction, deadline, foreign, hub.was_cut_short()) {
-        Ok(Readiness::Ready) => Ok(true),
+fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> Result<bool, c_int> {
+    match keep_errno(|| hub.wait_fd(fd, direction, deadline, false, hub.was_cut_short())) {
+        Ok(Readiness::Ready | Readiness::Signalled) => Ok(true),
         Ok(Readiness::Expired) => Ok(false),
         Ok(Readiness::Closed) => Err(libc::EBADF),
         Ok(Readiness::Interrupted) => {
-            hub.cut_short();
-            hub.yield_now();
+            cut_short(hub);
             Err(libc::EINTR)
         }
         Err(error) => Err(error.raw_os_error().unwrap_or(libc::ENOMEM)),
-    })
+    }
 }
+
+/// The length of a time; an error number for one that the kernel refuses.
+fn length(time: timespec) -> Result<Duration, c_int> {
+    match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+fn timespec_of(length: Duration) -> timespec {
+    timespec { tv_sec: length.as_secs() as libc::time_t, tv_nsec: length.subsec_nanos() as libc::c_long }
+}
+
+/// Looks only.
+static ZERO: timespec = timespec { tv_sec: 0, tv_nsec: 0 };

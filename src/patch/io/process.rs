@@ -1,12 +1,45 @@
 //! Waiting for a child: by a descriptor that stands for it (`pidfd_open`, Linux 5.3), so without a signal handler.
+//!
+//! Such a descriptor is readable when its child has ended, and not when it stops or goes on; nor is there one for "any
+//! child", of which there may be more by and by. Those are asked for at intervals, of 20 ms at most.
 
-use super::{failed, hub, kernel, pause, with_errno};
+use super::{failed, hub, insist, kernel, pause, with_errno};
 use crate::fds;
+use crate::hub::Hub;
 use crate::reactor::Direction;
 use crate::time::NEVER;
-use libc::{c_int, pid_t, rusage};
+use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use std::ptr::null_mut;
 
-/// See wait4(2). One child parks; any of several, and children that are stopped, are waited for in the kernel.
+/// Asks until there is an answer; `ask` does not wait, and answers EAGAIN. Parks in between, until `child` ends if it is
+/// that alone.
+fn wait_for(hub: &Hub, child: Option<pid_t>, mut ask: impl FnMut() -> isize) -> isize {
+    loop {
+        let answer = ask();
+        if answer != failed(libc::EAGAIN) {
+            return answer;
+        }
+        let Some(child) = child.and_then(stand_in) else { return insist(hub, NEVER, ask) };
+        let waited = pause(hub, child, Direction::Read, NEVER);
+        super::fd::close_ours(child);
+        if let Err(number) = waited {
+            return failed(number);
+        }
+    }
+}
+
+/// A descriptor that is readable when that child has ended. `None`: on an old kernel, and where none is left.
+fn stand_in(child: pid_t) -> Option<c_int> {
+    // SAFETY: no pointers.
+    let fd = unsafe { kernel(libc::SYS_pidfd_open, [child as usize, 0, 0, 0, 0, 0]) } as c_int;
+    if fd < 0 {
+        return None;
+    }
+    fds::forget(fd);
+    Some(fd)
+}
+
+/// See wait4(2).
 ///
 /// # Safety
 /// As wait4(2).
@@ -17,29 +50,15 @@ unsafe extern "C" fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage
         // SAFETY: the caller's.
         unsafe { kernel(libc::SYS_wait4, args) }
     };
-    let Some(hub) = hub().filter(|_| pid > 0 && options == 0) else {
+    let Some(hub) = hub().filter(|_| options & libc::WNOHANG == 0) else {
         return with_errno(call(options)) as pid_t;
     };
-    with_errno(loop {
-        let ended = call(libc::WNOHANG);
-        if ended != 0 {
-            break ended;
-        }
-        // SAFETY: no pointers.
-        let child = unsafe { kernel(libc::SYS_pidfd_open, [pid as usize, 0, 0, 0, 0, 0]) };
-        if child < 0 {
-            // An old kernel, or no descriptor left.
-            break call(0);
-        }
-        fds::forget(child as c_int);
-        let waited = pause(hub, child as c_int, Direction::Read, NEVER, false);
-        fds::forget(child as c_int);
-        // SAFETY: no pointers; it is ours.
-        unsafe { kernel(libc::SYS_close, [child as usize, 0, 0, 0, 0, 0]) };
-        if let Err(number) = waited {
-            break failed(number);
-        }
-    }) as pid_t
+    let ends_only = options & (libc::WUNTRACED | libc::WCONTINUED) == 0;
+    let ask = || match call(options | libc::WNOHANG) {
+        0 => failed(libc::EAGAIN),
+        answer => answer,
+    };
+    with_errno(wait_for(hub, Some(pid).filter(|&pid| pid > 0 && ends_only), ask)) as pid_t
 }
 
 /// See waitpid(2).
@@ -49,5 +68,65 @@ unsafe extern "C" fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage
 #[unsafe(no_mangle)]
 unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
     // SAFETY: the caller's.
-    unsafe { wait4(pid, status, options, std::ptr::null_mut()) }
+    unsafe { wait4(pid, status, options, null_mut()) }
+}
+
+/// See wait(2).
+///
+/// # Safety
+/// As wait(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
+    // SAFETY: the caller's.
+    unsafe { wait4(-1, status, 0, null_mut()) }
+}
+
+/// See wait3(2).
+///
+/// # Safety
+/// As wait3(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+    // SAFETY: the caller's.
+    unsafe { wait4(-1, status, options, usage) }
+}
+
+/// See waitid(2).
+///
+/// # Safety
+/// As waitid(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int {
+    let call = |info: *mut siginfo_t, options: c_int| {
+        let args = [kind as usize, id as usize, info as usize, options as usize, 0, 0];
+        // SAFETY: the caller's, or ours.
+        unsafe { kernel(libc::SYS_waitid, args) }
+    };
+    let Some(hub) = hub().filter(|_| options & libc::WNOHANG == 0) else {
+        return with_errno(call(info, options)) as c_int;
+    };
+    // Whether there was one is said only there.
+    // SAFETY: all zeros is a value of it.
+    let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
+    let answer = {
+        let ask = || match call(&raw mut ours, options | libc::WNOHANG) {
+            // SAFETY: the kernel has filled it in.
+            0 if unsafe { ours.si_pid() } == 0 => failed(libc::EAGAIN),
+            answer => answer,
+        };
+        let ends_only = options & (libc::WSTOPPED | libc::WCONTINUED) == 0;
+        match kind {
+            libc::P_PIDFD if ends_only => {
+                // A descriptor of the program's, which it may have made non-blocking: then the kernel says EAGAIN.
+                super::retry(hub, id as c_int, Direction::Read, true, ask)
+            }
+            libc::P_PID if ends_only => wait_for(hub, Some(id as pid_t), ask),
+            _ => wait_for(hub, None, ask),
+        }
+    };
+    if answer == 0 && !info.is_null() {
+        // SAFETY: the caller's.
+        unsafe { *info = ours };
+    }
+    with_errno(answer) as c_int
 }

@@ -116,19 +116,49 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
     }))
 }
 
-/// See writev(2). May write less than a blocking descriptor would, where that is more than fits.
+/// What is left of some slices without their first `gone` bytes.
+pub(super) fn rest(slices: &[iovec], mut gone: usize) -> Vec<iovec> {
+    let mut left = Vec::new();
+    for slice in slices {
+        let here = gone.min(slice.iov_len);
+        gone -= here;
+        if here < slice.iov_len {
+            let base = slice.iov_base.wrapping_byte_add(here);
+            left.push(iovec { iov_base: base, iov_len: slice.iov_len - here });
+        }
+    }
+    left
+}
+
+/// See writev(2). A blocking descriptor takes all, unless it is interrupted in between.
 ///
 /// # Safety
 /// As writev(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's.
-    with_errno(unsafe {
-        match hub() {
-            Some(hub) => retry(hub, fd, Direction::Write, true, || {
-                attempt(fd, Direction::Write, slices, count as usize)
-            }),
-            None => kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]),
-        }
-    })
+    let piece = |slices: *const iovec, count| unsafe { attempt(fd, Direction::Write, slices, count) };
+    let Some(hub) = hub() else {
+        // SAFETY: the caller's.
+        let written =
+            unsafe { kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]) };
+        return with_errno(written);
+    };
+    let first = retry(hub, fd, Direction::Write, true, || piece(slices, count as usize));
+    if first <= 0 {
+        return with_errno(first);
+    }
+    // SAFETY: the caller's; the kernel has read it.
+    let slices = unsafe { std::slice::from_raw_parts(slices, count as usize) };
+    let len: usize = slices.iter().map(|slice| slice.iov_len).sum();
+    let gone = first as usize;
+    if gone == len || super::is_nonblocking(hub, fd, true) {
+        return first;
+    }
+    first
+        + send_whole(hub, fd, len - gone, true, |more| {
+            let left = rest(slices, gone + more);
+            piece(left.as_ptr(), left.len())
+        })
+        .max(0)
 }

@@ -1,10 +1,13 @@
-//! Sockets: data, and connections.
+//! Sockets: bytes, and connections.
 
-use super::{failed, hub, is_drained, kernel, pause, retry, retry_after, send_whole, settings, with_errno};
+use super::{
+    failed, hub, insist, is_drained, kernel, retry, retry_after, retry_until, send_whole, settings,
+    with_errno,
+};
 use crate::fds;
 use crate::reactor::Direction;
 use crate::time::NEVER;
-use libc::{c_int, c_void, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
 
 /// Receives without blocking, parks, tries again. `MSG_WAITALL` goes on until all is there, as the kernel does.
 ///
@@ -108,24 +111,6 @@ pub(super) fn assert_room(len: size_t, room: size_t) {
     }
 }
 
-/// See recvmsg(2).
-///
-/// # Safety
-/// As recvmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    let call = |flags: c_int| unsafe {
-        kernel(libc::SYS_recvmsg, [fd as usize, message as usize, flags as usize, 0, 0, 0])
-    };
-    // All that was asked for, in several pieces, with control data: that is for the kernel.
-    let wanted = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
-    with_errno(match hub().filter(|_| flags & wanted == 0) {
-        Some(hub) => retry(hub, fd, Direction::Read, false, || call(flags | libc::MSG_DONTWAIT)),
-        None => call(flags),
-    })
-}
-
 /// Sends all of it, as a blocking socket does, unless it is interrupted in between.
 ///
 /// # Safety
@@ -171,22 +156,6 @@ unsafe extern "C" fn sendto(
     with_errno(unsafe { transmit(fd, bytes, len, flags, [to as usize, to_len as usize]) })
 }
 
-/// See sendmsg(2). May send less than a blocking socket would, where that is more than fits.
-///
-/// # Safety
-/// As sendmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    let call = |flags: c_int| unsafe {
-        kernel(libc::SYS_sendmsg, [fd as usize, message as usize, flags as usize, 0, 0, 0])
-    };
-    with_errno(match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-        Some(hub) => retry(hub, fd, Direction::Write, false, || call(flags | libc::MSG_DONTWAIT)),
-        None => call(flags),
-    })
-}
-
 /// See socket(2). The number may have been another's, closed where it was not seen.
 #[unsafe(no_mangle)]
 extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -197,6 +166,17 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
         fds::forget(fd as c_int);
     }
     with_errno(fd) as c_int
+}
+
+/// See socketpair(2).
+///
+/// # Safety
+/// As socketpair(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int {
+    let args = [domain as usize, kind as usize, protocol as usize, pair as usize, 0, 0];
+    // SAFETY: the caller's.
+    unsafe { with_errno(super::fd::made_pair(kernel(libc::SYS_socketpair, args), pair)) as c_int }
 }
 
 /// See accept4(2). There is no flag to have it not wait, so it is asked for readiness first.
@@ -256,17 +236,8 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if set(1) < 0 {
         return with_errno(call()) as c_int;
     }
-    let mut pause_ms = 1;
-    let begun = loop {
-        let answer = call();
-        // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
-        if answer != failed(libc::EAGAIN) || hub.was_cut_short() {
-            break answer;
-        }
-        let until = hub.clock().after(std::time::Duration::from_millis(pause_ms));
-        pause_ms = (pause_ms * 2).min(100);
-        crate::hub::keep_errno(|| hub.nap(until));
-    };
+    // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
+    let begun = insist(hub, NEVER, call);
     set(0);
     if begun != failed(libc::EINPROGRESS) {
         return with_errno(begun) as c_int;
@@ -275,18 +246,12 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
         0 => NEVER,
         nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
     };
-    let answer = loop {
-        if super::poll::now(fd, libc::POLLOUT) != 0 {
-            break error_of(fd);
-        }
-        hub.reactor().drained(fd, Direction::Write);
-        match pause(hub, fd, Direction::Write, deadline, false) {
-            Ok(true) => {}
-            Ok(false) => break failed(libc::EINPROGRESS),
-            Err(number) => break failed(number),
-        }
+    let mut come_out = || match super::poll::now(fd, libc::POLLOUT) {
+        0 => failed(libc::EAGAIN),
+        _ => error_of(fd),
     };
-    with_errno(answer) as c_int
+    let answer = retry_until(false, hub, fd, Direction::Write, false, || Some(deadline), &mut come_out);
+    with_errno(if answer == failed(libc::EAGAIN) { failed(libc::EINPROGRESS) } else { answer }) as c_int
 }
 
 /// How a connection came out.

@@ -86,6 +86,7 @@ real! {
     pthread_key_delete: (key: pthread_key_t) -> c_int;
     getaddrinfo: (node: *const libc::c_char, service: *const libc::c_char, hints: *const libc::addrinfo,
         out: *mut *mut libc::addrinfo) -> c_int;
+    closefrom: (first: c_int);
     fork: () -> pid_t;
     _Fork: () -> pid_t;
     pthread_mutex_lock: (mutex: *mut pthread_mutex_t) -> c_int;

@@ -58,10 +58,10 @@ impl Gate {
         hub.reactor().drained(fd, Read);
         let ended = match beside {
             None => hub.wait_fd(fd, Read, until, false, false),
-            Some(beside) => hub.wait_fds(&[(fd, Read), (beside, Read)], until, false, false),
+            Some(beside) => Ok(hub.wait_fds(&[(fd, Read), (beside, Read)], until, false, false)),
         };
         match ended {
-            Ok(Readiness::Ready | Readiness::Closed) => true,
+            Ok(Readiness::Ready | Readiness::Closed | Readiness::Signalled) => true,
             Ok(Readiness::Expired) => false,
             Ok(Readiness::Interrupted) => {
                 hub.deliver();
