@@ -5,7 +5,7 @@
 
 mod both;
 
-use both::{NOT_OPEN, answer, begin, later, meanwhile, ms, same, waits};
+use both::{NOT_OPEN, alone, answer, later, meanwhile, ms, same, waits};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -62,6 +62,7 @@ fn poll(fds: &[(i32, i16)], timeout: i32) -> (Answer, Vec<i16>) {
 
 #[test]
 fn select_is_as_ever() {
+    let _alone = alone();
     let said = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fds = [a.0.as_raw_fd(), b.0.as_raw_fd()];
@@ -109,6 +110,7 @@ fn select_is_as_ever() {
 /// Some say that they have as many descriptors as they may open, with sets that are smaller.
 #[test]
 fn select_does_not_look_beyond_what_was_opened() {
+    let _alone = alone();
     let said = same(|| {
         let mut set = Set::of(&[]);
         let mut time = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
@@ -120,6 +122,7 @@ fn select_does_not_look_beyond_what_was_opened() {
 
 #[test]
 fn pselect_and_ppoll_take_other_times() {
+    let _alone = alone();
     let said = same(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let fd = there.as_raw_fd();
@@ -159,6 +162,7 @@ fn pselect_and_ppoll_take_other_times() {
 
 #[test]
 fn poll_is_as_ever() {
+    let _alone = alone();
     let said = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let (one, two) = (a.0.as_raw_fd(), b.0.as_raw_fd());
@@ -183,7 +187,7 @@ fn poll_is_as_ever() {
 /// What is not asked for does not end the wait; nor does it keep the hub busy.
 #[test]
 fn what_is_not_waited_for_costs_nothing() {
-    begin();
+    let _alone = alone();
     let (mut here, there) = UnixStream::pair().unwrap();
     here.write_all(b"nobody reads this").unwrap();
     let file = std::fs::File::open("/proc/self/exe").unwrap();
@@ -228,6 +232,7 @@ fn epoll_wait(epoll: i32, timeout: i32) -> (Answer, Vec<u64>) {
 
 #[test]
 fn epoll_is_as_ever() {
+    let _alone = alone();
     for flags in [0, libc::EPOLLET] {
         let said = same(move || {
             let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
@@ -295,7 +300,7 @@ unsafe extern "C" {
 /// Two loops by one instance, and one by an instance within another.
 #[test]
 fn several_wait_by_one_instance() {
-    begin();
+    let _alone = alone();
     let pairs: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
     let fds: Vec<i32> = pairs.iter().map(|pair| pair.0.as_raw_fd()).collect();
     let inner = epoll(&fds, libc::EPOLLONESHOT);
@@ -328,7 +333,7 @@ fn several_wait_by_one_instance() {
 /// Closed by another green thread, and by an OS thread; and the number is used again before the waiter runs.
 #[test]
 fn closed_while_waiting() {
-    begin();
+    let _alone = alone();
     for by_an_os_thread in [false, true] {
         let (pair, other) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fd = std::os::fd::IntoRawFd::into_raw_fd(epoll(&[pair.0.as_raw_fd()], 0));
@@ -365,6 +370,7 @@ fn closed_while_waiting() {
 /// Calls that C's checks put in the place of others, as a program compiled with `_FORTIFY_SOURCE` makes them.
 #[test]
 fn checked_calls_wait_too() {
+    let _alone = alone();
     unsafe extern "C" {
         fn __poll_chk(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: i32, room: usize) -> i32;
         fn __ppoll_chk(
@@ -394,7 +400,7 @@ fn checked_calls_wait_too() {
 /// Somebody else's event loop, in a green thread; its peers are green threads, too.
 #[test]
 fn mio_runs_in_a_green_thread() {
-    begin();
+    let _alone = alone();
     let mut loop_ = mio::Poll::new().unwrap();
     let mut listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -474,7 +480,7 @@ fn mio_runs_in_a_green_thread() {
 /// A kill ends such a wait once, as a signal would, and nobody is unwound.
 #[test]
 fn a_kill_is_an_interruption() {
-    begin();
+    let _alone = alone();
     let (here, _there) = UnixStream::pair().unwrap();
     let fd = here.as_raw_fd();
     let set = epoll(&[fd], 0);
@@ -495,7 +501,7 @@ fn a_kill_is_an_interruption() {
 /// A listener that is waited for by `poll` and then asked: as many a server in C does it.
 #[test]
 fn a_server_by_select() {
-    begin();
+    let _alone = alone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {

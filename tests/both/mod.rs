@@ -7,7 +7,7 @@ use greenline::thread::Thread;
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,15 @@ pub(crate) fn begin() {
         unsafe { assert_eq!((libc::dup2(2, NOT_OPEN + 1), libc::close(NOT_OPEN + 1)), (NOT_OPEN + 1, 0)) };
     });
     patch::all();
+}
+
+/// One test at a time: the numbers of descriptors are the whole process's.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // First, for a hub takes descriptors, too.
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    begin();
+    alone
 }
 
 thread_local! {
