@@ -181,7 +181,11 @@ pub struct Covered {
     pub when_patched: &'static str,
 }
 
-/// All symbols that are interposed.
+/// All symbols that are interposed, on a platform where all of it can be patched.
+///
+#[doc = include_str!("coverage.md")]
+///
+/// What std calls besides is listed in `tests/coverage.rs`, with the reason why it cannot block, or with what it waits for.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
     sleep::COVERAGE.iter().chain(pthread::COVERAGE).chain(io::COVERAGE)
 }
