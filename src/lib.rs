@@ -91,7 +91,7 @@ pub mod process;
 mod reactor;
 mod report;
 mod scope;
-mod signal;
+pub mod signal;
 mod sleep;
 mod spawn;
 mod stack;

@@ -214,6 +214,17 @@ impl Reactor {
         self.inner().map(|inner| inner.waker.clone())
     }
 
+    /// Has each rise of `counter`, an event counter, end a wait, as the waker does; or no more.
+    ///
+    /// Errors: no file descriptor is left for the reactor, or no memory in the kernel.
+    pub(crate) fn listen(&self, counter: RawFd, on: bool) -> io::Result<()> {
+        let registry = self.inner()?.poll.registry();
+        match on {
+            true => registry.register(&mut SourceFd(&counter), WAKER, Interest::READABLE),
+            false => registry.deregister(&mut SourceFd(&counter)),
+        }
+    }
+
     /// Our number in the table of who watches what; `enlist` gives it.
     pub(crate) fn number(&self, enlist: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
         let inner = self.inner()?;

@@ -11,6 +11,7 @@
 
 use super::{Hub, existing, local};
 use crate::fds;
+use crate::signal::bell;
 #[cfg(feature = "process")]
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,6 +22,7 @@ static ANEW: AtomicBool = AtomicBool::new(false);
 /// Makes a new hub in the place of the one that was inherited, if one was.
 pub(crate) fn begin_anew() {
     fds::forget_all();
+    bell::forget_all();
     if existing().is_some() {
         local::replace(Box::leak(Box::new(Hub::new())));
     }

@@ -17,6 +17,7 @@
 //! | `interrupts.rs` | kill and timeout                                       |
 //! | `io.rs`         | waiting for descriptors                               |
 //! | `remote.rs`     | what other OS threads may ask                          |
+//! | `signals.rs`    | green threads for signals                             |
 //! | `local.rs`      | which hub is this OS thread's                          |
 //! | `pulse.rs`      | what the watchdog may see                              |
 //! | `forked.rs`     | the child of a `fork`                                  |
@@ -41,6 +42,7 @@ mod pthread;
 pub(crate) mod pulse;
 mod remote;
 mod run;
+mod signals;
 mod state;
 
 use crate::context::{Chosen, Pool};
@@ -109,6 +111,7 @@ pub(crate) struct Hub {
     /// How many wait for a descriptor.
     on_io: Cell<u32>,
     remote: remote::Inbox,
+    signals: signals::Subscriptions,
     observer: RefCell<Option<Observer>>,
     observed: Cell<bool>,
     /// What is to be logged as soon as a logger may do as it likes.
@@ -177,6 +180,7 @@ impl Hub {
             on_futex: Cell::new(0),
             on_io: Cell::new(0),
             remote: remote::Inbox::default(),
+            signals: signals::Subscriptions::default(),
             observer: RefCell::new(None),
             observed: Cell::new(false),
             notes: RefCell::default(),
@@ -323,8 +327,10 @@ impl Hub {
     /// dropped is. `false`: green threads are alive, and nothing was dropped that could run code of theirs.
     fn close(&self) -> bool {
         self.remote.close();
+        let subscribers = self.end_subscriptions();
         let alive = self.state.borrow().alive;
         if alive == 0 {
+            drop_quietly(subscribers);
             body::drop_locals_of_root();
             self.observe(None);
             let left: Vec<Green> = {

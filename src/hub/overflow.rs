@@ -144,7 +144,7 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     // SAFETY: what sigaction answered, and what we were called with. Where there was no handler the default is put
     // back, and acts when the faulting instruction is executed again.
     unsafe {
-        if !crate::signal::call(action, signal, info, context) {
+        if !crate::signal::former::call(action, signal, info, context) {
             libc::sigaction(signal, &raw const *action, null_mut());
         }
     }

@@ -88,6 +88,7 @@ impl Hub {
                 if self.on_io.get() > 0 {
                     self.look_outside(0);
                 }
+                self.take_signals();
                 self.fire_timers();
             }
             let mut state = self.state.borrow_mut();
@@ -286,7 +287,7 @@ impl Hub {
     #[inline(never)]
     fn wait(&self) -> bool {
         self.go_home();
-        if self.fire_timers() {
+        if self.take_signals() || self.fire_timers() {
             return true;
         }
         // A timer that nobody wants any more is no reason to wait.

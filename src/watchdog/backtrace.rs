@@ -159,7 +159,7 @@ extern "C" fn handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void)
     // It may be one of ours that came too late; a SIGURG for no reason is what every handler of it has to bear.
     if let Some(before) = BEFORE.get() {
         // SAFETY: what sigaction answered, and what we were called with.
-        unsafe { crate::signal::call(before, signal, info, context) };
+        unsafe { crate::signal::former::call(before, signal, info, context) };
     }
 }
 
