@@ -428,6 +428,9 @@ fn run(case: &str) {
 
 extern "C" fn main_of_child() {
     if let Ok(case) = std::env::var(CASE) {
+        // One that hangs is killed by this.
+        // SAFETY: no pointers.
+        unsafe { libc::alarm(LOST.as_secs() as u32) };
         let ended = catch_unwind(|| run(&case));
         std::process::exit(if ended.is_ok() { 0 } else { 101 });
     }

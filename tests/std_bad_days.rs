@@ -1,0 +1,185 @@
+//! What goes wrong with connections, names and children of unmodified std, patched.
+
+#![cfg(feature = "patch")]
+
+use greenline::patch;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[path = "shared/bad_days.rs"]
+mod bad_days;
+
+fn prepare() {
+    patch::all();
+}
+
+const LOST: Duration = Duration::from_secs(60);
+
+/// Runs `f` while another thread counts, and answers how far it came.
+fn counted<T>(f: impl FnOnce() -> T) -> (T, u32) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let inside = stop.clone();
+    let counts = thread::spawn(move || {
+        let mut count = 0;
+        while !inside.load(SeqCst) {
+            count += 1;
+            thread::sleep(Duration::from_micros(100));
+        }
+        count
+    });
+    let answer = f();
+    stop.store(true, SeqCst);
+    (answer, counts.join().unwrap())
+}
+
+#[test]
+fn names_that_do_not_exist_are_errors_and_the_others_run() {
+    patch::all();
+    let look_up = |n: u32| move || (format!("no-such-host-{n}.invalid"), 80).to_socket_addrs().is_err();
+    let ((), count) = counted(|| {
+        let (tell, told) = mpsc::channel();
+        for n in 0..10 {
+            let tell = tell.clone();
+            thread::spawn(move || tell.send(look_up(n)()).unwrap());
+        }
+        (0..10).for_each(|_| assert!(told.recv_timeout(LOST).expect("it never ends")));
+    });
+    // Each takes a way to another OS thread and back at least.
+    assert!(count > 1, "the others stood still");
+}
+
+#[test]
+fn a_child_that_a_signal_kills_says_by_which() {
+    patch::all();
+    let all: Vec<_> = [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV]
+        .map(|signal| {
+            thread::spawn(move || {
+                let script = format!("echo before; ulimit -c 0; kill -{signal} $$; echo after");
+                let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+                assert_eq!(output.stdout, b"before\n");
+                assert_eq!((output.status.signal(), output.status.code()), (Some(signal), None));
+            })
+        })
+        .into();
+    all.into_iter().for_each(|one| one.join().unwrap());
+    // Killed while it is waited for, and while its output is read.
+    let (ended, count) = counted(|| {
+        let mut command = Command::new("sleep");
+        let child = command.arg("3600").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let id = child.id() as i32;
+        let waits = thread::spawn(move || child.wait_with_output().unwrap().status.signal());
+        thread::sleep(Duration::from_millis(20));
+        // SAFETY: a child of ours, which is not waited for yet.
+        assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
+        waits.join().unwrap()
+    });
+    assert!(ended == Some(libc::SIGKILL) && count > 3, "{ended:?} {count}");
+    let missing = Command::new("/no/such/program").spawn().unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_any_more_breaks() {
+    patch::all();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let writes = thread::spawn(move || writer.write_all(&vec![0; 4 << 20]).unwrap_err().kind());
+    (0..10).for_each(|_| thread::yield_now());
+    assert!(!writes.is_finished());
+    drop(reader);
+    assert_eq!(writes.join().unwrap(), ErrorKind::BrokenPipe);
+    // The child does not read what it is sent.
+    let mut child = Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let broken = thread::spawn(move || stdin.write_all(&vec![0; 4 << 20]).unwrap_err().kind());
+    assert_eq!(broken.join().unwrap(), ErrorKind::BrokenPipe);
+    assert!(child.wait().unwrap().success());
+}
+
+fn run(case: &str) {
+    match case {
+        "stops with a thousand readers" => stops_with_readers(),
+        "ends by main" => {
+            // Green threads in std's calls end with the process, whatever they wait for.
+            patch::all();
+            let ends: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
+            for (mut here, there) in ends {
+                thread::spawn(move || {
+                    let _there = there;
+                    here.read(&mut [0])
+                });
+            }
+            thread::yield_now();
+        }
+        _ => unreachable!("there is no case '{case}'"),
+    }
+}
+
+/// How many descriptors are open.
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// A read of std is not unwound: it fails once, as if by a signal, and then it is for the program to end.
+fn stops_with_readers() {
+    static ENDED: AtomicU32 = AtomicU32::new(0);
+    struct Counts;
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            ENDED.fetch_add(1, SeqCst);
+        }
+    }
+    patch::all();
+    // What the hub needs is there by now.
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let first = thread::spawn(move || here.read(&mut [0]).unwrap());
+    thread::yield_now();
+    drop(there);
+    assert_eq!(first.join().unwrap(), 0);
+    let before = descriptors();
+    let mut peers = Vec::new();
+    for n in 0..1000 {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        // Some have their peer with them.
+        let there = if n % 2 == 0 {
+            Some(there)
+        } else {
+            peers.push(there);
+            None
+        };
+        let reads = move || {
+            let (_counts, _there) = (Counts, there);
+            assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::Interrupted);
+            // The next of greenline's own calls unwinds.
+            greenline::sleep(Duration::from_secs(3600));
+            unreachable!("it was killed");
+        };
+        if n % 3 == 0 { drop(thread::spawn(reads)) } else { drop(greenline::spawn(reads)) }
+    }
+    (0..10).for_each(|_| thread::yield_now());
+    assert_eq!(ENDED.load(SeqCst), 0);
+    let start = Instant::now();
+    greenline::shutdown();
+    assert_eq!(ENDED.load(SeqCst), 1000);
+    assert!(start.elapsed() < LOST / 2, "{:?}", start.elapsed());
+    assert_eq!(greenline::stats().alive, 0);
+    drop(peers);
+    assert_eq!(descriptors(), before);
+}
+
+#[test]
+fn a_hub_that_stops_ends_a_thousand_readers_and_closes_all() {
+    let output = bad_days::child("stops with a thousand readers").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_program_ends_with_its_main_whoever_waits() {
+    assert!(bad_days::child("ends by main").status().unwrap().success());
+}
