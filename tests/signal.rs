@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const CASE: &str = "GREENLINE_TEST_CASE";
 /// What never takes so long, unless it is lost.
-const LOST: Duration = Duration::from_secs(60);
+const LOST: Duration = Duration::from_secs(30);
 
 /// Sends one to the process: the kernel chooses the OS thread.
 fn send(signal: i32) {

@@ -20,7 +20,7 @@ fn prepare() {
     patch::all();
 }
 
-const LOST: Duration = Duration::from_secs(60);
+const LOST: Duration = Duration::from_secs(30);
 
 /// Runs `f` while another thread counts, and answers how far it came.
 fn counted<T>(f: impl FnOnce() -> T) -> (T, u32) {

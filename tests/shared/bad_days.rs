@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const CASE: &str = "GREENLINE_TEST_CASE";
 const SOON: Duration = Duration::from_millis(30);
 /// What never takes so long, unless it is lost.
-const LOST: Duration = Duration::from_secs(60);
+const LOST: Duration = Duration::from_secs(30);
 
 /// Lets the others run until they all wait for something that is not there.
 fn settle() {
