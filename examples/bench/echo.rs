@@ -1,7 +1,10 @@
 //! Servers that send back what they get, for the load client to drive.
 
+use crate::measure::{emit, status_kb};
 use crate::usage;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 /// One green thread for each connection, by greenline's own sockets.
 pub(crate) fn serve(port: usize) {
@@ -48,7 +51,7 @@ pub(crate) fn serve_by_two(port: usize) {
 /// One thread for each connection, all of it std's, patched.
 pub(crate) fn serve_std(port: usize) {
     greenline::patch::all();
-    let listener = bind(port, |port| std::net::TcpListener::bind(("127.0.0.1", port)));
+    let listener = bind(port, |port| TcpListener::bind(("127.0.0.1", port)));
     for stream in listener.incoming() {
         match stream {
             Ok(stream) => {
@@ -75,4 +78,41 @@ fn echo(mut stream: impl Read + Write) {
             return;
         }
     }
+}
+
+/// One connection after the other, each with one message there and back, and what is left of them. A tenth of them goes before,
+/// so that what is kept to be used again is there.
+pub(crate) fn churn(n: usize) {
+    greenline::patch::all();
+    let listener = bind(0, |port| TcpListener::bind(("127.0.0.1", port)));
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.expect("there are descriptors left");
+            std::thread::spawn(move || echo(stream));
+        }
+    });
+    let connect = |_| {
+        let mut stream = TcpStream::connect(address).expect("it is listened to");
+        stream.write_all(b"message").expect("it is read from");
+        stream.read_exact(&mut [0; 7]).expect("it is answered");
+        // A reset: otherwise each would keep its port for a minute, and there are 28,000.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+    };
+    let left = || {
+        // Those who were reset last have not ended yet.
+        std::thread::sleep(Duration::from_millis(10));
+        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        (descriptors as f64, status_kb("VmRSS:") as f64)
+    };
+    (0..n / 10).for_each(connect);
+    let (before, start) = (left(), Instant::now());
+    (0..n).for_each(connect);
+    let took = start.elapsed().as_nanos() as f64 / n as f64;
+    let after = left();
+    emit(&[
+        ("churn", took, "ns"),
+        ("descriptors_left", after.0 - before.0, "of them"),
+        ("grown", after.1 - before.1, "KiB"),
+    ]);
 }

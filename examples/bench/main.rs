@@ -19,6 +19,7 @@
 //! | `echo-server PORT` | echoes on 127.0.0.1, a green thread a connection, until killed | what the client says |
 //! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | what the client says               |
 //! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
+//! | `churn N`     | N connections by TCP, one after the other, all of it std's, patched | ns each, descriptors and KiB left |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 
@@ -60,10 +61,11 @@ fn main() {
         ("echo-server", &[port]) => echo::serve(port),
         ("echo-server-mt", &[port]) => echo::serve_by_two(port),
         ("echo-server-std", &[port]) => echo::serve_std(port),
+        ("churn", &[n]) => echo::churn(n),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
             | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt"
-            | "echo-server-std",
+            | "echo-server-std" | "churn",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -77,7 +79,7 @@ fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
          skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N | \
-         echo-server PORT | echo-server-mt PORT | echo-server-std PORT"
+         echo-server PORT | echo-server-mt PORT | echo-server-std PORT | churn N"
     );
     std::process::exit(2)
 }

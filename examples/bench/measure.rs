@@ -101,7 +101,7 @@ impl Memory {
     }
 }
 
-fn status_kb(key: &str) -> u64 {
+pub(crate) fn status_kb(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(key));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
