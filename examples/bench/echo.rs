@@ -4,6 +4,8 @@ use crate::measure::{emit, status_kb};
 use crate::usage;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 /// One green thread for each connection, by greenline's own sockets.
@@ -80,27 +82,29 @@ fn echo(mut stream: impl Read + Write) {
     }
 }
 
-/// One connection after the other, each with one message there and back, and what is left of them. A tenth of them goes before,
-/// so that what is kept to be used again is there.
+/// One connection after the other, each with one message there and back, and what is left of them: every tenth by TCP, the
+/// others by a Unix socket, which the kernel makes in a fraction of the time. As many as a tenth of all go before, so that
+/// what is kept to be used again is there.
 pub(crate) fn churn(n: usize) {
     greenline::patch::all();
-    let listener = bind(0, |port| TcpListener::bind(("127.0.0.1", port)));
-    let address = listener.local_addr().expect("it is bound");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let stream = stream.expect("there are descriptors left");
-            std::thread::spawn(move || echo(stream));
+    let tcp = bind(0, |port| TcpListener::bind(("127.0.0.1", port)));
+    let address = tcp.local_addr().expect("it is bound");
+    std::thread::spawn(move || tcp.incoming().for_each(serve_one));
+    let name = format!("greenline-churn-{}", std::process::id());
+    let name = SocketAddr::from_abstract_name(name).expect("it is short");
+    let unix = UnixListener::bind_addr(&name).expect("nobody else has the name");
+    std::thread::spawn(move || unix.incoming().for_each(serve_one));
+    let connect = |n| {
+        if n % 10 > 0 {
+            return exchange(UnixStream::connect_addr(&name).expect("it is listened to"));
         }
-    });
-    let connect = |_| {
-        let mut stream = TcpStream::connect(address).expect("it is listened to");
-        stream.write_all(b"message").expect("it is read from");
-        stream.read_exact(&mut [0; 7]).expect("it is answered");
+        let stream = TcpStream::connect(address).expect("it is listened to");
         // A reset: otherwise each would keep its port for a minute, and there are 28,000.
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+        exchange(stream);
     };
     let left = || {
-        // Those who were reset last have not ended yet.
+        // Those who were closed last have not ended yet.
         std::thread::sleep(Duration::from_millis(10));
         let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         (descriptors as f64, status_kb("VmRSS:") as f64)
@@ -110,9 +114,16 @@ pub(crate) fn churn(n: usize) {
     (0..n).for_each(connect);
     let took = start.elapsed().as_nanos() as f64 / n as f64;
     let after = left();
-    emit(&[
-        ("churn", took, "ns"),
-        ("descriptors_left", after.0 - before.0, "of them"),
-        ("grown", after.1 - before.1, "KiB"),
-    ]);
+    let (descriptors, grown) = (after.0 - before.0, after.1 - before.1);
+    emit(&[("churn", took, "ns"), ("descriptors_left", descriptors, "of them"), ("grown", grown, "KiB")]);
+}
+
+fn serve_one<S: Read + Write + Send + 'static>(stream: std::io::Result<S>) {
+    let stream = stream.expect("there are descriptors left");
+    std::thread::spawn(move || echo(stream));
+}
+
+fn exchange(mut stream: impl Read + Write) {
+    stream.write_all(b"message").expect("it is read from");
+    stream.read_exact(&mut [0; 7]).expect("it is answered");
 }

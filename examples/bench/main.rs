@@ -19,7 +19,7 @@
 //! | `echo-server PORT` | echoes on 127.0.0.1, a green thread a connection, until killed | what the client says |
 //! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | what the client says               |
 //! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
-//! | `churn N`     | N connections by TCP, one after the other, all of it std's, patched | ns each, descriptors and KiB left |
+//! | `churn N`     | N connections in a row, by Unix socket and TCP, by std, patched | ns each, descriptors and KiB left |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 

@@ -309,8 +309,8 @@ fn a_write_to_who_has_gone_is_an_error() {
     let (mut here, there) = tcp_pair();
     drop(there);
     let error = loop {
-        match here.write(b"anybody?") {
-            Ok(_) => yield_now(),
+        match here.write_all(b"anybody?") {
+            Ok(()) => yield_now(),
             Err(error) => break error,
         }
     };
