@@ -83,6 +83,7 @@ mod join;
 mod local;
 mod lock;
 pub mod net;
+mod offload;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
@@ -114,6 +115,7 @@ pub use join::{
     AsCompleted, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all, try_join_all,
 };
 pub use local::{AccessError, LocalKey};
+pub use offload::{offload, offload_threads};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use sleep::{sleep, sleep_until, yield_now};
 pub use spawn::{Builder, Current, current, spawn, spawn_after};

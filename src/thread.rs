@@ -14,9 +14,8 @@ mod living;
 mod rest;
 mod timer;
 
-use crate::green::{JoinError, Wait};
-use crate::hub::{Hub, Promise, RemoteJoinHandle, catch};
-use crate::time::NEVER;
+use crate::green::JoinError;
+use crate::hub::{Promise, RemoteJoinHandle, catch};
 use living::Awaited;
 #[cfg(feature = "process")]
 pub(crate) use living::forget_all;
@@ -175,18 +174,6 @@ impl<T> JoinHandle<T> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// [`join`](Self::join), not ended by kill or timeout: for interposed calls.
-    // it is the patch that asks
-    #[cfg_attr(
-        not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-        allow(dead_code)
-    )]
-    pub(crate) fn join_shielded(self, hub: &Hub) -> Result<T, JoinError> {
-        self.result.join_by(|ticket| {
-            hub.park(ticket, NEVER, Wait::For("an OS thread to end"), true);
-        })
     }
 }
 

@@ -10,8 +10,8 @@
 #![cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
 
 use super::{Hub, existing, local};
-use crate::fds;
 use crate::signal::bell;
+use crate::{fds, offload};
 #[cfg(feature = "process")]
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,6 +23,7 @@ static ANEW: AtomicBool = AtomicBool::new(false);
 pub(crate) fn begin_anew() {
     fds::forget_all();
     bell::forget_all();
+    offload::forget_all();
     if existing().is_some() {
         local::replace(Box::leak(Box::new(Hub::new())));
     }

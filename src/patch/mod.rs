@@ -32,7 +32,8 @@ mod io;
 mod pthread;
 mod sleep;
 
-use crate::hub::{Hub, existing};
+use crate::hub::{Hub, existing, keep_errno};
+use crate::offload::{self, Load};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -197,4 +198,11 @@ fn patched_hub(kind: Kind) -> Option<&'static Hub> {
         return None;
     }
     existing().filter(|hub| hub.can_block())
+}
+
+/// Has an OS thread do what blocks, and cannot be waited for in another way, while the others run. Not ended by kill or
+/// timeout. See `offload`.
+#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), allow(dead_code))]
+fn elsewhere<T: Send + 'static>(load: Load, what: &'static str, f: impl FnOnce() -> T + Send) -> T {
+    keep_errno(|| offload::shielded(load, what, f))
 }

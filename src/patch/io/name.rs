@@ -4,6 +4,8 @@
 use super::hub;
 use crate::futex::{self, Who};
 use crate::hub::Hub;
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::patch::pthread::real;
 use crate::time::NEVER;
 use libc::{addrinfo, c_char, c_int};
@@ -51,18 +53,9 @@ unsafe extern "C" fn getaddrinfo(
             (answer, *libc::__errno_location())
         }
     };
-    let helper = crate::thread::Thread::new(look_up).name("greenline-dns").daemon(true).start();
-    let answer = match helper.map(|helper| helper.join_shielded(hub)) {
-        Ok(Ok((answer, errno))) => {
-            // SAFETY: this thread's own.
-            unsafe { *libc::__errno_location() = errno };
-            answer
-        }
-        Ok(Err(_)) => unreachable!("the helper does not panic"),
-        // There is no other OS thread to be had.
-        // SAFETY: the caller's.
-        Err(_) => unsafe { real::getaddrinfo(node, service, hints, out) },
-    };
+    let (answer, errno) = elsewhere(Load::Work, "a name to be looked up", look_up);
+    // SAFETY: this thread's own.
+    unsafe { *libc::__errno_location() = errno };
     FREE.fetch_add(1, AcqRel);
     futex::wake(FREE.as_ptr() as usize, 1, u32::MAX);
     answer

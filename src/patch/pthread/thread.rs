@@ -5,6 +5,8 @@ use super::{Kind, check, deadline, patched_hub};
 use crate::futex::{self, Waited, Who};
 use crate::green::{Interrupt, Outcome};
 use crate::hub::{Hub, end, existing};
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::stack::Size;
 use crate::tcb::{self, DETACHED, ENDED, Tcb};
 use crate::time::NEVER;
@@ -182,32 +184,24 @@ fn wait_in_kernel(word: &AtomicU32, until: Option<(clockid_t, timespec)>) -> Res
     }
 }
 
-/// Joins an OS thread while the others run: by a helper that blocks in our place.
+/// Joins an OS thread while the others run: another OS thread blocks in our place.
 ///
 /// # Safety
 /// As pthread_join(3).
 unsafe fn join_os_thread(
-    hub: &Hub,
     result: *mut *mut c_void,
     join: impl Fn(*mut *mut c_void) -> c_int + Send + 'static,
 ) -> c_int {
-    let helper = crate::thread::Thread::new(move || {
+    let (answer, value) = elsewhere(Load::Wait, "an OS thread to end", move || {
         let mut result = null_mut();
         let answer = join(&raw mut result);
         (answer, result as usize)
     });
-    let joined = helper.name("greenline-join").daemon(true).start().map(|helper| helper.join_shielded(hub));
-    match joined {
-        Ok(Ok((answer, value))) => {
-            if answer == 0 && !result.is_null() {
-                // SAFETY: the caller's.
-                unsafe { result.write(value as *mut c_void) };
-            }
-            answer
-        }
-        Ok(Err(_)) => unreachable!("the helper does not panic"),
-        Err(_) => libc::EAGAIN,
+    if answer == 0 && !result.is_null() {
+        // SAFETY: the caller's.
+        unsafe { result.write(value as *mut c_void) };
     }
+    answer
 }
 
 /// See pthread_join(3).
@@ -222,12 +216,12 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -
             return join(tcb, result, None);
         }
         // Who joins itself is told so by the C library.
-        let Some(hub) = patched_hub(Kind::Threads).filter(|_| thread != libc::pthread_self()) else {
+        if thread == libc::pthread_self() || patched_hub(Kind::Threads).is_none() {
             return real::pthread_join(thread, result);
-        };
+        }
         // One that has ended need not be waited for.
         match real::pthread_tryjoin_np(thread, result) {
-            libc::EBUSY => join_os_thread(hub, result, move |out| real::pthread_join(thread, out)),
+            libc::EBUSY => join_os_thread(result, move |out| real::pthread_join(thread, out)),
             answer => answer,
         }
     }
@@ -267,7 +261,7 @@ unsafe extern "C" fn pthread_clockjoin_np(
             return join(tcb, result, time.map(|time| (clock, time)));
         }
         match patched_hub(Kind::Threads).filter(|_| thread != libc::pthread_self()) {
-            Some(hub) => join_os_thread(hub, result, move |out| {
+            Some(_) => join_os_thread(result, move |out| {
                 let until = time.as_ref().map_or(std::ptr::null(), |time| &raw const *time);
                 real::pthread_clockjoin_np(thread, out, clock, until)
             }),

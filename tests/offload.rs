@@ -1,0 +1,420 @@
+//! Functions that are run by other OS threads while their callers wait. The pool belongs to the whole process, and so do
+//! its limits: these tests run one at a time.
+
+use greenline::{Builder, JoinError, offload, offload_threads, spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CASE: &str = "GREENLINE_TEST_CASE";
+
+/// One test at a time, and not for ever.
+struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>, Sender<()>);
+
+fn turn() -> Turn {
+    static ONE: Mutex<()> = Mutex::new(());
+    let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sender, ended) = channel();
+    let name = thread::current().name().unwrap_or("main").to_owned();
+    thread::spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs");
+            std::process::abort();
+        }
+    });
+    offload_threads(64);
+    Turn(turn, sender)
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = self.1.send(());
+    }
+}
+
+fn name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+/// The OS threads of the pool, as the kernel lists them.
+fn pool() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("greenline-off"))).count()
+}
+
+/// A function that says that it has begun and goes on when it is told.
+fn gated() -> (impl FnOnce() + Send, Receiver<()>, Sender<()>) {
+    let ((begun, has_begun), (go, may_go)) = (channel(), channel());
+    let f = move || {
+        begun.send(()).unwrap();
+        may_go.recv().unwrap();
+    };
+    (f, has_begun, go)
+}
+
+/// Lets the others run until `f` answers something.
+fn until<T>(mut f: impl FnMut() -> Option<T>) -> T {
+    loop {
+        match f() {
+            Some(value) => return value,
+            None => greenline::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+#[test]
+fn another_os_thread_runs_it_and_the_others_run_meanwhile() {
+    let _turn = turn();
+    let (f, has_begun, go) = gated();
+    let waits = spawn(move || {
+        offload(move || {
+            f();
+            name()
+        })
+    });
+    // While it waits, this stack goes on, and lets it end.
+    until(|| has_begun.try_recv().ok());
+    assert!(!waits.is_finished());
+    go.send(()).unwrap();
+    assert!(waits.join().unwrap().starts_with("greenline-off-"));
+}
+
+#[test]
+fn the_root_and_an_os_thread_without_a_hub_may_call_it() {
+    let _turn = turn();
+    let (f, has_begun, go) = gated();
+    drop(spawn(move || {
+        until(|| has_begun.try_recv().ok());
+        go.send(()).unwrap();
+    }));
+    // Were the root to keep the others from running, it would wait for ever.
+    offload(f);
+    thread::spawn(|| assert!(offload(name).starts_with("greenline-off-"))).join().unwrap();
+}
+
+#[test]
+fn a_panic_goes_on_in_who_has_called() {
+    let _turn = turn();
+    let panics = spawn(|| offload(|| std::panic::panic_any(42_u8)));
+    match panics.join() {
+        Err(JoinError::Panicked(thrown)) => assert_eq!(thrown.downcast_ref(), Some(&42_u8)),
+        other => panic!("{other:?}"),
+    }
+    // And the pool goes on.
+    assert_eq!(offload(|| 1), 1);
+}
+
+#[test]
+fn as_many_run_at_once_as_was_said_and_the_others_wait_in_line() {
+    let _turn = turn();
+    for limit in [1, 3] {
+        offload_threads(limit);
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let all: Vec<_> = (0..20)
+            .map(|n| {
+                let (now, most, order) = (now.clone(), most.clone(), order.clone());
+                spawn(move || {
+                    offload(move || {
+                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        order.lock().unwrap().push(n);
+                        thread::sleep(Duration::from_millis(3));
+                        now.fetch_sub(1, SeqCst);
+                    });
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|one| one.join().unwrap());
+        assert_eq!(most.load(SeqCst), limit);
+        if limit == 1 {
+            assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_higher_limit_has_the_line_begin() {
+    let _turn = turn();
+    offload_threads(1);
+    let (first, first_began, first_may_go) = gated();
+    let (second, second_began, second_may_go) = gated();
+    let one = spawn(move || offload(first));
+    let two = spawn(move || offload(second));
+    until(|| first_began.try_recv().ok());
+    assert!(second_began.try_recv().is_err());
+    offload_threads(2);
+    until(|| second_began.try_recv().ok());
+    second_may_go.send(()).unwrap();
+    two.join().unwrap();
+    assert!(!one.is_finished());
+    first_may_go.send(()).unwrap();
+    one.join().unwrap();
+}
+
+#[test]
+fn who_is_killed_waits_no_more_and_the_result_is_dropped() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            assert!(name().starts_with("greenline-off-"));
+            self.0.fetch_add(1, SeqCst);
+            // That it panics, too, does no harm.
+            panic!("by a destructor");
+        }
+    }
+    let _turn = turn();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (f, has_begun, go) = gated();
+    let counted = Counted(dropped.clone());
+    let waits = spawn(move || {
+        let counted = offload(move || {
+            f();
+            counted
+        });
+        std::mem::forget(counted);
+    });
+    until(|| has_begun.try_recv().ok());
+    waits.kill();
+    assert!(matches!(waits.join(), Err(JoinError::Killed)));
+    assert_eq!(dropped.load(SeqCst), 0);
+    go.send(()).unwrap();
+    until(|| (dropped.load(SeqCst) == 1).then_some(()));
+    assert_eq!(offload(|| 1), 1);
+}
+
+#[test]
+fn a_timeout_ends_the_wait_and_not_what_is_waited_for() {
+    let _turn = turn();
+    let (f, has_begun, go) = gated();
+    let (done, is_done) = channel();
+    let work = move || {
+        f();
+        done.send(()).unwrap();
+    };
+    let elapsed = greenline::timeout(Duration::from_millis(30), move || offload(work));
+    assert!(elapsed.is_err());
+    has_begun.recv().unwrap();
+    go.send(()).unwrap();
+    is_done.recv().unwrap();
+}
+
+#[test]
+fn inside_of_it_it_runs_at_once() {
+    let _turn = turn();
+    offload_threads(1);
+    // Were it to wait for its turn, it would wait for itself.
+    let names = offload(|| (name(), offload(|| (name(), offload(name)))));
+    assert_eq!(names.0, names.1.0);
+    assert_eq!(names.0, names.1.1);
+}
+
+#[test]
+fn an_os_thread_with_a_hub_is_not_used_again() {
+    let _turn = turn();
+    let tid = || {
+        // SAFETY: no arguments.
+        unsafe { libc::syscall(libc::SYS_gettid) }
+    };
+    offload_threads(1);
+    let first = offload(move || tid());
+    assert_eq!(first, offload(move || tid()));
+    let with_hub = offload(move || {
+        let ran = Rc::new(Cell::new(false));
+        let inside = ran.clone();
+        spawn(move || inside.set(true)).join().unwrap();
+        assert!(ran.get());
+        tid()
+    });
+    assert_eq!(first, with_hub);
+    // The line is served by somebody else.
+    let next: Vec<_> = (0..3).map(|_| spawn(move || offload(move || tid()))).collect();
+    let next: HashSet<_> = next.into_iter().map(|one| one.join().unwrap()).collect();
+    assert!(!next.contains(&first));
+}
+
+#[test]
+fn many_at_once_by_several_hubs() {
+    let _turn = turn();
+    offload_threads(4);
+    let hubs: Vec<_> = (0..3_u64)
+        .map(|hub| {
+            thread::spawn(move || {
+                let sum = Rc::new(RefCell::new(0));
+                let all: Vec<_> = (0..300_u64)
+                    .map(|n| {
+                        let sum = sum.clone();
+                        spawn(move || {
+                            let square = offload(move || (hub * 300 + n) * (hub * 300 + n));
+                            *sum.borrow_mut() += square;
+                        })
+                    })
+                    .collect();
+                all.into_iter().for_each(|one| one.join().unwrap());
+                sum.take()
+            })
+        })
+        .collect();
+    let sum: u64 = hubs.into_iter().map(|hub| hub.join().unwrap()).sum();
+    assert_eq!(sum, (0..900_u64).map(|n| n * n).sum());
+}
+
+#[test]
+fn those_that_idle_end_after_some_seconds() {
+    let _turn = turn();
+    let all: Vec<_> =
+        (0..8).map(|_| spawn(|| offload(|| thread::sleep(Duration::from_millis(50))))).collect();
+    while !all.iter().all(|one| one.is_finished()) {
+        greenline::sleep(Duration::from_millis(5));
+    }
+    assert!(pool() >= 2);
+    let start = Instant::now();
+    // One of them is called now and then: the others end all the same.
+    while pool() > 1 {
+        assert_eq!(offload(|| 1), 1);
+        greenline::sleep(Duration::from_millis(100));
+    }
+    assert!(start.elapsed() > Duration::from_secs(2), "they are to be used again, and not made each time");
+    assert_eq!(pool(), 1);
+}
+
+#[test]
+fn a_stack_may_be_small() {
+    let _turn = turn();
+    let small = Builder::new().stack_size(16 << 10);
+    let deep = small
+        .spawn(|| offload(|| std::hint::black_box([1_u8; 256 << 10]).iter().map(|&n| n as u32).sum::<u32>()));
+    assert_eq!(deep.unwrap().join().unwrap(), 256 << 10);
+}
+
+#[test]
+#[should_panic(expected = "nothing that is offloaded would ever run")]
+fn there_must_be_one_at_least() {
+    offload_threads(0);
+}
+
+/// What needs a process of its own, by name.
+fn run(case: &str) {
+    match case {
+        "environment" => {
+            let (first, began, go) = gated();
+            let one = spawn(move || offload(first));
+            let two = spawn(|| offload(|| ()));
+            until(|| began.try_recv().ok());
+            greenline::sleep(Duration::from_millis(50));
+            println!("one at a time: {}", !two.is_finished());
+            go.send(()).unwrap();
+            one.join().unwrap();
+            two.join().unwrap();
+        }
+        "no OS threads" => {
+            assert!(spawn(name).join().is_ok());
+            greenline::Handle::current().unwrap();
+            let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+            // SAFETY: a limit of our own.
+            unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+            println!("ran on {}", offload(name));
+            println!("ran on {}", spawn(|| offload(name)).join().unwrap());
+            assert!(spawn(|| offload(|| panic!("boom"))).join().is_err());
+        }
+        #[cfg(feature = "patch")]
+        "fork" => {
+            assert!(offload(name).starts_with("greenline-off-"));
+            let (busy, began, _go) = gated();
+            let _waits = spawn(move || offload(busy));
+            until(|| began.try_recv().ok());
+            // Another stands in the line, which the child does not have.
+            offload_threads(1);
+            let _in_line = spawn(|| offload(|| println!("never")));
+            yield_now();
+            // SAFETY: the child does what a fork in a program with threads allows of glibc.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let name = offload(name);
+                let text = format!("in the child {name}, {} of them\n", pool());
+                // SAFETY: bytes of ours.
+                unsafe {
+                    libc::write(1, text.as_ptr().cast(), text.len());
+                    libc::_exit(7);
+                }
+            }
+            let mut status = 0;
+            // SAFETY: an int of ours.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            println!("status {}", libc::WEXITSTATUS(status));
+            std::process::exit(0);
+        }
+        #[cfg(feature = "patch")]
+        "fork in the pool" => {
+            let status = offload(|| {
+                // SAFETY: as above.
+                match unsafe { libc::fork() } {
+                    0 => 0,
+                    child => {
+                        let mut status = 0;
+                        // SAFETY: an int of ours.
+                        unsafe { libc::waitpid(child, &mut status, 0) };
+                        status
+                    }
+                }
+            });
+            println!("status {status}");
+        }
+        other => unreachable!("{other}"),
+    }
+}
+
+/// Runs a case in a process of its own, and answers what it prints.
+fn child(case: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(std::env::current_exe().unwrap()).args(["--exact", "case", "--nocapture"]);
+    let output = command.env(CASE, case).envs(variables.iter().copied()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn case() {
+    if let Ok(case) = std::env::var(CASE) {
+        run(&case);
+    }
+}
+
+#[test]
+fn the_environment_may_say_how_many() {
+    let text = child("environment", &[("GREENLINE_OFFLOAD", "1")]);
+    assert!(text.contains("one at a time: true"), "{text}");
+    for text in ["0", "many", ""] {
+        let text = child("environment", &[("GREENLINE_OFFLOAD", text)]);
+        assert!(text.contains("one at a time: false"), "{text}");
+    }
+}
+
+#[test]
+fn where_no_os_thread_can_be_made_it_runs_in_place() {
+    let text = child("no OS threads", &[("GREENLINE_WATCHDOG", "0"), ("RUST_BACKTRACE", "0")]);
+    assert_eq!(text.matches("ran on case").count(), 2, "{text}");
+}
+
+#[test]
+#[cfg(feature = "patch")]
+fn after_a_fork_the_child_has_a_pool_of_its_own() {
+    let text = child("fork", &[]);
+    assert!(text.contains("in the child greenline-off-1, 1 of them\n"), "{text}");
+    assert!(text.contains("status 7") && !text.contains("never"), "{text}");
+}
+
+#[test]
+#[cfg(feature = "patch")]
+fn a_function_that_forks_ends_the_child() {
+    let text = child("fork in the pool", &[]);
+    assert!(text.contains("status 0"), "{text}");
+}
