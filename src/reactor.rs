@@ -349,6 +349,14 @@ impl Reactor {
         }
     }
 
+    /// Whether `fd` is registered: then it can be waited for, and is no file.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    pub(crate) fn is_registered(&self, fd: RawFd) -> bool {
+        let Some(inner) = self.inner.get() else { return false };
+        let sources = inner.sources.borrow();
+        sources.get(fd).is_some_and(|source| source.is_of(fds::generation(fd)))
+    }
+
     /// Calls `f` with what is kept about `fd`; with nothing, if it is not registered.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn settings(&self, fd: RawFd, f: impl FnOnce(&mut Settings) -> Settings) -> Settings {

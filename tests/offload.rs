@@ -224,8 +224,8 @@ fn an_os_thread_with_a_hub_is_not_used_again() {
         unsafe { libc::syscall(libc::SYS_gettid) }
     };
     offload_threads(1);
-    let first = offload(move || tid());
-    assert_eq!(first, offload(move || tid()));
+    let first = offload(tid);
+    assert_eq!(first, offload(tid));
     let with_hub = offload(move || {
         let ran = Rc::new(Cell::new(false));
         let inside = ran.clone();
@@ -235,7 +235,7 @@ fn an_os_thread_with_a_hub_is_not_used_again() {
     });
     assert_eq!(first, with_hub);
     // The line is served by somebody else.
-    let next: Vec<_> = (0..3).map(|_| spawn(move || offload(move || tid()))).collect();
+    let next: Vec<_> = (0..3).map(|_| spawn(move || offload(tid))).collect();
     let next: HashSet<_> = next.into_iter().map(|one| one.join().unwrap()).collect();
     assert!(!next.contains(&first));
 }

@@ -9,7 +9,7 @@
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
 
-use super::{failed, kernel, settings_changed, with_errno};
+use super::{failed, kernel, lock, settings_changed, with_errno};
 use crate::fds;
 use crate::patch::pthread::real;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -45,7 +45,9 @@ pub(super) fn close_ours(fd: c_int) {
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     // SAFETY: no pointers.
-    with_errno(fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
+    let answer = fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
+    lock::returned();
+    with_errno(answer) as c_int
 }
 
 /// See close_range(2).
@@ -142,13 +144,20 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_in
 /// # Safety
 /// As fcntl(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: the caller's.
-    let answer = unsafe { kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]) };
+    let answer = unsafe {
+        lock::lock(fd, command, argument)
+            .unwrap_or_else(|| kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]))
+    };
     with_errno(match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => made(answer),
         libc::F_SETFL => {
             settings_changed();
+            answer
+        }
+        libc::F_OFD_SETLK if answer >= 0 => {
+            lock::returned();
             answer
         }
         _ => answer,

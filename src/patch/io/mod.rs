@@ -4,13 +4,17 @@
 //! |-------------|-------------------------------------------------------------------|
 //! | `socket.rs` | `recv`, `send` and their relatives; `accept`, `connect`           |
 //! | `message.rs` | `recvmsg`, `sendmsg`, and several messages by one call           |
-//! | `rw.rs`     | `read`, `write` and their relatives, of whatever can be polled    |
+//! | `rw.rs`, `positional.rs` | `read`, `write` and their relatives                  |
+//! | `file.rs`   | files, for which nobody can wait; `fsync` and its like            |
+//! | `splice.rs` | `sendfile`, `splice`, `copy_file_range`                           |
+//! | `lock.rs`   | locks on files                                                    |
+//! | `open.rs`   | opening, of named pipes above all                                 |
 //! | `several.rs` | the loop for what waits for several descriptors, and for signals |
 //! | `poll.rs`, `select.rs`, `epoll.rs` | the calls that do                          |
 //! | `signals.rs` | waiting for signals; the masks of those calls                    |
 //! | `process.rs` | waiting for children                                             |
 //! | `queue.rs`  | the message queues and semaphores that processes share            |
-//! | `name.rs`   | `getaddrinfo`, done by another OS thread                          |
+//! | `name.rs`   | `getaddrinfo` and its like, done by another OS thread             |
 //! | `fd.rs`     | the life of a descriptor: made, duplicated, set, closed           |
 //!
 //! A descriptor of the program's is never made non-blocking: that is a property of what it refers to, which others
@@ -20,9 +24,13 @@
 
 mod epoll;
 mod fd;
+mod file;
+mod lock;
 mod message;
 mod name;
+mod open;
 mod poll;
+mod positional;
 mod process;
 mod queue;
 mod rw;
@@ -30,6 +38,7 @@ mod select;
 mod several;
 mod signals;
 mod socket;
+mod splice;
 
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
@@ -52,6 +61,9 @@ pub(super) const COVERAGE: &[Covered] = {
     const SIGNAL: &str = "parks until one of the signals is pending";
     const CHILD: &str = "parks until that child ends; for any child, or one that stops, looks at intervals";
     const AGAIN: &str = "parks, and tries again at intervals";
+    const WRITES: &str = "parks; files are written at once, or elsewhere: what is much, or goes to the disk";
+    const OPENS: &str = "a named pipe: parks while another OS thread waits for its other end";
+    const ELSEWHERE: &str = "parks while another OS thread does it";
     &[
         covered("recv", "std::net, std::os::unix::net, C", PARKS),
         covered("recvfrom", "std::net::UdpSocket, C", PARKS),
@@ -62,11 +74,61 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("accept", "C", PARKS),
         covered("accept4", "std::net, C", PARKS),
         covered("connect", "std::net, C", "parks until it is connected, or refused"),
-        covered("read", "std::io, std::fs, std::process, C", "parks; files are read at once"),
-        covered("write", "std::io, std::fs, std::process, C", "parks; files are written at once"),
+        covered(
+            "read",
+            "std::io, std::fs, std::process, C",
+            "parks; what of a file is not in memory is read elsewhere",
+        ),
+        covered("write", "std::io, std::fs, std::process, C", WRITES),
         covered("readv", "std, C", "as read"),
         covered("writev", "std, C", "as write"),
         covered("__read_chk", "C", "as read"),
+        covered("pread", "C", "as read"),
+        covered("pread64", "std::os::unix::fs, C", "as read"),
+        covered("__pread_chk", "C", "as read"),
+        covered("__pread64_chk", "C", "as read"),
+        covered("preadv", "C", "as read"),
+        covered("preadv64", "std::os::unix::fs, C", "as read"),
+        covered("preadv2", "C", "as read"),
+        covered("preadv64v2", "C", "as read"),
+        covered("pwrite", "C", "as write"),
+        covered("pwrite64", "std::os::unix::fs, C", "as write"),
+        covered("pwritev", "C", "as write"),
+        covered("pwritev64", "std::os::unix::fs, C", "as write"),
+        covered("pwritev2", "C", "as write"),
+        covered("pwritev64v2", "C", "as write"),
+        covered("open", "C", OPENS),
+        covered("open64", "std::fs, C", OPENS),
+        covered("openat", "C", OPENS),
+        covered("openat64", "std::fs, C", OPENS),
+        covered("creat", "C", OPENS),
+        covered("creat64", "C", OPENS),
+        covered("__open_2", "C", OPENS),
+        covered("__open64_2", "C", OPENS),
+        covered("__openat_2", "C", OPENS),
+        covered("__openat64_2", "C", OPENS),
+        covered("flock", "std::fs::File::lock, C", "tries again, with pauses, until it has the lock"),
+        covered("lockf", "C", "as fcntl's F_SETLKW"),
+        covered("lockf64", "C", "the same"),
+        covered(
+            "sendfile",
+            "C",
+            "files: parks while another OS thread does it; else by read and write, which park",
+        ),
+        covered("sendfile64", "std::io::copy, C", "the same"),
+        covered(
+            "splice",
+            "std::io::copy, C",
+            "parks until it would not block; files: while another OS thread does it",
+        ),
+        covered("tee", "C", "parks until it would not block"),
+        covered("vmsplice", "C", "the same"),
+        covered("copy_file_range", "std::fs::copy, std::io::copy, C", ELSEWHERE),
+        covered("fsync", "std::fs, C", ELSEWHERE),
+        covered("fdatasync", "std::fs, C", ELSEWHERE),
+        covered("syncfs", "C", ELSEWHERE),
+        covered("sync_file_range", "C", ELSEWHERE),
+        covered("msync", "C", "MS_SYNC: parks while another OS thread does it"),
         covered("__recv_chk", "C", "as recv"),
         covered("__recvfrom_chk", "C", "as recvfrom"),
         covered("poll", "std::process, std::net, C", "parks until one is ready"),
@@ -102,6 +164,9 @@ pub(super) const COVERAGE: &[Covered] = {
             "std::net::ToSocketAddrs, C",
             "parks while another OS thread looks the name up",
         ),
+        covered("getnameinfo", "C", "the same"),
+        covered("gethostbyname", "C", "the same"),
+        covered("gethostbyname_r", "C", "the same"),
         covered("waitpid", "std::process, C", CHILD),
         covered("wait4", "std::process, C", CHILD),
         covered("waitid", "std::process, C", CHILD),
@@ -111,7 +176,11 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("dup2", "std::process, C", "wakes who waits for the one that is replaced"),
         covered("dup3", "C", "the same"),
         covered("ioctl", "std::net, C", "FIONBIO is noted"),
-        covered("fcntl", "std, C", "F_SETFL is noted"),
+        covered(
+            "fcntl",
+            "std, C",
+            "F_SETFL is noted; F_OFD_SETLKW as flock; F_SETLKW parks while another OS thread waits for the lock",
+        ),
         covered("fcntl64", "C", "the same"),
         covered("setsockopt", "std::net, C", "timeouts are noted"),
         covered("socket", "std::net, C", NOTED),
@@ -126,6 +195,16 @@ pub(super) const COVERAGE: &[Covered] = {
 
 fn hub() -> Option<&'static Hub> {
     patched_hub(Kind::Io)
+}
+
+/// The offset that means: wherever it is.
+const HERE: usize = usize::MAX;
+
+/// For the child of a fork: what was going on in its parent does not go on in it.
+pub(super) fn begin_anew() {
+    file::begin_anew();
+    lock::begin_anew();
+    name::begin_anew();
 }
 
 /// Calls the kernel. Answers its result, or an error number negated.

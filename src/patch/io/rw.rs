@@ -1,58 +1,124 @@
 //! `read` and `write`, of whatever a descriptor may be.
 //!
 //! Pipes, sockets, event counters and timers can be asked not to wait (`RWF_NOWAIT`), though they are blocking. So can
-//! files, which then answer from memory; what is not there is read while the OS thread waits, as are terminals and
-//! other devices that cannot be asked, after `poll` has said that there is something.
+//! files, which then answer from memory: what is not there, `file.rs` has read elsewhere. Terminals and other devices
+//! cannot be asked, and are read after `poll` has said that there is something.
 
-use super::{failed, hub, kernel, retry, send_whole, with_errno};
+use super::file::{self, MUCH, Turn};
+use super::{HERE, failed, hub, kernel, retry, send_whole, with_errno};
 use crate::hub::Hub;
 use crate::reactor::Direction;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 
-/// The offset that means: wherever it is.
-const HERE: usize = usize::MAX;
+/// Where to read or write.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub(super) fd: c_int,
+    /// [`HERE`]: at the file's own position.
+    pub(super) offset: usize,
+    /// The program's, of `preadv2`.
+    pub(super) flags: c_int,
+}
 
-/// One attempt that does not wait.
+impl At {
+    pub(super) fn here(fd: c_int) -> At {
+        At { fd, offset: HERE, flags: 0 }
+    }
+
+    /// So many bytes further on. The file's own position has moved by itself.
+    pub(super) fn after(self, done: usize) -> At {
+        At { offset: if self.offset == HERE { HERE } else { self.offset + done }, ..self }
+    }
+
+    /// # Safety
+    /// As preadv2(2) or pwritev2(2).
+    pub(super) unsafe fn call(
+        self,
+        direction: Direction,
+        flags: c_int,
+        slices: *const iovec,
+        count: usize,
+    ) -> isize {
+        let number = match direction {
+            Direction::Read => libc::SYS_preadv2,
+            Direction::Write => libc::SYS_pwritev2,
+        };
+        let flags = self.flags | flags;
+        // SAFETY: the caller's.
+        unsafe { kernel(number, [self.fd as usize, slices as usize, count, self.offset, 0, flags as usize]) }
+    }
+}
+
+/// One attempt that does not wait for a descriptor; but it parks until a file is read.
 ///
 /// # Safety
-/// As readv(2) or writev(2).
-unsafe fn attempt(fd: c_int, direction: Direction, slices: *const iovec, count: usize) -> isize {
-    let (no_wait, plain, events) = match direction {
-        Direction::Read => (libc::SYS_preadv2, libc::SYS_readv, libc::POLLIN),
-        Direction::Write => (libc::SYS_pwritev2, libc::SYS_writev, libc::POLLOUT),
-    };
-    let args = [fd as usize, slices as usize, count, HERE, HERE, libc::RWF_NOWAIT as usize];
+/// As preadv2(2) or pwritev2(2).
+pub(super) unsafe fn attempt(
+    hub: &'static Hub,
+    at: At,
+    direction: Direction,
+    slices: *const iovec,
+    count: usize,
+) -> isize {
+    let reads = direction == Direction::Read;
     // SAFETY: the caller's.
     unsafe {
-        match kernel(no_wait, args) {
-            // It cannot be asked so: a terminal, say. Or a file, which has to be read from the disk.
+        match at.call(direction, libc::RWF_NOWAIT, slices, count) {
+            // It cannot be asked so.
             refused if refused == failed(libc::EOPNOTSUPP) || refused == failed(libc::ESPIPE) => {
-                match super::poll::now(fd, events) {
-                    0 => failed(libc::EAGAIN),
-                    _ => kernel(plain, args),
+                if reads && file::is_slow(at.fd) {
+                    return file::other_thread(hub, at, direction, slices, count);
+                }
+                let events = if reads { libc::POLLIN } else { libc::POLLOUT };
+                match at.offset {
+                    HERE if super::poll::now(at.fd, events) == 0 => failed(libc::EAGAIN),
+                    HERE if !reads && file::kind(at.fd) == Some(libc::S_IFIFO) => {
+                        // A named pipe. There is room for a page, no more is said, and it would wait for the rest.
+                        let page = file::first(slices, count, libc::PIPE_BUF);
+                        at.call(direction, 0, page.as_ptr(), page.len())
+                    }
+                    _ => at.call(direction, 0, slices, count),
                 }
             }
-            would_block if would_block == failed(libc::EAGAIN) && is_file(fd) => kernel(plain, args),
+            blocks if blocks == failed(libc::EAGAIN) && file::is_file(hub, at.fd) => match direction {
+                Direction::Read => file::rest(hub, at, slices, count, 0),
+                Direction::Write => at.call(direction, 0, slices, count),
+            },
+            part @ 1.. if reads && file::is_part(hub, at.fd, slices, count, part) => {
+                file::rest(hub, at, slices, count, part)
+            }
             answer => answer,
         }
     }
 }
 
-/// Whether it is a file, for which nobody can wait.
-fn is_file(fd: c_int) -> bool {
-    // SAFETY: all zeros is a value of it; room for one is given.
+/// # Safety
+/// As preadv2(2).
+pub(super) unsafe fn input(hub: &'static Hub, at: At, slices: *const iovec, count: usize) -> isize {
+    // SAFETY: the caller's.
     unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        kernel(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) == 0
-            && matches!(stat.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK)
+        if at.offset != HERE {
+            return attempt(hub, at, Direction::Read, slices, count);
+        }
+        Turn::let_pass(hub, at.fd);
+        retry(hub, at.fd, Direction::Read, true, || attempt(hub, at, Direction::Read, slices, count))
     }
 }
 
 /// # Safety
-/// As readv(2).
-unsafe fn input(hub: &Hub, fd: c_int, slices: *const iovec, count: usize) -> isize {
+/// As pwritev2(2).
+pub(super) unsafe fn output(hub: &'static Hub, at: At, slices: *const iovec, count: usize) -> isize {
     // SAFETY: the caller's.
-    retry(hub, fd, Direction::Read, true, || unsafe { attempt(fd, Direction::Read, slices, count) })
+    unsafe {
+        if file::is_file(hub, at.fd) {
+            // How much it is the kernel finds out, and whether the slices are where they are said to be.
+            return file::write(hub, at, slices, count, 0);
+        }
+        if at.offset != HERE {
+            return at.call(Direction::Write, 0, slices, count);
+        }
+        retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count))
+    }
 }
 
 /// See read(2).
@@ -64,10 +130,25 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_
     // SAFETY: the caller's.
     with_errno(unsafe {
         match hub().filter(|_| len > 0) {
-            Some(hub) => input(hub, fd, &iovec { iov_base: buffer, iov_len: len }, 1),
+            Some(hub) => read_one(hub, At::here(fd), buffer, len),
             None => kernel(libc::SYS_read, [fd as usize, buffer as usize, len, 0, 0, 0]),
         }
     })
+}
+
+/// Reads, into one piece of memory.
+///
+/// # Safety
+/// As pread(2).
+pub(super) unsafe fn read_one(hub: &'static Hub, at: At, buffer: *mut c_void, len: size_t) -> isize {
+    let slice = iovec { iov_base: buffer, iov_len: len };
+    // SAFETY: the caller's.
+    unsafe {
+        if len >= MUCH && file::is_file(hub, at.fd) {
+            return file::other_thread(hub, at, Direction::Read, &raw const slice, 1);
+        }
+        input(hub, at, &raw const slice, 1)
+    }
 }
 
 /// See read(2): what it becomes when C is compiled with `_FORTIFY_SOURCE`.
@@ -90,7 +171,7 @@ unsafe extern "C" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssi
     // SAFETY: the caller's.
     with_errno(unsafe {
         match hub() {
-            Some(hub) => input(hub, fd, slices, count as usize),
+            Some(hub) => input(hub, At::here(fd), slices, count as usize),
             None => kernel(libc::SYS_readv, [fd as usize, slices as usize, count as usize, 0, 0, 0]),
         }
     })
@@ -107,11 +188,17 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
         // SAFETY: the caller's.
         return with_errno(unsafe { kernel(libc::SYS_write, plain) });
     };
+    let at = At::here(fd);
+    if file::is_file(hub, fd) {
+        let slice = iovec { iov_base: bytes.cast_mut(), iov_len: len };
+        // SAFETY: the caller's.
+        return with_errno(unsafe { file::write(hub, at, &raw const slice, 1, len) });
+    }
     with_errno(send_whole(hub, fd, len, true, |gone| {
         // SAFETY: within the caller's bytes.
         unsafe {
             let rest = iovec { iov_base: bytes.add(gone).cast_mut(), iov_len: len - gone };
-            attempt(fd, Direction::Write, &raw const rest, 1)
+            attempt(hub, at, Direction::Write, &raw const rest, 1)
         }
     }))
 }
@@ -137,28 +224,10 @@ pub(super) fn rest(slices: &[iovec], mut gone: usize) -> Vec<iovec> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: the caller's.
-    let piece = |slices: *const iovec, count| unsafe { attempt(fd, Direction::Write, slices, count) };
-    let Some(hub) = hub() else {
-        // SAFETY: the caller's.
-        let written =
-            unsafe { kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]) };
-        return with_errno(written);
-    };
-    let first = retry(hub, fd, Direction::Write, true, || piece(slices, count as usize));
-    if first <= 0 {
-        return with_errno(first);
-    }
-    // SAFETY: the caller's; the kernel has read it.
-    let slices = unsafe { std::slice::from_raw_parts(slices, count as usize) };
-    let len: usize = slices.iter().map(|slice| slice.iov_len).sum();
-    let gone = first as usize;
-    if gone == len || super::is_nonblocking(hub, fd, true) {
-        return first;
-    }
-    first
-        + send_whole(hub, fd, len - gone, true, |more| {
-            let left = rest(slices, gone + more);
-            piece(left.as_ptr(), left.len())
-        })
-        .max(0)
+    with_errno(unsafe {
+        match hub() {
+            Some(hub) => output(hub, At::here(fd), slices, count as usize),
+            None => kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]),
+        }
+    })
 }

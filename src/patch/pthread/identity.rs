@@ -95,6 +95,7 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
             tcb::renew_tid();
             crate::futex::forget_all();
             crate::hub::begin_anew();
+            crate::patch::io::begin_anew();
         }
         1.. => {}
         _ => set_errno(errno),

@@ -1,0 +1,302 @@
+//! Files, by std and by C, patched: what is read and written is the same as by an OS thread that is not patched, and the
+//! others run meanwhile.
+
+#![cfg(feature = "patch")]
+
+#[path = "std_file_support/mod.rs"]
+mod support;
+
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::rc::Rc;
+use std::thread;
+use support::*;
+
+#[test]
+fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
+    let _watch = begin();
+    let bytes = random(3 * MIB + 12345, 1);
+    let temp = Temp::with(&bytes);
+    let file = temp.open();
+    // Nothing of it; or the beginning; in calls that are much, and that are not.
+    for (len, kept) in [(100_000, 0), (600_000, 100_000), (2 * MIB, 0), (2 * MIB, 50_000)] {
+        drop_cache(&file, 0);
+        let mut start = vec![0; kept];
+        unpatched({
+            let path = temp.0.clone();
+            move || File::open(path).unwrap().read_exact(&mut start).unwrap()
+        });
+        let mut buffer = vec![0; len];
+        let path = temp.0.clone();
+        let got = greenline::spawn(move || {
+            let mut file = File::open(path).unwrap();
+            let got = file.read(&mut buffer).unwrap();
+            assert_eq!(file.stream_position().unwrap(), got as u64);
+            (got, buffer)
+        });
+        let (got, buffer) = got.join().unwrap();
+        assert_eq!(got, len, "as the kernel has it, all at once");
+        assert!(buffer == bytes[..len]);
+    }
+    let path = temp.0.clone();
+    lets_others_run_once(move || {
+        let file = File::open(&path).unwrap();
+        drop_cache(&file, 0);
+        file.read_at(&mut [0; 4096], MIB as u64).unwrap();
+    });
+}
+
+#[test]
+fn a_read_at_the_end_is_short_and_then_nothing() {
+    let _watch = begin();
+    let temp = Temp::with(&random(10_000, 2));
+    for cold in [false, true] {
+        let mut file = temp.open();
+        if cold {
+            drop_cache(&file, 0);
+        }
+        let mut buffer = [0; 8000];
+        assert_eq!(file.read(&mut buffer).unwrap(), 8000);
+        assert_eq!(file.read(&mut buffer).unwrap(), 2000);
+        assert_eq!(file.read(&mut buffer).unwrap(), 0);
+        assert_eq!(file.read_at(&mut buffer, 20_000).unwrap(), 0);
+        assert_eq!(file.read_at(&mut buffer, 9999).unwrap(), 1);
+    }
+}
+
+#[test]
+fn two_that_share_a_position_read_each_byte_once() {
+    let _watch = begin();
+    // Records of 256 KiB: the number of the record in each of its words.
+    const RECORD: usize = 256 << 10;
+    let bytes: Vec<u8> =
+        (0..32_u64).flat_map(|n| std::iter::repeat_n(n.to_le_bytes(), RECORD / 8).flatten()).collect();
+    let temp = Temp::with(&bytes);
+    let file = Rc::new(temp.open());
+    drop_cache(&file, 0);
+    let mut first_pages = [0; 1];
+    for n in 0..32 {
+        file.read_at(&mut first_pages, (n * RECORD) as u64).unwrap();
+    }
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let file = file.clone();
+            greenline::spawn(move || {
+                let mut seen = Vec::new();
+                let mut record = vec![0; RECORD];
+                while (&*file).read(&mut record).unwrap() == RECORD {
+                    assert!(record.chunks(8).all(|word| word == &record[..8]), "of several records");
+                    seen.push(record[0]);
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut all: Vec<u8> = readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..32).collect::<Vec<u8>>());
+}
+
+#[test]
+fn errors_are_the_kernels() {
+    let _watch = begin();
+    let temp = Temp::with(b"text");
+    let read_only = File::open(&temp.0).unwrap();
+    let write_only = OpenOptions::new().write(true).open(&temp.0).unwrap();
+    let directory = File::open("/").unwrap();
+    let (pipe, _other) = io::pipe().unwrap();
+    let mut buffer = [0; 8];
+    let at = buffer.as_mut_ptr().cast();
+    let slice = libc::iovec { iov_base: at, iov_len: 8 };
+    let nowhere = libc::iovec { iov_base: 8 as *mut _, iov_len: 8 };
+    let fds =
+        [read_only.as_raw_fd(), write_only.as_raw_fd(), directory.as_raw_fd(), pipe.as_raw_fd(), -1, 9999];
+    type Call = fn(i32, *mut libc::c_void, *const libc::iovec, *const libc::iovec) -> isize;
+    // SAFETY: of all: memory of this frame, or such as the kernel refuses.
+    let calls: [Call; 14] = unsafe {
+        [
+            |fd, at, _, _| libc::pread64(fd, at, 8, -1),
+            |fd, at, _, _| libc::pread(fd, at, 8, -2),
+            |fd, at, _, _| libc::pread(fd, at, 8, 2),
+            |fd, at, _, _| libc::pwrite64(fd, at, 8, -1),
+            |fd, _, _, nowhere| libc::preadv(fd, nowhere, 1, 0),
+            |fd, _, _, nowhere| libc::pwritev(fd, nowhere, 1, 0),
+            |fd, _, slice, _| libc::preadv(fd, slice, -1, 0),
+            |fd, _, slice, _| libc::pwritev64(fd, slice, 1, -1),
+            |fd, _, slice, _| libc::preadv2(fd, slice, 1, 0, 1 << 20),
+            |fd, _, slice, _| libc::pwritev2(fd, slice, 1, 0, 1 << 20),
+            |fd, _, _, _| libc::fsync(fd) as isize,
+            |fd, _, _, _| libc::flock(fd, 77) as isize,
+            |fd, _, _, _| libc::lockf(fd, 77, 0) as isize,
+            |fd, _, _, _| libc::sync_file_range(fd, -1, 0, 0) as isize,
+        ]
+    };
+    for (n, call) in calls.into_iter().enumerate() {
+        for fd in fds {
+            let outcome = move |answer: isize| (answer, if answer < 0 { errno() } else { 0 });
+            let here = outcome(call(fd, at, &slice, &nowhere));
+            let args = (at as usize, &raw const slice as usize, &raw const nowhere as usize);
+            let there = unpatched(move || outcome(call(fd, args.0 as _, args.1 as _, args.2 as _)));
+            assert_eq!(here, there, "call {n} of descriptor {fd}");
+        }
+    }
+}
+
+#[test]
+fn errno_is_left_alone_by_what_succeeds() {
+    let _watch = begin();
+    let temp = Temp::with(&random(MIB, 3));
+    let file = temp.open();
+    drop_cache(&file, 0);
+    let mut buffer = vec![0; MIB];
+    // SAFETY: this thread's own; memory of ours.
+    unsafe {
+        *libc::__errno_location() = 77;
+        assert_eq!(libc::read(file.as_raw_fd(), buffer.as_mut_ptr().cast(), 300_000), 300_000);
+        assert_eq!(libc::fsync(file.as_raw_fd()), 0);
+        assert_eq!(libc::flock(file.as_raw_fd(), libc::LOCK_EX), 0);
+        assert_eq!(*libc::__errno_location(), 77);
+    }
+}
+
+#[test]
+fn what_is_appended_is_one_piece() {
+    let _watch = begin();
+    let temp = Temp::new();
+    let writers: Vec<_> = (0..4_u8)
+        .map(|n| {
+            let mut file = OpenOptions::new().append(true).create(true).open(&temp.0).unwrap();
+            let lens = [10, 5000, 2 * MIB + 1];
+            greenline::spawn(move || {
+                for len in lens {
+                    assert_eq!(file.write(&vec![n; len]).unwrap(), len);
+                    let (seven, nine) = ([n; 7], [n; 9]);
+                    let halves = [IoSlice::new(&seven), IoSlice::new(&nine)];
+                    assert_eq!(file.write_vectored(&halves).unwrap(), 16);
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|one| one.join().unwrap());
+    let bytes = std::fs::read(&temp.0).unwrap();
+    let pieces = bytes.chunk_by(|a, b| a == b).count();
+    assert!(pieces <= 4 * 6, "{pieces}");
+    assert_eq!(bytes.len(), 4 * (10 + 5000 + 2 * MIB + 1 + 3 * 16));
+}
+
+#[test]
+fn what_goes_to_the_disk_lets_the_others_run() {
+    let _watch = begin();
+    let temp = Temp::with(b"");
+    let synchronous = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&temp.0).unwrap();
+    let synchronous = Rc::new(synchronous);
+    let file = Rc::new(temp.open());
+    lets_others_run_once(move || (&*synchronous).write_all(b"to the disk").unwrap());
+    let sync = file.clone();
+    lets_others_run_once(move || sync.sync_all().unwrap());
+    let sync = file.clone();
+    lets_others_run_once(move || sync.sync_data().unwrap());
+    lets_others_run_once(move || file.write_all_at(&vec![1; 2 * MIB], 0).unwrap());
+    assert_eq!(std::fs::read(&temp.0).unwrap().len(), 2 * MIB);
+}
+
+#[derive(Clone, Debug)]
+enum Do {
+    Read(usize),
+    ReadAt(usize, usize),
+    ReadVectored(usize, usize),
+    Write(usize, u8),
+    WriteAt(usize, usize, u8),
+    WriteVectored(usize, usize),
+    Seek(usize),
+    Forget(usize),
+    Cut(usize),
+}
+
+fn any() -> impl Strategy<Value = Do> {
+    // Mostly some pages; now and then more than is read at once.
+    let len = prop_oneof![8 => 0..20_000_usize, 1 => 0..3 * MIB];
+    let at = 0..4 * MIB;
+    prop_oneof![
+        4 => len.clone().prop_map(Do::Read),
+        4 => (len.clone(), at.clone()).prop_map(|(len, at)| Do::ReadAt(len, at)),
+        2 => (len.clone(), len.clone()).prop_map(|(one, two)| Do::ReadVectored(one, two)),
+        2 => (len.clone(), 0..=255_u8).prop_map(|(len, byte)| Do::Write(len, byte)),
+        2 => (len.clone(), at.clone(), 0..=255_u8).prop_map(|(len, at, byte)| Do::WriteAt(len, at, byte)),
+        1 => (len.clone(), len).prop_map(|(one, two)| Do::WriteVectored(one, two)),
+        2 => at.clone().prop_map(Do::Seek),
+        3 => at.clone().prop_map(Do::Forget),
+        1 => at.prop_map(Do::Cut),
+    ]
+}
+
+/// What comes of it: how much, a sum of what was read, and where the file stands.
+fn act(file: &File, what: &Do) -> (usize, u64, u64) {
+    let mut file = file;
+    let sum = |bytes: &[u8]| {
+        bytes.iter().enumerate().fold(0_u64, |sum, (n, &byte)| sum.wrapping_add((n as u64 + 1) * byte as u64))
+    };
+    let (n, sum) = match *what {
+        Do::Read(len) => {
+            let mut buffer = vec![0; len];
+            let n = file.read(&mut buffer).unwrap();
+            (n, sum(&buffer[..n]))
+        }
+        Do::ReadAt(len, at) => {
+            let mut buffer = vec![0; len];
+            let n = file.read_at(&mut buffer, at as u64).unwrap();
+            (n, sum(&buffer[..n]))
+        }
+        Do::ReadVectored(one, two) => {
+            let (mut one, mut two) = (vec![0; one], vec![0; two]);
+            let n = file.read_vectored(&mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)]).unwrap();
+            one.extend(two);
+            (n, sum(&one[..n]))
+        }
+        Do::Write(len, byte) => (file.write(&vec![byte; len]).unwrap(), 0),
+        Do::WriteAt(len, at, byte) => (file.write_at(&vec![byte; len], at as u64).unwrap(), 0),
+        Do::WriteVectored(one, two) => {
+            let (one, two) = (vec![1; one], vec![2; two]);
+            (file.write_vectored(&[IoSlice::new(&one), IoSlice::new(&two)]).unwrap(), 0)
+        }
+        Do::Seek(at) => (file.seek(SeekFrom::Start(at as u64)).unwrap() as usize, 0),
+        Do::Forget(from) => {
+            drop_cache(file, from);
+            (0, 0)
+        }
+        Do::Cut(len) => {
+            file.set_len(len as u64).unwrap();
+            (0, 0)
+        }
+    };
+    (n, sum, file.stream_position().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_is_as_an_os_thread_has_it(seed in 0..u64::MAX, len in 0..3 * MIB, all in prop::collection::vec(any(), 1..30)) {
+        let _watch = begin();
+        let (mine, theirs) = (Temp::with(&random(len, seed)), Temp::with(&random(len, seed)));
+        let file = theirs.open();
+        let (expected, all) = unpatched(move || {
+            (all.iter().map(|what| act(&file, what)).collect::<Vec<_>>(), all)
+        });
+        let file = mine.open();
+        // Somebody else is at it all the time.
+        let stop = Rc::new(Cell::new(false));
+        let seen = stop.clone();
+        let other = greenline::spawn(move || while !seen.get() { thread::yield_now() });
+        let got = greenline::spawn(move || all.iter().map(|what| act(&file, what)).collect::<Vec<_>>());
+        let got = got.join().unwrap();
+        stop.set(true);
+        other.join().unwrap();
+        prop_assert_eq!(got, expected);
+        prop_assert!(std::fs::read(&mine.0).unwrap() == std::fs::read(&theirs.0).unwrap());
+    }
+}
