@@ -1,0 +1,333 @@
+//! Copies from descriptor to descriptor, by std and by C, patched: all of it arrives, in order, and the others run
+//! meanwhile: those, above all, who read what is written here, on the same OS thread.
+
+#![cfg(feature = "patch")]
+
+#[path = "std_file_support/mod.rs"]
+mod support;
+
+use greenline::spawn;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::ptr::null_mut;
+use std::thread;
+use support::*;
+
+fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connects = spawn(move || TcpStream::connect(address).unwrap());
+    let (here, _) = listener.accept().unwrap();
+    (here, connects.join().unwrap())
+}
+
+/// A source of these bytes: what a green thread writes to, in its own time.
+fn feed(mut into: impl Write + 'static, bytes: Vec<u8>) {
+    drop(spawn(move || {
+        for piece in bytes.chunks(77_777) {
+            into.write_all(piece).unwrap();
+            thread::yield_now();
+        }
+    }));
+}
+
+/// Reads to the end, in its own time.
+fn drain(mut from: impl Read + 'static) -> greenline::JoinHandle<Vec<u8>> {
+    spawn(move || {
+        let mut bytes = Vec::new();
+        let mut piece = vec![0; 33_333];
+        loop {
+            match from.read(&mut piece).unwrap() {
+                0 => return bytes,
+                n => bytes.extend_from_slice(&piece[..n]),
+            }
+            thread::yield_now();
+        }
+    })
+}
+
+/// Any two ends, by what std knows of them.
+enum End {
+    File(File),
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Read(PipeReader),
+    Write(PipeWriter),
+}
+
+macro_rules! with {
+    ($end:expr, $name:ident => $body:expr) => {
+        match $end {
+            End::File(mut $name) => $body,
+            End::Tcp(mut $name) => $body,
+            End::Unix(mut $name) => $body,
+            _ => unreachable!(),
+        }
+    };
+}
+
+fn copy(from: End, to: End) -> u64 {
+    match (from, to) {
+        (End::Read(mut from), End::Write(mut to)) => io::copy(&mut from, &mut to).unwrap(),
+        (End::Read(mut from), to) => with!(to, to => io::copy(&mut from, &mut to).unwrap()),
+        (from, End::Write(mut to)) => with!(from, from => io::copy(&mut from, &mut to).unwrap()),
+        (from, to) => with!(from, from => with!(to, to => io::copy(&mut from, &mut to).unwrap())),
+    }
+}
+
+#[test]
+fn from_everything_to_everything() {
+    let _watch = begin();
+    let bytes = random(3 * MIB + 4321, 7);
+    for from in 0..4 {
+        for to in 0..4 {
+            let source_file = Temp::with(&bytes);
+            let target_file = Temp::with(b"");
+            let source = match from {
+                0 => {
+                    drop_cache(&source_file.open(), MIB);
+                    End::File(source_file.open())
+                }
+                1 => {
+                    let (here, there) = tcp();
+                    feed(there, bytes.clone());
+                    End::Tcp(here)
+                }
+                2 => {
+                    let (here, there) = UnixStream::pair().unwrap();
+                    feed(there, bytes.clone());
+                    End::Unix(here)
+                }
+                _ => {
+                    let (here, there) = io::pipe().unwrap();
+                    feed(there, bytes.clone());
+                    End::Read(here)
+                }
+            };
+            let (target, drained) = match to {
+                0 => (End::File(target_file.open()), None),
+                1 => {
+                    let (here, there) = tcp();
+                    (End::Tcp(here), Some(drain(there)))
+                }
+                2 => {
+                    let (here, there) = UnixStream::pair().unwrap();
+                    (End::Unix(here), Some(drain(there)))
+                }
+                _ => {
+                    let (there, here) = io::pipe().unwrap();
+                    (End::Write(here), Some(drain(there)))
+                }
+            };
+            let copied = spawn(move || copy(source, target)).join().unwrap();
+            let arrived = match drained {
+                Some(drained) => drained.join().unwrap(),
+                None => std::fs::read(&target_file.0).unwrap(),
+            };
+            assert_eq!(copied, bytes.len() as u64, "from {from} to {to}");
+            assert!(arrived == bytes, "from {from} to {to}");
+        }
+    }
+}
+
+/// The same by C's names, which std may choose not to call.
+fn spliced(from: &impl AsRawFd, to: &impl AsRawFd) -> usize {
+    let mut all = 0;
+    loop {
+        // SAFETY: no offsets.
+        match unsafe { libc::splice(from.as_raw_fd(), null_mut(), to.as_raw_fd(), null_mut(), 200_000, 0) } {
+            0 => return all,
+            n @ 1.. => all += n as usize,
+            _ => panic!("{}", io::Error::last_os_error()),
+        }
+    }
+}
+
+#[test]
+fn splice_parks_for_either_end() {
+    let _watch = begin();
+    let bytes = random(MIB + 99, 8);
+    let sources: [fn(Vec<u8>) -> OwnedFd; 3] = [
+        |bytes| {
+            let (here, there) = io::pipe().unwrap();
+            feed(there, bytes);
+            here.into()
+        },
+        |bytes| {
+            let (here, there) = tcp();
+            feed(there, bytes);
+            here.into()
+        },
+        |bytes| {
+            let (here, there) = UnixStream::pair().unwrap();
+            feed(there, bytes);
+            here.into()
+        },
+    ];
+    for source in sources {
+        // Through a pipe, which is what splice is for, to a socket.
+        let from = source(bytes.clone());
+        let (middle_out, middle_in) = io::pipe().unwrap();
+        let (to, there) = UnixStream::pair().unwrap();
+        let first = spawn(move || spliced(&from, &middle_in));
+        let second = spawn(move || spliced(&middle_out, &to));
+        let drained = drain(there);
+        assert!(drained.join().unwrap() == bytes);
+        assert_eq!((first.join().unwrap(), second.join().unwrap()), (bytes.len(), bytes.len()));
+    }
+}
+
+#[test]
+fn splice_knows_offsets_in_files() {
+    let _watch = begin();
+    let bytes = random(50_000, 9);
+    let temp = Temp::with(&bytes);
+    let file = temp.open();
+    let (mut out, into) = io::pipe().unwrap();
+    let mut offset = 10_000;
+    // SAFETY: an offset of ours.
+    let n = unsafe { libc::splice(file.as_raw_fd(), &mut offset, into.as_raw_fd(), null_mut(), 20_000, 0) };
+    assert_eq!((n, offset, (&file).stream_position().unwrap()), (20_000, 30_000, 0));
+    let mut got = vec![0; 20_000];
+    out.read_exact(&mut got).unwrap();
+    assert!(got == bytes[10_000..30_000]);
+}
+
+#[test]
+fn tee_and_vmsplice_park_too() {
+    let _watch = begin();
+    let bytes = random(400_000, 10);
+    let (first_out, first_in) = io::pipe().unwrap();
+    let (second_out, second_in) = io::pipe().unwrap();
+    let given = bytes.clone();
+    let gives = spawn(move || {
+        let (one, two) = given.split_at(123_456);
+        let slices = [one, two]
+            .map(|half| libc::iovec { iov_base: half.as_ptr().cast_mut().cast(), iov_len: half.len() });
+        // SAFETY: bytes that stay until they have been read, for all are joined before they go.
+        let n = unsafe { libc::vmsplice(first_in.as_raw_fd(), slices.as_ptr(), 2, 0) };
+        (n, given)
+    });
+    let tees = spawn(move || {
+        let mut copied = 0;
+        let mut first_out = first_out;
+        let mut seen = Vec::new();
+        loop {
+            // SAFETY: no pointers.
+            match unsafe { libc::tee(first_out.as_raw_fd(), second_in.as_raw_fd(), MIB, 0) } {
+                0 => return (copied, seen),
+                n @ 1.. => {
+                    copied += n as usize;
+                    let mut piece = vec![0; n as usize];
+                    first_out.read_exact(&mut piece).unwrap();
+                    seen.extend(piece);
+                }
+                _ => panic!("{}", io::Error::last_os_error()),
+            }
+        }
+    });
+    let drained = drain(second_out).join().unwrap();
+    let (n, given) = gives.join().unwrap();
+    assert_eq!(n, bytes.len() as isize);
+    let (copied, seen) = tees.join().unwrap();
+    assert_eq!(copied, bytes.len());
+    assert!(seen == bytes && drained == bytes && given == bytes);
+}
+
+#[test]
+fn sendfile_moves_what_it_says() {
+    let _watch = begin();
+    let bytes = random(2 * MIB, 11);
+    let temp = Temp::with(&bytes);
+    let mut file = temp.open();
+    drop_cache(&file, 0);
+    let (here, there) = UnixStream::pair().unwrap();
+    let drained = drain(there);
+    let (socket, from) = (here.as_raw_fd(), file.as_raw_fd());
+    // SAFETY: of all: an offset of ours.
+    unsafe {
+        // With an offset, the position stays; without one, it moves.
+        let mut offset = 1000;
+        assert_eq!(libc::sendfile(socket, from, &mut offset, 500_000), 500_000);
+        assert_eq!((offset, file.stream_position().unwrap()), (501_000, 0));
+        file.seek(SeekFrom::Start(7)).unwrap();
+        assert_eq!(libc::sendfile64(socket, from, null_mut(), 10), 10);
+        assert_eq!(file.stream_position().unwrap(), 17);
+        // Up to the end, and beyond it.
+        let mut offset = (2 * MIB - 100) as libc::off_t;
+        assert_eq!(libc::sendfile(socket, from, &mut offset, MIB), 100);
+        assert_eq!(libc::sendfile(socket, from, &mut offset, MIB), 0);
+        assert_eq!(offset, 2 * MIB as libc::off_t);
+        assert_eq!(libc::sendfile(socket, from, null_mut(), 0), 0);
+    }
+    drop(here);
+    let expected = [&bytes[1000..501_000], &bytes[7..17], &bytes[2 * MIB - 100..]].concat();
+    assert!(drained.join().unwrap() == expected);
+}
+
+#[test]
+fn errors_are_the_kernels() {
+    let _watch = begin();
+    let temp = Temp::with(&random(100_000, 12));
+    let file = temp.open();
+    let read_only = File::open(&temp.0).unwrap();
+    let append = File::options().append(true).open(&temp.0).unwrap();
+    let directory = File::open("/").unwrap();
+    let (pipe_out, pipe_in) = io::pipe().unwrap();
+    let (socket, gone) = UnixStream::pair().unwrap();
+    drop(gone);
+    let nonblocking = UnixStream::pair().unwrap();
+    nonblocking.0.set_nonblocking(true).unwrap();
+    let fds = [
+        file.as_raw_fd(),
+        read_only.as_raw_fd(),
+        append.as_raw_fd(),
+        directory.as_raw_fd(),
+        pipe_in.as_raw_fd(),
+        socket.as_raw_fd(),
+        nonblocking.0.as_raw_fd(),
+        -1,
+        9999,
+    ];
+    let sources = [file.as_raw_fd(), append.as_raw_fd(), directory.as_raw_fd(), socket.as_raw_fd(), -1];
+    type Call = fn(i32, i32) -> isize;
+    // SAFETY: offsets of these functions, or such as the kernel refuses.
+    let calls: [Call; 8] = unsafe {
+        [
+            |out, from| libc::sendfile(out, from, &mut 5, 0),
+            |out, from| libc::sendfile(out, from, &mut -5, 10),
+            |out, from| libc::sendfile(out, from, &mut 99_995, 10),
+            |out, from| libc::sendfile(out, from, 8 as *mut _, 10),
+            |out, from| libc::splice(from, null_mut(), out, null_mut(), 0, 0),
+            |out, from| libc::splice(from, &mut -5, out, null_mut(), 10, 0),
+            |out, from| libc::copy_file_range(from, &mut 0, out, &mut 200_000, 10, 0),
+            |out, from| libc::copy_file_range(from, &mut 0, out, &mut 0, 10, 1),
+        ]
+    };
+    for (n, call) in calls.into_iter().enumerate() {
+        for out in fds {
+            for from in sources {
+                let outcome = move || {
+                    let answer = call(out, from);
+                    (answer, if answer < 0 { errno() } else { 0 })
+                };
+                let here = spawn(outcome).join().unwrap();
+                assert_eq!(here, unpatched(outcome), "call {n}, from {from} to {out}");
+            }
+        }
+    }
+    drop(pipe_out);
+}
+
+#[test]
+fn files_are_copied_elsewhere() {
+    let _watch = begin();
+    let bytes = random(2 * MIB, 13);
+    let (from, to) = (Temp::with(&bytes), Temp::new());
+    let (source, target) = (from.0.clone(), to.0.clone());
+    lets_others_run_once(move || assert_eq!(std::fs::copy(&source, &target).unwrap(), 2 * MIB as u64));
+    assert!(std::fs::read(&to.0).unwrap() == bytes);
+}
