@@ -1,6 +1,7 @@
 //! Locks on files, and named pipes, patched: who waits for them lets the others run, and gets what the kernel would give.
 
 #![cfg(feature = "patch")]
+#![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
 
 #[path = "std_file_support/mod.rs"]
 mod support;
