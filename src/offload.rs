@@ -9,10 +9,11 @@
 //!     join by the promise  <--------------------------------------------------+
 //! ```
 //!
-//! There are two kinds of jobs ([`Load`]). *Work* ends by itself, and counts towards the limit. A *wait* ends when
-//! somebody else does something: gives back a lock on a file, opens the other end of a pipe. He may need work to be
-//! done for that; were the limit used up by those who wait for him, nothing would ever go on. So waits have OS threads
-//! beyond it.
+//! There are three kinds of jobs ([`Load`]). A *call* of the C library ends by itself: a disk, a name server answers. A
+//! *function* of the program may need a green thread to go on, which may need a call. So each of these kinds has the
+//! limit for itself, and calls always go on. A *wait* ends when somebody else does something: gives back a lock on a
+//! file, opens the other end of a pipe. He may need any of the others for that; were the limit used up by those who wait
+//! for him, nothing would ever go on. So waits have OS threads beyond it.
 //!
 //! Holds: a job that was given is run, once, by a worker or, where no OS thread can be had, by who gave it. All that is
 //! shared is under one lock, in which nobody blocks. After a fork the child has an empty pool.
@@ -34,7 +35,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize};
 use std::time::{Duration, Instant};
 
-/// How much work is done at once, unless the program or the environment says something else.
+/// How many jobs of a kind are done at once, unless the program or the environment says something else.
 ///
 /// What is offloaded mostly waits: for a disk, whose own line holds some 32 or 64 requests, or for a name server. So
 /// the processors say nothing about it. Four, as libuv has it, and slow lookups of names keep files from being read;
@@ -44,7 +45,7 @@ const LIMIT_BY_ITSELF: usize = 64;
 /// How long an OS thread of the pool waits for another job before it ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much work is done at once; 0: not asked yet.
+/// How many jobs of a kind are done at once; 0: not asked yet.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
 /// How many forks lie between this process and the one that has begun.
@@ -103,16 +104,18 @@ where
     let (promise, handle) = Promise::new();
     // As it was thrown, for even a kill of who calls may come through here, where `f` runs in place.
     let body = move || promise.keep(Ok(catch_unwind(AssertUnwindSafe(f))));
-    run(Job { load: Load::Work, body: Box::new(body) });
+    run(Job { load: Load::Function, body: Box::new(body) });
     let result = handle.join_by(|ticket| {
         hub().block_at(ticket, NEVER, Wait::For("an offloaded function"), at);
     });
     result.expect("a job keeps its promise").unwrap_or_else(|thrown| resume_unwind(thrown))
 }
 
-/// Says how many [offloaded](offload) functions, and calls of the C library that are [patched](crate::patch::io) to be
-/// offloaded, run at once, from now on: 64 by itself, or what the environment variable `GREENLINE_OFFLOAD` says. Each may
-/// take an OS thread. If there are fewer now, those that run are not interrupted.
+/// Says how many [offloaded](offload) functions run at once, from now on: 64 by itself, or what the environment variable
+/// `GREENLINE_OFFLOAD` says. Each may take an OS thread. If there are more now, they are not interrupted.
+///
+/// As many calls of the C library that are [patched](crate::patch::io) to be offloaded, to read a file say, run at once
+/// beside them. Those that wait for a lock on a file, or for the other end of a named pipe, are not counted.
 ///
 /// # Panics
 /// When `n` is 0.
@@ -124,14 +127,15 @@ pub fn offload_threads(n: usize) {
     as_nobody(serve_line);
 }
 
-/// What a job waits for. See the top of this file.
+/// What kind of job it is. See the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
     allow(dead_code)
 )]
 pub(crate) enum Load {
-    Work,
+    Function,
+    Call,
     Wait,
 }
 
@@ -185,26 +189,26 @@ struct Pool {
     workers: Vec<Arc<Worker>>,
     /// What there was no room for.
     line: VecDeque<Job>,
-    /// How much work is being done.
-    working: usize,
+    /// How many jobs of each kind are being done.
+    running: [usize; 3],
 }
 
 impl Pool {
     const fn new() -> Pool {
-        Pool { idle: Vec::new(), workers: Vec::new(), line: VecDeque::new(), working: 0 }
+        Pool { idle: Vec::new(), workers: Vec::new(), line: VecDeque::new(), running: [0; 3] }
     }
 
     /// Whether such a job may begin.
     fn has_room(&self, load: Load) -> bool {
-        load == Load::Wait || self.working < LIMIT.load(Relaxed)
+        load == Load::Wait || self.running[load as usize] < LIMIT.load(Relaxed)
     }
 
     fn begin(&mut self, load: Load) {
-        self.working += usize::from(load == Load::Work);
+        self.running[load as usize] += 1;
     }
 
     fn end(&mut self, load: Load) {
-        self.working -= usize::from(load == Load::Work);
+        self.running[load as usize] -= 1;
     }
 
     /// The first of the line that may begin: from now on it has.

@@ -190,6 +190,21 @@ fn those_who_wait_for_a_lock_keep_no_work_from_being_done() {
 }
 
 #[test]
+fn a_function_may_need_somebody_who_needs_a_file() {
+    let _watch = begin();
+    let temp = Temp::with(b"");
+    let file = temp.open();
+    offload_threads(1);
+    let (synced, is_synced) = std::sync::mpsc::channel();
+    let function = spawn(move || offload(move || is_synced.recv().unwrap()));
+    greenline::sleep(Duration::from_millis(5));
+    file.sync_all().unwrap();
+    synced.send(()).unwrap();
+    function.join().unwrap();
+    offload_threads(64);
+}
+
+#[test]
 fn a_kill_ends_the_wait_for_a_lock() {
     let _watch = begin();
     let temp = Temp::with(b"0123456789");

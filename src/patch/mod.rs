@@ -127,7 +127,10 @@ pub fn threads() -> Result<(), Unsupported> {
 
 /// Patches [`Kind::Io`]: a call of std, or of C, that would wait for a socket, a pipe or a terminal lets the others run.
 ///
-/// Files are read and written at once, as ever: nobody can wait for them.
+/// A file is read at once, as far as it is in memory, and written at once. What has to be waited for is
+/// [offloaded](crate::offload()): what comes from the disk or goes to it, and what is much; `fsync`, `fs::copy`, the other
+/// end of a named pipe, locks on files that belong to the process; looking names up. A call that is offloaded is not
+/// ended by a kill or a timeout.
 ///
 /// # Errors
 /// [`Unsupported`]: the C library is not glibc, or linked statically; or no file descriptor is left for the hub.

@@ -30,8 +30,8 @@ pub(super) const MUCH: usize = 1 << 20;
 /// The most that the kernel reads or writes at a time.
 const MOST: usize = 0x7fff_f000;
 
-/// A write that takes longer, in nanoseconds, has not only copied.
-const LONG: u64 = 1_000_000;
+/// A write that takes longer, in nanoseconds, was made to wait: more than the pauses of a busy machine.
+const LONG: u64 = 10_000_000;
 /// For how long others are then done elsewhere.
 const WHILE: u64 = 100_000_000;
 
@@ -182,7 +182,7 @@ pub(super) unsafe fn other_thread(
     let _turn = (at.offset == HERE).then(|| Turn::take(hub, at.fd));
     let slices = slices as usize;
     // SAFETY: the caller's; it waits until it is done.
-    elsewhere(Load::Work, "a file", move || unsafe { at.call(direction, 0, slices as *const iovec, count) })
+    elsewhere(Load::Call, "a file", move || unsafe { at.call(direction, 0, slices as *const iovec, count) })
 }
 
 /// Writes to a file.
@@ -280,7 +280,7 @@ unsafe fn sync(number: libc::c_long, args: [usize; 6]) -> c_int {
     // SAFETY: the caller's; it waits until it is done.
     let call = move || unsafe { kernel(number, args) };
     super::with_errno(match hub() {
-        Some(_) => elsewhere(Load::Work, "a disk", call),
+        Some(_) => elsewhere(Load::Call, "a disk", call),
         None => call(),
     }) as c_int
 }

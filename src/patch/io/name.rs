@@ -143,7 +143,7 @@ unsafe extern "C" {
 /// Has an OS thread of the pool look something up. `errno` is as that has it, since some of these set it.
 fn look_up<T: Send + 'static>(hub: &'static Hub, call: impl FnOnce() -> T + Send) -> T {
     take_turn(hub);
-    let (answer, errno) = elsewhere(Load::Work, "a name to be looked up", || {
+    let (answer, errno) = elsewhere(Load::Call, "a name to be looked up", || {
         // SAFETY: a thread's own.
         unsafe {
             *libc::__errno_location() = 0;

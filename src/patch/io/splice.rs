@@ -39,7 +39,7 @@ fn is_nonblocking(fd: c_int) -> bool {
 /// That of the system call.
 unsafe fn on_file(number: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: the caller's; it waits until it is done.
-    elsewhere(Load::Work, "a file", move || unsafe { kernel(number, args) })
+    elsewhere(Load::Call, "a file", move || unsafe { kernel(number, args) })
 }
 
 /// Writes all of it to a blocking socket or pipe. Answers how much has gone, or an error if nothing has.
