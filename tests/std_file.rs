@@ -20,11 +20,12 @@ use support::*;
 #[test]
 fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
     let _watch = begin();
-    let bytes = random(3 * MIB + 12345, 1);
+    let bytes = random(6 * MIB + 12345, 1);
     let temp = Temp::with(&bytes);
     let file = temp.open();
     // Nothing of it; or the beginning; in calls that are much, and that are not.
-    for (len, kept) in [(100_000, 0), (600_000, 100_000), (2 * MIB, 0), (2 * MIB, 50_000)] {
+    for (len, kept) in [(100_000, 0), (600_000, 100_000), (2 * MIB, 50_000), (5 * MIB, 0), (5 * MIB, 50_000)]
+    {
         drop_cache(&file, 0);
         let mut start = vec![0; kept];
         unpatched({
@@ -171,7 +172,7 @@ fn what_is_appended_is_one_piece() {
     let writers: Vec<_> = (0..4_u8)
         .map(|n| {
             let mut file = OpenOptions::new().append(true).create(true).open(&temp.0).unwrap();
-            let lens = [10, 5000, 2 * MIB + 1];
+            let lens = [10, 5000, 5 * MIB + 1];
             greenline::spawn(move || {
                 for len in lens {
                     assert_eq!(file.write(&vec![n; len]).unwrap(), len);
@@ -186,7 +187,7 @@ fn what_is_appended_is_one_piece() {
     let bytes = std::fs::read(&temp.0).unwrap();
     let pieces = bytes.chunk_by(|a, b| a == b).count();
     assert!(pieces <= 4 * 6, "{pieces}");
-    assert_eq!(bytes.len(), 4 * (10 + 5000 + 2 * MIB + 1 + 3 * 16));
+    assert_eq!(bytes.len(), 4 * (10 + 5000 + 5 * MIB + 1 + 3 * 16));
 }
 
 #[test]
@@ -201,8 +202,8 @@ fn what_goes_to_the_disk_lets_the_others_run() {
     lets_others_run_once(move || sync.sync_all().unwrap());
     let sync = file.clone();
     lets_others_run_once(move || sync.sync_data().unwrap());
-    lets_others_run_once(move || file.write_all_at(&vec![1; 2 * MIB], 0).unwrap());
-    assert_eq!(std::fs::read(&temp.0).unwrap().len(), 2 * MIB);
+    lets_others_run_once(move || file.write_all_at(&vec![1; 5 * MIB], 0).unwrap());
+    assert_eq!(std::fs::read(&temp.0).unwrap().len(), 5 * MIB);
 }
 
 #[derive(Clone, Debug)]
@@ -220,7 +221,7 @@ enum Do {
 
 fn any() -> impl Strategy<Value = Do> {
     // Mostly some pages; now and then more than is read at once.
-    let len = prop_oneof![8 => 0..20_000_usize, 1 => 0..3 * MIB];
+    let len = prop_oneof![8 => 0..20_000_usize, 1 => 0..6 * MIB];
     let at = 0..4 * MIB;
     prop_oneof![
         4 => len.clone().prop_map(Do::Read),
@@ -278,7 +279,7 @@ fn act(file: &File, what: &Do) -> (usize, u64, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn any_file_is_as_an_os_thread_has_it(seed in 0..u64::MAX, len in 0..3 * MIB, all in prop::collection::vec(any(), 1..30)) {

@@ -24,8 +24,9 @@ use libc::{c_int, iovec};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// From here on, copying alone takes long: bytes, of which a microsecond moves some 4,000 to 40,000.
-pub(super) const MUCH: usize = 1 << 20;
+/// From here on, copying alone takes long: so many bytes keep the others for 200 microseconds, or, where memory has to be
+/// found for them, for a millisecond.
+pub(super) const MUCH: usize = 4 << 20;
 
 /// The most that the kernel reads or writes at a time.
 const MOST: usize = 0x7fff_f000;
