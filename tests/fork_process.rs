@@ -3,12 +3,12 @@
 mod cases;
 
 use cases::{Case, Ended, is_patched, run, run_until};
-use greenline::process::{Child, Process, active_children, current, parent};
+use greenline::process::{Child, Process, active_children, current, parent, pipe};
 use greenline::{Builder, sleep, spawn, thread, timeout, yield_now};
 use std::cell::Cell;
 use std::fs::read_dir;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -141,12 +141,12 @@ fn code<R: greenline::process::Exit>(f: impl FnOnce() -> R + 'static) -> i32 {
     start(f).join().unwrap()
 }
 
-/// Something to wait for that any process can bring about: the end of a pipe that has no other writer.
-fn gate() -> (std::io::PipeReader, std::io::PipeWriter) {
-    std::io::pipe().unwrap()
+/// Something to wait for that any process can bring about: that all copies of the second are closed.
+fn gate() -> (UnixStream, UnixStream) {
+    UnixStream::pair().unwrap()
 }
 
-fn pass(mut gate: std::io::PipeReader) {
+fn pass(mut gate: UnixStream) {
     assert_eq!(gate.read(&mut [0]).unwrap(), 0);
 }
 
@@ -261,19 +261,11 @@ fn only_the_parent_joins() {
 }
 
 fn only_who_joins_waits() {
-    let (gate, open) = gate();
-    let child = start({
-        // The copy of the other end must be closed in the child.
-        let other = open.as_fd().try_clone_to_owned().unwrap();
-        let raw = (std::os::fd::AsRawFd::as_raw_fd(&open), other);
-        move || {
-            // SAFETY: the parent's copy of the end, which nobody uses here.
-            unsafe { libc::close(raw.0) };
-            drop::<OwnedFd>(raw.1);
-            pass(gate);
-            5
-        }
-    });
+    let (ours, mut theirs) = pipe::<(), ()>().unwrap();
+    let child = Rc::new(start(move || {
+        theirs.recv().unwrap_err();
+        5
+    }));
     let turns = Rc::new(Cell::new(0));
     let other = spawn({
         let turns = turns.clone();
@@ -282,26 +274,15 @@ fn only_who_joins_waits() {
                 yield_now();
                 turns.set(turns.get() + 1);
             }
-            drop(open);
+            // It ends by this, and not before.
+            drop(ours);
         }
     });
-    let joiners: Vec<_> = (0..3)
-        .map(|_| turns.clone())
-        .map(|turns| move |child: &Child| (child.join().unwrap(), turns.get()))
-        .collect();
-    let child = Rc::new(child);
-    let joined: Vec<_> = joiners
-        .into_iter()
-        .map(|join| {
-            let child = child.clone();
-            spawn(move || join(&child))
-        })
-        .collect();
-    assert_eq!(child.join().unwrap(), 5);
-    assert_eq!(turns.get(), 1000);
-    for joined in joined {
-        assert_eq!(joined.join().unwrap(), (5, 1000));
-    }
+    let joined = (0..3).map(|_| (child.clone(), turns.clone()));
+    let joined = joined.map(|(child, turns)| spawn(move || (child.join().unwrap(), turns.get())));
+    let joined: Vec<_> = joined.collect();
+    assert_eq!((child.join().unwrap(), turns.get()), (5, 1000));
+    joined.into_iter().for_each(|joined| assert_eq!(joined.join().unwrap(), (5, 1000)));
     other.join().unwrap();
 }
 
@@ -581,7 +562,7 @@ fn close_on_exec() {
     // Whatever our own parent has left open.
     let before = seen();
     let here = descriptors();
-    let (_ours, theirs) = greenline::process::pipe::<(), ()>().unwrap();
+    let (_ours, theirs) = pipe::<(), ()>().unwrap();
     let child = start(move || {
         let _theirs = theirs;
         sleep(Duration::from_millis(1));
