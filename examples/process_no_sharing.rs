@@ -1,0 +1,26 @@
+//! Processes share no memory: each has its own copy of every variable, and what one writes the others never see. OS
+//! threads and green threads share all of it.
+//!
+//! Run with: `cargo run --example process_no_sharing`
+
+use greenline::{process::Process, spawn, thread::Thread};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+fn add_ten(who: &str) {
+    let before = COUNTER.fetch_add(10, Relaxed);
+    println!("{who:14} from {before} to {}, at address {:p}", COUNTER.load(Relaxed), &COUNTER);
+}
+
+fn main() {
+    // A process first: one cannot be started beside OS threads.
+    let child = Process::new(|| add_ten("the process:")).start().expect("a process");
+    child.join().expect("a child of ours");
+    println!("main sees {}", COUNTER.load(Relaxed));
+    let thread = Thread::new(|| add_ten("the OS thread:")).start().expect("an OS thread");
+    thread.join().expect("no panic");
+    println!("main sees {}", COUNTER.load(Relaxed));
+    spawn(|| add_ten("the green one:")).join().expect("no panic");
+    println!("main sees {}", COUNTER.load(Relaxed));
+}
