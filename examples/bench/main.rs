@@ -20,12 +20,15 @@
 //! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | what the client says               |
 //! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
 //! | `churn N`     | N connections in a row, by Unix socket and TCP, by std, patched | ns each, descriptors and KiB left |
+//! | `queue N`     | one process puts N small tuples into a queue, another gets them | ns a message             |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 
 mod echo;
 mod floor;
 mod measure;
+#[cfg(feature = "process")]
+mod processes;
 mod threads;
 
 use measure::{Delays, Gate, Memory, emit, emit_per};
@@ -62,10 +65,12 @@ fn main() {
         ("echo-server-mt", &[port]) => echo::serve_by_two(port),
         ("echo-server-std", &[port]) => echo::serve_std(port),
         ("churn", &[n]) => echo::churn(n),
+        #[cfg(feature = "process")]
+        ("queue", &[n]) => processes::queue(n),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
             | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt"
-            | "echo-server-std" | "churn",
+            | "echo-server-std" | "churn" | "queue",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -79,7 +84,7 @@ fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
          skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N | \
-         echo-server PORT | echo-server-mt PORT | echo-server-std PORT | churn N"
+         echo-server PORT | echo-server-mt PORT | echo-server-std PORT | churn N | queue N"
     );
     std::process::exit(2)
 }

@@ -41,6 +41,7 @@
 
 #[allow(unsafe_code)]
 mod child;
+mod codec;
 #[allow(unsafe_code)]
 mod ending;
 mod exit;
@@ -52,14 +53,18 @@ mod null;
 mod own;
 mod pipe;
 pub mod pool;
+#[allow(unsafe_code)]
+mod queue;
 #[allow(dead_code, unsafe_code, unused_imports)]
 mod shared;
 
 pub use child::Child;
+pub use codec::CodecError;
 pub use exit::Exit;
 pub use own::{Current, Parent, active_children, current, parent};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 pub use pool::{Pool, TaskError};
+pub use queue::{GetError, Iter, PutError, Queue};
 
 use fork::Side;
 use inside::message;

@@ -214,8 +214,10 @@ impl<S: Copy> Change<'_, S> {
         unsafe { self.monitor.region.give_back(start + range.start..start + range.end) };
     }
 
+    /// Makes what was changed so far the state, whatever comes after. Needed only by who goes on to change memory that the
+    /// old state spoke of.
     #[inline]
-    fn commit(&self) {
+    pub(crate) fn commit(&self) {
         let shared = self.monitor.shared();
         let other = 1 - shared.current.load(Relaxed);
         // SAFETY: we hold the mutex; this one is not the current one.
