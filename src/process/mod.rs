@@ -20,9 +20,12 @@
 //! | `inside.rs` | the child's view: its whole life                             |
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
+//! | `shared/`   | memory that processes share, and how they wait for each other |
+//! | `queue.rs`  | on that: a queue; `codec.rs`, from values to bytes and back   |
+//! | `semaphore.rs`, `lock.rs`, `event.rs`, `condition.rs`, `barrier.rs` | on that, too |
+//! | `value.rs`, `array.rs` | data that processes share                          |
 //! | `pipe.rs`   | messages from one process to another                         |
 //! | `pool/`     | functions called by worker processes                         |
-//! | `shared/`   | what processes share, and how they wait for each other        |
 //!
 //! # One OS thread
 //!
@@ -40,14 +43,20 @@
 //! Source: Python's `multiprocessing`.
 
 #[allow(unsafe_code)]
+mod array;
+mod barrier;
+#[allow(unsafe_code)]
 mod child;
 mod codec;
+mod condition;
 #[allow(unsafe_code)]
 mod ending;
+mod event;
 mod exit;
 #[allow(unsafe_code)]
 mod fork;
 mod inside;
+mod lock;
 #[allow(unsafe_code)]
 mod null;
 mod own;
@@ -55,16 +64,26 @@ mod pipe;
 pub mod pool;
 #[allow(unsafe_code)]
 mod queue;
-#[allow(dead_code, unsafe_code, unused_imports)]
+mod semaphore;
+#[allow(unsafe_code)]
 mod shared;
+#[allow(unsafe_code)]
+mod value;
 
+pub use array::Array;
+pub use barrier::{Arrival, Barrier, BrokenBarrier};
 pub use child::Child;
 pub use codec::CodecError;
+pub use condition::Condition;
+pub use event::Event;
 pub use exit::Exit;
+pub use lock::{Lock, LockGuard};
 pub use own::{Current, Parent, active_children, current, parent};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 pub use pool::{Pool, TaskError};
 pub use queue::{GetError, Iter, PutError, Queue};
+pub use semaphore::{Permit, Semaphore};
+pub use value::{Plain, Value};
 
 use fork::Side;
 use inside::message;

@@ -12,6 +12,7 @@
 //! | `mutex.rs`   | a lock that the kernel opens when its holder dies                    |
 //! | `gate.rs`    | where waiters of any process wait, by a descriptor                   |
 //! | `ring.rs`    | messages in such memory, first in, first out                        |
+//! | `peer.rs`    | which process that is, and whether it has ended                      |
 //! | `monitor.rs` | the three together: **the one way to block between processes**       |
 //!
 //! A handle is made in one process and inherited by those that are forked afterwards; that is the only way to pass it
@@ -21,8 +22,10 @@ mod gate;
 mod monitor;
 mod mutex;
 mod os;
+mod peer;
 mod region;
 mod ring;
 
 pub(crate) use monitor::{Change, Monitor};
+pub(crate) use peer::{End, Peer};
 pub(crate) use ring::Ring;

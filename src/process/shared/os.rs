@@ -129,7 +129,7 @@ fn check(answer: isize) -> io::Result<()> {
 /// A number that is this process's own: a child of fork(2) has another one than its parent, whichever way it was forked,
 /// for the kernel hands it the page in which the number is kept as zeros.
 #[inline]
-fn epoch() -> io::Result<u64> {
+pub(super) fn epoch() -> io::Result<u64> {
     let page = EPOCH.load(Acquire);
     if !page.is_null() {
         // SAFETY: not null, so it was mapped below, for good.
