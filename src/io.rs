@@ -59,6 +59,38 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
     Ok(())
 }
 
+/// How a park beside a descriptor has ended.
+#[cfg(feature = "process")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// A ticket was used, or may have been.
+    Woken,
+    Expired,
+    /// Whatever else.
+    Readable,
+}
+
+/// Parks until a ticket is used that who runs has given away, or until `deadline`; unless `fd` can be read from, or has
+/// ended, by then. That comes first, so it is known of the moment in which this returns.
+///
+/// Errors: as for [`wait_readable`].
+#[cfg(feature = "process")]
+pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
+    let (hub, fd, direction) = (hub(), fd.as_fd().as_raw_fd(), Direction::Read);
+    if is_ready(fd, direction)? {
+        return Ok(Parked::Readable);
+    }
+    hub.reactor().drained(fd, direction);
+    let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
+    // Its own ticket is the same as those that were taken since the last park.
+    let in_time = pause(hub, fd, direction, deadline, false)?;
+    Ok(match is_ready(fd, direction)? {
+        true => Parked::Readable,
+        false if in_time => Parked::Woken,
+        false => Parked::Expired,
+    })
+}
+
 /// Whether `fd` is ready now.
 fn is_ready(fd: RawFd, direction: Direction) -> io::Result<bool> {
     let events = match direction {
