@@ -26,6 +26,7 @@
 //! | `value.rs`, `array.rs` | data that processes share                          |
 //! | `pipe.rs`   | messages from one process to another                         |
 //! | `pool/`     | functions called by worker processes                         |
+//! | `manager/`  | a server process whose objects others use by proxies          |
 //!
 //! # One OS thread
 //!
@@ -59,6 +60,7 @@ mod inside;
 mod lock;
 #[allow(unsafe_code)]
 mod null;
+pub mod manager;
 mod own;
 mod pipe;
 pub mod pool;
@@ -78,6 +80,7 @@ pub use condition::Condition;
 pub use event::Event;
 pub use exit::Exit;
 pub use lock::{Lock, LockGuard};
+pub use manager::{Manager, RemoteManager};
 pub use own::{Current, Parent, active_children, current, parent};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 pub use pool::{Pool, TaskError};
