@@ -58,13 +58,12 @@ mod exit;
 mod fork;
 mod inside;
 mod lock;
+pub mod manager;
 #[allow(unsafe_code)]
 mod null;
-pub mod manager;
 mod own;
 mod pipe;
 pub mod pool;
-#[allow(unsafe_code)]
 mod queue;
 mod semaphore;
 #[allow(unsafe_code)]

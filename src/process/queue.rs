@@ -1,18 +1,10 @@
 //! A queue between processes: who puts, and who gets, may be any of them.
 //!
-//! The messages lie in a ring of bytes in shared memory, each with its length before it. Where the ring's contents begin
-//! and end is the monitor's state; so a message is there as soon as the end was moved past it, and gone as soon as the
-//! beginning was, and both are one commit. Whoever is killed before its commit has put nothing, or taken nothing.
-//!
-//! ```text
-//!            head                            tail
-//!   |         | length, bytes | length, bytes |         |        head, tail: counted on and on; in the ring, modulo its size
-//! ```
-//!
-//! Encoding and decoding happen in the process that puts or gets, outside of the monitor.
+//! The messages lie in a ring of bytes in shared memory: see `shared/ring.rs`. Encoding and decoding happen in the process
+//! that puts or gets, outside of the monitor.
 
 use super::codec::{Bytes, CodecError, decode, encode};
-use super::shared::{Change, Monitor};
+use super::shared::{Change, Monitor, Popped, Ring};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::io;
@@ -47,24 +39,20 @@ use std::time::{Duration, Instant};
 ///
 /// Source: Python's `multiprocessing.Queue`, without its feeder thread.
 pub struct Queue<T> {
-    ring: Arc<Ring>,
+    shared: Arc<Shared>,
     of: PhantomData<fn(T) -> T>,
 }
 
-struct Ring {
+struct Shared {
     monitor: Monitor<State>,
     /// How many messages fit, and how many bytes.
     items: u64,
-    bytes: u64,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy)]
 struct State {
-    head: u64,
-    tail: u64,
-    count: u64,
-    /// How much of the ring was written to since its memory was last given back.
-    high: u64,
+    ring: Ring,
     closed: bool,
 }
 
@@ -72,14 +60,8 @@ struct State {
 const MESSAGE: usize = 0;
 const ROOM: usize = 1;
 
-/// The length before each message.
-const LENGTH: u64 = size_of::<u32>() as u64;
-
 /// How many bytes fit if nobody says.
 const BYTES: usize = 64 << 20;
-
-/// How much memory an empty queue keeps.
-const KEPT: u64 = 1 << 20;
 
 impl<T> Queue<T> {
     /// One for as many messages as fit into 64 MiB, their lengths included. That is address space: memory is used for what
@@ -112,15 +94,15 @@ impl<T> Queue<T> {
     /// When `items` is 0.
     pub fn with_limits(items: usize, bytes: usize) -> io::Result<Queue<T>> {
         assert!(items > 0, "a queue for no messages is of no use");
-        let empty = State { head: 0, tail: 0, count: 0, high: 0, closed: false };
+        let empty = State { ring: Ring::new(0..bytes), closed: false };
         let monitor = Monitor::with_memory(empty, 2, bytes)?;
-        let ring = Ring { monitor, items: items as u64, bytes: bytes as u64 };
-        Ok(Queue { ring: Arc::new(ring), of: PhantomData })
+        let shared = Shared { monitor, items: items as u64, bytes };
+        Ok(Queue { shared: Arc::new(shared), of: PhantomData })
     }
 
     /// How many messages are in it. Another process may change that before this one has looked.
     pub fn len(&self) -> usize {
-        self.ring.monitor.look().count as usize
+        self.shared.monitor.look().ring.count() as usize
     }
 
     /// Whether none is in it.
@@ -132,7 +114,7 @@ impl<T> Queue<T> {
     ///
     /// Source: Python's `queue.Queue.shutdown`.
     pub fn close(&self) {
-        self.ring.monitor.change(|state| {
+        self.shared.monitor.change(|state| {
             state.open(MESSAGE);
             state.open(ROOM);
             state.closed = true;
@@ -141,7 +123,7 @@ impl<T> Queue<T> {
 
     /// Whether it was closed. Messages may be in it still.
     pub fn is_closed(&self) -> bool {
-        self.ring.monitor.look().closed
+        self.shared.monitor.look().closed
     }
 }
 
@@ -156,7 +138,7 @@ impl<T: Serialize> Queue<T> {
     /// # Panics
     /// Unwinds when the green thread is killed or a timeout around it fires; then nothing was put.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_by(value, |ring, bytes| ring.put(None, bytes))
+        self.put_by(value, |shared, bytes| shared.put(None, bytes))
     }
 
     /// As [`put`](Queue::put), for no longer than `timeout`.
@@ -164,7 +146,7 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     /// As for `put`; [`PutError::TimedOut`].
     pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.put_by(value, |ring, bytes| ring.put(Instant::now().checked_add(timeout), bytes))
+        self.put_by(value, |shared, bytes| shared.put(Instant::now().checked_add(timeout), bytes))
     }
 
     /// As [`put`](Queue::put), without waiting.
@@ -172,20 +154,20 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     /// As for `put`; [`PutError::Full`].
     pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_by(value, |ring, bytes| ring.try_put(bytes))
+        self.put_by(value, |shared, bytes| shared.try_put(bytes))
     }
 
     #[inline]
     fn put_by(
         &self,
         value: T,
-        put: impl FnOnce(&Ring, &[u8]) -> Result<(), Refused>,
+        put: impl FnOnce(&Shared, &[u8]) -> Result<(), Refused>,
     ) -> Result<(), PutError<T>> {
         let bytes = match encode(&value) {
             Ok(bytes) => bytes,
             Err(error) => return Err(PutError::Codec { value, error }),
         };
-        put(&self.ring, bytes.as_slice()).map_err(|refused| match refused {
+        put(&self.shared, bytes.as_slice()).map_err(|refused| match refused {
             Refused::Full => PutError::Full(value),
             Refused::TimedOut => PutError::TimedOut(value),
             Refused::Closed => PutError::Closed(value),
@@ -204,7 +186,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Panics
     /// Unwinds when the green thread is killed or a timeout around it fires; then nothing was taken.
     pub fn get(&self) -> Result<T, GetError> {
-        self.ring.get(None).and_then(|bytes| Ok(decode(bytes.as_slice())?))
+        self.shared.get(None).and_then(|bytes| Ok(decode(bytes.as_slice())?))
     }
 
     /// As [`get`](Queue::get), for no longer than `timeout`.
@@ -212,7 +194,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// As for `get`; [`GetError::TimedOut`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
-        self.ring.get(Instant::now().checked_add(timeout)).and_then(|bytes| Ok(decode(bytes.as_slice())?))
+        self.shared.get(Instant::now().checked_add(timeout)).and_then(|bytes| Ok(decode(bytes.as_slice())?))
     }
 
     /// As [`get`](Queue::get), without waiting.
@@ -220,7 +202,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// As for `get`; [`GetError::Empty`].
     pub fn try_get(&self) -> Result<T, GetError> {
-        self.ring.try_get().and_then(|bytes| Ok(decode(bytes.as_slice())?))
+        self.shared.try_get().and_then(|bytes| Ok(decode(bytes.as_slice())?))
     }
 
     /// What [`get`](Queue::get) answers, again and again, until the queue is closed and empty.
@@ -237,15 +219,13 @@ enum Refused {
     TooLarge { size: usize, limit: usize },
 }
 
-/// What came of looking for a message.
+/// What came of asking for a message.
 enum Got {
-    Message,
-    /// There is one, and first of all memory for so many bytes is needed.
-    Needs(usize),
+    Popped(Popped),
     Closed,
 }
 
-impl Ring {
+impl Shared {
     fn put(&self, deadline: Option<Instant>, message: &[u8]) -> Result<(), Refused> {
         self.check(message)?;
         let stored = self.monitor.wait(ROOM, deadline, |state| self.store(state, message));
@@ -259,9 +239,11 @@ impl Ring {
 
     /// Whether it would fit into the empty ring.
     fn check(&self, message: &[u8]) -> Result<(), Refused> {
-        let limit = self.bytes.saturating_sub(LENGTH).min(u64::from(u32::MAX)) as usize;
-        let size = message.len();
-        if size > limit || self.bytes < LENGTH { Err(Refused::TooLarge { size, limit }) } else { Ok(()) }
+        let (size, longest) = (message.len(), Ring::longest(self.bytes));
+        if longest.is_some_and(|limit| size <= limit) {
+            return Ok(());
+        }
+        Err(Refused::TooLarge { size, limit: longest.unwrap_or(0) })
     }
 
     fn get(&self, deadline: Option<Instant>) -> Result<Bytes, GetError> {
@@ -280,9 +262,9 @@ impl Ring {
         let mut bytes = Bytes::new();
         loop {
             match get(&mut bytes)? {
-                Got::Message => return Ok(bytes),
+                Got::Popped(Popped::Message) => return Ok(bytes),
+                Got::Popped(Popped::Needs(length)) => bytes.reserve(length),
                 Got::Closed => return Err(GetError::Closed),
-                Got::Needs(length) => bytes.reserve(length),
             }
         }
     }
@@ -293,15 +275,9 @@ impl Ring {
         if state.closed {
             return Some(Err(Refused::Closed));
         }
-        let (tail, end) = (state.tail, state.tail + LENGTH + message.len() as u64);
-        if end - state.head > self.bytes || state.count == self.items {
+        if state.ring.count() == self.items || !Ring::push(state, |state| &mut state.ring, message) {
             return None;
         }
-        self.write(state, tail, &(message.len() as u32).to_ne_bytes());
-        self.write(state, tail + LENGTH, message);
-        state.tail = end;
-        state.count += 1;
-        state.high = state.high.max(end.min(self.bytes));
         state.open(MESSAGE);
         Some(Ok(()))
     }
@@ -309,75 +285,24 @@ impl Ring {
     /// Copies the message at the head, and takes it out. `None`: there is none.
     #[inline]
     fn take(&self, state: &mut Change<'_, State>, bytes: &mut Bytes) -> Option<Got> {
-        if state.count == 0 {
+        let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes) else {
             return state.closed.then_some(Got::Closed);
-        }
-        let head = state.head;
-        let mut length = [0; LENGTH as usize];
-        self.read(state, head, &mut length);
-        let length = u32::from_ne_bytes(length) as usize;
-        let Some(message) = bytes.resize_in_place(length) else {
-            return Some(Got::Needs(length));
         };
-        self.read(state, head + LENGTH, message);
-        state.head = head + LENGTH + length as u64;
-        state.count -= 1;
         state.open(ROOM);
-        if state.count == 0 {
-            self.begin_again(state);
-        }
-        Some(Got::Message)
-    }
-
-    /// It is empty: what comes next is stored where the memory is in the cache still, or at least in memory.
-    fn begin_again(&self, state: &mut Change<'_, State>) {
-        (state.head, state.tail) = (0, 0);
-        if state.high > KEPT {
-            // The message that is taken now is in there until this is the state.
-            state.commit();
-            // SAFETY: the ring is empty, and what was taken from it was copied.
-            unsafe { state.give_back(KEPT as usize..state.high as usize) };
-            state.high = KEPT;
-        }
-    }
-
-    /// Writes to the ring, where the state says that nothing is.
-    #[inline]
-    fn write(&self, state: &Change<'_, State>, at: u64, bytes: &[u8]) {
-        let at = (at % self.bytes) as usize;
-        let (first, second) = bytes.split_at(bytes.len().min(self.bytes as usize - at));
-        let memory = state.memory().as_ptr();
-        // SAFETY: the ring has `self.bytes` bytes, and who calls has checked that there is room. We hold the mutex.
-        unsafe {
-            memory.add(at).copy_from_nonoverlapping(first.as_ptr(), first.len());
-            memory.copy_from_nonoverlapping(second.as_ptr(), second.len());
-        }
-    }
-
-    #[inline]
-    fn read(&self, state: &Change<'_, State>, at: u64, bytes: &mut [u8]) {
-        let at = (at % self.bytes) as usize;
-        let middle = bytes.len().min(self.bytes as usize - at);
-        let (first, second) = bytes.split_at_mut(middle);
-        let memory = state.memory().as_ptr();
-        // SAFETY: as in `write`: a message is nowhere longer than the ring.
-        unsafe {
-            memory.add(at).copy_to_nonoverlapping(first.as_mut_ptr(), first.len());
-            memory.copy_to_nonoverlapping(second.as_mut_ptr(), second.len());
-        }
+        Some(Got::Popped(popped))
     }
 }
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Queue<T> {
-        Queue { ring: self.ring.clone(), of: PhantomData }
+        Queue { shared: self.shared.clone(), of: PhantomData }
     }
 }
 
 impl<T> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.ring.monitor.look();
-        f.debug_struct("Queue").field("len", &state.count).field("closed", &state.closed).finish()
+        let state = self.shared.monitor.look();
+        f.debug_struct("Queue").field("len", &state.ring.count()).field("closed", &state.closed).finish()
     }
 }
 

@@ -14,7 +14,8 @@ use super::TaskError;
 use super::office::{Outcome, Waited};
 use super::task::Chunk;
 use crate::process::Child;
-use crate::process::shared::{Change, Monitor, Ring};
+use crate::process::codec::Bytes;
+use crate::process::shared::{Change, Monitor, Popped, Ring};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -111,7 +112,7 @@ impl Note {
 
 /// What a worker is to do.
 pub(super) enum Job {
-    Chunk(Vec<u8>),
+    Chunk(Bytes),
     Leave,
 }
 
@@ -154,19 +155,20 @@ impl Floor {
 
     /// How large an encoded result may be.
     pub(super) fn largest(&self) -> usize {
-        Ring::largest(self.0.bytes) - AROUND
+        Ring::longest(self.0.bytes).map_or(0, |longest| longest - AROUND)
     }
 
     /// Whether there can ever be room for a chunk of that size.
     pub(super) fn check_size(&self, size: usize) -> Result<(), TaskError> {
-        let limit = Ring::largest(self.0.bytes);
+        let limit = Ring::longest(self.0.bytes).unwrap_or(0);
         if size > limit { Err(TaskError::TooLarge { size, limit }) } else { Ok(()) }
     }
 
     fn place(&self, place: usize) -> &Place {
         assert!(place < self.0.places, "there is no place {place}");
+        let memory = self.0.monitor.memory(place * size_of::<Place>(), size_of::<Place>());
         // SAFETY: the memory begins with so many places, all zeros at first, which is a value of one; it is aligned to 64.
-        unsafe { self.0.monitor.memory().cast::<Place>().add(place).as_ref() }
+        unsafe { memory.cast::<Place>().as_ref() }
     }
 
     /// Changes the state for all to see.
@@ -207,11 +209,9 @@ impl Floor {
             if change.is_over() {
                 return Some(Job::Leave);
             }
-            let memory = change.memory();
-            // SAFETY: the ring's memory, and we are in a change.
-            let message = unsafe { change.tasks.pop(memory) }?;
+            let message = pop(change, |state| &mut state.tasks)?;
             let place = self.place(place);
-            place.chunk.store(Chunk::decode(&message).id, Relaxed);
+            place.chunk.store(Chunk::decode(message.as_slice()).id, Relaxed);
             place.at.store(0, Relaxed);
             place.number.store(change.taken + 1, Release);
             change.taken += 1;
@@ -239,9 +239,7 @@ impl Floor {
             if change.is_over() {
                 return Some(());
             }
-            let memory = change.memory();
-            // SAFETY: as in `next_job`.
-            let has_room = unsafe { change.notes.push(memory, &message) };
+            let has_room = Ring::push(change, |state| &mut state.notes, &message);
             if is_news || !has_room {
                 change.open(OFFICE);
             }
@@ -286,15 +284,24 @@ impl Floor {
     }
 }
 
+/// Takes a message. `None`: there is none.
+fn pop(change: &mut Change<'_, State>, of: impl Fn(&mut State) -> &mut Ring) -> Option<Bytes> {
+    let mut bytes = Bytes::new();
+    loop {
+        match Ring::pop(change, &of, &mut bytes)? {
+            Popped::Message => return Some(bytes),
+            Popped::Needs(length) => bytes.reserve(length),
+        }
+    }
+}
+
 /// The state, for the parent to work on.
 pub(super) struct Desk<'a, 'b>(&'a mut Change<'b, State>);
 
 impl Desk<'_, '_> {
     /// Has workers see it; `false`: there is no room.
     pub(super) fn push_task(&mut self, message: &[u8]) -> bool {
-        let memory = self.0.memory();
-        // SAFETY: the ring's memory, and we are in a change.
-        let has_room = unsafe { self.0.tasks.push(memory, message) };
+        let has_room = Ring::push(self.0, |state| &mut state.tasks, message);
         if has_room {
             self.0.open(WORK);
         }
@@ -302,11 +309,9 @@ impl Desk<'_, '_> {
     }
 
     pub(super) fn pop_note(&mut self) -> Option<Note> {
-        let memory = self.0.memory();
-        // SAFETY: the same.
-        let message = unsafe { self.0.notes.pop(memory) }?;
+        let message = pop(self.0, |state| &mut state.notes)?;
         self.0.open(ROOM);
-        Some(postcard::from_bytes(&message).expect("it was encoded by this program"))
+        Some(postcard::from_bytes(message.as_slice()).expect("it was encoded by this program"))
     }
 
     /// The parent has seen the end of a chunk.

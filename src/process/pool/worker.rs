@@ -81,7 +81,7 @@ fn work(floor: &Floor, place: usize, terms: &Terms) -> i32 {
     let mut told = Instant::now();
     while terms.max_tasks.is_none_or(|most| done < most) {
         let Job::Chunk(message) = floor.next_job(place) else { break };
-        let mut chunk = Chunk::decode(&message);
+        let mut chunk = Chunk::decode(message.as_slice());
         let calls = chunk.calls();
         let last = calls.end - 1;
         done += calls.len() as u64;

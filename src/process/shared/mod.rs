@@ -28,4 +28,4 @@ mod ring;
 
 pub(crate) use monitor::{Change, Monitor};
 pub(crate) use peer::{End, Peer};
-pub(crate) use ring::Ring;
+pub(crate) use ring::{Popped, Ring};

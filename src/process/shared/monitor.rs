@@ -38,6 +38,8 @@ use std::time::Instant;
 pub(crate) struct Monitor<S> {
     region: Region,
     gates: Box<[Gate]>,
+    /// Where in the region its memory begins.
+    memory_at: usize,
     of: PhantomData<S>,
 }
 
@@ -71,20 +73,25 @@ impl<S: Copy> Monitor<S> {
     /// Errors: as for `new`.
     pub(crate) fn with_memory(initial: S, gates: usize, size: usize) -> io::Result<Monitor<S>> {
         os::probe()?;
-        let start = Monitor::<S>::memory_at(gates);
-        let size = start.checked_add(size).ok_or(io::ErrorKind::OutOfMemory)?;
+        let memory_at = Monitor::<S>::memory_at(gates);
+        let size = memory_at.checked_add(size).ok_or(io::ErrorKind::OutOfMemory)?;
         let gates = (0..gates).map(|_| Gate::new()).collect::<io::Result<_>>()?;
-        let monitor = Monitor { region: Region::new(size)?, gates, of: PhantomData };
+        let monitor = Monitor { region: Region::new(size)?, gates, memory_at, of: PhantomData };
         // SAFETY: nobody else has it yet. The zeros of the rest are a free mutex, state 0, and gates that nobody awaits.
         unsafe { (*monitor.shared().states[0].get()).write(initial) };
         Ok(monitor)
     }
 
-    /// The memory beside the state.
+    /// Where `size` bytes of the memory beside the state begin.
+    ///
+    /// # Panics
+    /// There is less memory.
     #[inline]
-    pub(crate) fn memory(&self) -> NonNull<u8> {
-        // SAFETY: within the region.
-        unsafe { self.region.start().add(Monitor::<S>::memory_at(self.gates.len())) }
+    pub(crate) fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
+        let memory = self.region.size() - self.memory_at;
+        assert!(size <= memory && at <= memory - size, "{size} bytes at {at} of a memory of {memory}");
+        // SAFETY: within the region, as was looked at.
+        unsafe { self.region.start().add(self.memory_at + at) }
     }
 
     /// The state as it is now.
@@ -198,20 +205,42 @@ impl<S: Copy> Change<'_, S> {
         }
     }
 
-    /// The memory beside the state. What the current state says is there must not be changed.
+    /// Writes to the memory beside the state, beginning at its byte `at`. What the current state says is there must stay as
+    /// it is until this change is made, for it may never be.
+    ///
+    /// # Panics
+    /// There is less memory.
     #[inline]
-    pub(crate) fn memory(&self) -> NonNull<u8> {
-        self.monitor.memory()
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
+        let memory = self.memory(at, bytes.len());
+        // SAFETY: so many bytes are there, and the mutex is held.
+        unsafe { memory.copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len()) };
     }
 
-    /// Frees what memory lies in `range`.
+    /// Reads the memory beside the state.
     ///
-    /// # Safety
-    /// The current state, as it was before this change, says that nothing is there.
-    pub(crate) unsafe fn give_back(&self, range: Range<usize>) {
-        let start = Monitor::<S>::memory_at(self.monitor.gates.len());
-        // SAFETY: the caller's, and we hold the mutex.
-        unsafe { self.monitor.region.give_back(start + range.start..start + range.end) };
+    /// # Panics
+    /// There is less memory.
+    #[inline]
+    pub(crate) fn read(&self, at: usize, bytes: &mut [u8]) {
+        let memory = self.memory(at, bytes.len());
+        // SAFETY: so many bytes are there, zeros or what was written, and the mutex is held.
+        unsafe { memory.copy_to_nonoverlapping(NonNull::from_mut(bytes).cast(), bytes.len()) };
+    }
+
+    /// Where `size` bytes of it begin.
+    ///
+    /// # Panics
+    /// There is less memory.
+    #[inline]
+    pub(crate) fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
+        self.monitor.memory(at, size)
+    }
+
+    /// Frees the memory of the whole pages in `range`. What is read there afterwards is zeros.
+    pub(crate) fn give_back(&self, range: Range<usize>) {
+        let start = self.monitor.memory_at;
+        self.monitor.region.give_back(start + range.start..start + range.end);
     }
 
     /// Makes what was changed so far the state, whatever comes after. Needed only by who goes on to change memory that the

@@ -41,15 +41,17 @@ impl Region {
         self.at
     }
 
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Frees the memory of the whole pages in `range`, for all processes: what is read there afterwards is zeros.
-    ///
-    /// # Safety
-    /// Nobody needs what is there, nor reads or writes it meanwhile.
-    pub(crate) unsafe fn give_back(&self, range: Range<usize>) {
+    pub(crate) fn give_back(&self, range: Range<usize>) {
         const PAGE: usize = 4096;
         let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(self.size) / PAGE * PAGE);
         if start < end {
-            // SAFETY: within the mapping; the contents are nobody's. If the kernel does not like to, it stays in memory.
+            // SAFETY: within the mapping, in which no references are handed out. If the kernel does not like to, it stays.
             unsafe { libc::madvise(self.at.add(start).as_ptr().cast(), end - start, libc::MADV_REMOVE) };
         }
     }

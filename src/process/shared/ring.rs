@@ -1,113 +1,132 @@
-//! Messages in a stretch of shared memory, first in, first out.
+//! Messages in the memory of a monitor, first in, first out.
 //!
 //! ```text
-//!   |......| 5 | bytes ... | 12 | bytes ......... |.....|          what is between `head` and `tail` counts
-//!          ^ head                                 ^ tail
+//!            head                            tail
+//!   |         | length, bytes | length, bytes |         |    head, tail: counted on and on; in the ring, modulo its size
 //! ```
 //!
-//! The ring itself is only where they are, a few numbers, and part of a monitor's state; so a message is put, or taken, by
-//! the commit of the change in which that is done, and before that nothing is. Each lies in one piece, after its length:
-//! what would not fit before the end begins at the start again, and `end` says where the last one before it ends. Whenever
-//! there are none they begin at the start, so that a ring that is seldom full stays in the cache.
-#![allow(unsafe_code)]
+//! The ring itself is only where they are, a few numbers, and part of the monitor's state. So a message is there as soon
+//! as the tail was moved past it, and gone as soon as the head was, and both are one commit. Whoever is killed before its
+//! commit has put nothing, or taken nothing.
 
+use super::monitor::Change;
+use crate::process::codec::Bytes;
 use std::ops::Range;
-use std::ptr::NonNull;
 
-/// Where the messages are: part of a state.
+/// Where the messages are.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
-    /// The stretch of memory.
-    from: usize,
-    to: usize,
-    head: usize,
-    tail: usize,
-    /// Where messages end if `tail` is before `head`.
-    end: usize,
-    count: usize,
+    /// Where in the monitor's memory it begins.
+    start: usize,
+    size: u64,
+    head: u64,
+    tail: u64,
+    count: u64,
+    /// How much of it was written to since its memory was last given back.
+    high: u64,
 }
 
-const HEADER: usize = size_of::<usize>();
+/// What came of looking for a message.
+pub(crate) enum Popped {
+    Message,
+    /// There is one, and first of all memory for so many bytes is needed.
+    Needs(usize),
+}
+
+/// The length before each message.
+const LENGTH: u64 = size_of::<u32>() as u64;
+
+/// How much memory an empty ring keeps.
+const KEPT: u64 = 1 << 20;
 
 impl Ring {
     /// One without messages.
-    pub(crate) fn new(stretch: Range<usize>) -> Ring {
-        Ring {
-            from: stretch.start,
-            to: stretch.end,
-            head: stretch.start,
-            tail: stretch.start,
-            end: stretch.end,
-            count: 0,
-        }
+    pub(crate) fn new(memory: Range<usize>) -> Ring {
+        Ring { start: memory.start, size: memory.len() as u64, head: 0, tail: 0, count: 0, high: 0 }
     }
 
-    /// The largest message that a stretch of so many bytes has room for.
-    pub(crate) const fn largest(bytes: usize) -> usize {
-        bytes - HEADER
+    /// The longest message that fits into an empty ring of so many bytes; `None`: none does.
+    pub(crate) fn longest(size: usize) -> Option<usize> {
+        Some(size.checked_sub(LENGTH as usize)?.min(u32::MAX as usize))
     }
 
     /// How many messages there are.
-    pub(crate) fn count(&self) -> usize {
+    #[inline]
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Puts a message last. `false`: there is no room now.
-    ///
-    /// # Safety
-    /// `memory` has the stretch that the ring was made for, all writes to which go through it, and who calls is the only
-    /// one meanwhile.
+    /// Stores a message at the tail of the ring `of` a state. `false`: there is no room.
     #[inline]
-    pub(crate) unsafe fn push(&mut self, memory: NonNull<u8>, message: &[u8]) -> bool {
-        let size = HEADER + message.len();
-        let at = if self.count == 0 {
-            (self.head, self.tail) = (self.from, self.from);
-            if self.to - self.from < size {
-                return false;
-            }
-            self.from
-        } else if self.tail > self.head {
-            if self.to - self.tail >= size {
-                self.tail
-            } else if self.head - self.from >= size {
-                self.end = self.tail;
-                self.from
-            } else {
-                return false;
-            }
-        } else if self.head - self.tail >= size {
-            self.tail
-        } else {
+    pub(crate) fn push<S: Copy>(
+        change: &mut Change<'_, S>,
+        of: impl Fn(&mut S) -> &mut Ring,
+        message: &[u8],
+    ) -> bool {
+        let mut ring = *of(change);
+        let end = ring.tail + LENGTH + message.len() as u64;
+        if end - ring.head > ring.size {
             return false;
-        };
-        // SAFETY: within the stretch, where no message is; the caller's.
-        unsafe {
-            let to = memory.add(at);
-            to.cast::<usize>().write_unaligned(message.len());
-            to.add(HEADER).copy_from_nonoverlapping(NonNull::from(message).cast(), message.len());
         }
-        self.tail = at + size;
-        self.count += 1;
+        ring.write(change, ring.tail, &(message.len() as u32).to_ne_bytes());
+        ring.write(change, ring.tail + LENGTH, message);
+        ring.tail = end;
+        ring.count += 1;
+        ring.high = ring.high.max(end.min(ring.size));
+        *of(change) = ring;
         true
     }
 
-    /// Takes the first message. `None`: there is none.
-    ///
-    /// # Safety
-    /// As for [`push`](Ring::push).
+    /// Copies the message at the head of the ring `of` a state, and takes it out. `None`: there is none.
     #[inline]
-    pub(crate) unsafe fn pop(&mut self, memory: NonNull<u8>) -> Option<Vec<u8>> {
-        self.count = self.count.checked_sub(1)?;
-        if self.tail <= self.head && self.head == self.end {
-            self.head = self.from;
-        }
-        // SAFETY: a message that was put there, after its length; the caller's.
-        let message = unsafe {
-            let at = memory.add(self.head);
-            let len = at.cast::<usize>().read_unaligned();
-            std::slice::from_raw_parts(at.add(HEADER).as_ptr(), len).to_vec()
+    pub(crate) fn pop<S: Copy>(
+        change: &mut Change<'_, S>,
+        of: impl Fn(&mut S) -> &mut Ring,
+        bytes: &mut Bytes,
+    ) -> Option<Popped> {
+        let mut ring = *of(change);
+        ring.count = ring.count.checked_sub(1)?;
+        let mut length = [0; LENGTH as usize];
+        ring.read(change, ring.head, &mut length);
+        let length = u32::from_ne_bytes(length) as usize;
+        let Some(message) = bytes.resize_in_place(length) else {
+            return Some(Popped::Needs(length));
         };
-        self.head += HEADER + message.len();
-        Some(message)
+        ring.read(change, ring.head + LENGTH, message);
+        ring.head += LENGTH + length as u64;
+        if ring.count == 0 {
+            // What comes next is stored where the memory is in the cache still, or at least in memory.
+            (ring.head, ring.tail) = (0, 0);
+        }
+        *of(change) = ring;
+        if ring.count == 0 && ring.high > KEPT {
+            // The message that is taken now is in there until this is the state.
+            change.commit();
+            change.give_back(ring.start + KEPT as usize..ring.start + ring.high as usize);
+            of(change).high = KEPT;
+        }
+        Some(Popped::Message)
+    }
+
+    /// Writes where the state says that nothing is.
+    #[inline]
+    fn write<S: Copy>(&self, change: &Change<'_, S>, at: u64, bytes: &[u8]) {
+        let (at, middle) = self.place(at, bytes.len());
+        change.write(at, &bytes[..middle]);
+        change.write(self.start, &bytes[middle..]);
+    }
+
+    #[inline]
+    fn read<S: Copy>(&self, change: &Change<'_, S>, at: u64, bytes: &mut [u8]) {
+        let (at, middle) = self.place(at, bytes.len());
+        change.read(at, &mut bytes[..middle]);
+        change.read(self.start, &mut bytes[middle..]);
+    }
+
+    /// Where in the memory that is, and how many of so many bytes lie before the ring's end: the others lie at its beginning.
+    #[inline]
+    fn place(&self, at: u64, length: usize) -> (usize, usize) {
+        let at = (at % self.size) as usize;
+        (self.start + at, length.min(self.size as usize - at))
     }
 }
