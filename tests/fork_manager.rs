@@ -31,6 +31,7 @@ fn main() {
         a_queue_keeps_the_order_and_says_truly_what_it_has,
         a_full_queue_makes_who_puts_wait,
         a_closed_queue_ends_those_who_wait_and_those_who_get,
+        a_queue_is_joined_when_all_is_done,
         many_processes_and_green_threads_share_a_queue,
         who_waits_holds_up_no_other_green_thread,
         a_get_that_is_killed_or_timed_out_takes_no_message,
@@ -203,6 +204,28 @@ fn a_closed_queue_ends_those_who_wait_and_those_who_get() {
     empty.close().unwrap();
     assert_eq!(empty.iter().collect::<Vec<_>>(), [1, 2]);
     assert!(matches!(empty.get(), Err(GetError::Closed)));
+}
+
+fn a_queue_is_joined_when_all_is_done() {
+    let manager = manager();
+    let queue = manager.queue::<u32>(0).unwrap();
+    queue.join().unwrap();
+    (0..4).for_each(|n| queue.put(n).unwrap());
+    assert!(!queue.join_timeout(MOMENT).unwrap());
+    let (inside, done) = (queue.clone(), manager.value(&0u32).unwrap());
+    let counting = done.clone();
+    let worker = child(move || {
+        for _ in 0..4 {
+            inside.get().unwrap();
+            sleep(MOMENT / 10);
+            counting.update(|n| n + 1).unwrap();
+            assert!(inside.task_done().unwrap());
+        }
+    });
+    queue.join().unwrap();
+    assert_eq!(done.get().unwrap(), 4);
+    assert!(!queue.task_done().unwrap());
+    joined([worker]);
 }
 
 fn many_processes_and_green_threads_share_a_queue() {

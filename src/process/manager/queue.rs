@@ -26,6 +26,10 @@ pub(super) enum Call {
     Len,
     Close,
     IsClosed,
+    /// Gives whether there was one to be done.
+    TaskDone,
+    /// Gives whether all were done in time.
+    Join(Limit),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,26 +51,23 @@ enum Get {
 /// Shared with answers that are under way.
 pub(super) struct Server(Rc<State>);
 
+#[derive(Default)]
 struct State {
     messages: RefCell<VecDeque<Bytes>>,
     /// 0: without a limit.
     room: usize,
     closed: Cell<bool>,
+    /// How many were put and are not done.
+    undone: Cell<u64>,
     putters: Line,
     getters: Line,
+    joiners: Line,
 }
 
 impl Server {
     pub(super) fn new(room: u64) -> Server {
         let room = usize::try_from(room).unwrap_or(0);
-        let (putters, getters) = (Line::default(), Line::default());
-        Server(Rc::new(State {
-            messages: RefCell::default(),
-            room,
-            closed: Cell::new(false),
-            putters,
-            getters,
-        }))
+        Server(Rc::new(State { room, ..State::default() }))
     }
 }
 
@@ -83,12 +84,18 @@ impl Object for Server {
             Call::Len => Answer::of(&(state.messages.borrow().len() as u64)),
             Call::Close => Answer::of(&state.close()),
             Call::IsClosed => Answer::of(&state.closed.get()),
+            Call::TaskDone => Answer::of(&state.task_done()),
+            Call::Join(limit) => {
+                let all_done = || (state.undone.get() == 0).then_some(());
+                Answer::of(&state.joiners.wait(session, limit, all_done)?.is_some())
+            }
         })
     }
 
     fn discard(&self) {
         self.0.putters.close();
         self.0.getters.close();
+        self.0.joiners.close();
     }
 }
 
@@ -104,6 +111,7 @@ impl State {
                 return None;
             }
             messages.extend(message.take());
+            self.undone.set(self.undone.get() + 1);
             Some(Put::Stored)
         })?;
         self.getters.wake();
@@ -126,6 +134,13 @@ impl State {
                 state.getters.wake();
             }
         }))
+    }
+
+    fn task_done(&self) -> bool {
+        let Some(undone) = self.undone.get().checked_sub(1) else { return false };
+        self.undone.set(undone);
+        self.joiners.wake();
+        true
     }
 
     fn close(&self) {
@@ -153,7 +168,7 @@ proxy! {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Source: Python's `Manager().Queue()`; `close` is `queue.Queue.shutdown`.
+    /// Source: Python's `Manager().Queue()` and `JoinableQueue()`; `close` is `queue.Queue.shutdown`.
     Queue<T>, Kind::Queue
 }
 
@@ -264,6 +279,33 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// [`ManagerError`].
     pub fn is_closed(&self) -> Result<bool, ManagerError> {
         self.remote.call(&Call::IsClosed)
+    }
+}
+
+impl<T> Queue<T> {
+    /// Says that what was put once, and got, is done. Answers `false` if nothing was left to be done: more was said to be
+    /// done than was put.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn task_done(&self) -> Result<bool, ManagerError> {
+        self.remote.call(&Call::TaskDone)
+    }
+
+    /// Waits until all that was put was said to be [done](Queue::task_done).
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn join(&self) -> Result<(), ManagerError> {
+        self.remote.call::<bool>(&Call::Join(None)).map(drop)
+    }
+
+    /// As [`join`](Queue::join), for no longer than `timeout`. Answers whether all was done.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
+        self.remote.call(&Call::Join(Some(timeout)))
     }
 }
 
