@@ -35,6 +35,7 @@ fn main() {
         many_processes_and_green_threads_share_a_queue,
         who_waits_holds_up_no_other_green_thread,
         a_get_that_is_killed_or_timed_out_takes_no_message,
+        who_gives_up_is_gone_even_if_a_child_has_a_copy_of_the_connection,
         a_message_on_its_way_to_a_process_that_dies_goes_to_the_next,
         a_lock_lets_in_one_at_a_time,
         a_lock_whose_holder_dies_goes_to_the_next_who_can_tell,
@@ -60,6 +61,7 @@ fn main() {
         nothing_is_left_behind,
         published_objects_are_found_over_tcp,
         who_has_the_wrong_key_is_refused,
+        another_user_is_not_served,
         garbage_and_silence_at_the_door_do_no_harm,
         a_false_manager_is_refused,
         all_goes_on_when_patched,
@@ -319,6 +321,21 @@ fn a_get_that_is_killed_or_timed_out_takes_no_message() {
         }
     }
     assert!(queue.is_empty().unwrap());
+}
+
+fn who_gives_up_is_gone_even_if_a_child_has_a_copy_of_the_connection() {
+    let manager = manager();
+    let queue = manager.queue::<u32>(0).unwrap();
+    let inside = queue.clone();
+    let waits = spawn(move || drop(inside.get()));
+    sleep(MOMENT);
+    let (end, until) = pair();
+    let copies = child(move || drop((&until).read(&mut [0])));
+    kill_all([waits]);
+    queue.put(1).unwrap();
+    assert_eq!(queue.get_timeout(LONG / 2).unwrap(), 1);
+    say(&end, 1);
+    joined([copies]);
 }
 
 fn a_message_on_its_way_to_a_process_that_dies_goes_to_the_next() {
@@ -948,6 +965,35 @@ fn who_has_the_wrong_key_is_refused() {
     assert!(Manager::builder().tcp("127.0.0.1:0").unwrap().start().is_err());
     assert!(Manager::builder().tcp("127.0.0.1:0").unwrap().key("").start().is_err());
     assert!(Manager::builder().key("").start().is_err());
+}
+
+/// Says nothing where the tests do not run as root.
+fn another_user_is_not_served() {
+    use std::os::linux::net::SocketAddrExt;
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    let manager = manager();
+    let queue = manager.queue::<u32>(0).unwrap();
+    let said = format!("{queue:?}");
+    let name = said[said.find('@').unwrap() + 1..].trim_end_matches(')').to_string();
+    let inside = queue.clone();
+    joined([child(move || {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0);
+        match inside.len() {
+            Err(error @ ManagerError::Refused { .. }) => {
+                assert!(error.to_string().contains("of user 0"), "{error}")
+            }
+            other => panic!("{other:?}"),
+        }
+        // The server does not even say hello.
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let mut stream = UnixStream::connect_addr(&address).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    })]);
+    queue.put(1).unwrap();
 }
 
 /// Sends `bytes` to who listens at `address`, and answers what that one says until it closes the connection.

@@ -6,7 +6,8 @@
 //! connection is closed, and the server sees by that that nobody waits any more.
 //!
 //! A forked child finds copies of its parent's connections. To use them would mix up their conversations, so each
-//! connection knows whose it is, and the child makes its own.
+//! connection knows whose it is, and the child makes its own. And since a copy keeps a connection open, who has made it
+//! does not only close it but shuts it down.
 
 use super::address::Address;
 use super::error::ManagerError;
@@ -67,7 +68,9 @@ impl Client {
 
     /// The manager at `address`, if its key is known here.
     pub(super) fn known(address: &Address) -> Option<Arc<Client>> {
-        as_nobody(|| KNOWN.lock().iter().filter_map(Weak::upgrade).find(|client| client.address == *address))
+        as_nobody(|| {
+            KNOWN.lock().iter().rev().filter_map(Weak::upgrade).find(|client| client.address == *address)
+        })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -152,16 +155,16 @@ impl Client {
         drop(inherited);
         match found {
             Some(connection) => Ok(connection),
-            None => Ok(Connection { stream: self.connect()?, pid }),
+            None => self.connect(),
         }
     }
 
     /// Makes a connection, on which both ends have proved that they have the key.
-    fn connect(&self) -> Result<Stream, ManagerError> {
-        let stream = self.address.connect()?;
+    fn connect(&self) -> Result<Connection, ManagerError> {
+        let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
         let refused = |cause: String| ManagerError::Refused { manager: self.address.to_string(), cause };
-        match handshake::connect(&stream, &self.key) {
-            Ok(()) => Ok(stream),
+        match handshake::connect(&connection.stream, &self.key) {
+            Ok(()) => Ok(connection),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused(error.to_string())),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(refused(format!("no manager has answered within {:?}", handshake::PATIENCE)))
@@ -172,9 +175,7 @@ impl Client {
 
     /// Has a new connection made, and kept: if there is none, the manager cannot be used.
     pub(super) fn try_out(&self) -> Result<(), ManagerError> {
-        let stream = self.connect()?;
-        self.keep(Connection { stream, pid: std::process::id() });
-        Ok(())
+        self.connect().map(|connection| self.keep(connection))
     }
 
     /// Nobody uses it any more.
@@ -208,6 +209,14 @@ impl Connection {
     /// Whether this process has made it, and something can be said by it still: not so when its OS thread is ending.
     pub(super) fn is_usable(&self) -> bool {
         self.pid == std::process::id() && existing_or_new().is_some_and(|hub| hub.can_block())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.pid == std::process::id() {
+            self.stream.shut_down();
+        }
     }
 }
 

@@ -296,6 +296,9 @@ impl Builder {
 
     /// Listens on TCP, at `address`: port 0 stands for any that is free. It needs a [`key`](Builder::key).
     ///
+    /// On other machines, look objects up by a [`RemoteManager`]. A proxy that is sent there names the address by which
+    /// it was made here.
+    ///
     /// # Errors
     /// It cannot be resolved.
     pub fn tcp(mut self, address: impl ToSocketAddrs) -> io::Result<Builder> {
