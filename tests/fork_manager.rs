@@ -71,8 +71,7 @@ fn main() {
 
 /// A test, ended if it hangs: by greenline where it can, or else by the kernel.
 fn run(test: fn()) -> Result<(), libtest_mimic::Failed> {
-    // SAFETY: no preconditions.
-    unsafe { libc::alarm(2 * LONG.as_secs() as u32) };
+    set_alarm();
     let ended = std::panic::catch_unwind(|| timeout(LONG, test));
     match ended {
         Ok(Ok(())) => Ok(()),
@@ -91,9 +90,19 @@ fn manager() -> Manager {
     Manager::start().unwrap()
 }
 
-/// A child that has to end well.
+/// A child that has to end well, and in any case ends, be the test over or not.
 fn child(f: impl FnOnce() + 'static) -> Child {
-    Process::new(f).start().unwrap()
+    let limited = move || {
+        set_alarm();
+        f();
+    };
+    Process::new(limited).start().unwrap()
+}
+
+/// Has the kernel end this process when all hope is gone.
+fn set_alarm() {
+    // SAFETY: no preconditions.
+    unsafe { libc::alarm(2 * LONG.as_secs() as u32) };
 }
 
 fn joined(children: impl IntoIterator<Item = Child>) {

@@ -133,7 +133,6 @@ impl Manager {
     ///
     /// # Errors
     /// Those of [`Process::start`]; no descriptor is left.
-    #[allow(clippy::new_ret_no_self)]
     pub fn start() -> io::Result<Manager> {
         Manager::builder().start()
     }

@@ -32,7 +32,7 @@ impl Peers {
         let mut peers = self.0.borrow_mut();
         let peer = peers.entry(pid).or_insert_with(|| Peer { sessions: Vec::new(), watcher: None });
         peer.sessions.push(Rc::downgrade(session));
-        if peer.watcher.is_none() {
+        if peer.watcher.as_ref().is_none_or(JoinHandle::is_finished) {
             let inside = self.clone();
             peer.watcher = Some(spawn(move || inside.wait_for_end(pid)));
         }

@@ -30,7 +30,8 @@ pub(super) struct Server {
     state: Rc<State>,
 }
 
-struct State {
+/// A semaphore, shared with who has a permit of it.
+pub(super) struct State {
     free: Cell<u64>,
     /// A holder has died since the last one came.
     abandoned: Cell<bool>,
@@ -41,8 +42,8 @@ struct State {
 pub(super) struct Held(Rc<State>);
 
 impl Held {
-    pub(super) fn is_of(&self, object: &Rc<impl Sized>) -> bool {
-        Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(object).cast()
+    pub(super) fn is_of(&self, object: &Rc<State>) -> bool {
+        Rc::ptr_eq(&self.0, object)
     }
 
     fn give_back(self) {

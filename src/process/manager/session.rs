@@ -7,7 +7,7 @@
 //! by an empty frame as soon as it has all of it, and the object is told either way ([`Answer::settled_by`]). A lock or
 //! a permit is held by the session, and given back when that ends, however it comes.
 
-use super::semaphore::Held;
+use super::semaphore::{self, Held};
 use super::stream::Stream;
 use super::wire::{self, Fault};
 use crate::io::{Parked, park_unless_readable};
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// What it has of `object`, if it has.
-    pub(super) fn let_go(&self, object: &Rc<impl Sized>) -> Option<Held> {
+    pub(super) fn let_go(&self, object: &Rc<semaphore::State>) -> Option<Held> {
         let mut held = self.held.borrow_mut();
         let at = held.iter().position(|held| held.is_of(object))?;
         Some(held.swap_remove(at))
