@@ -82,6 +82,8 @@ pub mod io;
 mod join;
 mod local;
 mod lock;
+#[cfg(feature = "process")]
+pub mod model;
 pub mod net;
 mod offload;
 #[cfg(feature = "patch")]
