@@ -1,0 +1,51 @@
+//! Where a figure is taken: in a process of its own for each, so that none sees what another has left behind, and one that
+//! crashes, or does not end, takes nobody with it. It is itself a worker of the model [`Process`].
+
+use super::kernel;
+use greenline::model::{AnyModel, Model, Process};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+
+/// How long one may take.
+const SECONDS: u32 = 30;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) quick: bool,
+    pub(crate) rounds_per_microsecond: u64,
+}
+
+impl Effort {
+    /// One of two numbers.
+    pub(crate) fn of<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// Has `measure` take a figure of `model`.
+///
+/// Where workers are green threads everything is patched first: the one line that such a program has and others have not.
+///
+/// Errors: what went wrong, in words.
+pub(crate) fn run<T>(
+    model: AnyModel,
+    effort: Effort,
+    measure: impl FnOnce(AnyModel, Effort) -> io::Result<T> + Send + 'static,
+) -> Result<T, String>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    let inside = move || {
+        kernel::live_no_longer_than(SECONDS);
+        if model == AnyModel::Green {
+            // What debug builds have besides would be measured, too.
+            greenline::watchdog::stop();
+            greenline::patch::try_all().map_err(|error| error.to_string())?;
+        }
+        measure(model, effort).map_err(|error| error.to_string())
+    };
+    let lab = Process.spawn(inside).map_err(|error| error.to_string())?;
+    lab.join().unwrap_or_else(|error| Err(error.to_string()))
+}
