@@ -314,11 +314,9 @@ fn a_number_is_used_again() {
             let reader = thread::spawn(move || if name == "socketpair" { receive(fd) } else { read(fd) });
             thread::sleep(ms(10));
             assert!(!reader.is_finished(), "{name}: it does not wait");
+            let bytes = NUMBER.to_ne_bytes();
             // SAFETY: eight bytes.
-            assert_eq!(
-                answer(unsafe { libc::write(writes, NUMBER.to_ne_bytes().as_ptr().cast(), 8) }),
-                Ok(8)
-            );
+            assert_eq!(answer(unsafe { libc::write(writes, bytes.as_ptr().cast(), 8) }), Ok(8));
             assert_eq!(reader.join().unwrap(), Ok(NUMBER), "{name}");
             if let Some(waiter) = waiter {
                 assert_eq!(waiter.join().unwrap(), Err(libc::EBADF), "{name}");

@@ -4,8 +4,9 @@
 //! says when to try again: they are tried at intervals, of 20 ms at most. C's `sem_t` is in `pthread/sync/semaphore.rs`.
 
 use super::{ZERO, failed, hub, insist, kernel, length, retry_until, settings, with_errno};
+use crate::hub::Hub;
 use crate::reactor::Direction;
-use crate::time::NEVER;
+use crate::time::{NEVER, Time};
 use libc::{c_char, c_int, c_long, c_uint, c_void, mqd_t, sembuf, size_t, ssize_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
@@ -112,6 +113,18 @@ unsafe extern "C" fn mq_send(queue: mqd_t, bytes: *const c_char, len: size_t, pr
     unsafe { mq_timedsend(queue, bytes, len, priority, null()) }
 }
 
+/// [`insist`]. What was there at the first attempt, and then is unknown, was removed meanwhile.
+fn insist_on(hub: &Hub, deadline: Time, mut attempt: impl FnMut() -> isize) -> isize {
+    let first = attempt();
+    if first != failed(libc::EAGAIN) {
+        return first;
+    }
+    match insist(hub, deadline, attempt) {
+        unknown if unknown == failed(libc::EINVAL) => failed(libc::EIDRM),
+        answer => answer,
+    }
+}
+
 /// See msgrcv(2).
 ///
 /// # Safety
@@ -130,7 +143,7 @@ unsafe extern "C" fn msgrcv(
         unsafe { kernel(libc::SYS_msgrcv, args) }
     };
     with_errno(match hub().filter(|_| flags & libc::IPC_NOWAIT == 0) {
-        Some(hub) => insist(hub, NEVER, || match call(flags | libc::IPC_NOWAIT) {
+        Some(hub) => insist_on(hub, NEVER, || match call(flags | libc::IPC_NOWAIT) {
             none if none == failed(libc::ENOMSG) => failed(libc::EAGAIN),
             answer => answer,
         }),
@@ -149,7 +162,7 @@ unsafe extern "C" fn msgsnd(queue: c_int, message: *const c_void, len: size_t, f
         unsafe { kernel(libc::SYS_msgsnd, [queue as usize, message as usize, len, flags as usize, 0, 0]) }
     };
     with_errno(match hub().filter(|_| flags & libc::IPC_NOWAIT == 0) {
-        Some(hub) => insist(hub, NEVER, || call(flags | libc::IPC_NOWAIT)),
+        Some(hub) => insist_on(hub, NEVER, || call(flags | libc::IPC_NOWAIT)),
         None => call(flags),
     }) as c_int
 }
@@ -186,7 +199,7 @@ unsafe extern "C" fn semtimedop(
     if all.iter().any(|one| c_int::from(one.sem_flg) & libc::IPC_NOWAIT != 0) {
         return with_errno(call(timeout)) as c_int;
     }
-    with_errno(insist(hub, deadline, || call(&raw const ZERO))) as c_int
+    with_errno(insist_on(hub, deadline, || call(&raw const ZERO))) as c_int
 }
 
 /// See semop(2).
