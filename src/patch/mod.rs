@@ -48,7 +48,7 @@ pub enum Kind {
     Locks,
     /// Making and joining threads: `std::thread`, C's `pthread_create`.
     Threads,
-    /// Input and output: sockets, pipes, whatever can be polled.
+    /// Input and output: sockets, pipes, whatever can be polled; children, signals, and queues between processes.
     Io,
 }
 
@@ -126,6 +126,8 @@ pub fn threads() -> Result<(), Unsupported> {
 }
 
 /// Patches [`Kind::Io`]: a call of std, or of C, that would wait for a socket, a pipe or a terminal lets the others run.
+///
+/// So does one that waits for any of several, as `select` and `epoll_wait` do, for a child, or for a signal.
 ///
 /// A file is read at once, as far as it is in memory, and written at once. What has to be waited for is
 /// [offloaded](crate::offload()): what comes from the disk or goes to it, and what is much; `fsync`, `fs::copy`, the other
