@@ -290,21 +290,9 @@ fn a_number_is_used_again() {
     };
     for (name, make) in makes {
         for has_waiter in [false, true] {
-            let (old, _peer) = UnixStream::pair().unwrap();
-            let fd = old.into_raw_fd();
-            // Its settings are noted, and that it is drained.
-            // SAFETY: `fd` is open; the time is ours.
-            unsafe {
-                let time = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-                let (at, len) = ((&raw const time).cast(), size_of_val(&time) as u32);
-                assert_eq!(libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, at, len), 0);
-            }
-            assert_eq!(receive(fd), Err(libc::EAGAIN));
+            let (fd, _peer) = well_known();
             let waiter = has_waiter.then(|| {
-                let none = libc::timeval { tv_sec: 0, tv_usec: 0 };
-                let (at, len) = ((&raw const none).cast(), size_of_val(&none) as u32);
-                // SAFETY: as above.
-                unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, at, len) };
+                set_timeout(fd, 0);
                 let waiter = thread::spawn(move || receive(fd));
                 thread::sleep(ms(5));
                 waiter
@@ -325,6 +313,22 @@ fn a_number_is_used_again() {
             unsafe { assert_eq!((libc::close(reads), libc::close(writes)), (0, 0)) };
         }
     }
+}
+
+/// A socket of which the settings are noted, and that it is drained; and its peer.
+fn well_known() -> (RawFd, UnixStream) {
+    let (old, peer) = UnixStream::pair().unwrap();
+    let fd = old.into_raw_fd();
+    set_timeout(fd, 1000);
+    assert_eq!(receive(fd), Err(libc::EAGAIN));
+    (fd, peer)
+}
+
+fn set_timeout(fd: RawFd, micros: libc::suseconds_t) {
+    let time = libc::timeval { tv_sec: 0, tv_usec: micros };
+    let (at, len) = ((&raw const time).cast(), size_of_val(&time) as u32);
+    // SAFETY: a time of ours.
+    assert_eq!(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, at, len) }, 0);
 }
 
 const NUMBER: i64 = 0x0807_0605_0403_0201;
@@ -357,10 +361,7 @@ fn a_duplicate_takes_a_number() {
         ]
     };
     for dup in dups {
-        let (old, _peer) = UnixStream::pair().unwrap();
-        old.set_nonblocking(true).unwrap();
-        let fd = old.into_raw_fd();
-        assert_eq!(receive(fd), Err(libc::EAGAIN));
+        let (fd, _peer) = well_known();
         assert_eq!(in_the_place_of(fd, || dup(socket)), fd);
         let reader = thread::spawn(move || receive(fd));
         thread::sleep(ms(5));
@@ -376,12 +377,7 @@ fn a_duplicate_takes_a_number() {
 #[test]
 fn a_descriptor_comes_with_a_message() {
     let _alone = alone();
-    let (mut old, _peer) = UnixStream::pair().unwrap();
-    old.set_nonblocking(true).unwrap();
-    assert!(old.read(&mut [0; 1]).is_err());
-    // Drained, as far as is known.
-    old.set_nonblocking(false).unwrap();
-    let fd = old.into_raw_fd();
+    let (fd, _peer) = well_known();
     let (here, there) = UnixStream::pair().unwrap();
     let (sent, mut sender) = UnixStream::pair().unwrap();
     let mut control = [0u64; 4];
