@@ -226,16 +226,23 @@ fn an_os_thread_with_a_hub_is_not_used_again() {
     offload_threads(1);
     let first = offload(tid);
     assert_eq!(first, offload(tid));
-    let with_hub = offload(move || {
-        let ran = Rc::new(Cell::new(false));
-        let inside = ran.clone();
-        spawn(move || inside.set(true)).join().unwrap();
-        assert!(ran.get());
-        tid()
+    let (f, has_begun, go) = gated();
+    let with_hub = spawn(move || {
+        offload(move || {
+            let ran = Rc::new(Cell::new(false));
+            let inside = ran.clone();
+            spawn(move || inside.set(true)).join().unwrap();
+            assert!(ran.get());
+            f();
+            tid()
+        })
     });
-    assert_eq!(first, with_hub);
+    until(|| has_begun.try_recv().ok());
     // The line is served by somebody else.
     let next: Vec<_> = (0..3).map(|_| spawn(move || offload(tid))).collect();
+    yield_now();
+    go.send(()).unwrap();
+    assert_eq!(first, with_hub.join().unwrap());
     let next: HashSet<_> = next.into_iter().map(|one| one.join().unwrap()).collect();
     assert!(!next.contains(&first));
 }

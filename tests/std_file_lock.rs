@@ -274,6 +274,7 @@ fn the_two_ends_of_a_named_pipe_wait_for_each_other() {
 #[test]
 fn those_who_open_named_pipes_keep_no_work_from_being_done() {
     let _watch = begin();
+    offload_threads(1);
     let fifos: Vec<_> = (0..3).map(|_| Rc::new(Temp::fifo())).collect();
     let readers = fifos.iter().cloned().map(|fifo| {
         spawn(move || {
@@ -284,13 +285,12 @@ fn those_who_open_named_pipes_keep_no_work_from_being_done() {
     });
     let readers: Vec<_> = readers.collect();
     greenline::sleep(Duration::from_millis(20));
-    offload_threads(1);
     assert_eq!(offload(|| 1), 1);
-    offload_threads(64);
     for fifo in &fifos {
         OpenOptions::new().write(true).open(&fifo.0).unwrap().write_all(b"text").unwrap();
     }
     readers.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "text"));
+    offload_threads(64);
 }
 
 #[test]

@@ -95,6 +95,11 @@ pub(crate) fn random(len: usize, mut seed: u64) -> Vec<u8> {
 /// Puts what memory has of a file out of it, from `offset` on.
 pub(crate) fn drop_cache(file: &File, offset: usize) {
     file.sync_all().unwrap();
+    forget_cache(file, offset);
+}
+
+/// The same, of what is on the disk.
+pub(crate) fn forget_cache(file: &File, offset: usize) {
     // SAFETY: no pointers.
     let answer =
         unsafe { libc::posix_fadvise(file.as_raw_fd(), offset as libc::off_t, 0, libc::POSIX_FADV_DONTNEED) };
