@@ -1,0 +1,136 @@
+//! ureq, unchanged, and tiny_http, unchanged, in the same process: who asks and who answers are green threads of one OS
+//! thread. Were one of them to block it, nobody would ever answer.
+
+use greenline_clients::{CROWD, crowd, overlapping};
+use std::io::Read;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tiny_http::{Method, Response, Server};
+use ureq::{Agent, Error};
+
+greenline_clients::main![
+    answers_that_take_their_time_overlap,
+    one_agent_for_all,
+    large_bodies_both_ways,
+    a_limit_ends_the_wait,
+    what_is_refused_is_an_error,
+];
+
+/// A server, of which any number of threads take requests; it ends when it is dropped.
+struct Site {
+    server: Arc<Server>,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Site {
+    fn new() -> Site {
+        let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
+        let worker = |_| {
+            let server = server.clone();
+            thread::spawn(move || server.incoming_requests().for_each(answer))
+        };
+        let workers = (0..CROWD).map(worker).collect();
+        Site { server, workers }
+    }
+
+    fn url(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}/{path}", self.server.server_addr().to_ip().unwrap().port())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(|_| self.server.unblock());
+        self.workers.drain(..).for_each(|worker| worker.join().unwrap());
+    }
+}
+
+/// `/nap/50` sleeps so many milliseconds, and answers who has asked; what is posted is sent back, reversed.
+fn answer(mut request: tiny_http::Request) {
+    if let Some(millis) = request.url().strip_prefix("/nap/") {
+        thread::sleep(Duration::from_millis(millis.parse().unwrap()));
+        let peer = request.remote_addr().unwrap().to_string();
+        // Who has asked may have gone.
+        let _ = request.respond(Response::from_string(peer));
+        return;
+    }
+    if *request.method() != Method::Post {
+        return request.respond(Response::empty(404)).unwrap();
+    }
+    let mut bytes = Vec::new();
+    request.as_reader().read_to_end(&mut bytes).unwrap();
+    bytes.reverse();
+    request.respond(Response::from_data(bytes)).unwrap();
+}
+
+fn agent() -> Agent {
+    Agent::new_with_defaults()
+}
+
+fn get(agent: &Agent, url: &str) -> String {
+    agent.get(url).call().unwrap().body_mut().read_to_string().unwrap()
+}
+
+fn answers_that_take_their_time_overlap() {
+    let site = Site::new();
+    // By a name, too: another OS thread looks it up.
+    let urls = ["127.0.0.1", "localhost"].map(|host| site.url(host, "nap/100"));
+    overlapping(Duration::from_millis(4 * 100), || {
+        crowd(move |n| {
+            let agent = agent();
+            let peers: Vec<String> = (0..4).map(|_| get(&agent, &urls[n % 2])).collect();
+            // The connection is kept.
+            assert!(peers.iter().all(|peer| *peer == peers[0]), "{peers:?}");
+        })
+    });
+}
+
+fn one_agent_for_all() {
+    let site = Site::new();
+    let url = site.url("127.0.0.1", "nap/50");
+    let agent = agent();
+    overlapping(Duration::from_millis(4 * 50), || {
+        crowd(move |_| (0..4).for_each(|_| assert!(get(&agent, &url).starts_with("127.0.0.1:"))))
+    });
+}
+
+fn large_bodies_both_ways() {
+    let site = Site::new();
+    let url = site.url("127.0.0.1", "");
+    crowd(move |n| {
+        let agent = agent();
+        for round in 0..2 {
+            let bytes: Vec<u8> = (0..100_000 + n).map(|at| (at * 31 + n + round) as u8).collect();
+            let mut back = Vec::new();
+            let mut response = agent.post(&url).send(&bytes[..]).unwrap();
+            response.body_mut().as_reader().read_to_end(&mut back).unwrap();
+            assert!(back.iter().rev().eq(bytes.iter()), "{n}, round {round}: {} bytes", back.len());
+        }
+    });
+}
+
+fn a_limit_ends_the_wait() {
+    let site = Site::new();
+    let url = site.url("127.0.0.1", "nap/2000");
+    let limit = Duration::from_millis(300);
+    overlapping(limit, || {
+        crowd(move |_| {
+            let limited = Agent::config_builder().timeout_global(Some(limit)).build().new_agent();
+            let ended = limited.get(&url).call();
+            assert!(matches!(ended, Err(Error::Timeout(_))), "{ended:?}");
+        })
+    });
+}
+
+fn what_is_refused_is_an_error() {
+    let closed = Site::new();
+    let nobody = closed.url("127.0.0.1", "");
+    drop(closed);
+    let site = Site::new();
+    let unknown = site.url("127.0.0.1", "unknown");
+    crowd(move |_| {
+        assert!(matches!(agent().get(&unknown).call(), Err(Error::StatusCode(404))));
+        assert!(matches!(agent().get(&nobody).call(), Err(Error::Io(_) | Error::ConnectionFailed)));
+    });
+}
