@@ -55,6 +55,36 @@ fn names_that_do_not_exist_are_errors_and_the_others_run() {
     assert!(count > 1, "the others stood still");
 }
 
+/// std cannot set a time for that before it connects; C can.
+#[test]
+fn a_connection_is_given_up_after_the_time_that_its_socket_has() {
+    patch::all();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    socket2::SockRef::from(&listener).listen(0).unwrap();
+    let limit = Duration::from_millis(200);
+    let connect = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_write_timeout(Some(limit)).unwrap();
+        socket.connect(&address.into()).map(|()| socket)
+    };
+    let mut queued = Vec::new();
+    let (took, count) = counted(|| {
+        loop {
+            let start = Instant::now();
+            match connect() {
+                Ok(stream) => queued.push(stream),
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS));
+                    break start.elapsed();
+                }
+            }
+            assert!(queued.len() < 100);
+        }
+    });
+    assert!(took >= limit && took < LOST && count > 3, "{took:?} {count}");
+}
+
 #[test]
 fn a_child_that_a_signal_kills_says_by_which() {
     patch::all();
