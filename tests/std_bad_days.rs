@@ -5,6 +5,7 @@
 use greenline::patch;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -53,6 +54,27 @@ fn names_that_do_not_exist_are_errors_and_the_others_run() {
     });
     // Each takes a way to another OS thread and back at least.
     assert!(count > 1, "the others stood still");
+}
+
+#[test]
+fn who_reads_is_not_fed_by_what_gets_its_number() {
+    patch::all();
+    let (mut old, _its_peer) = UnixStream::pair().unwrap();
+    let (new, mut peer) = UnixStream::pair().unwrap();
+    let fd = old.as_raw_fd();
+    let reader = thread::spawn(move || {
+        let told = old.read(&mut [0; 4]).map_err(|error| error.raw_os_error());
+        (told, old)
+    });
+    (0..10).for_each(|_| thread::yield_now());
+    peer.write_all(b"new").unwrap();
+    // SAFETY: no pointers. The number is another socket's from here on.
+    assert_eq!(unsafe { libc::dup2(new.as_raw_fd(), fd) }, fd);
+    let (told, mut now) = reader.join().unwrap();
+    assert_eq!(told, Err(Some(libc::EBADF)));
+    let mut bytes = [0; 3];
+    now.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"new");
 }
 
 /// std cannot set a time for that before it connects; C can.
