@@ -77,6 +77,30 @@ fn who_reads_is_not_fed_by_what_gets_its_number() {
     assert_eq!(&bytes, b"new");
 }
 
+#[test]
+fn who_writes_does_not_go_on_with_what_gets_its_number() {
+    patch::all();
+    let (mut old, _its_peer) = UnixStream::pair().unwrap();
+    let (new, mut peer) = UnixStream::pair().unwrap();
+    let fd = old.as_raw_fd();
+    // Some of it goes, and the rest waits for room.
+    let writer = thread::spawn(move || {
+        let told = old.write_all(&vec![1; 16 << 20]).map_err(|error| error.raw_os_error());
+        (told, old)
+    });
+    (0..10).for_each(|_| thread::yield_now());
+    assert!(!writer.is_finished());
+    // SAFETY: no pointers. The number is another socket's from here on.
+    assert_eq!(unsafe { libc::dup2(new.as_raw_fd(), fd) }, fd);
+    let start = Instant::now();
+    while !writer.is_finished() && start.elapsed() < LOST {
+        thread::sleep(Duration::from_millis(1));
+    }
+    peer.set_nonblocking(true).unwrap();
+    assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "it got what was another's");
+    assert_eq!(writer.join().unwrap().0, Err(Some(libc::EBADF)));
+}
+
 /// std cannot set a time for that before it connects; C can.
 #[test]
 fn a_connection_is_given_up_after_the_time_that_its_socket_has() {
@@ -157,6 +181,21 @@ fn a_pipe_that_nobody_reads_any_more_breaks() {
 fn run(case: &str) {
     match case {
         "stops with a thousand readers" => stops_with_readers(),
+        "writes with the default" => {
+            patch::all();
+            // SAFETY: the signal as a program in C has it.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let broken = thread::spawn(|| {
+                let (mut here, there) = UnixStream::pair().unwrap();
+                drop(there);
+                here.write(b"x").unwrap_err().kind()
+            });
+            assert_eq!(broken.join().unwrap(), ErrorKind::BrokenPipe);
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            drop(reader);
+            drop(thread::spawn(move || writer.write(b"x").map(drop)).join());
+            unreachable!("the signal ends it");
+        }
         "ends by main" => {
             // Green threads in std's calls end with the process, whatever they wait for.
             patch::all();
@@ -229,6 +268,14 @@ fn stops_with_readers() {
 fn a_hub_that_stops_ends_a_thousand_readers_and_closes_all() {
     let output = bad_days::child("stops with a thousand readers").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A socket of std's never brings the signal about; a pipe does, where the program has left it as it is in C.
+#[test]
+fn the_signal_of_broken_pipes_comes_when_it_would_without_us() {
+    let output = bad_days::child("writes with the default").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{said}");
 }
 
 #[test]

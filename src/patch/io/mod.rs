@@ -397,6 +397,8 @@ fn cut_short(hub: &Hub) -> isize {
 
 /// Has `piece`, which is told how much has gone, send the rest by [`retry`], until all `len` bytes have: a blocking
 /// descriptor takes all, unless it is interrupted in between; one that the program has made non-blocking, what it can.
+/// Closed in between, it is EBADF whatever has gone: who were told how much would go on with a number that may be
+/// another's by now.
 fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(usize) -> isize) -> isize {
     let mut gone = 0;
     loop {
@@ -405,7 +407,7 @@ fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(us
                 gone += more as usize
             }
             more @ 0.. => return (gone + more as usize) as isize,
-            _ if gone > 0 => return gone as isize,
+            error if gone > 0 && error != failed(libc::EBADF) => return gone as isize,
             error => return error,
         }
     }
