@@ -43,17 +43,29 @@ fn counted<T>(f: impl FnOnce() -> T) -> (T, u32) {
 #[test]
 fn names_that_do_not_exist_are_errors_and_the_others_run() {
     patch::all();
-    let look_up = |n: u32| move || (format!("no-such-host-{n}.invalid"), 80).to_socket_addrs().is_err();
-    let ((), count) = counted(|| {
-        let (tell, told) = mpsc::channel();
-        for n in 0..10 {
-            let tell = tell.clone();
-            thread::spawn(move || tell.send(look_up(n)()).unwrap());
+    let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (inside, counted) = (stop.clone(), turns.clone());
+    let other = thread::spawn(move || {
+        while !inside.load(SeqCst) {
+            counted.fetch_add(1, SeqCst);
+            thread::yield_now();
         }
-        (0..10).for_each(|_| assert!(told.recv_timeout(LOST).expect("it never ends")));
     });
-    // Each takes a way to another OS thread and back at least.
-    assert!(count > 1, "the others stood still");
+    let (tell, told) = mpsc::channel();
+    for n in 0..10 {
+        let (tell, turns) = (tell.clone(), turns.clone());
+        thread::spawn(move || {
+            let before = turns.load(SeqCst);
+            let answer = (format!("no-such-host-{n}.invalid"), 80).to_socket_addrs();
+            tell.send((answer.is_err(), turns.load(SeqCst) > before)).unwrap();
+        });
+    }
+    for _ in 0..10 {
+        let (is_error, others_ran) = told.recv_timeout(LOST).expect("it never ends");
+        assert!(is_error && others_ran, "{is_error} {others_ran}");
+    }
+    stop.store(true, SeqCst);
+    other.join().unwrap();
 }
 
 #[test]
