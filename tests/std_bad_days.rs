@@ -60,10 +60,10 @@ fn names_that_do_not_exist_are_errors_and_the_others_run() {
             tell.send((answer.is_err(), turns.load(SeqCst) > before)).unwrap();
         });
     }
-    for _ in 0..10 {
-        let (is_error, others_ran) = told.recv_timeout(LOST).expect("it never ends");
-        assert!(is_error && others_ran, "{is_error} {others_ran}");
-    }
+    let all: Vec<_> = (0..10).map(|_| told.recv_timeout(LOST).expect("it never ends")).collect();
+    assert!(all.iter().all(|(is_error, _)| *is_error));
+    // An answer may be there before it is waited for; but hardly all of them.
+    assert!(all.iter().any(|(_, others_ran)| *others_ran), "the others stood still");
     stop.store(true, SeqCst);
     other.join().unwrap();
 }
