@@ -203,9 +203,10 @@ fn run(case: &str) {
                 here.write(b"x").unwrap_err().kind()
             });
             assert_eq!(broken.join().unwrap(), ErrorKind::BrokenPipe);
-            let (reader, mut writer) = std::io::pipe().unwrap();
-            drop(reader);
-            drop(thread::spawn(move || writer.write(b"x").map(drop)).join());
+            let mut child = Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
+            let mut writer = child.stdin.take().unwrap();
+            assert!(child.wait().unwrap().success());
+            drop(thread::spawn(move || writer.write_all(b"x")).join());
             unreachable!("the signal ends it");
         }
         "ends by main" => {
