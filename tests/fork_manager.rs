@@ -39,6 +39,7 @@ fn main() {
         a_message_on_its_way_to_a_process_that_dies_goes_to_the_next,
         a_lock_lets_in_one_at_a_time,
         a_lock_whose_holder_dies_goes_to_the_next_who_can_tell,
+        a_lock_on_its_way_to_a_process_that_dies_goes_to_the_next,
         a_lock_whose_holder_dies_is_free_even_if_a_child_of_it_lives,
         a_guard_in_a_forked_child_unlocks_nothing,
         a_semaphore_counts,
@@ -431,6 +432,30 @@ fn a_lock_whose_holder_dies_goes_to_the_next_who_can_tell() {
     waits.join().unwrap();
     drop(guard);
     assert!(!lock.lock().unwrap().was_abandoned());
+}
+
+fn a_lock_on_its_way_to_a_process_that_dies_goes_to_the_next() {
+    let manager = manager();
+    let lock = manager.lock().unwrap();
+    let guard = lock.lock().unwrap();
+    let (here, there) = pair();
+    let inside = lock.clone();
+    let waits = child(move || {
+        let waits = spawn(move || drop(inside.lock()));
+        yield_now();
+        say(&there, 1);
+        drop(waits.join());
+    });
+    hear(&here);
+    sleep(MOMENT * 2);
+    stop(&waits);
+    drop(guard);
+    // It is the stopped one's, who cannot say that he has it.
+    assert!(lock.try_lock().unwrap().is_none());
+    waits.kill().unwrap();
+    waits.join().unwrap();
+    // He never had it.
+    assert!(!lock.lock_timeout(LONG / 2).unwrap().expect("the lock is free").was_abandoned());
 }
 
 fn a_lock_whose_holder_dies_is_free_even_if_a_child_of_it_lives() {
