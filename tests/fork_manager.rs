@@ -38,6 +38,7 @@ fn main() {
         who_gives_up_is_gone_even_if_a_child_has_a_copy_of_the_connection,
         a_message_on_its_way_to_a_process_that_dies_goes_to_the_next,
         a_lock_lets_in_one_at_a_time,
+        who_waits_longer_is_served_before_who_comes,
         a_lock_whose_holder_dies_goes_to_the_next_who_can_tell,
         a_permit_on_its_way_to_a_process_that_dies_goes_to_the_next,
         a_lock_whose_holder_dies_is_free_even_if_a_child_of_it_lives,
@@ -403,6 +404,27 @@ fn a_lock_lets_in_one_at_a_time() {
     assert!(lock.lock_timeout(MOMENT).unwrap().is_none());
     drop(guard);
     assert!(lock.try_lock().unwrap().is_some());
+}
+
+fn who_waits_longer_is_served_before_who_comes() {
+    let manager = manager();
+    let (lock, order) = (manager.lock().unwrap(), manager.list::<u32>().unwrap());
+    let guard = lock.lock().unwrap();
+    let mut threads = Vec::new();
+    for n in 0..4 {
+        let (inside, order) = (lock.clone(), order.clone());
+        threads.push(spawn(move || {
+            let _guard = inside.lock().unwrap();
+            order.push(&n).unwrap();
+        }));
+        // Its call has come to the server when so many others have been answered there.
+        (0..30).for_each(|_| assert!(lock.try_lock().unwrap().is_none()));
+    }
+    drop(guard);
+    let last = lock.lock().unwrap();
+    assert_eq!(order.snapshot().unwrap(), [0, 1, 2, 3]);
+    drop(last);
+    join_all(threads).into_iter().for_each(|ended| ended.unwrap());
 }
 
 fn a_lock_whose_holder_dies_goes_to_the_next_who_can_tell() {
