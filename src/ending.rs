@@ -4,9 +4,8 @@
 //! It is announced by the C library, when `main` has returned or `exit` was called; by then the thread-locals of who
 //! calls are gone, and its hub does not run any more.
 //!
-//! A forked child has a copy of its parent's list of handlers, and must call none of them. As they are called in the
-//! reverse of the order in which they were registered, a child that registers this one anew is called first, and does
-//! not come back.
+//! A forked child has a copy of its parent's list of handlers. As they are called in the reverse of the order in which
+//! they were registered, one that is registered there anew comes first; in a `process::Process` it does not return.
 #![allow(unsafe_code)]
 
 use crate::hub::existing;
@@ -15,7 +14,7 @@ use crate::thread;
 use libc::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// The process that has the handler: the children of C's `fork` have a copy of it, and of this word.
+/// The process that has the handler, or 0: the children of a fork have a copy of it, and of this word.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
 
 /// What is done when the OS threads have ended, by a room above this one. It is given the exit code.
@@ -29,7 +28,12 @@ unsafe extern "C" {
 /// Has the end of this process announced.
 pub(crate) fn prepare() {
     let pid = std::process::id();
-    if PREPARED.swap(pid, Relaxed) != pid {
+    let before = PREPARED.swap(pid, Relaxed);
+    if before != pid {
+        if before != 0 {
+            // This is the child of a fork, where none of the parent's OS threads are.
+            thread::forget_all();
+        }
         // SAFETY: a function that is always there. If there is no memory for it, nobody is waited for.
         unsafe { on_exit(at_exit, std::ptr::null_mut()) };
     }
@@ -40,14 +44,6 @@ pub(crate) fn prepare() {
 pub(crate) fn prepare_for(f: fn(i32)) {
     prepare();
     *AFTERWARDS.lock() = Some(f);
-}
-
-/// In the child of a fork: none of the parent's OS threads are there, nor is its handler to be called.
-#[cfg(feature = "process")]
-pub(crate) fn begin_anew() {
-    thread::forget_all();
-    PREPARED.store(0, Relaxed);
-    prepare();
 }
 
 extern "C" fn at_exit(code: c_int, _: *mut c_void) {

@@ -17,9 +17,7 @@ mod timer;
 use crate::green::JoinError;
 use crate::hub::{Promise, RemoteJoinHandle, catch};
 use living::Awaited;
-#[cfg(feature = "process")]
-pub(crate) use living::forget_all;
-pub(crate) use living::{are_there_others, wait_for_all};
+pub(crate) use living::{are_there_others, forget_all, wait_for_all};
 pub(crate) use rest::at_rest;
 #[cfg(feature = "process")]
 pub(crate) use rest::{Halted, halt};

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -92,8 +92,10 @@ fn main() -> ExitCode {
                     lines.sort();
                     lines
                 };
-                let expected = "child returns\nchild exits\nparent goes on\nguard dropped\nguard dropped in the child\natexit";
-                assert_eq!(sorted(&stdout), sorted(expected));
+                let expected = "child returns\nchild exits\nparent goes on\nguard dropped\nguard dropped in the child\n\
+                                thread-local dropped\nthread-local dropped in the child\natexit";
+                let twice = if cfg!(feature = "patch") { "" } else { "\nthread-local dropped" };
+                assert_eq!(sorted(&stdout), sorted(&format!("{expected}{twice}")));
             }),
             ("when main ends daemons are terminated and others joined", |patched| {
                 let ended = run("main ends", patched);
@@ -104,7 +106,14 @@ fn main() -> ExitCode {
                 assert_eq!(ended.stdout, "main ends\nchild done\n", "{ended:?}");
             }),
             ("a daemon that does not want to end is killed", |patched| {
-                let ended = run("a stubborn daemon", patched);
+                // It has a second, and would say it if it had more.
+                let main_ended = Cell::new(None);
+                let enough = |_: &str| {
+                    let since = main_ended.get().unwrap_or_else(Instant::now);
+                    main_ended.set(Some(since));
+                    since.elapsed() > Duration::from_secs(1)
+                };
+                let ended = run_until("a stubborn daemon", patched, enough);
                 assert_eq!((ended.code, &*ended.stdout), (0, "asked to end\n"), "{ended:?}");
             }),
             ("an orphan can notice", |patched| {
@@ -575,7 +584,7 @@ fn close_on_exec() {
 fn living_parent() {
     let child = start(|| {
         let parent = parent().unwrap();
-        let waited = greenline::io::wait_readable(parent.sentinel(), Some(std::time::Instant::now()));
+        let waited = greenline::io::wait_readable(parent.sentinel(), Some(Instant::now()));
         assert_eq!(waited.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
         assert!(parent.is_alive());
     });
@@ -640,14 +649,19 @@ fn guards() {
     // SAFETY: a function that is always there.
     unsafe { libc::atexit(at_exit) };
     let _guard = Guard("guard dropped");
+    thread_local! {
+        static OURS: Guard = const { Guard("thread-local dropped") };
+        static CHILDS: Guard = const { Guard("thread-local dropped in the child") };
+    }
+    OURS.with(|_| {});
     let child = start(|| {
         let _guard = Guard("guard dropped in the child");
         println!("child returns");
     });
     child.join().unwrap();
-    // SAFETY: as above.
     let child = start(|| -> i32 {
         println!("child exits");
+        CHILDS.with(|_| {});
         std::process::exit(0)
     });
     child.join().unwrap();
@@ -687,7 +701,8 @@ fn stubborn_daemon() {
             sleep(Duration::from_millis(1));
         }
         println!("asked to end");
-        sleep(LONG);
+        sleep(Duration::from_millis(1300));
+        println!("survived");
     });
     daemon.daemon(true).start().unwrap();
     pass(gate);
@@ -775,13 +790,13 @@ fn watchdogs() {
     yield_now();
     let one = code(move || {
         let idles = Builder::new().name("idler").spawn(|| {
-            let until = std::time::Instant::now() + Duration::from_millis(300);
-            while std::time::Instant::now() < until {}
+            let until = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < until {}
         });
         idles.unwrap().join().unwrap();
         // Without a green thread of its own, it keeps nobody waiting.
-        let until = std::time::Instant::now() + Duration::from_millis(300);
-        while std::time::Instant::now() < until {}
+        let until = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < until {}
         watchdogs() as i32
     });
     println!("{none} {one}");

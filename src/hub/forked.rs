@@ -5,19 +5,28 @@
 //! of it would take it from the parent; locks may have been copied while another OS thread held them. So the child
 //! begins with nothing: a new hub, whose root is the stack that has called `fork`, be it a green thread's.
 //!
-//! Called by the interposed `fork` of the patch, and, where there is none, by [`fork`] here.
+//! Done by the interposed `fork` of the patch, for every fork there is; and, where nothing is interposed, by [`fork`] here.
 #![allow(unsafe_code)]
-#![cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
+// Some is for processes, and some for interposed calls.
+#![cfg_attr(
+    not(all(
+        feature = "patch",
+        feature = "process",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    )),
+    allow(dead_code)
+)]
 
 use super::{Hub, existing, local};
 use crate::signal::bell;
 use crate::{fds, offload};
 #[cfg(feature = "process")]
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Set when a child has begun anew.
-static ANEW: AtomicBool = AtomicBool::new(false);
+/// How many forks lie between the first process and this one.
+static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Makes a new hub in the place of the one that was inherited, if one was.
 pub(crate) fn begin_anew() {
@@ -27,7 +36,27 @@ pub(crate) fn begin_anew() {
     if existing().is_some() {
         local::replace(Box::leak(Box::new(Hub::new())));
     }
-    ANEW.store(true, Relaxed);
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// How many forks lie between the first process and this one: what tells a process from those it has a copy of.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Relaxed)
+}
+
+/// How many forks lay before this process when it was begun as a child of its own, whose end is not its parent's; 0: it
+/// was not.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+
+/// This process is a child whose end is its own: what the parent's code has left for the end of its thread is not done.
+#[cfg(feature = "process")]
+pub(crate) fn begin_own_life() {
+    BEGUN.store(forks(), Relaxed);
+}
+
+/// Whether what was left for the end of a thread, after so many forks, is for this process to do.
+pub(crate) fn is_ours_to_end(forks: u32) -> bool {
+    forks >= BEGUN.load(Relaxed)
 }
 
 /// fork(2), after which the child has a hub of its own: by C's function, which may be the interposed one. Answers 0
@@ -40,11 +69,11 @@ pub(crate) fn begin_anew() {
 /// Errors: no memory, or too many processes.
 #[cfg(feature = "process")]
 pub(crate) unsafe fn fork() -> io::Result<u32> {
-    ANEW.store(false, Relaxed);
+    let before = forks();
     // SAFETY: the caller's.
     match unsafe { libc::fork() } {
         0 => {
-            if !ANEW.load(Relaxed) {
+            if forks() == before {
                 begin_anew();
             }
             Ok(0)

@@ -56,10 +56,15 @@ use crate::trace::Event;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
+#[cfg(any(
+    feature = "process",
+    all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))
+))]
+pub(crate) use forked::forks;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use forked::begin_anew;
+pub(crate) use forked::{begin_anew, is_ours_to_end};
 #[cfg(feature = "process")]
-pub(crate) use forked::fork;
+pub(crate) use forked::{begin_own_life, fork};
 pub(crate) use io::Readiness;
 pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};

@@ -123,6 +123,12 @@ impl Record {
     }
 }
 
+impl Drop for Record {
+    fn drop(&mut self) {
+        crate::fds::forget(self.pidfd.as_raw_fd());
+    }
+}
+
 impl Child {
     pub(super) fn of(record: Arc<Record>) -> Child {
         Child(record)

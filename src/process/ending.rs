@@ -7,14 +7,10 @@ use std::time::{Duration, Instant};
 /// How long daemons may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Has the end of this process announced to us.
+/// Has the end of this process announced to us, before anybody else. In a child, what its parent was going to do at its
+/// end is thereby not done.
 pub(super) fn prepare() {
     crate::ending::prepare_for(at_exit);
-}
-
-/// The same in a child: what its parent was going to do at its end is not done here.
-pub(super) fn begin_anew() {
-    crate::ending::begin_anew();
 }
 
 /// `exit` was called, or `main` has returned, and the OS threads have ended.

@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::pipe::End;
 use super::{current, ending, null};
 use crate::green::JoinError;
-use crate::hub::catch;
+use crate::hub::{begin_own_life, catch};
 use crate::watchdog;
 use std::any::Any;
 use std::sync::Weak;
@@ -13,7 +13,8 @@ use std::sync::Weak;
 ///
 /// `f` lies on the stack of who has forked, like all else that its parent has; only `f` is moved, and dropped.
 pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<End>]) -> ! {
-    ending::begin_anew();
+    begin_own_life();
+    ending::prepare();
     watchdog::start_as_in_parent();
     // What the terminal says is said to the parent. It can be read from, if need be.
     let _ = null::become_null(0);

@@ -1,6 +1,6 @@
 //! Processes: closures that run in a process of their own, on another core and in memory of their own.
 //!
-//! ```no_run
+//! ```
 //! use greenline::process::Process;
 //!
 //! let child = Process::new(|| println!("I am another process")).name("singer").start().unwrap();

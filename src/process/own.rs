@@ -7,13 +7,9 @@ use crate::lock::Lock;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// One for each process; the copy that a forked child finds is overwritten by [`begin_anew`].
 static OWN: Lock<Option<Own>> = Lock::new(None);
-
-/// How many of the processes from the first one to this were started here: what tells a process from its children.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 struct Own {
     /// Which process this is about: one that was forked behind our back has a copy of another's.
@@ -174,15 +170,9 @@ pub(super) fn begin_anew(plan: Plan) {
     let Plan { name, daemon, prefix, parent } = plan;
     let (pid, parent) = (std::process::id(), Some(parent));
     let own = Own { pid, name, daemon, may_start: !daemon, prefix, count: 0, parent, children: Vec::new() };
-    GENERATION.fetch_add(1, Relaxed);
     let before = OWN.lock().replace(own);
     // With the descriptors of its parent's children, and of its parent's parent.
     drop(before);
-}
-
-/// What tells this process from those that it has a copy of.
-pub(super) fn generation() -> u32 {
-    GENERATION.load(Relaxed)
 }
 
 /// In a child: it may start processes though it is a daemon.

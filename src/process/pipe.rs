@@ -17,7 +17,8 @@
 //! later, has a copy of `ours`, too, and never uses `theirs`: there it is closed by
 //! [`Process::closing`](super::Process::closing).
 
-use super::{null, own};
+use super::null;
+use crate::hub::forks;
 use crate::io::wait_readable;
 use crate::net::UnixStream;
 use serde::Serialize;
@@ -61,7 +62,7 @@ pub type Receiver<T> = Connection<Nothing, T>;
 
 /// A pipe, both of whose ends send and receive. Give one to a [`Process`](super::Process), and keep the other:
 ///
-/// ```no_run
+/// ```
 /// use greenline::process::{Process, pipe};
 ///
 /// let (mut ours, mut theirs) = pipe::<u32, String>().unwrap();
@@ -291,7 +292,7 @@ impl<S, R> fmt::Debug for Connection<S, R> {
 pub(super) struct End {
     stream: UnixStream,
     other: OnceLock<Weak<End>>,
-    /// The process that it was last used in, or made: by its generation.
+    /// In which process it was last used, or made, counted by forks.
     used_in: AtomicU32,
     /// It was given up in this process; its descriptor is something else.
     given_up: AtomicBool,
@@ -299,7 +300,7 @@ pub(super) struct End {
 
 impl End {
     fn new(stream: UnixStream) -> End {
-        let (other, used_in) = (OnceLock::new(), AtomicU32::new(own::generation()));
+        let (other, used_in) = (OnceLock::new(), AtomicU32::new(forks()));
         End { stream, other, used_in, given_up: AtomicBool::new(false) }
     }
 
@@ -313,7 +314,7 @@ impl End {
                 "this end of the pipe is not this process's: it has begun to use the other one, or was told to close it",
             ));
         }
-        let here = own::generation();
+        let here = forks();
         if self.used_in.swap(here, Relaxed) != here {
             if let Some(other) = self.other.get().and_then(Weak::upgrade) {
                 other.give_up();

@@ -83,7 +83,6 @@ fn has_called_exit(tid: i32) -> bool {
 }
 
 /// In the child of a fork there are none.
-#[cfg(feature = "process")]
 pub(crate) fn forget_all() {
     LIVING.lock().clear();
 }

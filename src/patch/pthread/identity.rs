@@ -23,19 +23,25 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
         return 0;
     }
     // An OS thread's: by the C library, but noted when it is run.
-    let noted: *mut tcb::Destructor = Box::into_raw(Box::new((f, value)));
+    let noted: *mut Noted = Box::into_raw(Box::new(((f, value), crate::hub::forks())));
     // SAFETY: the caller's, and a box that is taken back once.
     unsafe { real::__cxa_thread_atexit_impl(run_noted, noted.cast(), dso) }
 }
+
+/// A destructor, and after how many forks it was registered.
+type Noted = (tcb::Destructor, u32);
 
 /// # Safety
 /// `noted` is such a box, and this the one time.
 unsafe extern "C" fn run_noted(noted: *mut c_void) {
     // SAFETY: the caller's.
     unsafe {
-        let (f, value) = *Box::from_raw(noted.cast::<tcb::Destructor>());
+        let ((f, value), forks) = *Box::from_raw(noted.cast::<Noted>());
         tcb::note_destruction();
-        f(value);
+        // A child that ends by `exit` has its parent's thread-locals, which the parent drops.
+        if crate::hub::is_ours_to_end(forks) {
+            f(value);
+        }
     }
 }
 
