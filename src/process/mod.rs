@@ -41,6 +41,9 @@
 //! that are [daemons](Process::daemon) are terminated, and the others are waited for. One that is killed does nothing
 //! of this: its children go on, and can see it by [`parent`].
 //!
+//! So a child that waits for the end of a pipe has to be given it: return from `main`, which drops what it has, rather
+//! than `exit`.
+//!
 //! Source: Python's `multiprocessing`.
 
 #[allow(unsafe_code)]
