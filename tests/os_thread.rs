@@ -110,10 +110,13 @@ fn join_timeout() {
     let thread = Thread::new(move || may_end.recv()).start().unwrap();
     let thread = thread.join_timeout(Duration::ZERO).unwrap_err();
     let thread = thread.join_timeout(Duration::from_millis(5)).unwrap_err();
+    // Nothing is left of the wait that would keep the hub from seeing a deadlock.
+    let park = || greenline::wait::park(greenline::wait::ticket(), None, "nothing");
+    assert!(std::panic::catch_unwind(park).is_err());
     // On an OS thread without a hub.
     let asks = Thread::new(|| thread.join_timeout(Duration::from_millis(5)).unwrap_err());
     let thread = asks.start().unwrap().join().unwrap();
-    // Unwound while it waits: nothing keeps the hub from seeing a deadlock afterwards.
+    // Unwound while it waits.
     let elapsed = greenline::timeout(Duration::from_millis(5), || thread.join_timeout(LONG));
     assert!(elapsed.is_err());
     let thread = Thread::new(move || std::thread::sleep(Duration::from_millis(20))).start().unwrap();
