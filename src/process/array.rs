@@ -226,7 +226,7 @@ impl<T: Plain> Array<T> {
 }
 
 fn first<T>(elements: &[T]) -> NonNull<T> {
-    NonNull::from_ref(elements).cast()
+    NonNull::from(elements).cast()
 }
 
 impl<T> Clone for Array<T> {

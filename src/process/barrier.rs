@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 /// ```
 ///
 /// It **breaks** when one that waits is killed, a process or a green thread, or does not want to wait any longer: then all
-/// who wait get an error, and who comes later, too, until it is [reset](Barrier::reset).
+/// who wait get an error, and who comes later, too, until it is [reset](Barrier::reset). (That a process was killed is seen
+/// a moment later; if the others come within it, they pass.)
 ///
 /// Source: Python's `multiprocessing.Barrier`, which waits for ever for one that is killed.
 #[derive(Clone)]

@@ -214,7 +214,7 @@ impl<S: Copy> Change<'_, S> {
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
         let memory = self.memory(at, bytes.len());
         // SAFETY: so many bytes are there, and the mutex is held.
-        unsafe { memory.copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len()) };
+        unsafe { memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
     /// Reads the memory beside the state.
@@ -225,7 +225,7 @@ impl<S: Copy> Change<'_, S> {
     pub(crate) fn read(&self, at: usize, bytes: &mut [u8]) {
         let memory = self.memory(at, bytes.len());
         // SAFETY: so many bytes are there, zeros or what was written, and the mutex is held.
-        unsafe { memory.copy_to_nonoverlapping(NonNull::from_mut(bytes).cast(), bytes.len()) };
+        unsafe { memory.copy_to_nonoverlapping(NonNull::from(&mut *bytes).cast(), bytes.len()) };
     }
 
     /// Where `size` bytes of it begin.
