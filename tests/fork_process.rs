@@ -543,7 +543,7 @@ fn no_descriptors() {
         assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none), 0);
     }
     let error = Process::new(|| ()).start().unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+    assert!(error.to_string().contains("Too many open files"), "{error}");
     // SAFETY: a valid limit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     assert!(!has_children());
