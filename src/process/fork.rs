@@ -13,8 +13,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long OS threads may take to end that have been joined, or the watchdog to come to rest.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long OS threads may take to end that have been joined, or the watchdog to come to rest: it may be about to begin,
+/// or in the middle of a report, on a machine that does other things.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// On which side of the fork we are.
 pub(super) enum Side {
@@ -28,14 +29,16 @@ pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<Side> {
     own::children().iter().for_each(|child| _ = child.reap());
     ending::prepare();
     let until = Instant::now() + PATIENCE;
+    let mut moment = Duration::from_micros(200);
     loop {
         // First, for one that is there may have the locks that are taken next, and keep them.
         let answer =
             as_nobody(|| thread::halt().check()).and_then(|()| flush_and_fork(name.as_deref(), daemon));
         match answer {
-            Err(Refused::Threads(_)) if Instant::now() < until => pause(),
+            Err(Refused::Threads(_)) if Instant::now() < until => pause(moment),
             answer => return Ok(answer?),
         }
+        moment = (2 * moment).min(Duration::from_millis(20));
     }
 }
 
@@ -120,8 +123,7 @@ fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
 }
 
 /// Lets some time pass, for others to end.
-fn pause() {
-    let moment = Duration::from_micros(500);
+fn pause(moment: Duration) {
     match existing().filter(|hub| hub.can_block()) {
         Some(_) => crate::sleep(moment),
         None => std::thread::sleep(moment),

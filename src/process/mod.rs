@@ -153,7 +153,8 @@ where
     /// a hub of its own, without the parent's green threads.
     ///
     /// # Errors
-    /// This process has several OS threads: see [the front page](self#one-os-thread). It is a daemon. There are too many
+    /// This process has several OS threads, and after two seconds still: see [the front page](self#one-os-thread). It is a
+    /// daemon. There are too many
     /// processes, no memory, or no descriptor left to wait for the child by.
     pub fn start(self) -> io::Result<Child> {
         match fork::fork(self.name, self.daemon)? {
