@@ -54,7 +54,7 @@ fn watch(current: Arc<Mutex<&'static str>>) {
         eprintln!("test {} ... hangs", current.lock().expect("nobody panics with it"));
         abort();
     };
-    Thread::new(watch).name("greenline-tests").start().expect("an OS thread can be made");
+    Thread::new(watch).name("greenline-tests").daemon(true).start().expect("an OS thread can be made");
 }
 
 /// The address of a server, from the environment.
