@@ -136,12 +136,11 @@ fn abandoned() {
     let holder = || {
         let (lock, has_it) = (lock.clone(), has_it.clone());
         has_it.clear();
-        let holder = child(move || {
+        child(move || {
             let _guard = lock.lock();
             has_it.set();
             sleep(LONG);
-        });
-        holder
+        })
     };
     // While one waits.
     let first = holder();
@@ -159,7 +158,7 @@ fn abandoned() {
     assert!(!waiter.is_finished());
     first.kill().unwrap();
     // Nobody has reaped it yet.
-    let abandoned = waiter.join().unwrap();
+    waiter.join().unwrap();
     assert_eq!(process.join().unwrap(), 0);
     // One of the two was the first after it.
     drop(lock.lock());
@@ -179,7 +178,6 @@ fn abandoned() {
     third.kill().unwrap();
     assert!(lock.lock_timeout(LONG).unwrap().was_abandoned());
     assert!(!lock.lock().was_abandoned());
-    let _ = abandoned;
 }
 
 fn not_abandoned() {
