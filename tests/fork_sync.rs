@@ -150,18 +150,18 @@ fn abandoned() {
         let lock = lock.clone();
         move || lock.lock().was_abandoned()
     });
-    let process = child({
+    let process = Process::new({
         let lock = lock.clone();
-        move || drop(lock.lock())
+        move || i32::from(lock.lock().was_abandoned())
     });
+    let process = process.start().unwrap();
     sleep(SOON);
     assert!(!waiter.is_finished());
     first.kill().unwrap();
     // Nobody has reaped it yet.
-    waiter.join().unwrap();
-    assert_eq!(process.join().unwrap(), 0);
+    let (by_green, by_process) = (waiter.join().unwrap(), process.join().unwrap());
     // One of the two was the first after it.
-    drop(lock.lock());
+    assert_eq!(i32::from(by_green) + by_process, 1);
     first.join().unwrap();
 
     // Before one comes, and after it was reaped.
