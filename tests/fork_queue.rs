@@ -31,6 +31,7 @@ const ALONE: &[Case] = &[
     ("a hundred green threads wait and the others run", many_green),
     ("OS threads get and put", os_threads),
     ("join before drain", join_before_drain),
+    ("a wait without descriptors ends, too", no_descriptors),
     ("a child that leaves at once has put", leaves),
     ("one that is killed in a put or a get loses nothing", || killed_processes(1_000)),
     ("a dropped queue leaves nothing behind", nothing_left),
@@ -350,6 +351,31 @@ fn join_before_drain() {
     let child = Process::new(move || (0..1_000u32).for_each(|n| writer.put(vec![n; 1_000]).unwrap()));
     assert_eq!(child.start().unwrap().join().unwrap(), 0);
     (0..1_000).for_each(|n| assert_eq!(queue.get(), Ok(vec![n; 1_000])));
+}
+
+fn no_descriptors() {
+    let (queue, answers) = (Queue::new().unwrap(), Queue::new().unwrap());
+    let inside = (queue.clone(), answers.clone());
+    let child = Process::new(move || {
+        let (queue, answers) = inside;
+        let none = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+        // SAFETY: a limit that is read only.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+        assert!(std::fs::File::open("/").is_err());
+        assert_eq!(queue.get_timeout(SOON), Err(GetError::TimedOut));
+        answers.put(0).unwrap();
+        let greens = (0..2).map(|_| {
+            let (queue, answers) = (queue.clone(), answers.clone());
+            spawn(move || answers.put(queue.get().unwrap()).unwrap())
+        });
+        join_all(greens).into_iter().for_each(Result::unwrap);
+    });
+    let child = child.start().unwrap();
+    assert_eq!(answers.get(), Ok(0));
+    sleep(SOON);
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    assert_eq!(child.join().unwrap(), 0);
+    assert_eq!((answers.get(), answers.get()), (Ok(1), Ok(2)));
 }
 
 fn leaves() {

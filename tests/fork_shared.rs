@@ -16,7 +16,7 @@ const ALONE: &[Case] = &[
     ("a value's change may yield, unwind, and use the value", change_does_as_it_likes),
     ("an array is seen by all, and changed by one at a time", array),
     ("an array of nothing, and places that are not there", edges),
-    ("one that is killed leaves the old or the new", || killed(1_000)),
+    ("one that is killed leaves the old or the new", || killed(400)),
     ("one that is killed while it changes one element leaves the whole of it", killed_in_elements),
     ("a dropped one leaves nothing behind", nothing_left),
     ("there is no system call", no_system_calls),
@@ -160,7 +160,7 @@ fn killed_in_elements() {
             inside.update_at(place, |words| words.iter_mut().for_each(|word| *word += 1));
         }
     });
-    for _ in 0..500 {
+    for _ in 0..200 {
         siege.kill_one();
         let elements = array.to_vec();
         assert!(
