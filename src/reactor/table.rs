@@ -7,7 +7,7 @@ const PAGE: usize = 64;
 
 /// What is kept of each number. What was never asked for by `entry` is not there, or as `Default` makes it.
 pub(super) struct Table<T> {
-    pages: Vec<Option<Box<[T; PAGE]>>>,
+    pages: Vec<Option<Box<[T]>>>,
 }
 
 impl<T> Default for Table<T> {
@@ -44,9 +44,15 @@ impl<T: Default> Table<T> {
         if self.pages.len() <= page {
             self.pages.resize_with(page + 1, || None);
         }
-        let page = self.pages[page].get_or_insert_with(|| Box::new(std::array::from_fn(|_| T::default())));
-        &mut page[at]
+        &mut self.pages[page].get_or_insert_with(new_page)[at]
     }
+}
+
+/// On the heap from the start: an array that is moved there would lie on the stack first, and whoever waits for a
+/// descriptor would have room for it, page by page, on a stack that needs one.
+#[cold]
+fn new_page<T: Default>() -> Box<[T]> {
+    (0..PAGE).map(|_| T::default()).collect()
 }
 
 #[cfg(test)]
