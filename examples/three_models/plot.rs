@@ -117,17 +117,18 @@ impl Axis {
     /// Lines, with their numbers below.
     fn grid(&self, top: f64, bottom: f64) -> String {
         let mut lines = String::new();
-        let mut last = f64::NEG_INFINITY;
+        let mut free_from = f64::NEG_INFINITY;
         for number in self.ticks() {
             let x = self.at(number);
             let _ = write!(
                 lines,
                 r#"<line x1="{x:.1}" x2="{x:.1}" y1="{top:.1}" y2="{bottom:.1}" class="grid"/>"#
             );
-            // Numbers have to keep a distance.
-            if x - last > 44.0 {
-                last = x;
-                let text = if number == 0.0 { "0".into() } else { self.unit.show_round(number) };
+            let text = if number == 0.0 { "0".into() } else { self.unit.show_round(number) };
+            // Numbers have to keep a distance. A digit is some 7.5 wide.
+            let half = text.chars().count() as f64 * 7.5 / 2.0;
+            if x - half > free_from {
+                free_from = x + half + 6.0;
                 let _ = write!(
                     lines,
                     r#"<text x="{x:.1}" y="{:.1}" text-anchor="middle" class="tick">{text}</text>"#,
