@@ -124,7 +124,12 @@ impl Axis {
                 lines,
                 r#"<line x1="{x:.1}" x2="{x:.1}" y1="{top:.1}" y2="{bottom:.1}" class="grid"/>"#
             );
-            let text = if number == 0.0 { "0".into() } else { self.unit.show_round(number) };
+            let text = match number {
+                0.0 => "0".into(),
+                // Nothing is counted by halves.
+                ..1.0 if self.unit == Unit::Count => String::new(),
+                _ => self.unit.show_round(number),
+            };
             // Numbers have to keep a distance. A digit is some 7.5 wide.
             let half = text.chars().count() as f64 * 7.5 / 2.0;
             if x - half > free_from {

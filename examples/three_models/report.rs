@@ -263,20 +263,22 @@ fn computing(measured: &Measured<Took>, alone: Result<f64, String>, effort: Effo
             "{workers} workers compute, {} each, on {cores} cores that others use, too.",
             Unit::Nanoseconds.show(microseconds as f64 * 1e3)
         ),
-        seen: seen(&series, |[green, thread, process]| {
-            format!(
-                "Against one piece after the other: green threads {:.1} times as fast, for they have one core; OS threads {:.1} times, \
-                 processes {:.1} times.",
-                alone / green,
-                alone / thread,
-                alone / process
-            )
-        }),
+        seen: format!(
+            "Green threads keep one core busy, and no more: they had {} cores on average, OS threads {}, processes {}.",
+            cores_had(&measured[0]),
+            cores_had(&measured[1]),
+            cores_had(&measured[2])
+        ),
         series,
         unit: Unit::Nanoseconds,
         logarithmic: false,
         reference: alone.is_finite().then_some(("one after the other", alone)),
     }
+}
+
+/// How many cores worked for it, on average.
+fn cores_had(measured: &Result<Took, String>) -> String {
+    measured.as_ref().map_or("?".into(), |took| format!("{:.2}", took.cpu / took.wall))
 }
 
 fn switches(ask: &Measured<Took>, compute: &Measured<Took>) -> Figure {
