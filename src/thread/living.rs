@@ -76,10 +76,12 @@ pub(crate) fn are_there_others() -> bool {
 }
 
 /// Whether it has called `std::process::exit`. The first to call it (`main`, by its return) ends the process; std leaves
-/// all others in pause(2) for ever, and there is no use in waiting for them.
+/// all others in pause(2) for ever, and there is no use in waiting for them. That is the system call of that name, or
+/// a `ppoll` for nothing: there ours, and everywhere that of processors without the other one.
 fn has_called_exit(tid: i32) -> bool {
-    let paused = if cfg!(target_arch = "x86_64") { "34 " } else { "73 0x0 0x0 0x0 " };
-    fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).is_ok_and(|call| call.starts_with(paused))
+    let call = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap_or_default();
+    let poll = format!("{} 0x0 0x0 0x0 ", libc::SYS_ppoll);
+    call.starts_with(&poll) || cfg!(target_arch = "x86_64") && call.starts_with("34 ")
 }
 
 /// In the child of a fork there are none.
