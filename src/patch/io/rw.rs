@@ -117,7 +117,26 @@ pub(super) unsafe fn output(hub: &'static Hub, at: At, slices: *const iovec, cou
         if at.offset != HERE {
             return at.call(Direction::Write, 0, slices, count);
         }
-        retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count))
+        let first = retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count));
+        if first <= 0 {
+            return first;
+        }
+        // The kernel has read them.
+        let slices = std::slice::from_raw_parts(slices, count);
+        let len: usize = slices.iter().map(|slice| slice.iov_len).sum();
+        let gone = first as usize;
+        if gone == len || super::is_nonblocking(hub, at.fd, true) {
+            return first;
+        }
+        let piece = |more| {
+            let left = rest(slices, gone + more);
+            attempt(hub, at, Direction::Write, left.as_ptr(), left.len())
+        };
+        match send_whole(hub, at.fd, len - gone, true, piece) {
+            more @ 0.. => first + more,
+            closed if closed == failed(libc::EBADF) => closed,
+            _ => first,
+        }
     }
 }
 
