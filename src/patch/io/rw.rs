@@ -117,7 +117,8 @@ pub(super) unsafe fn output(hub: &'static Hub, at: At, slices: *const iovec, cou
         if at.offset != HERE {
             return at.call(Direction::Write, 0, slices, count);
         }
-        let first = retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count));
+        let first =
+            retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count));
         if first <= 0 {
             return first;
         }
