@@ -1,9 +1,9 @@
 //! Pools of worker processes. Run one after the other by the main thread, for to fork takes a process of one OS thread.
 
 use greenline::process::pool::{Task, TimedOut};
-use greenline::process::{Pool, TaskError, active_children};
+use greenline::process::{Pool, TaskError, Value, active_children};
 use libtest_mimic::{Arguments, Trial};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -52,6 +52,14 @@ fn main() {
         a_killed_green_thread_leaves_the_pool_usable,
         workers_killed_at_random_lose_nothing,
         bad_numbers_of_workers,
+        a_panic_that_says_too_much_is_told_in_short,
+        arguments_that_cannot_be_decoded_are_no_other_calls,
+        a_process_that_ignores_its_children_learns_how_workers_end,
+        an_iterator_that_panics_loses_no_result,
+        a_killed_watch_is_replaced,
+        a_thousand_wait_and_each_is_woken_once,
+        os_threads_share_a_pool,
+        a_broken_pool_can_be_joined,
     ];
     libtest_mimic::run(&args, trials).exit();
 }
@@ -482,4 +490,135 @@ fn bad_numbers_of_workers() {
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains(&workers.to_string()), "{error}");
     }
+}
+
+fn a_panic_that_says_too_much_is_told_in_short() {
+    let pool = Pool::builder().workers(1).bytes(8192).start().unwrap();
+    let Err(TaskError::Panicked(text)) =
+        pool.apply(|n: usize| -> u8 { std::panic::resume_unwind(Box::new("x".repeat(n))) }, (100_000,))
+    else {
+        panic!("no panic is told");
+    };
+    assert!(text.len() < 1000, "{} bytes", text.len());
+    assert_eq!(pool.apply(double, (1,)), Ok(2));
+}
+
+/// Can be decoded unless it is 3.
+#[derive(serde::Serialize)]
+struct NotThree(u64);
+
+impl<'de> serde::Deserialize<'de> for NotThree {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<NotThree, D::Error> {
+        match u64::deserialize(deserializer)? {
+            3 => Err(serde::de::Error::custom("it is 3")),
+            n => Ok(NotThree(n)),
+        }
+    }
+}
+
+fn arguments_that_cannot_be_decoded_are_no_other_calls() {
+    thread_local!(static SEEN: OnceCell<Value<[u64; 8]>> = const { OnceCell::new() });
+    let seen = Value::new([0u64; 8]).unwrap();
+    SEEN.with(|cell| _ = cell.set(seen.clone()));
+    let pool = Pool::new(1).unwrap();
+    fn see(n: NotThree) {
+        SEEN.with(|seen| seen.get().unwrap().update(|seen| seen[n.0 as usize] += 1));
+    }
+    let failed = pool.map_async(see, (0..8).map(NotThree), NonZeroUsize::new(8)).get();
+    assert!(matches!(failed, Err(TaskError::Codec(_))), "{failed:?}");
+    assert_eq!(seen.get(), [1, 1, 1, 0, 1, 1, 1, 1]);
+}
+
+fn a_process_that_ignores_its_children_learns_how_workers_end() {
+    // SAFETY: dispositions without a handler.
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let pool = Pool::new(2).unwrap();
+    let died = pool.apply_async(die, (1,)).get_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(died, Err(TaskError::WorkerDied { exit: -9 }));
+    assert_eq!(pool.apply(double, (1,)), Ok(2));
+    drop(pool);
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGCHLD, before) };
+}
+
+fn an_iterator_that_panics_loses_no_result() {
+    let pool = Pool::new(1).unwrap();
+    let mut left = 2;
+    let items = (0..6u64).inspect(move |&n| {
+        if n == 3 && left > 0 {
+            left -= 1;
+            panic!("not this one");
+        }
+    });
+    let mut results = pool.imap(double, items);
+    let mut got = Vec::new();
+    while got.len() < 5 {
+        let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| results.next()));
+        match next {
+            Ok(Some(result)) => got.push(result.unwrap()),
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    // The iterator has lost its fourth itself.
+    assert_eq!(got, [0, 2, 4, 8, 10]);
+}
+
+fn a_killed_watch_is_replaced() {
+    let pool = std::rc::Rc::new(Pool::new(2).unwrap());
+    for round in 0..20 {
+        let (one, two) = (pool.clone(), pool.clone());
+        let watch = greenline::spawn(move || one.apply(nap, (30,)));
+        greenline::yield_now();
+        let other = greenline::spawn(move || two.apply(nap, (5 + round % 3,)));
+        greenline::yield_now();
+        greenline::yield_now();
+        watch.kill();
+        let done = greenline::timeout(Duration::from_secs(60), || other.join()).expect("it was woken");
+        assert_eq!(done.unwrap(), Ok(5 + round % 3));
+        assert!(watch.join().is_err());
+    }
+}
+
+fn a_thousand_wait_and_each_is_woken_once() {
+    let pool = Pool::new(2).unwrap();
+    pool.map(double, 0..100).unwrap();
+    let before = greenline::stats().switches;
+    greenline::scope(|scope| {
+        for n in 0..1000 {
+            let pool = &pool;
+            scope.spawn(move || assert_eq!(pool.apply(double, (n,)), Ok(2 * n)));
+        }
+    });
+    let switches = greenline::stats().switches - before;
+    // In and out of each, at its start and when its result has come; and the watch, for each note at worst.
+    assert!(switches < 20_000, "{switches} switches for a thousand results");
+}
+
+fn os_threads_share_a_pool() {
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                greenline::scope(|scope| {
+                    for green in 0..20u64 {
+                        scope.spawn(move || {
+                            for n in 0..30 {
+                                let n = (thread * 20 + green) * 30 + n;
+                                assert_eq!(pool.apply(double, (n,)), Ok(2 * n));
+                            }
+                        });
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!(pool.map(double, 0..4), Ok(vec![0, 2, 4, 6]));
+}
+
+fn a_broken_pool_can_be_joined() {
+    let pool = Pool::builder().workers(1).initializer(|| std::process::exit(3)).start().unwrap();
+    assert!(matches!(pool.apply(double, (1,)), Err(TaskError::Broken(_))));
+    pool.join().unwrap();
 }

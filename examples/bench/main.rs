@@ -21,6 +21,7 @@
 //! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
 //! | `churn N`     | N connections in a row, by Unix socket and TCP, by std, patched | ns each, descriptors and KiB left |
 //! | `queue N`     | one process puts N small tuples into a queue, another gets them | ns a message             |
+//! | `pool N`      | N calls of a tiny function by 2 workers, one by one; by `map` | ns a call, each            |
 //!
 //! Exit status 3: no such workload here. 2: bad arguments.
 
@@ -67,10 +68,12 @@ fn main() {
         ("churn", &[n]) => echo::churn(n),
         #[cfg(feature = "process")]
         ("queue", &[n]) => processes::queue(n),
+        #[cfg(feature = "process")]
+        ("pool", &[n]) => processes::pool(n),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
             | "pingpong" | "mutex" | "mutex-held" | "touch" | "joinall" | "echo-server" | "echo-server-mt"
-            | "echo-server-std" | "churn" | "queue",
+            | "echo-server-std" | "churn" | "queue" | "pool",
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
@@ -84,7 +87,7 @@ fn usage(wrong: &str) -> ! {
     eprintln!(
         "{wrong}\nusage: bench yield N T | yield-own N T | yield-std N T | pair N T | spawn N | spawn-std N | \
          skynet | pingpong N | mutex N T | mutex-held N T | sleepers N | touch N | joinall N | \
-         echo-server PORT | echo-server-mt PORT | echo-server-std PORT | churn N | queue N"
+         echo-server PORT | echo-server-mt PORT | echo-server-std PORT | churn N | queue N | pool N"
     );
     std::process::exit(2)
 }

@@ -1,7 +1,7 @@
 //! What processes do together.
 
 use crate::measure::emit_per;
-use greenline::process::{Process, Queue};
+use greenline::process::{Pool, Process, Queue};
 use std::time::Instant;
 
 /// One process puts, this one gets.
@@ -24,4 +24,22 @@ pub(crate) fn queue(n: usize) {
     }
     emit_per("queue", start, n);
     child.join().expect("a child of ours");
+}
+
+/// A tiny function called by workers: one call after the other, each waited for; and then as many by one `map`.
+pub(crate) fn pool(n: usize) {
+    fn increment(n: u64) -> u64 {
+        n + 1
+    }
+    let pool = Pool::new(2).expect("a pool");
+    pool.map(increment, 0..100).expect("workers that have begun");
+    let start = Instant::now();
+    for number in 0..n as u64 {
+        assert_eq!(pool.apply(increment, (number,)), Ok(number + 1));
+    }
+    emit_per("apply", start, n);
+    let start = Instant::now();
+    let sum: u64 = pool.map(increment, 0..n as u64).expect("results").into_iter().sum();
+    emit_per("map", start, n);
+    assert_eq!(sum, n as u64 * (n as u64 + 1) / 2);
 }

@@ -75,6 +75,8 @@ pub(crate) use patched::keep_errno;
 use pulse::Pulse;
 pub(crate) use remote::Promise;
 pub(crate) use remote::Shared;
+#[cfg(feature = "process")]
+pub(crate) use remote::Waker;
 pub use remote::{Handle, HubGone, RemoteJoinHandle};
 use slab::Slab;
 use state::{Due, State};

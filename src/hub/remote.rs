@@ -96,7 +96,10 @@ impl Shared {
     }
 
     /// Ends a park, from any OS thread. `false`: the hub is gone.
-    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(any(
+        feature = "process",
+        all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))
+    ))]
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
         self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok()
     }
@@ -389,6 +392,34 @@ impl<T> Packet<T> {
 impl<T: Send> Close for Packet<T> {
     fn hub_is_gone(&self) {
         self.complete(Err(JoinError::HubGone));
+    }
+}
+
+/// A ticket that can be used from any OS thread.
+#[cfg(feature = "process")]
+pub(crate) struct Waker {
+    hub: Arc<Shared>,
+    id: GreenId,
+    epoch: u32,
+}
+
+#[cfg(feature = "process")]
+impl Waker {
+    /// For the next park of the current green thread.
+    ///
+    /// Errors: no file descriptor is left to wake the hub by.
+    pub(crate) fn new(hub: &Hub) -> io::Result<Waker> {
+        let (hub, Ticket { id, epoch, .. }) = (hub.inbox()?.clone(), hub.ticket());
+        Ok(Waker { hub, id, epoch })
+    }
+
+    /// Makes the green thread ready again, if it is still in that park.
+    pub(crate) fn wake(&self) {
+        let ticket = Ticket::new(self.id, self.epoch);
+        match super::existing().filter(|hub| hub.can_block() && hub.remote.is(&self.hub)) {
+            Some(hub) => hub.wake(ticket),
+            None => self.hub.wake(ticket),
+        };
     }
 }
 

@@ -285,10 +285,9 @@ impl Shared {
     /// Copies the message at the head, and takes it out. `None`: there is none.
     #[inline]
     fn take(&self, state: &mut Change<'_, State>, bytes: &mut Bytes) -> Option<Got> {
-        let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes) else {
+        let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes, Some(ROOM)) else {
             return state.closed.then_some(Got::Closed);
         };
-        state.open(ROOM);
         Some(Got::Popped(popped))
     }
 }

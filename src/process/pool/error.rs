@@ -36,6 +36,25 @@ pub enum TaskError {
     NotOurs,
 }
 
+impl TaskError {
+    /// As it is sent to who asked; what is too long for that is said in short.
+    pub(super) fn encode(&self, limit: usize) -> Vec<u8> {
+        let encoded = postcard::to_stdvec(self).expect("text and numbers can be encoded");
+        if encoded.len() <= limit {
+            return encoded;
+        }
+        let in_short = match self {
+            TaskError::Panicked(_) => TaskError::Panicked("(a message that is too long)".to_owned()),
+            _ => TaskError::Codec("(a message that is too long)".to_owned()),
+        };
+        postcard::to_stdvec(&in_short).expect("text can be encoded")
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> TaskError {
+        postcard::from_bytes(bytes).expect("it was encoded by this program")
+    }
+}
+
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

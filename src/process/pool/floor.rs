@@ -1,25 +1,26 @@
 //! The shop floor: the memory that the parent, the foreman and the workers share.
 //!
 //! ```text
-//!   state:   the two rings, who is closed or over, how many chunks are not done
-//!   memory:  | a place for each worker: what it holds | tasks, a ring | notes, a ring |
+//!   state:   the two rings, who took the last chunk, who is closed or over, how many chunks are not done
+//!   memory:  | a place for each worker | an outbox for each | tasks, a ring | notes, a ring |
 //! ```
 //!
-//! A place says which chunk its worker holds, by the number under which it was taken. That is written before the taking
-//! is committed: so if the number is not below [`State::taken`], the worker died before it had anything, and the chunk is
-//! still in the ring.
+//! *Who has which chunk.* That a chunk was taken, by whom, and as number what, is one commit. The next one that takes any,
+//! or the foreman if it is sooner, writes it down at the place of who took it ([`Floor::settle`]); for the state has room
+//! for the last one only. A worker has a chunk if the number of that is greater than of what it was done with.
+//!
+//! *Results.* A worker writes them into its outbox, one after the other, and each is there as soon as the outbox is said to
+//! be filled that far. At the end of the chunk, or when the outbox is full, all of them go to the parent as one note. Of a
+//! worker that dies the foreman sends them. One that dies between sending them and emptying its outbox has them sent
+//! twice: so they are numbered.
 #![allow(unsafe_code)]
 
 use super::TaskError;
-use super::office::{Outcome, Waited};
-use super::task::Chunk;
-use crate::process::Child;
 use crate::process::codec::Bytes;
 use crate::process::shared::{Change, Monitor, Popped, Ring};
-use serde::{Deserialize, Serialize};
 use std::io;
-use std::ops::{Deref, DerefMut};
-use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -40,16 +41,27 @@ const GATES: usize = 4;
 pub(super) struct State {
     tasks: Ring,
     notes: Ring,
-    /// How many chunks workers have taken.
-    taken: u64,
+    /// The chunk that was taken last.
+    last: Taken,
+    /// The parent has found no room for a chunk.
+    wants_room: bool,
     /// How many chunks were sent of which the parent has not seen the end.
-    pub(super) pending: u64,
+    pending: u64,
     pub(super) closed: bool,
     pub(super) terminated: bool,
     pub(super) broken: Option<Broken>,
-    pub(super) workers: usize,
+    workers: usize,
     /// How many places will not be staffed again.
     pub(super) left: usize,
+}
+
+/// That a chunk was taken.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    /// How many were by then; 0: none.
+    number: u64,
+    place: usize,
+    chunk: u64,
 }
 
 /// Why the foreman cannot go on.
@@ -57,6 +69,7 @@ pub(super) struct State {
 pub(super) enum Broken {
     Initializer { exit: i32 },
     NoProcess { errno: i32 },
+    LostWorker { errno: i32 },
 }
 
 impl State {
@@ -72,8 +85,17 @@ impl State {
                 let error = io::Error::from_raw_os_error(errno);
                 Some(TaskError::Broken(format!("no process to replace a worker by: {error}")))
             }
+            Some(Broken::LostWorker { errno }) => {
+                let error = io::Error::from_raw_os_error(errno);
+                Some(TaskError::Broken(format!("how a worker has ended is not known: {error}")))
+            }
             None => None,
         }
+    }
+
+    /// Whether all workers have left for good.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left == self.workers
     }
 
     fn is_over(&self) -> bool {
@@ -81,39 +103,121 @@ impl State {
     }
 }
 
-/// What a worker holds. Written by that worker, or by the foreman while there is none.
+/// What a worker is at. Written by that worker, by whoever settles, and by the foreman while there is no worker.
 #[repr(C, align(64))]
 struct Place {
+    /// The chunk that it took, as which number.
     chunk: AtomicU64,
-    /// It was the chunk taken as number this less one; 0: it holds none.
     number: AtomicU64,
-    /// In which of its calls the worker is.
+    /// It is done with what it took as that number, and before.
+    done: AtomicU64,
+    /// In which of its calls the worker is, or [`NO_CALL`].
     at: AtomicU32,
+    /// Of which call the first result in its outbox is, and how many bytes there are.
+    from: AtomicU32,
+    filled: AtomicU32,
     /// Its initializer has returned.
     ready: AtomicBool,
 }
 
-/// What the parent is told.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Note {
-    /// The next call of that chunk is done.
-    Done { id: u64, outcome: Outcome },
-    /// The worker that held that chunk has died, in or just after that call.
-    Died { id: u64, at: u32, exit: i32 },
+/// It has not begun with any.
+const NO_CALL: u32 = u32::MAX;
+
+/// A worker that has died, while it held a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Death {
+    /// In which of its calls.
+    at: u32,
+    pub(super) exit: i32,
 }
 
-impl Note {
-    pub(super) fn id(&self) -> u64 {
-        match self {
-            Note::Done { id, .. } | Note::Died { id, .. } => *id,
-        }
+impl Death {
+    pub(super) fn was_in(self, call: usize) -> bool {
+        self.at != NO_CALL && self.at as usize == call
     }
 }
 
-/// What a worker is to do.
-pub(super) enum Job {
-    Chunk(Bytes),
-    Leave,
+/// What the parent is told of a chunk.
+pub(super) struct Note<'a> {
+    pub(super) id: u64,
+    /// Of which call the first of the results is.
+    pub(super) from: u32,
+    pub(super) death: Option<Death>,
+    results: &'a [u8],
+}
+
+/// A note's numbers: id, from, whether it is of a death, at, exit.
+const HEADER: usize = 24;
+/// A result's: its length, and whether it is an error.
+const LENGTH: usize = 8;
+
+impl<'a> Note<'a> {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + self.results.len());
+        let death = self.death.unwrap_or(Death { at: 0, exit: 0 });
+        bytes.extend_from_slice(&self.id.to_ne_bytes());
+        for word in [self.from, u32::from(self.death.is_some()), death.at, death.exit as u32] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        bytes.extend_from_slice(self.results);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &'a [u8]) -> Note<'a> {
+        let (header, results) = bytes.split_at(HEADER);
+        let [from, is_death, at, exit] = std::array::from_fn(|nth| word(&header[8 + 4 * nth..]));
+        let death = (is_death != 0).then_some(Death { at, exit: exit as i32 });
+        Note { id: long(header), from, death, results }
+    }
+
+    /// The results, encoded, and whether that is an error.
+    pub(super) fn results(&self) -> impl Iterator<Item = Result<&'a [u8], &'a [u8]>> {
+        let mut rest = self.results;
+        std::iter::from_fn(move || {
+            let (header, bytes) = rest.split_at_checked(LENGTH)?;
+            let header = long(header);
+            let (result, after) = bytes.split_at((header >> 1) as usize);
+            rest = after;
+            Some(if header & 1 == 0 { Ok(result) } else { Err(result) })
+        })
+    }
+}
+
+fn length_of(result: Result<&[u8], &[u8]>) -> [u8; LENGTH] {
+    let (is_error, bytes) = match result {
+        Ok(bytes) => (0, bytes),
+        Err(bytes) => (1, bytes),
+    };
+    ((bytes.len() as u64) << 1 | is_error).to_ne_bytes()
+}
+
+pub(super) fn word(bytes: &[u8]) -> u32 {
+    u32::from_ne_bytes(bytes[..4].try_into().expect("four bytes"))
+}
+
+pub(super) fn long(bytes: &[u8]) -> u64 {
+    u64::from_ne_bytes(bytes[..8].try_into().expect("eight bytes"))
+}
+
+/// A chunk that a worker has taken.
+pub(super) struct Job {
+    /// As number what.
+    pub(super) number: u64,
+    pub(super) message: Bytes,
+}
+
+/// What the parent finds.
+pub(super) enum News {
+    /// A note, which is a copy now.
+    Note,
+    /// That there is none, and how the pool is.
+    None(State),
+}
+
+/// Why a chunk was not sent.
+pub(super) enum Refused {
+    Full,
+    Because(TaskError),
 }
 
 /// A handle to it.
@@ -125,19 +229,23 @@ struct Shared {
     places: usize,
     /// Of each ring.
     bytes: usize,
+    /// Of each outbox.
+    outbox: usize,
 }
 
-/// What a note has beside the encoded result, at most.
-const AROUND: usize = 64;
+/// How large an outbox is, if notes of that size have room.
+const OUTBOX: usize = 32 << 10;
 
 impl Floor {
     pub(super) fn new(places: usize, bytes: usize) -> io::Result<Floor> {
         let bytes = bytes.max(4096).next_multiple_of(4096);
-        let rings_at = places * size_of::<Place>();
+        let outbox = OUTBOX.min(bytes / 2);
+        let rings_at = places * (size_of::<Place>() + outbox);
         let state = State {
             tasks: Ring::new(rings_at..rings_at + bytes),
             notes: Ring::new(rings_at + bytes..rings_at + 2 * bytes),
-            taken: 0,
+            last: Taken::default(),
+            wants_room: false,
             pending: 0,
             closed: false,
             terminated: false,
@@ -146,7 +254,7 @@ impl Floor {
             left: 0,
         };
         let monitor = Monitor::with_memory(state, GATES, rings_at + 2 * bytes)?;
-        Ok(Floor(Arc::new(Shared { monitor, places, bytes })))
+        Ok(Floor(Arc::new(Shared { monitor, places, bytes, outbox })))
     }
 
     pub(super) fn places(&self) -> usize {
@@ -155,7 +263,7 @@ impl Floor {
 
     /// How large an encoded result may be.
     pub(super) fn largest(&self) -> usize {
-        Ring::longest(self.0.bytes).map_or(0, |longest| longest - AROUND)
+        Ring::longest(self.0.bytes).map_or(0, |longest| longest - HEADER - LENGTH)
     }
 
     /// Whether there can ever be room for a chunk of that size.
@@ -171,6 +279,13 @@ impl Floor {
         unsafe { memory.cast::<Place>().as_ref() }
     }
 
+    /// The outbox of that place from `at` on.
+    fn outbox(&self, place: usize, at: usize, size: usize) -> NonNull<u8> {
+        let outbox = self.0.outbox;
+        assert!(place < self.0.places && at <= outbox && size <= outbox - at, "beyond outbox {place}");
+        self.0.monitor.memory(self.0.places * size_of::<Place>() + place * outbox + at, size)
+    }
+
     /// Changes the state for all to see.
     pub(super) fn update<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         self.0.monitor.change(|change| {
@@ -180,77 +295,196 @@ impl Floor {
         })
     }
 
+    pub(super) fn look(&self) -> State {
+        self.0.monitor.look()
+    }
+
     // The office's side.
 
-    /// Waits for whatever `f` can do something about.
-    pub(super) fn wait_in_office<R>(
-        &self,
-        deadline: Option<Instant>,
-        foreman: Option<&Child>,
-        mut f: impl FnMut(&mut Desk<'_, '_>) -> Option<R>,
-    ) -> Waited<R> {
-        let beside = || foreman.map(|foreman| foreman.sentinel().as_raw_fd());
-        let found = self.0.monitor.wait_beside(OFFICE, deadline, beside, |change| {
-            let mut desk = Desk(change);
-            if let Some(found) = f(&mut desk) {
-                return Some(Waited::Found(found));
+    /// Has a worker see the chunk.
+    pub(super) fn push_task(&self, message: &[u8], is_new: bool) -> Result<(), Refused> {
+        self.0.monitor.change(|change| {
+            if let Some(why) = change.why_over() {
+                return Err(Refused::Because(why));
             }
-            // Looked at last: what it has left behind was taken in by now.
-            foreman.is_some_and(Child::has_ended).then_some(Waited::ForemanGone)
+            if is_new && change.closed {
+                return Err(Refused::Because(TaskError::Closed));
+            }
+            if !Ring::push(change, |state| &mut state.tasks, message) {
+                change.wants_room = true;
+                return Err(Refused::Full);
+            }
+            change.pending += u64::from(is_new);
+            change.open(WORK);
+            Ok(())
+        })
+    }
+
+    /// Takes a note.
+    pub(super) fn next_note(&self, bytes: &mut Bytes) -> News {
+        self.pop_by(bytes, |bytes| {
+            let pop = |change: &mut Change<'_, State>| {
+                Some(match Ring::pop(change, |state| &mut state.notes, bytes, Some(ROOM)) {
+                    Some(popped) => Ok(popped),
+                    None => Err(**change),
+                })
+            };
+            self.0.monitor.attempt(pop)
+        })
+        .map_or(News::Note, News::None)
+    }
+
+    /// Whether there is nothing that the parent could do; then the caller is going to [wait](Floor::wait_in_office).
+    pub(super) fn await_news(&self, was: &State) -> bool {
+        let seen = |state: &State| (state.left, state.why_over().is_some(), state.tasks.count());
+        let news = |change: &mut Change<'_, State>| {
+            (change.notes.count() > 0 || seen(change) != seen(was)).then_some(())
+        };
+        self.0.monitor.attempt_or_await(OFFICE, news).is_none()
+    }
+
+    /// Waits until something may have changed, or `beside` is readable, or the deadline: `false`.
+    pub(super) fn wait_in_office(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
+        self.0.monitor.wait_at(OFFICE, deadline, beside)
+    }
+
+    /// The parent has seen the end of so many chunks.
+    pub(super) fn are_done(&self, chunks: u64) {
+        self.0.monitor.change(|change| {
+            change.pending -= chunks;
+            if change.closed && change.pending == 0 {
+                // Those who would leave now.
+                change.open(WORK);
+            }
         });
-        found.unwrap_or(Waited::Expired)
+    }
+
+    /// Copies what `pop` takes, with the memory that it needs made outside of the monitor.
+    fn pop_by<E>(
+        &self,
+        bytes: &mut Bytes,
+        mut pop: impl FnMut(&mut Bytes) -> Option<Result<Popped, E>>,
+    ) -> Option<E> {
+        loop {
+            match pop(bytes)? {
+                Ok(Popped::Message) => return None,
+                Ok(Popped::Needs(length)) => bytes.reserve(length),
+                Err(other) => return Some(other),
+            }
+        }
     }
 
     // The workers' side, and the foreman's.
 
-    /// Takes a chunk, or says that there will be none. Blocks while there is none.
-    pub(super) fn next_job(&self, place: usize) -> Job {
-        let job = self.0.monitor.wait(WORK, None, |change| {
+    /// Takes a chunk. Blocks while there is none. `None`: there will be none.
+    pub(super) fn next_job(&self, place: usize) -> Option<Job> {
+        let (mut message, mut number) = (Bytes::new(), 0);
+        let mut take = |change: &mut Change<'_, State>, message: &mut Bytes| {
             if change.is_over() {
-                return Some(Job::Leave);
+                return Some(Err(()));
             }
-            let message = pop(change, |state| &mut state.tasks)?;
-            let place = self.place(place);
-            place.chunk.store(Chunk::decode(message.as_slice()).id, Relaxed);
-            place.at.store(0, Relaxed);
-            place.number.store(change.taken + 1, Release);
-            change.taken += 1;
-            change.open(OFFICE);
-            Some(Job::Chunk(message))
-        });
-        job.unwrap_or_else(|| unreachable!("no deadline has passed"))
+            let room = change.wants_room.then_some(OFFICE);
+            let popped = Ring::pop(change, |state| &mut state.tasks, message, room)?;
+            if let Popped::Message = popped {
+                change.wants_room = false;
+                self.settle(change);
+                number = change.last.number + 1;
+                change.last = Taken { number, place, chunk: long(message.as_slice()) };
+            }
+            Some(Ok(popped))
+        };
+        let wait = |message: &mut Bytes| self.0.monitor.wait(WORK, None, |change| take(change, message));
+        match self.pop_by(&mut message, wait) {
+            Some(()) => None,
+            None => Some(Job { number, message }),
+        }
+    }
+
+    /// Writes down who has taken the last chunk, if that was not done.
+    fn settle(&self, state: &State) {
+        let Taken { number, place, chunk } = state.last;
+        let place = self.place(place);
+        if place.number.load(Relaxed) < number {
+            place.chunk.store(chunk, Relaxed);
+            place.number.store(number, Release);
+        }
     }
 
     /// The worker there begins with that call.
     pub(super) fn begin(&self, place: usize, at: u32) {
-        self.place(place).at.store(at, Relaxed);
+        self.place(place).at.store(at, Release);
     }
 
-    /// The worker there is done with its chunk.
-    pub(super) fn drop_job(&self, place: usize) {
-        self.place(place).number.store(0, Release);
+    /// The worker there is done with what it took as `number`, and has sent the results.
+    pub(super) fn drop_job(&self, place: usize, number: u64) {
+        // First of all: they must not be taken for those of what it takes next.
+        self.begin_outbox(place, 0);
+        let place = self.place(place);
+        place.done.store(number, Release);
+        place.at.store(NO_CALL, Release);
     }
 
-    /// Leaves a note for the parent, and wakes it if that is news. Blocks while there is no room; gives up when the pool is
-    /// over, for nobody listens.
-    pub(super) fn put_note(&self, note: &Note, is_news: bool) {
-        let message = postcard::to_stdvec(note).expect("numbers and bytes can be encoded");
+    /// Results that are put into the outbox from now on are of that call and the next ones.
+    pub(super) fn begin_outbox(&self, place: usize, from: u32) {
+        let place = self.place(place);
+        // In this order: nothing is there that could be taken for another call's.
+        place.filled.store(0, Release);
+        place.from.store(from, Release);
+    }
+
+    /// Puts the result of call `at` of chunk `id` into the outbox, or, if that is too small, sends it.
+    pub(super) fn put_result(&self, place: usize, id: u64, at: u32, result: Result<&[u8], &[u8]>) {
+        let (length, Ok(bytes) | Err(bytes)) = (length_of(result), result);
+        let size = LENGTH + bytes.len();
+        let filled = self.place(place).filled.load(Relaxed) as usize;
+        if size > self.0.outbox - filled {
+            self.send_outbox(place, id, None);
+            self.begin_outbox(place, at);
+            if size > self.0.outbox {
+                self.put_note(&Note { id, from: at, death: None, results: &[&length[..], bytes].concat() });
+                return self.begin_outbox(place, at + 1);
+            }
+            return self.put_result(place, id, at, result);
+        }
+        let to = self.outbox(place, filled, size);
+        // SAFETY: within the outbox, which only this worker writes to, behind what it is said to be filled with.
+        unsafe {
+            to.copy_from_nonoverlapping(NonNull::from(&length).cast(), LENGTH);
+            to.add(LENGTH).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+        }
+        self.place(place).filled.store((filled + size) as u32, Release);
+    }
+
+    /// Sends the parent what is in the outbox. Blocks while there is no room.
+    pub(super) fn send_outbox(&self, place: usize, id: u64, death: Option<Death>) {
+        let filled = self.place(place).filled.load(Acquire) as usize;
+        if filled == 0 && death.is_none() {
+            return;
+        }
+        let from = self.place(place).from.load(Acquire);
+        let results = NonNull::slice_from_raw_parts(self.outbox(place, 0, filled), filled);
+        // SAFETY: so much was written, by the only one who does, which is the caller, or dead.
+        self.put_note(&Note { id, from, death, results: unsafe { results.as_ref() } });
+    }
+
+    /// Leaves a note for the parent. Blocks while there is no room; gives up when the pool is over, for nobody listens.
+    fn put_note(&self, note: &Note<'_>) {
+        let message = note.encode();
         self.0.monitor.wait(ROOM, None, |change| {
             if change.is_over() {
                 return Some(());
             }
-            let has_room = Ring::push(change, |state| &mut state.notes, &message);
-            if is_news || !has_room {
-                change.open(OFFICE);
-            }
-            has_room.then_some(())
+            // Even if there is no room: the parent is to make some.
+            change.open(OFFICE);
+            Ring::push(change, |state| &mut state.notes, &message).then_some(())
         });
     }
 
     /// There is a new worker at that place, which has done nothing yet.
     pub(super) fn clear(&self, place: usize) {
-        self.drop_job(place);
-        self.place(place).ready.store(false, Relaxed);
+        let at = self.place(place);
+        self.drop_job(place, at.number.load(Relaxed).max(at.done.load(Relaxed)));
+        at.ready.store(false, Relaxed);
     }
 
     pub(super) fn set_ready(&self, place: usize) {
@@ -261,13 +495,15 @@ impl Floor {
         self.place(place).ready.load(Relaxed)
     }
 
-    /// What the worker there, which has died, had taken: which chunk, and in which of its calls it was.
-    pub(super) fn held_by(&self, place: usize) -> Option<(u64, u32)> {
-        let taken = self.0.monitor.look().taken;
-        let place = self.place(place);
-        let number = place.number.load(Acquire);
-        // One that is larger was not committed.
-        (1..=taken).contains(&number).then(|| (place.chunk.load(Relaxed), place.at.load(Relaxed)))
+    /// The worker there has died: what it had taken, and what it has of that, is sent to the parent.
+    pub(super) fn bury(&self, place: usize, exit: i32) {
+        // Others of the place's chunks were settled before this one was taken.
+        self.0.monitor.change(|change| self.settle(change));
+        let at = self.place(place);
+        if at.number.load(Acquire) > at.done.load(Acquire) {
+            let death = Death { at: at.at.load(Acquire), exit };
+            self.send_outbox(place, at.chunk.load(Relaxed), Some(death));
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -277,63 +513,9 @@ impl Floor {
     /// Waits until workers are to be killed: `true`; or until all have left by themselves.
     pub(super) fn wait_for_the_end(&self) -> bool {
         let end = self.0.monitor.wait(END, None, |change| match () {
-            () if change.left == change.workers => Some(false),
+            () if change.is_empty() => Some(false),
             () => (change.terminated || change.broken.is_some()).then_some(true),
         });
         end.unwrap_or_else(|| unreachable!("no deadline has passed"))
-    }
-}
-
-/// Takes a message. `None`: there is none.
-fn pop(change: &mut Change<'_, State>, of: impl Fn(&mut State) -> &mut Ring) -> Option<Bytes> {
-    let mut bytes = Bytes::new();
-    loop {
-        match Ring::pop(change, &of, &mut bytes)? {
-            Popped::Message => return Some(bytes),
-            Popped::Needs(length) => bytes.reserve(length),
-        }
-    }
-}
-
-/// The state, for the parent to work on.
-pub(super) struct Desk<'a, 'b>(&'a mut Change<'b, State>);
-
-impl Desk<'_, '_> {
-    /// Has workers see it; `false`: there is no room.
-    pub(super) fn push_task(&mut self, message: &[u8]) -> bool {
-        let has_room = Ring::push(self.0, |state| &mut state.tasks, message);
-        if has_room {
-            self.0.open(WORK);
-        }
-        has_room
-    }
-
-    pub(super) fn pop_note(&mut self) -> Option<Note> {
-        let message = pop(self.0, |state| &mut state.notes)?;
-        self.0.open(ROOM);
-        Some(postcard::from_bytes(message.as_slice()).expect("it was encoded by this program"))
-    }
-
-    /// The parent has seen the end of a chunk.
-    pub(super) fn is_done(&mut self) {
-        self.0.pending -= 1;
-        if self.0.pending == 0 {
-            // Those who would leave now.
-            self.0.open(WORK);
-        }
-    }
-}
-
-impl Deref for Desk<'_, '_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        self.0
-    }
-}
-
-impl DerefMut for Desk<'_, '_> {
-    fn deref_mut(&mut self) -> &mut State {
-        self.0
     }
 }

@@ -305,7 +305,8 @@ impl Pool {
     /// # Panics
     /// Neither was called: the workers would never end.
     pub fn join(&self) -> Result<(), TaskError> {
-        let is_ending = self.office.floor().update(|state| state.closed || state.terminated);
+        let state = self.office.floor().look();
+        let is_ending = state.closed || state.terminated || state.broken.is_some();
         assert!(is_ending, "the pool is still running: close or terminate it, then join");
         self.office.join()
     }

@@ -1,17 +1,27 @@
 //! The parent's side of a pool: what it has sent, what it waits for. Nobody runs in the background: whoever waits for a
 //! result takes in all that have come, and puts each where it belongs.
 //!
-//! Holds: results are taken in under the monitor's lock, and so is looked whether what one waits for was taken in by
-//! another. So nobody waits for what is there.
+//! Of the green threads of an OS thread that wait, one waits for the floor, and is the **watch**; the others wait to be
+//! woken by whoever takes in what they wait for, or to be the next watch. So a result wakes the watch and who wants it,
+//! however many wait.
+//!
+//! Holds: the book is open, to one at a time, from before notes are looked for until who looks has found what it waits
+//! for or is written down as waiting. So nobody waits for what is there. And who stops waiting, however that comes,
+//! leaves no OS thread without a watch on which others wait.
 
 use super::TaskError;
-use super::floor::{Desk, Floor, Note};
+use super::floor::{Floor, News, Note, Refused, State};
 use super::task::Calls;
+use crate::hub::{Readiness, Waker, as_nobody, hub};
 use crate::lock::Lock;
 use crate::process::Child;
-use std::collections::{HashMap, VecDeque};
+use crate::process::codec::Bytes;
+use crate::process::shared::Peer;
+use crate::time::NEVER;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What has come of one call: the encoded result.
 pub(super) type Outcome = Result<Vec<u8>, TaskError>;
@@ -19,8 +29,9 @@ pub(super) type Outcome = Result<Vec<u8>, TaskError>;
 pub(super) struct Office {
     floor: Floor,
     /// The process that this is of; another has only a copy.
-    owner: u32,
+    owner: Peer,
     foreman: OnceLock<Child>,
+    /// While it is open nobody parks, for the allocator may have locks that are patched.
     book: Lock<Book>,
 }
 
@@ -32,6 +43,52 @@ struct Book {
     again: VecDeque<u64>,
     /// Why there will be no more results.
     over: Option<TaskError>,
+    waiting: Waiting,
+}
+
+/// Who waits.
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    /// Which OS threads have a watch.
+    watched: Vec<OsThread>,
+    /// Who is woken by others.
+    others: BTreeMap<u64, Waiter>,
+}
+
+/// By the address of its hub.
+type OsThread = usize;
+
+struct Waiter {
+    on: OsThread,
+    waker: Waker,
+    /// It waits for room, or for the end: for what no batch tells it.
+    for_floor: bool,
+}
+
+impl Waiting {
+    /// Has one of those on that OS thread be the watch, if there is none.
+    fn see_to_watch(&self, on: OsThread) {
+        if !self.watched.contains(&on) {
+            if let Some(next) = self.others.values().find(|waiter| waiter.on == on) {
+                next.waker.wake();
+            }
+        }
+    }
+
+    fn wake(&self, number: Option<u64>) {
+        if let Some(waiter) = number.and_then(|number| self.others.get(&number)) {
+            waiter.waker.wake();
+        }
+    }
+
+    fn wake_for_floor(&self) {
+        self.others.values().filter(|waiter| waiter.for_floor).for_each(|waiter| waiter.waker.wake());
+    }
+
+    fn wake_all(&self) {
+        self.others.values().for_each(|waiter| waiter.waker.wake());
+    }
 }
 
 /// A chunk that is not done.
@@ -54,9 +111,12 @@ pub(super) struct Batch {
 #[derive(Default)]
 struct Arrived {
     count: usize,
-    /// From number `first` on.
+    /// How many of them were taken, in order.
+    taken: usize,
+    /// From the next one on; `None`: it has not come.
     outcomes: VecDeque<Option<Outcome>>,
-    first: usize,
+    /// Who waits for them.
+    waiter: Option<u64>,
 }
 
 impl Batch {
@@ -69,15 +129,12 @@ impl Batch {
         self.arrived.lock().count
     }
 
-    /// Outcome number `nth`, once.
-    pub(super) fn take(&self, nth: usize) -> Option<Outcome> {
+    /// The next outcome, if it has come.
+    pub(super) fn take(&self) -> Option<Outcome> {
         let mut arrived = self.arrived.lock();
-        let at = nth.checked_sub(arrived.first)?;
-        let outcome = arrived.outcomes.get_mut(at)?.take()?;
-        while let Some(None) = arrived.outcomes.front() {
-            arrived.outcomes.pop_front();
-            arrived.first += 1;
-        }
+        let outcome = arrived.outcomes.front_mut()?.take()?;
+        arrived.outcomes.pop_front();
+        arrived.taken += 1;
         Some(outcome)
     }
 
@@ -85,26 +142,37 @@ impl Batch {
         let mut arrived = self.arrived.lock();
         let nth = if self.as_they_come { arrived.count } else { nth };
         arrived.count += 1;
-        let at = nth - arrived.first;
+        let at = nth - arrived.taken;
         if arrived.outcomes.len() <= at {
             arrived.outcomes.resize_with(at + 1, || None);
         }
         arrived.outcomes[at] = Some(outcome);
     }
+
+    fn waiter(&self) -> Option<u64> {
+        self.arrived.lock().waiter
+    }
+
+    fn set_waiter(&self, waiter: Option<u64>) {
+        self.arrived.lock().waiter = waiter;
+    }
 }
 
 impl Sent {
-    /// The next of its calls is done. Answers whether that was the last.
-    fn put(&mut self, outcome: Outcome) -> bool {
+    /// The next of its calls is done.
+    fn put(&mut self, outcome: Outcome) {
         self.batch.put(self.first + self.done, outcome);
         self.done += 1;
+    }
+
+    fn is_done(&self) -> bool {
         self.done == self.calls.count()
     }
 }
 
 impl Office {
     pub(super) fn new(floor: Floor) -> Office {
-        Office { floor, owner: std::process::id(), foreman: OnceLock::new(), book: Lock::default() }
+        Office { floor, owner: Peer::current(), foreman: OnceLock::new(), book: Lock::default() }
     }
 
     pub(super) fn floor(&self) -> &Floor {
@@ -115,79 +183,150 @@ impl Office {
         let _ = self.foreman.set(foreman);
     }
 
+    /// Calls `f` with the book open.
+    fn open<R>(&self, f: impl FnOnce(&mut Book) -> R) -> R {
+        as_nobody(|| f(&mut self.book.lock()))
+    }
+
     /// Sends `calls`, the first of which is number `first` of the batch. Blocks while there is no room.
     ///
     /// Errors: why it was not sent.
     pub(super) fn send(&self, calls: Calls, batch: &Arc<Batch>, first: usize) -> Result<(), TaskError> {
-        let id = {
-            let mut book = self.book.lock();
+        let id = self.open(|book| {
             book.next += 1;
             book.next
-        };
+        });
         let message = calls.encode(id, 0);
         self.floor.check_size(message.len())?;
         let mut sent = Some(Sent { calls, done: 0, batch: batch.clone(), first });
-        self.wait(None, |desk, book| {
+        let sent = self.wait(None, None, |book| {
             if let Some(why) = &book.over {
                 return Some(Err(why.clone()));
             }
-            if desk.closed {
-                return Some(Err(TaskError::Closed));
+            match self.floor.push_task(&message, true) {
+                Ok(()) => {
+                    book.sent.insert(id, sent.take()?);
+                    Some(Ok(()))
+                }
+                Err(Refused::Because(why)) => Some(Err(why)),
+                Err(Refused::Full) => None,
             }
-            if !desk.push_task(&message) {
-                return None;
-            }
-            desk.pending += 1;
-            book.sent.insert(id, sent.take()?);
-            Some(Ok(()))
-        })?
-        .unwrap_or(Ok(()))
+        });
+        sent?.unwrap_or(Ok(()))
     }
 
-    /// Waits until `look` finds something, or the deadline. `None`: it has passed.
+    /// Waits until `look` finds something, which what comes for that batch may change, or until the deadline. `None`: it has
+    /// passed.
     ///
     /// Errors: this is not the process that has made the pool.
     pub(super) fn wait_for<R>(
         &self,
         deadline: Option<Instant>,
+        batch: &Batch,
         mut look: impl FnMut() -> Option<R>,
     ) -> Result<Option<R>, TaskError> {
-        self.wait(deadline, |_, _| look())
+        self.wait(deadline, Some(batch), |_| look())
+    }
+
+    /// What `look` finds now.
+    ///
+    /// Errors: as for `wait_for`.
+    pub(super) fn look_for<R>(&self, look: impl FnOnce() -> Option<R>) -> Result<Option<R>, TaskError> {
+        self.check_process()?;
+        Ok(self.open(|book| {
+            self.take_in(book);
+            if book.over.is_none() && self.has_lost_foreman() {
+                self.give_up(book);
+            }
+            look()
+        }))
     }
 
     fn wait<R>(
         &self,
         deadline: Option<Instant>,
-        mut look: impl FnMut(&mut Desk<'_, '_>, &mut Book) -> Option<R>,
+        batch: Option<&Batch>,
+        mut look: impl FnMut(&mut Book) -> Option<R>,
     ) -> Result<Option<R>, TaskError> {
-        if std::process::id() != self.owner {
-            return Err(TaskError::NotOurs);
-        }
-        let foreman = self.foreman.get();
+        self.check_process()?;
+        let mut stay =
+            Stay { office: self, batch, on: std::ptr::from_ref(hub()) as usize, role: Role::Nobody };
+        let (mut has_parked, mut expired) = (false, false);
         loop {
-            let step = self.floor.wait_in_office(deadline, foreman, |desk| {
-                let mut book = self.book.lock();
-                let news = take_in(desk, &mut book);
-                match look(desk, &mut book) {
-                    Some(found) => Some(Some(found)),
-                    None => news.then_some(None),
+            // Asked first: what it has left behind is then taken in before it is given up.
+            let is_lost = has_parked && !matches!(stay.role, Role::Other(_)) && self.has_lost_foreman();
+            // Without a descriptor left for others to wake it by, it wakes by itself.
+            let mut waker = Waker::new(hub()).ok();
+            let step = self.open(|book| {
+                if stay.role == Role::Watch {
+                    book.waiting.wake_for_floor();
+                }
+                stay.leave(book);
+                loop {
+                    if let Some(found) = look(book) {
+                        return Some(Some(found));
+                    }
+                    let state = self.take_in(book);
+                    if is_lost && book.over.is_none() {
+                        self.give_up(book);
+                    }
+                    if let Some(found) = look(book) {
+                        return Some(Some(found));
+                    }
+                    if expired {
+                        return Some(None);
+                    }
+                    if self.floor.await_news(&state) {
+                        stay.enter(book, waker.take());
+                        return None;
+                    }
                 }
             });
             match step {
-                Waited::Found(Some(found)) => return Ok(Some(found)),
-                Waited::Found(None) => {}
-                Waited::Expired => return Ok(None),
-                Waited::ForemanGone => self.give_up(),
+                Some(found) => return Ok(found),
+                None => (has_parked, expired) = (true, !stay.park(deadline)),
             }
         }
     }
 
+    fn check_process(&self) -> Result<(), TaskError> {
+        if self.is_ours() { Ok(()) } else { Err(TaskError::NotOurs) }
+    }
+
+    fn has_lost_foreman(&self) -> bool {
+        self.foreman.get().is_some_and(Child::has_ended)
+    }
+
     /// The foreman has ended, and with it all workers.
-    fn give_up(&self) {
-        let mut book = self.book.lock();
-        if book.over.is_none() {
-            end(&mut book, TaskError::Broken("its foreman was killed".to_owned()));
+    fn give_up(&self, book: &mut Book) {
+        end(book, TaskError::Broken("its foreman was killed".to_owned()));
+    }
+
+    /// Enters all that has come, and answers how the pool is.
+    fn take_in(&self, book: &mut Book) -> State {
+        let mut bytes = Bytes::new();
+        let mut done = 0;
+        let state = loop {
+            match self.floor.next_note(&mut bytes) {
+                News::Note => done += u64::from(enter(&Note::decode(bytes.as_slice()), book)),
+                News::None(state) => break state,
+            }
+        };
+        if done > 0 {
+            self.floor.are_done(done);
         }
+        while let Some(&id) = book.again.front() {
+            // Sent again only while it is not done.
+            let message = book.sent.get(&id).map(|sent| sent.calls.encode(id, sent.done));
+            if message.is_some_and(|message| self.floor.push_task(&message, false).is_err()) {
+                break;
+            }
+            book.again.pop_front();
+        }
+        if let (None, Some(why)) = (&book.over, state.why_over()) {
+            end(book, why);
+        }
+        state
     }
 
     /// No more tasks.
@@ -203,7 +342,7 @@ impl Office {
     /// Waits until the foreman and all workers have ended.
     pub(super) fn join(&self) -> Result<(), TaskError> {
         // The foreman's end is one of the things that are waited for.
-        self.wait(None, |desk, book| (desk.left == desk.workers || book.over.is_some()).then_some(()))?;
+        self.wait(None, None, |book| (book.over.is_some() || self.floor.look().is_empty()).then_some(()))?;
         if let Some(foreman) = self.foreman.get() {
             let _ = foreman.join();
         }
@@ -219,66 +358,126 @@ impl Office {
 
     /// Whether this is the process that has made the pool.
     pub(super) fn is_ours(&self) -> bool {
-        std::process::id() == self.owner
+        Peer::current() == self.owner
     }
 }
 
-/// Enters all that has come. Answers whether there was anything.
-fn take_in(desk: &mut Desk<'_, '_>, book: &mut Book) -> bool {
-    let mut news = false;
-    while let Some(note) = desk.pop_note() {
-        news = true;
-        enter(note, desk, book);
-    }
-    while let Some(&id) = book.again.front() {
-        // Sent again only while it is not done.
-        let message = book.sent.get(&id).map(|sent| sent.calls.encode(id, sent.done));
-        if message.is_some_and(|message| !desk.push_task(&message)) {
-            break;
+/// Somebody who waits. Dropped when that is over, however it comes.
+struct Stay<'a> {
+    office: &'a Office,
+    batch: Option<&'a Batch>,
+    on: OsThread,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Nobody,
+    Watch,
+    /// By which number it is to be woken.
+    Other(u64),
+}
+
+/// How long who cannot be woken sleeps before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+impl Stay<'_> {
+    fn enter(&mut self, book: &mut Book, waker: Option<Waker>) {
+        let waiting = &mut book.waiting;
+        if !waiting.watched.contains(&self.on) {
+            waiting.watched.push(self.on);
+            self.role = Role::Watch;
+            return;
         }
-        book.again.pop_front();
-        news = true;
+        let Some(waker) = waker else { return };
+        waiting.next += 1;
+        let waiter = Waiter { on: self.on, waker, for_floor: self.batch.is_none() };
+        waiting.others.insert(waiting.next, waiter);
+        self.role = Role::Other(waiting.next);
+        if let Some(batch) = self.batch {
+            batch.set_waiter(Some(waiting.next));
+        }
     }
-    if let (None, Some(why)) = (&book.over, desk.why_over()) {
-        news = true;
-        end(book, why);
-    }
-    news
-}
 
-fn enter(note: Note, desk: &mut Desk<'_, '_>, book: &mut Book) {
-    let id = note.id();
-    let Some(sent) = book.sent.get_mut(&id) else { return };
-    let is_done = match note {
-        Note::Done { outcome, .. } => sent.put(outcome),
-        Note::Died { at, exit, .. } => {
-            // It may have died after it had sent that result.
-            let failed = at as usize == sent.done && sent.put(Err(TaskError::WorkerDied { exit }));
-            let is_done = failed || sent.done == sent.calls.count();
-            if !is_done {
-                book.again.push_back(id);
+    fn leave(&mut self, book: &mut Book) {
+        match std::mem::replace(&mut self.role, Role::Nobody) {
+            Role::Nobody => {}
+            Role::Watch => book.waiting.watched.retain(|&on| on != self.on),
+            Role::Other(number) => {
+                book.waiting.others.remove(&number);
+                if let Some(batch) = self.batch {
+                    batch.set_waiter(None);
+                }
             }
-            is_done
         }
-    };
-    if is_done {
-        book.sent.remove(&id);
-        desk.is_done();
     }
+
+    /// Blocks until it is worth while to look again; `false`: the deadline has passed.
+    ///
+    /// Unwinds when the green thread is killed or a timeout around it fires.
+    fn park(&self, deadline: Option<Instant>) -> bool {
+        let hub = hub();
+        let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
+        let ended = match self.role {
+            Role::Watch => {
+                let foreman = self.office.foreman.get().map(|foreman| foreman.sentinel().as_raw_fd());
+                return self.office.floor.wait_in_office(deadline, foreman);
+            }
+            Role::Other(_) => hub.wait_fds(&[], until, false, false),
+            Role::Nobody => {
+                hub.wait_fds(&[], until.min(hub.clock().at(Instant::now() + LOOK_AGAIN)), false, false)
+            }
+        };
+        match ended {
+            Readiness::Interrupted => hub.deliver(),
+            Readiness::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
+            Readiness::Ready | Readiness::Closed | Readiness::Signalled => {}
+        }
+        true
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        let office = self.office;
+        office.open(|book| {
+            self.leave(book);
+            book.waiting.see_to_watch(self.on);
+        });
+    }
+}
+
+/// Enters a note. Answers whether that was the end of a chunk.
+fn enter(note: &Note<'_>, book: &mut Book) -> bool {
+    let Some(sent) = book.sent.get_mut(&note.id) else { return false };
+    for (call, result) in (note.from as usize..).zip(note.results()) {
+        // It may be there already: a worker that dies may have sent it.
+        if call == sent.done {
+            sent.put(result.map(<[u8]>::to_vec).map_err(TaskError::decode));
+        }
+    }
+    let death = note.death;
+    if let Some(death) = death.filter(|death| !sent.is_done() && death.was_in(sent.done)) {
+        sent.put(Err(TaskError::WorkerDied { exit: death.exit }));
+    }
+    book.waiting.wake(sent.batch.waiter());
+    let is_done = sent.is_done();
+    if is_done {
+        book.sent.remove(&note.id);
+    } else if death.is_some() {
+        book.again.push_back(note.id);
+    }
+    is_done
 }
 
 /// Everything that has not come never will.
 fn end(book: &mut Book, why: TaskError) {
     book.again.clear();
     for (_, mut sent) in book.sent.drain() {
-        while !sent.put(Err(why.clone())) {}
+        while !sent.is_done() {
+            sent.put(Err(why.clone()));
+        }
     }
     book.over = Some(why);
-}
-
-/// How a wait in the office ended.
-pub(super) enum Waited<R> {
-    Found(R),
-    Expired,
-    ForemanGone,
+    book.waiting.wake_all();
 }

@@ -75,12 +75,11 @@ impl<R> AsyncResult<R> {
         if let Some(error) = self.failed {
             return Ok(Err(error));
         }
-        match self.office.wait_for(deadline, || (self.batch.count() == self.count).then_some(())) {
+        match self.office.wait_for(deadline, &self.batch, || self.have_come()) {
             Err(error) => Ok(Err(error)),
             Ok(None) => Err(self),
             Ok(Some(())) => {
-                let mut outcomes = (0..self.count)
-                    .map(|nth| self.batch.take(nth).expect("all have come, and nobody else asks"));
+                let mut outcomes = std::iter::from_fn(|| self.batch.take());
                 Ok((self.assemble)(&mut outcomes))
             }
         }
@@ -88,9 +87,11 @@ impl<R> AsyncResult<R> {
 
     /// Whether [`get`](AsyncResult::get) would answer at once.
     pub fn is_ready(&self) -> bool {
-        let now = Some(Instant::now());
-        let ready = || (self.batch.count() == self.count).then_some(());
-        self.failed.is_some() || !matches!(self.office.wait_for(now, ready), Ok(None))
+        self.failed.is_some() || !matches!(self.office.look_for(|| self.have_come()), Ok(None))
+    }
+
+    fn have_come(&self) -> Option<()> {
+        (self.batch.count() == self.count).then_some(())
     }
 }
 
@@ -112,6 +113,8 @@ pub struct Results<R> {
     window: usize,
     sent: usize,
     taken: usize,
+    /// One that has come, should the caller be unwound before it has it.
+    held: Option<Outcome>,
     /// Why no more is sent: it is the last result.
     failed: Option<TaskError>,
     exhausted: bool,
@@ -132,6 +135,7 @@ impl<R: DeserializeOwned> Results<R> {
             window,
             sent: 0,
             taken: 0,
+            held: None,
             failed: None,
             exhausted: false,
             result: std::marker::PhantomData,
@@ -168,23 +172,25 @@ impl<R: DeserializeOwned> Results<R> {
     }
 
     fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
+        if self.held.is_none() {
+            self.send_more();
+            if self.taken == self.sent {
+                return Ok(self.failed.take().map(Err));
+            }
+            match self.office.wait_for(deadline, &self.batch, || self.batch.take()) {
+                Err(error) => {
+                    self.taken = self.sent;
+                    self.exhausted = true;
+                    return Ok(Some(Err(error)));
+                }
+                Ok(None) => return Err(TimedOut),
+                Ok(outcome) => self.held = outcome,
+            }
+            self.taken += 1;
+        }
+        // This may block, and it calls code of the user's.
         self.send_more();
-        if self.taken == self.sent {
-            return Ok(self.failed.take().map(Err));
-        }
-        match self.office.wait_for(deadline, || self.batch.take(self.taken)) {
-            Err(error) => {
-                self.taken = self.sent;
-                self.exhausted = true;
-                Ok(Some(Err(error)))
-            }
-            Ok(None) => Err(TimedOut),
-            Ok(Some(outcome)) => {
-                self.taken += 1;
-                self.send_more();
-                Ok(Some(decode(outcome)))
-            }
-        }
+        Ok(self.held.take().map(decode))
     }
 }
 

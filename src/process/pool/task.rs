@@ -4,8 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::TaskError;
+use super::floor::{long, word};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -43,11 +44,14 @@ task!(A, B);
 task!(A, B, C);
 task!(A, B, C, D);
 
-/// Decodes the next arguments, calls the function, encodes what it returns.
-type Entry = fn(&mut &[u8]) -> Result<Vec<u8>, TaskError>;
+/// Decodes arguments, calls the function, encodes what it returns behind what is in the vector.
+type Entry = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, TaskError>;
 
 /// Several calls of one function, one after the other, by one worker: what is sent.
-#[derive(Serialize, Deserialize)]
+///
+/// ```text
+///   | id, 8 bytes | entry, 8 | first, 4 | end, 4 | length, 4, encoded tuple | length ... |
+/// ```
 pub(super) struct Chunk<'a> {
     pub(super) id: u64,
     /// The address of an [`Entry`].
@@ -55,10 +59,12 @@ pub(super) struct Chunk<'a> {
     /// Which of the calls these are: those before were done by others.
     first: u32,
     end: u32,
-    /// As many encoded tuples.
-    #[serde(borrow)]
     args: &'a [u8],
 }
+
+/// What a chunk has before its arguments, and arguments before them.
+const HEADER: usize = 24;
+const LENGTH: usize = 4;
 
 /// A chunk that can be sent, again if need be.
 pub(super) struct Calls {
@@ -82,9 +88,15 @@ impl Calls {
         let entry: Entry = enter::<F, Args>;
         let mut calls = Calls { entry: entry as usize, starts: Vec::new(), args: Vec::new() };
         for args in all {
-            calls.starts.push(calls.args.len());
+            let start = calls.args.len();
+            calls.starts.push(start);
+            calls.args.extend_from_slice(&[0; LENGTH]);
             calls.args = postcard::to_extend(&args, calls.args)
                 .map_err(|error| TaskError::Codec(format!("the arguments cannot be encoded: {error}")))?;
+            let size = calls.args.len() - start - LENGTH;
+            let length =
+                u32::try_from(size).map_err(|_| TaskError::TooLarge { size, limit: u32::MAX as usize })?;
+            calls.args[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
         }
         Ok(calls)
     }
@@ -96,14 +108,26 @@ impl Calls {
     /// Those from `first` on, as a message.
     pub(super) fn encode(&self, id: u64, first: usize) -> Vec<u8> {
         let args = &self.args[self.starts[first]..];
-        let chunk = Chunk { id, entry: self.entry, first: first as u32, end: self.count() as u32, args };
-        postcard::to_stdvec(&chunk).expect("numbers and bytes can be encoded")
+        let mut message = Vec::with_capacity(HEADER + args.len());
+        message.extend_from_slice(&id.to_ne_bytes());
+        message.extend_from_slice(&(self.entry as u64).to_ne_bytes());
+        message.extend_from_slice(&(first as u32).to_ne_bytes());
+        message.extend_from_slice(&(self.count() as u32).to_ne_bytes());
+        message.extend_from_slice(args);
+        message
     }
 }
 
 impl<'a> Chunk<'a> {
     pub(super) fn decode(message: &'a [u8]) -> Chunk<'a> {
-        postcard::from_bytes(message).expect("it was encoded by this program")
+        let (header, args) = message.split_at(HEADER);
+        Chunk {
+            id: long(header),
+            entry: long(&header[8..]) as usize,
+            first: word(&header[16..]),
+            end: word(&header[20..]),
+            args,
+        }
     }
 
     /// The numbers of its calls.
@@ -111,28 +135,35 @@ impl<'a> Chunk<'a> {
         self.first..self.end
     }
 
-    /// Calls the function with the next arguments. A panic of it is an error.
-    pub(super) fn call_next(&mut self) -> Result<Vec<u8>, TaskError> {
+    /// Calls the function with the next arguments; what it returns is put into the vector, which is made empty. A panic
+    /// of it is an error.
+    pub(super) fn call_next(&mut self, result: &mut Vec<u8>) -> Result<(), TaskError> {
+        let (length, rest) = self.args.split_at(LENGTH);
+        let (args, rest) = rest.split_at(word(length) as usize);
+        // Whatever becomes of this call, these are the next one's.
+        self.args = rest;
         // SAFETY: it was made from an `Entry` in `Calls::new`, by the process that this one is a fork of.
         let entry: Entry = unsafe { std::mem::transmute(self.entry) };
+        let mut into = std::mem::take(result);
+        into.clear();
         // Broken invariants stay in this process, and a task cannot share any with the next but by globals.
-        catch_unwind(AssertUnwindSafe(|| entry(&mut self.args)))
-            .unwrap_or_else(|panic| Err(TaskError::Panicked(message_of(panic))))
+        *result = catch_unwind(AssertUnwindSafe(|| entry(args, into)))
+            .unwrap_or_else(|panic| Err(TaskError::Panicked(message_of(panic))))?;
+        Ok(())
     }
 }
 
-fn enter<F, Args>(bytes: &mut &[u8]) -> Result<Vec<u8>, TaskError>
+fn enter<F, Args>(bytes: &[u8], into: Vec<u8>) -> Result<Vec<u8>, TaskError>
 where
     F: Task<Args>,
     Args: DeserializeOwned,
 {
     // SAFETY: a type without size has nothing to read; it is `Copy`, and there was one in `Calls::new`.
     let f: F = unsafe { std::ptr::NonNull::<F>::dangling().as_ptr().read() };
-    let (args, rest) = postcard::take_from_bytes(bytes)
+    let args = postcard::from_bytes(bytes)
         .map_err(|error| TaskError::Codec(format!("the arguments cannot be decoded: {error}")))?;
-    *bytes = rest;
     let result = f.call(args);
-    postcard::to_stdvec(&result)
+    postcard::to_extend(&result, into)
         .map_err(|error| TaskError::Codec(format!("the result cannot be encoded: {error}")))
 }
 

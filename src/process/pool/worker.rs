@@ -2,12 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::TaskError;
-use super::floor::{Broken, Floor, Job, Note};
+use super::floor::{Broken, Floor, Job};
 use super::task::Chunk;
 use crate::process::{Process, active_children, parent};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 /// What workers are engaged on.
 #[derive(Clone)]
@@ -19,12 +18,10 @@ pub(super) struct Terms {
 /// What a worker leaves by when its initializer fails. The number means nothing else here, for it is not ready then.
 const UNFIT: i32 = 1;
 
-/// For how long results of a chunk may lie there before the parent is woken to take them in.
-const PATIENCE: Duration = Duration::from_micros(200);
-
 /// The foreman: keeps every place staffed, until the pool is over.
 pub(super) fn oversee(floor: &Floor, terms: Terms) {
     die_with_parent();
+    ask_for_children();
     let places = (0..floor.places()).map(|place| {
         let (floor, terms) = (floor.clone(), terms.clone());
         crate::spawn(move || {
@@ -57,16 +54,20 @@ fn keep_staffed(floor: &Floor, place: usize, terms: &Terms) {
                 return floor.update(|state| state.broken = Some(Broken::NoProcess { errno }));
             }
         };
-        let Ok(exit) = worker.join() else { return };
+        let exit = match worker.join() {
+            Ok(exit) => exit,
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::ECHILD);
+                return floor.update(|state| state.broken = Some(Broken::LostWorker { errno }));
+            }
+        };
         if floor.is_over() {
             return;
         }
         if !floor.is_ready(place) {
             return floor.update(|state| state.broken = Some(Broken::Initializer { exit }));
         }
-        if let Some((id, at)) = floor.held_by(place) {
-            floor.put_note(&Note::Died { id, at, exit }, true);
-        }
+        floor.bury(place, exit);
     }
 }
 
@@ -78,27 +79,40 @@ fn work(floor: &Floor, place: usize, terms: &Terms) -> i32 {
     }
     floor.set_ready(place);
     let mut done = 0;
-    let mut told = Instant::now();
+    let mut result = Vec::new();
     while terms.max_tasks.is_none_or(|most| done < most) {
-        let Job::Chunk(message) = floor.next_job(place) else { break };
+        let Some(Job { number, message }) = floor.next_job(place) else { break };
         let mut chunk = Chunk::decode(message.as_slice());
         let calls = chunk.calls();
-        let last = calls.end - 1;
         done += calls.len() as u64;
+        floor.begin_outbox(place, calls.start);
         for at in calls {
             floor.begin(place, at);
-            let outcome = chunk.call_next();
-            let (size, limit) = (outcome.as_ref().map_or(0, Vec::len), floor.largest());
-            let outcome = if size > limit { Err(TaskError::TooLarge { size, limit }) } else { outcome };
-            let is_news = at == last || told.elapsed() > PATIENCE;
-            if is_news {
-                told = Instant::now();
-            }
-            floor.put_note(&Note::Done { id: chunk.id, outcome }, is_news);
+            let outcome = chunk.call_next(&mut result);
+            put_outcome(floor, place, chunk.id, at, outcome.map(|()| &result));
         }
-        floor.drop_job(place);
+        floor.send_outbox(place, chunk.id, None);
+        floor.drop_job(place, number);
     }
     0
+}
+
+fn put_outcome(floor: &Floor, place: usize, id: u64, at: u32, outcome: Result<&Vec<u8>, TaskError>) {
+    let limit = floor.largest();
+    let outcome = outcome.and_then(|result| match result.len() {
+        size if size > limit => Err(TaskError::TooLarge { size, limit }),
+        _ => Ok(result),
+    });
+    match outcome {
+        Ok(result) => floor.put_result(place, id, at, Ok(result)),
+        Err(error) => floor.put_result(place, id, at, Err(&error.encode(limit))),
+    }
+}
+
+/// The foreman asks how its children have ended, whatever its parent does with its own.
+fn ask_for_children() {
+    // SAFETY: a disposition without a handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Has the kernel kill this process when its parent ends, in whatever way: nobody could give it work any more.

@@ -145,18 +145,36 @@ impl<S: Copy> Monitor<S> {
     ) -> Option<R> {
         let mut expired = false;
         loop {
-            let mut change = self.lock();
-            if let Some(answer) = f(&mut change) {
-                change.commit();
+            if let Some(answer) = self.attempt_or_await(gate, &mut f) {
                 return Some(answer);
             }
             if expired {
                 return None;
             }
-            self.awaited(gate).store(1, Relaxed);
-            drop(change);
-            expired = !self.gates[gate].wait(deadline, beside());
+            expired = !self.wait_at(gate, deadline, beside());
         }
+    }
+
+    /// As [`attempt`](Monitor::attempt); where `f` cannot, who calls is going to [`wait_at`](Monitor::wait_at) the gate.
+    #[inline]
+    pub(crate) fn attempt_or_await<R>(
+        &self,
+        gate: usize,
+        f: impl FnOnce(&mut Change<'_, S>) -> Option<R>,
+    ) -> Option<R> {
+        let mut change = self.lock();
+        let answer = f(&mut change);
+        match answer {
+            Some(_) => change.commit(),
+            None => self.awaited(gate).store(1, Relaxed),
+        }
+        answer
+    }
+
+    /// Waits until the gate was opened since it was last awaited by this OS thread, or until `beside` is readable, or until
+    /// the deadline: `false`. To be followed by another look.
+    pub(crate) fn wait_at(&self, gate: usize, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
+        self.gates[gate].wait(deadline, beside)
     }
 
     #[inline]

@@ -77,12 +77,14 @@ impl Ring {
         true
     }
 
-    /// Copies the message at the head of the ring `of` a state, and takes it out. `None`: there is none.
+    /// Copies the message at the head of the ring `of` a state, and takes it out; those are woken that wait at the gate
+    /// `room`. `None`: there is none.
     #[inline]
     pub(crate) fn pop<S: Copy>(
         change: &mut Change<'_, S>,
         of: impl Fn(&mut S) -> &mut Ring,
         bytes: &mut Bytes,
+        room: Option<usize>,
     ) -> Option<Popped> {
         let mut ring = *of(change);
         ring.count = ring.count.checked_sub(1)?;
@@ -93,6 +95,8 @@ impl Ring {
             return Some(Popped::Needs(length));
         };
         ring.read(change, ring.head + LENGTH, message);
+        // Before any commit: who is killed between the two must not have left them asleep.
+        room.into_iter().for_each(|gate| change.open(gate));
         ring.head += LENGTH + length as u64;
         if ring.count == 0 {
             // What comes next is stored where the memory is in the cache still, or at least in memory.
