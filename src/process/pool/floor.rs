@@ -26,15 +26,15 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Instant;
 
-/// Where workers wait for something to do.
-const WORK: usize = 0;
 /// Where the parent waits: for notes, for room for tasks, for the end.
-const OFFICE: usize = 1;
+const OFFICE: usize = 0;
 /// Where workers and the foreman wait for room for their notes.
-const ROOM: usize = 2;
+const ROOM: usize = 1;
 /// Where the foreman waits for the end.
-const END: usize = 3;
-const GATES: usize = 4;
+const END: usize = 2;
+/// Where the first worker waits for something to do, and from here on the others, each by itself: so that a chunk wakes
+/// one. If that dies before it has taken it, the foreman wakes all.
+const WORK: usize = 3;
 
 /// What all of them agree on.
 #[derive(Clone, Copy)]
@@ -253,7 +253,7 @@ impl Floor {
             workers: places,
             left: 0,
         };
-        let monitor = Monitor::with_memory(state, GATES, rings_at + 2 * bytes)?;
+        let monitor = Monitor::with_memory(state, WORK + places, rings_at + 2 * bytes)?;
         Ok(Floor(Arc::new(Shared { monitor, places, bytes, outbox })))
     }
 
@@ -290,7 +290,7 @@ impl Floor {
     pub(super) fn update<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         self.0.monitor.change(|change| {
             let answer = f(change);
-            (0..GATES).for_each(|gate| change.open(gate));
+            (0..WORK + self.0.places).for_each(|gate| _ = change.open(gate));
             answer
         })
     }
@@ -315,7 +315,8 @@ impl Floor {
                 return Err(Refused::Full);
             }
             change.pending += u64::from(is_new);
-            change.open(WORK);
+            // Who is not asleep looks before it sleeps.
+            let _ = (WORK..WORK + self.0.places).find(|&gate| change.open(gate));
             Ok(())
         })
     }
@@ -354,7 +355,7 @@ impl Floor {
             change.pending -= chunks;
             if change.closed && change.pending == 0 {
                 // Those who would leave now.
-                change.open(WORK);
+                (WORK..WORK + self.0.places).for_each(|gate| _ = change.open(gate));
             }
         });
     }
@@ -388,12 +389,15 @@ impl Floor {
             if let Popped::Message = popped {
                 change.wants_room = false;
                 self.settle(change);
+                // If it was woken by nobody, it is still said to wait; a chunk that comes now is for another.
+                change.open(WORK + place);
                 number = change.last.number + 1;
                 change.last = Taken { number, place, chunk: long(message.as_slice()) };
             }
             Some(Ok(popped))
         };
-        let wait = |message: &mut Bytes| self.0.monitor.wait(WORK, None, |change| take(change, message));
+        let wait =
+            |message: &mut Bytes| self.0.monitor.wait(WORK + place, None, |change| take(change, message));
         match self.pop_by(&mut message, wait) {
             Some(()) => None,
             None => Some(Job { number, message }),
@@ -497,8 +501,8 @@ impl Floor {
 
     /// The worker there has died: what it had taken, and what it has of that, is sent to the parent.
     pub(super) fn bury(&self, place: usize, exit: i32) {
-        // Others of the place's chunks were settled before this one was taken.
-        self.0.monitor.change(|change| self.settle(change));
+        // All look again: it may have been the one that was woken for a chunk that is still there.
+        self.update(|state| self.settle(state));
         let at = self.place(place);
         if at.number.load(Acquire) > at.done.load(Acquire) {
             let death = Death { at: at.at.load(Acquire), exit };

@@ -94,7 +94,8 @@ impl Builder {
     /// Starts the foreman, who starts the workers.
     ///
     /// # Errors
-    /// No workers were asked for, or more than 4,096. Those of [`Process::start`], and no memory to be shared.
+    /// No workers were asked for, or more than 4,096. Those of [`Process::start`]; no memory to be shared, and no descriptor
+    /// left: each worker takes one.
     pub fn start(self) -> io::Result<Pool> {
         let Builder { workers, initializer, max_tasks, bytes } = self;
         if !(1..=4096).contains(&workers) {

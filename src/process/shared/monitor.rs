@@ -212,15 +212,17 @@ pub(crate) struct Change<'a, S: Copy> {
 }
 
 impl<S: Copy> Change<'_, S> {
-    /// Has all look again who wait at `gate`, when this change is made.
+    /// Has all look again who wait at `gate`, when this change is made. Answers whether anybody may wait there.
     #[inline]
-    pub(crate) fn open(&self, gate: usize) {
+    pub(crate) fn open(&self, gate: usize) -> bool {
         let awaited = self.monitor.awaited(gate);
-        if awaited.load(Relaxed) != 0 {
+        let is_awaited = awaited.load(Relaxed) != 0;
+        if is_awaited {
             self.monitor.gates[gate].open();
             // After it, and the store after both: whoever is killed here has woken them for nothing.
             awaited.store(0, Release);
         }
+        is_awaited
     }
 
     /// Writes to the memory beside the state, beginning at its byte `at`. What the current state says is there must stay as
