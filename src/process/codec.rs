@@ -47,6 +47,10 @@ impl Bytes {
         if self.large.is_empty() { &self.small[..self.length] } else { &self.large }
     }
 
+    pub(super) fn into_vec(self) -> Vec<u8> {
+        if self.large.is_empty() { self.small[..self.length].to_vec() } else { self.large }
+    }
+
     /// Makes it `length` bytes long, with anything in them; `None`: that would take an allocation.
     #[inline]
     pub(super) fn resize_in_place(&mut self, length: usize) -> Option<&mut [u8]> {

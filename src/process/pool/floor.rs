@@ -19,6 +19,7 @@ use super::TaskError;
 use crate::process::codec::Bytes;
 use crate::process::shared::{Change, Monitor, Popped, Ring};
 use std::io;
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -170,15 +171,16 @@ impl<'a> Note<'a> {
         Note { id: long(header), from, death, results }
     }
 
-    /// The results, encoded, and whether that is an error.
-    pub(super) fn results(&self) -> impl Iterator<Item = Result<&'a [u8], &'a [u8]>> {
-        let mut rest = self.results;
+    /// Where in the note the results are, encoded, and whether that is an error.
+    pub(super) fn results(&self) -> impl Iterator<Item = Result<Range<usize>, Range<usize>>> {
+        let (mut at, mut rest) = (HEADER, self.results);
         std::iter::from_fn(move || {
             let (header, bytes) = rest.split_at_checked(LENGTH)?;
             let header = long(header);
-            let (result, after) = bytes.split_at((header >> 1) as usize);
-            rest = after;
-            Some(if header & 1 == 0 { Ok(result) } else { Err(result) })
+            let length = (header >> 1) as usize;
+            let range = at + LENGTH..at + LENGTH + length;
+            (at, rest) = (range.end, &bytes[length..]);
+            Some(if header & 1 == 0 { Ok(range) } else { Err(range) })
         })
     }
 }

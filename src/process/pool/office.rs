@@ -19,12 +19,25 @@ use crate::process::codec::Bytes;
 use crate::process::shared::Peer;
 use crate::time::NEVER;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What has come of one call: the encoded result.
-pub(super) type Outcome = Result<Vec<u8>, TaskError>;
+pub(super) type Outcome = Result<Slice, TaskError>;
+
+/// Part of a note.
+pub(super) struct Slice {
+    note: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl Slice {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.note[self.range.clone()]
+    }
+}
 
 pub(super) struct Office {
     floor: Floor,
@@ -253,15 +266,15 @@ impl Office {
             Stay { office: self, batch, on: std::ptr::from_ref(hub()) as usize, role: Role::Nobody };
         let (mut has_parked, mut expired) = (false, false);
         loop {
-            // Asked first: what it has left behind is then taken in before it is given up.
-            let is_lost = has_parked && !matches!(stay.role, Role::Other(_)) && self.has_lost_foreman();
             // Without a descriptor left for others to wake it by, it wakes by itself.
             let mut waker = Waker::new(hub()).ok();
             let step = self.open(|book| {
                 if stay.role == Role::Watch {
                     book.waiting.wake_for_floor();
                 }
+                let looks_after_foreman = has_parked && !matches!(stay.role, Role::Other(_));
                 stay.leave(book);
+                let mut is_lost = false;
                 loop {
                     if let Some(found) = look(book) {
                         return Some(Some(found));
@@ -272,6 +285,11 @@ impl Office {
                     }
                     if let Some(found) = look(book) {
                         return Some(Some(found));
+                    }
+                    if !is_lost && looks_after_foreman && self.has_lost_foreman() {
+                        // What it has left behind is taken in before it is given up.
+                        is_lost = true;
+                        continue;
                     }
                     if expired {
                         return Some(None);
@@ -304,11 +322,11 @@ impl Office {
 
     /// Enters all that has come, and answers how the pool is.
     fn take_in(&self, book: &mut Book) -> State {
-        let mut bytes = Bytes::new();
         let mut done = 0;
         let state = loop {
+            let mut bytes = Bytes::new();
             match self.floor.next_note(&mut bytes) {
-                News::Note => done += u64::from(enter(&Note::decode(bytes.as_slice()), book)),
+                News::Note => done += u64::from(enter(&Arc::new(bytes.into_vec()), book)),
                 News::None(state) => break state,
             }
         };
@@ -448,12 +466,14 @@ impl Drop for Stay<'_> {
 }
 
 /// Enters a note. Answers whether that was the end of a chunk.
-fn enter(note: &Note<'_>, book: &mut Book) -> bool {
+fn enter(bytes: &Arc<Vec<u8>>, book: &mut Book) -> bool {
+    let note = Note::decode(bytes);
     let Some(sent) = book.sent.get_mut(&note.id) else { return false };
+    let slice = |range| Slice { note: bytes.clone(), range };
     for (call, result) in (note.from as usize..).zip(note.results()) {
         // It may be there already: a worker that dies may have sent it.
         if call == sent.done {
-            sent.put(result.map(<[u8]>::to_vec).map_err(TaskError::decode));
+            sent.put(result.map(slice).map_err(|range| TaskError::decode(&bytes[range])));
         }
     }
     let death = note.death;

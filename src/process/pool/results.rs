@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(super) type Assemble<R> = fn(&mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError>;
 
 fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
-    postcard::from_bytes(&outcome?)
+    postcard::from_bytes(outcome?.as_bytes())
         .map_err(|error| TaskError::Codec(format!("the result cannot be decoded: {error}")))
 }
 
