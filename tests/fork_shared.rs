@@ -7,6 +7,7 @@ use cases::Case;
 use greenline::process::{Array, Child, Process, Value};
 use greenline::{join_all, sleep, spawn, thread, yield_now};
 use siege::{Siege, makes_no_system_calls, shared_mappings};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -153,21 +154,21 @@ fn killed(kills: u32) {
 }
 
 fn killed_in_elements() {
-    let array = Array::new(&[[0u64; 200]; 4]).unwrap();
+    const SIZE: usize = 2_048;
+    let array = Array::new(&[[0u64; SIZE]; 4]).unwrap();
     let inside = array.clone();
     let mut siege = Siege::new(2, move |place, _| {
-        loop {
-            inside.update_at(place, |words| words.iter_mut().for_each(|word| *word += 1));
+        for number in 1.. {
+            inside.set(place, [number; SIZE]);
         }
     });
-    for _ in 0..200 {
+    for _ in 0..300 {
         siege.kill_one();
         let elements = array.to_vec();
-        assert!(
-            elements.iter().flat_map(|words| words.windows(2)).all(|pair| pair[0] == pair[1]),
-            "{elements:?}"
-        );
-        assert_eq!((elements[2], elements[3]), ([0; 200], [0; 200]));
+        for element in &elements {
+            assert!(*element == [element[0]; SIZE], "{:?}", element.iter().collect::<HashSet<_>>());
+        }
+        assert!(elements[2..] == [[0; SIZE]; 2]);
     }
     (0..2).for_each(|place| siege.kill(place));
 }

@@ -282,7 +282,10 @@ struct Waiting {
 
 impl Waiting {
     fn new(count: u32) -> Waiting {
-        let (lock, condition) = (Lock::new().unwrap(), Condition::new().unwrap());
+        Waiting::at(Lock::new().unwrap(), Condition::new().unwrap(), count)
+    }
+
+    fn at(lock: Lock, condition: Condition, count: u32) -> Waiting {
         let (begun, woken) = (Value::new(0u32).unwrap(), Value::new(0u32).unwrap());
         let children = (0..count)
             .map(|_| {
@@ -300,6 +303,17 @@ impl Waiting {
         // Who has begun to wait has let go of the lock.
         drop(lock.lock());
         Waiting { lock, condition, woken, children }
+    }
+
+    /// One notification is for one, whatever has been before.
+    fn check_one(lock: Lock, condition: Condition) {
+        let waiting = Waiting::at(lock, condition, 2);
+        waiting.condition.notify_one();
+        until(|| waiting.woken.get() == 1);
+        sleep(4 * SOON);
+        assert_eq!(waiting.woken.get(), 1);
+        waiting.condition.notify_one();
+        assert_eq!(waiting.join(), 2);
     }
 
     fn join(self) -> u32 {
@@ -322,7 +336,9 @@ fn condition() {
     sleep(SOON);
     assert_eq!(waiting.woken.get(), 3);
     drop(guard);
+    let (lock, condition) = (waiting.lock.clone(), waiting.condition.clone());
     assert_eq!(waiting.join(), 5);
+    Waiting::check_one(lock, condition);
     // One given to nobody is nobody's.
     let (lock, condition) = (Lock::new().unwrap(), Condition::new().unwrap());
     condition.notify_all();
@@ -372,6 +388,8 @@ fn condition_timeout() {
     assert!(!holds && times == 2);
     drop(guard);
     assert!(condition.wait_for_timeout(lock.lock(), SOON, || true).1);
+    condition.notify_one();
+    Waiting::check_one(lock, condition);
 }
 
 fn barrier() {
