@@ -207,6 +207,13 @@ impl Reactor {
         Ok(self.inner.get_or_init(|| inner))
     }
 
+    /// Whether nobody is in here: the handler of a signal may come while somebody is.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.inner.get().is_none_or(|inner| inner.sources.try_borrow_mut().is_ok())
+            && self.on_signal.try_borrow_mut().is_ok()
+    }
+
     /// What another OS thread ends our waiting with.
     ///
     /// Errors: no file descriptor left for the epoll instance or the event counter.

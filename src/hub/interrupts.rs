@@ -80,6 +80,7 @@ impl Hub {
         green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
         if fired {
             green.interrupted = true;
+            green.cut_short = false;
             self.interrupted.set(true);
         } else if deadline != NEVER {
             state.timers.set(deadline, Due::Interrupt(id, number));

@@ -153,3 +153,20 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::hub::hub;
+
+    #[test]
+    fn what_a_signal_interrupts_is_not_entered() {
+        let hub = hub();
+        hub.reactor().waker().unwrap();
+        assert!(hub.can_block());
+        hub.reactor().settings(0, |known| {
+            assert!(!hub.can_block(), "the table of descriptors is in use");
+            *known
+        });
+        assert!(hub.can_block());
+    }
+}

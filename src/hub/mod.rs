@@ -218,9 +218,10 @@ impl Hub {
         self.pulse.switches() == switches && self.current() != GreenId::NOBODY
     }
 
-    /// Whether a blocking call made now may be turned into a park: user code runs, not the hub's own.
+    /// Whether a blocking call made now may be turned into a park: user code runs, not the hub's own. (The hub's own may
+    /// have been interrupted by the handler of a signal.)
     pub(crate) fn can_block(&self) -> bool {
-        self.current() != GreenId::NOBODY && self.state.try_borrow_mut().is_ok()
+        self.current() != GreenId::NOBODY && self.state.try_borrow_mut().is_ok() && self.reactor.is_at_rest()
     }
 
     pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
