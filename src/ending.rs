@@ -28,12 +28,7 @@ unsafe extern "C" {
 /// Has the end of this process announced.
 pub(crate) fn prepare() {
     let pid = std::process::id();
-    let before = PREPARED.swap(pid, Relaxed);
-    if before != pid {
-        if before != 0 {
-            // This is the child of a fork, where none of the parent's OS threads are.
-            thread::forget_all();
-        }
+    if PREPARED.swap(pid, Relaxed) != pid {
         // SAFETY: a function that is always there. If there is no memory for it, nobody is waited for.
         unsafe { on_exit(at_exit, std::ptr::null_mut()) };
     }

@@ -18,15 +18,18 @@
 //! Holds: a job that was given is run, once, by a worker or, where no OS thread can be had, by who gave it. All that is
 //! shared is under one lock, in which nobody blocks. After a fork the child has an empty pool.
 //!
+//! Signals are for the program's own OS threads to handle: one that has them blocked, to wait for them in its own way,
+//! must not lose them to one of these. Only a function of the program has those that its caller's OS thread had.
+//!
 //! Leaves to others: what is to be done (`patch/io`), waiting for it (`hub/remote.rs`: a [`Promise`]).
 //! Source: gevent's `ThreadPool`; libuv's and Go's blocking calls.
 #![allow(unsafe_code)]
 
 use crate::green::Wait;
 use crate::hub::pulse::own_tid;
-use crate::hub::{Promise, catch, drop_quietly, existing, hub};
+use crate::hub::{Promise, as_nobody, catch, drop_quietly, existing, forks, hub};
 use crate::lock::{Lock, wait_for_change, wake_by};
-use crate::thread::{Thread, at_rest};
+use crate::thread::{Deaf, Thread, at_rest};
 use crate::time::NEVER;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -47,9 +50,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many jobs of a kind are done at once; 0: not asked yet.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
-
-/// How many forks lie between this process and the one that has begun.
-static FORKS: AtomicU32 = AtomicU32::new(0);
 
 static POOL: Lock<Pool> = Lock::new(Pool::new());
 
@@ -166,19 +166,11 @@ struct Job {
     body: Box<dyn FnOnce() + Send>,
 }
 
-/// Has it run, here if need be.
+/// Has it run, here if need be. Given by nobody: the allocator may have locks, and std, for its threads, has some; and
+/// nobody may park while the pool is locked.
 fn run(job: Job) {
     if let Err(job) = as_nobody(|| give(job)) {
         (job.body)();
-    }
-}
-
-/// Calls `f`, in which nothing is patched: the allocator may have locks, and std, for its threads, has some. Nobody
-/// may park while the pool is locked.
-fn as_nobody<R>(f: impl FnOnce() -> R) -> R {
-    match existing() {
-        Some(hub) => hub.as_nobody(f),
-        None => f(),
     }
 }
 
@@ -232,7 +224,7 @@ impl Pool {
         let number = (1..).find(|&number| !taken(number)).expect("there are fewer workers than numbers");
         let worker = Arc::new(Worker {
             number,
-            forks: FORKS.load(Relaxed),
+            forks: forks(),
             tid: AtomicI32::new(0),
             calls: AtomicU32::new(0),
             job: Lock::new(Some(job)),
@@ -366,10 +358,13 @@ impl Worker {
     /// The whole life of the OS thread.
     fn live(self: Arc<Worker>) {
         self.tid.store(own_tid(), Relaxed);
+        let deaf = Deaf::new();
         let mut job = self.job.lock().take();
         while let Some(Job { load, body }) = job {
+            // What the program's function starts has its signals.
+            let done = if load == Load::Function { deaf.hear(|| catch(body)) } else { catch(body) };
             // A destructor may throw: that of a result that nobody wants.
-            if let Err(thrown) = catch(body) {
+            if let Err(thrown) = done {
                 drop_quietly(thrown);
             }
             job = self.next(load);
@@ -379,7 +374,7 @@ impl Worker {
     /// Another job, after one of that kind. `None`: the OS thread is to end.
     fn next(self: &Arc<Worker>, done: Load) -> Option<Job> {
         let mut pool = POOL.lock();
-        if self.forks != FORKS.load(Relaxed) {
+        if self.forks != forks() {
             // The job has forked, and this is the child. Its one thread ends, and so, as C has it, does the process.
             return None;
         }
@@ -388,7 +383,7 @@ impl Worker {
             // Green threads may be alive on it, and what is called here would be patched.
             pool.dismiss(self);
             drop(pool);
-            serve_line();
+            as_nobody(serve_line);
             return None;
         }
         if let Some(job) = pool.next_in_line() {
@@ -437,7 +432,6 @@ fn settle_limit() {
 
 /// The child of a fork begins with nobody in its pool. What was given to the parent's, the parent does.
 pub(crate) fn forget_all() {
-    FORKS.fetch_add(1, Relaxed);
     // SAFETY: the child has one OS thread, and it is here.
     unsafe { POOL.begin_anew(Pool::new()) };
 }

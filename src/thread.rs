@@ -9,15 +9,18 @@
 //! | `living.rs` | those that are waited for when the process ends   |
 //! | `timer.rs`  | a function that is called some time from now      |
 //! | `rest.rs`   | those that do not keep the process from forking   |
+//! | `mask.rs`   | those that leave signals to others                |
 
 mod living;
+mod mask;
 mod rest;
 mod timer;
 
 use crate::green::JoinError;
 use crate::hub::{Promise, RemoteJoinHandle, catch};
 use living::Awaited;
-pub(crate) use living::{are_there_others, forget_all, wait_for_all};
+pub(crate) use living::{are_there_others, wait_for_all};
+pub(crate) use mask::Deaf;
 pub(crate) use rest::at_rest;
 #[cfg(feature = "process")]
 pub(crate) use rest::{Halted, halt};
@@ -32,6 +35,12 @@ pub use timer::{Timer, TimerHandle};
 thread_local! {
     /// Set while an OS thread is being made, so that this one is not patched.
     static MAKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In the child of a fork: of its parent's OS threads none is there.
+pub(crate) fn forget_all() {
+    living::forget_all();
+    rest::forget_all();
 }
 
 /// Whether who calls is making an OS thread.

@@ -159,6 +159,28 @@ fn a_higher_limit_has_the_line_begin() {
     one.join().unwrap();
 }
 
+/// Whether an OS thread has SIGUSR2 blocked; 0 is who calls.
+fn is_deaf(tid: u32) -> bool {
+    let path =
+        if tid == 0 { "/proc/thread-self/status".into() } else { format!("/proc/self/task/{tid}/status") };
+    let status = std::fs::read_to_string(path).unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(blocked.trim(), 16).unwrap() >> (libc::SIGUSR2 - 1) & 1 != 0
+}
+
+#[test]
+fn signals_are_left_to_the_program_and_what_it_starts() {
+    let _turn = turn();
+    let (tid, deaf) = offload(|| {
+        // SAFETY: no arguments.
+        (unsafe { libc::gettid() } as u32, is_deaf(0))
+    });
+    assert!(!deaf, "what it starts would be, too");
+    // It may not idle yet.
+    until(|| is_deaf(tid).then_some(()));
+    assert!(!is_deaf(0));
+}
+
 #[test]
 fn who_is_killed_waits_no_more_and_the_result_is_dropped() {
     struct Counted(Arc<AtomicUsize>);

@@ -20,7 +20,7 @@
 
 use super::{Hub, existing, local};
 use crate::signal::bell;
-use crate::{fds, offload};
+use crate::{fds, offload, thread};
 #[cfg(feature = "process")]
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -33,6 +33,7 @@ pub(crate) fn begin_anew() {
     fds::forget_all();
     bell::forget_all();
     offload::forget_all();
+    thread::forget_all();
     if existing().is_some() {
         local::replace(Box::leak(Box::new(Hub::new())));
     }

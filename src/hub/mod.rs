@@ -56,10 +56,6 @@ use crate::trace::Event;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
-#[cfg(any(
-    feature = "process",
-    all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))
-))]
 pub(crate) use forked::forks;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use forked::{begin_anew, is_ours_to_end};

@@ -64,7 +64,7 @@ fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
     // `Process::start` does not.
     let pid = unsafe { hub::fork()? };
     if pid == 0 {
-        halted.forget_all();
+        halted.forget();
         own::begin_anew(plan);
         return Ok(Side::Child);
     }

@@ -1,4 +1,5 @@
 //! OS threads that are waited for when the process ends: those of [`Thread`](super::Thread) that are no daemons.
+#![allow(unsafe_code)]
 
 use crate::hub::{as_nobody, pulse::own_tid};
 use crate::lock::{Lock, wait_for_change, wake_by};
@@ -85,6 +86,21 @@ fn has_called_exit(tid: i32) -> bool {
 }
 
 /// In the child of a fork there are none.
-pub(crate) fn forget_all() {
-    LIVING.lock().clear();
+pub(super) fn forget_all() {
+    // SAFETY: the one OS thread of the child, which is not in here.
+    unsafe { LIVING.begin_anew(Vec::new()) };
+}
+
+/// For a test: somebody else has the list.
+#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(super) fn seize() {
+    LIVING.seize();
+}
+
+/// # Safety
+/// It was seized.
+#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(super) unsafe fn release() {
+    // SAFETY: the caller's.
+    unsafe { LIVING.release() };
 }

@@ -4,6 +4,7 @@
 //! A forked child has a copy of every lock, and of the OS threads only the one that forks. So a lock that another has at
 //! that moment stays locked in the child. [`halt`] answers who else is there; those that [rest](at_rest) do not count,
 //! and stay where they are for as long as the answer is kept, even if what they wait for has come.
+#![allow(unsafe_code)]
 
 use crate::hub::pulse::own_tid;
 #[cfg(feature = "process")]
@@ -42,10 +43,16 @@ impl Halted {
         Ok(tids.filter(|tid| *tid != own && !self.0.contains(tid)).filter_map(name_of).collect())
     }
 
-    /// In the child of a fork there are none.
-    pub(crate) fn forget_all(mut self) {
-        self.0.clear();
+    /// In the child of a fork, where all of it has begun anew.
+    pub(crate) fn forget(self) {
+        std::mem::forget(self);
     }
+}
+
+/// In the child of a fork there are none.
+pub(super) fn forget_all() {
+    // SAFETY: the one OS thread of the child. If it has `Halted`, that is forgotten.
+    unsafe { RESTING.begin_anew(Vec::new()) };
 }
 
 /// Keeps those that rest from doing anything else. While it lives nobody may park, so it is called as nobody.
@@ -64,4 +71,30 @@ fn name_of(tid: i32) -> Option<String> {
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
     let flags: u32 = rest.split(' ').nth(6)?.parse().ok()?;
     (flags & ENDS == 0).then(|| name.to_owned())
+}
+
+#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+mod tests {
+    use super::*;
+    use crate::thread::are_there_others;
+
+    #[test]
+    fn what_another_has_locked_is_free_in_a_child() {
+        RESTING.seize();
+        crate::thread::living::seize();
+        // SAFETY: the child does nothing that could want another's lock, and ends.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(20);
+                let others = at_rest(are_there_others);
+                libc::_exit(i32::from(others));
+            }
+            RESTING.release();
+            crate::thread::living::release();
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(status, 0);
+        }
+    }
 }

@@ -62,11 +62,10 @@ use crate::green::GreenId;
 use crate::hub::pulse::{self, Pulse};
 use crate::lock::{wait_for_change, wake_by};
 use crate::report::loudly;
-use crate::thread::{Thread, at_rest};
+use crate::thread::{Deaf, Thread, at_rest};
 use place::Place;
 use std::fmt::Write;
 use std::io;
-use std::ptr::null_mut;
 use std::sync::Once;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
@@ -203,13 +202,7 @@ extern "C" fn after_fork_in_child() {
 
 /// The whole life of the watchdog.
 fn watch() {
-    // The program's signals are for its own OS threads to handle.
-    // SAFETY: a set of our own, for this OS thread.
-    unsafe {
-        let mut all = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, null_mut());
-    }
+    Deaf::new();
     let mut hubs = Vec::new();
     let mut last = Instant::now();
     loop {
