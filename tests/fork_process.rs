@@ -42,6 +42,7 @@ const ALONE: &[Case] = &[
     ("descriptors are closed on exec", close_on_exec),
     ("a parent that lives is alive", living_parent),
     ("C's fork in a child is no child of ours", raw_fork),
+    ("processes that accept from one socket go on", shared_listener),
 ];
 
 const OTHERS: &[Case] = &[
@@ -609,6 +610,44 @@ fn raw_fork() {
         inner.kill().unwrap();
     });
     assert_eq!(child.join().unwrap(), 0);
+}
+
+fn shared_listener() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    if !is_patched() {
+        return;
+    }
+    let children: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.try_clone().unwrap();
+            let (mut here, mut there) = UnixStream::pair().unwrap();
+            let child = start(move || {
+                spawn(move || while listener.accept().is_ok() {});
+                let mut byte = [0];
+                while there.read_exact(&mut byte).is_ok() {
+                    there.write_all(&byte).unwrap();
+                }
+            });
+            here.write_all(&[0]).unwrap();
+            here.read_exact(&mut [0]).unwrap();
+            (child, here)
+        })
+        .collect();
+    for _ in 0..3000 {
+        drop(std::net::TcpStream::connect(address).unwrap());
+        for (_, here) in &children {
+            let mut here = here;
+            here.write_all(&[1]).unwrap();
+            here.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            here.read_exact(&mut [0]).expect("it waits for a connection that another has taken");
+        }
+    }
+    for (child, here) in children {
+        drop(here);
+        child.kill().unwrap();
+        child.join().unwrap();
+    }
 }
 
 fn a_panic() {

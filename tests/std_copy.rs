@@ -332,3 +332,42 @@ fn files_are_copied_elsewhere() {
     lets_others_run_once(move || assert_eq!(std::fs::copy(&source, &target).unwrap(), 2 * MIB as u64));
     assert!(std::fs::read(&to.0).unwrap() == bytes);
 }
+
+#[test]
+fn nothing_is_lost_when_a_timeout_comes() {
+    let _watch = begin();
+    const LEN: usize = MIB;
+    let bytes = random(LEN, 11);
+    let (from, into) = io::pipe().unwrap();
+    feed(into, bytes.clone());
+    let (here, there) = UnixStream::pair().unwrap();
+    // Less than a pipe: so what was read from that waits here.
+    let room = 1;
+    let len = size_of_val(&room) as libc::socklen_t;
+    // SAFETY: an int of ours.
+    let set = unsafe {
+        let room = (&raw const room).cast();
+        libc::setsockopt(here.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, room, len)
+    };
+    assert_eq!(set, 0);
+    let copier = spawn(move || {
+        let mut gone = 0;
+        while gone < LEN {
+            // It has no time at all: a call that waits is cut short, once, and the unwind comes at the next call of
+            // greenline's own.
+            let piece = greenline::timeout(std::time::Duration::ZERO, || {
+                // SAFETY: no offsets.
+                unsafe { libc::splice(from.as_raw_fd(), null_mut(), here.as_raw_fd(), null_mut(), LEN, 0) }
+            });
+            let interrupted = io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+            match piece.unwrap() {
+                -1 => assert!(interrupted),
+                0 => break,
+                n => gone += n as usize,
+            }
+        }
+        assert_eq!(gone, LEN);
+    });
+    assert!(drain(there).join().unwrap() == bytes);
+    copier.join().unwrap();
+}

@@ -107,6 +107,33 @@ fn a_terminal_is_read_from() {
     assert_eq!(said, (b"a line\n".to_vec(), *b"a line\r\n", *b"out"));
 }
 
+#[test]
+fn a_terminal_is_written_to_though_nobody_reads_yet() {
+    let _alone = alone();
+    same(|| {
+        const LEN: usize = 200_000;
+        let (mut master, mut slave) = (-1, -1);
+        // SAFETY: rooms of ours.
+        unsafe {
+            assert_eq!(libc::openpty(&mut master, &mut slave, null_mut(), null_mut(), null_mut()), 0);
+            let mut raw: libc::termios = zeroed();
+            libc::cfmakeraw(&mut raw);
+            assert_eq!(libc::tcsetattr(slave, libc::TCSANOW, &raw), 0);
+        }
+        let (mut master, mut slave) = (owned(master), owned(slave));
+        let bytes: Vec<u8> = (0..LEN).map(|n| (n % 251) as u8).collect();
+        let expected = bytes.clone();
+        let program = thread::spawn(move || {
+            slave.write_all(&bytes).unwrap();
+            slave
+        });
+        let mut all = vec![0; LEN];
+        master.read_exact(&mut all).unwrap();
+        assert!(all == expected);
+        program.join().unwrap();
+    });
+}
+
 /// Messages of one slice each.
 fn messages<'a>(slices: &'a mut [libc::iovec]) -> Vec<libc::mmsghdr> {
     let of = |slice: &'a mut libc::iovec| {
@@ -225,9 +252,20 @@ fn much_is_sent_whole() {
             lengths.into_iter().map(i64::from).sum()
         },
     ];
-    for send in sends {
+    // The first is for pipes, too.
+    for (send, by_pipe) in sends.into_iter().map(|send| (send, false)).chain([(sends[0], true)]) {
         same(move || {
-            let (here, mut there) = UnixStream::pair().unwrap();
+            let (here, mut there) = match by_pipe {
+                true => {
+                    // SAFETY: room for two.
+                    let (there, here) = pair(|two| answer(unsafe { libc::pipe(two) }).unwrap());
+                    (owned(here), owned(there))
+                }
+                false => {
+                    let (here, there) = UnixStream::pair().unwrap();
+                    (owned(here.into_raw_fd()), owned(there.into_raw_fd()))
+                }
+            };
             let bytes: Vec<u8> = (0..PIECE).map(|n| (n % 251) as u8).collect();
             let reader = thread::spawn(move || {
                 let mut all = Vec::new();
@@ -239,6 +277,23 @@ fn much_is_sent_whole() {
             assert!(reader.join().unwrap() == bytes);
         });
     }
+}
+
+#[test]
+fn a_message_is_whole_whatever_is_asked_for() {
+    let _alone = alone();
+    let said = same(|| {
+        let (here, there) = UnixDatagram::pair().unwrap();
+        here.send(b"one").unwrap();
+        here.send(b"another").unwrap();
+        let mut bytes = [0; 10];
+        // SAFETY: ten bytes of ours.
+        let mut receive = || unsafe {
+            answer(libc::recv(there.as_raw_fd(), bytes.as_mut_ptr().cast(), 10, libc::MSG_WAITALL))
+        };
+        (receive(), receive())
+    });
+    assert_eq!(said, (Ok(3), Ok(7)));
 }
 
 /// Past the C library.

@@ -323,3 +323,89 @@ fn poll_waits_for_several() {
     other.write_all(b"x").unwrap();
     assert_eq!(poll(-1), (2, [libc::POLLIN, libc::POLLIN]));
 }
+
+#[test]
+fn hubs_that_accept_from_one_socket_go_on() {
+    patch::all();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let hubs: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.try_clone().unwrap();
+            let (say, said) = mpsc::channel();
+            let hub = move || {
+                say.send(greenline::Handle::current().unwrap()).unwrap();
+                thread::spawn(move || while listener.accept().is_ok() {});
+                greenline::join_everything();
+            };
+            greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
+            said.recv().unwrap()
+        })
+        .collect();
+    for round in 0..200 {
+        drop(TcpStream::connect(address).unwrap());
+        for hub in &hubs {
+            let asked = hub.spawn(|| ()).unwrap();
+            let answer = asked.join_timeout(Duration::from_secs(20));
+            assert!(answer.is_ok(), "a hub waits for a connection that another has taken, round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_full_backlog_is_waited_for_as_long_as_the_socket_says() {
+    patch::all();
+    let path = std::env::temp_dir().join(format!("greenline-backlog-{}", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    // SAFETY: no pointers.
+    unsafe { libc::listen(listener.as_raw_fd(), 0) };
+    let _first = UnixStream::connect(&path).unwrap();
+    // SAFETY: an address that is filled in, and a time.
+    let said = unsafe {
+        let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        let limit = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
+        let len = size_of::<libc::timeval>() as libc::socklen_t;
+        let limit = (&raw const limit).cast();
+        assert_eq!(libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_SNDTIMEO, limit, len), 0);
+        let mut to: libc::sockaddr_un = std::mem::zeroed();
+        to.sun_family = libc::AF_UNIX as _;
+        for (to, from) in to.sun_path.iter_mut().zip(path.to_str().unwrap().bytes()) {
+            *to = from as _;
+        }
+        let connect = move || {
+            let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+            match libc::connect(socket, (&raw const to).cast(), len) {
+                0 => None,
+                _ => std::io::Error::last_os_error().raw_os_error(),
+            }
+        };
+        let (say, said) = mpsc::channel();
+        thread::spawn(move || say.send(connect()).unwrap());
+        let said = said.recv_timeout(Duration::from_secs(20));
+        libc::close(socket);
+        said
+    };
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(said, Ok(Some(libc::EAGAIN)), "as the kernel has it");
+}
+
+#[test]
+fn each_timeout_cuts_a_call_short() {
+    patch::all();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // So that nothing hangs for ever.
+    let late = greenline::spawn(move || {
+        thread::sleep(Duration::from_secs(20));
+        writer.write_all(&[0; 8]).unwrap();
+    });
+    for _ in 0..3 {
+        let mut byte = 0u8;
+        let said = greenline::timeout(Duration::ZERO, || {
+            // SAFETY: a byte of ours.
+            let said = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
+            (said, std::io::Error::last_os_error().raw_os_error())
+        });
+        assert_eq!(said, Ok((-1, Some(libc::EINTR))));
+    }
+    late.kill();
+}

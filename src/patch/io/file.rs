@@ -99,7 +99,7 @@ pub(super) unsafe fn is_part(hub: &Hub, fd: c_int, slices: *const iovec, count: 
 ///
 /// # Safety
 /// There are so many.
-unsafe fn length(slices: *const iovec, count: usize) -> usize {
+pub(super) unsafe fn length(slices: *const iovec, count: usize) -> usize {
     // SAFETY: the caller's.
     let slices = unsafe { std::slice::from_raw_parts(slices, count) };
     slices.iter().map(|slice| slice.iov_len).sum()

@@ -1,11 +1,10 @@
 //! Messages: several pieces at once, with descriptors and other control data; and several messages at once.
 
-use super::rw::rest;
-use super::{failed, hub, kernel, length, retry, send_whole, timespec_of, with_errno};
+use super::{failed, hub, kernel, length, retry, send_slices, timespec_of, with_errno};
 use crate::fds;
 use crate::hub::Hub;
 use crate::reactor::Direction;
-use libc::{c_int, c_uint, iovec, mmsghdr, msghdr, ssize_t, timespec};
+use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use std::ptr::null_mut;
 use std::time::Instant;
 
@@ -58,51 +57,25 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     with_errno(answer)
 }
 
-/// The slices of a message.
-///
-/// # Safety
-/// As sendmsg(2).
-unsafe fn slices<'a>(message: *const msghdr) -> &'a [iovec] {
-    // SAFETY: the caller's.
-    unsafe {
-        match (*message).msg_iovlen {
-            0 => &[],
-            count => std::slice::from_raw_parts((*message).msg_iov, count),
-        }
-    }
-}
-
 /// Sends all of it, as a blocking socket does.
 ///
 /// # Safety
 /// As sendmsg(2).
 unsafe fn send(hub: &Hub, fd: c_int, message: *const msghdr, flags: c_int) -> isize {
     let flags = flags | libc::MSG_DONTWAIT;
-    let first = retry(hub, fd, Direction::Write, false, || {
-        // SAFETY: the caller's.
-        unsafe { call(libc::SYS_sendmsg, fd, message, flags) }
-    });
-    if first <= 0 {
-        return first;
-    }
-    // SAFETY: the kernel has read it.
-    let slices = unsafe { slices(message) };
-    let len: usize = slices.iter().map(|slice| slice.iov_len).sum();
-    let gone = first as usize;
-    if gone == len || super::settings(hub, fd).nonblocking {
-        return first;
-    }
-    let left = send_whole(hub, fd, len - gone, false, |more| {
-        let mut left = rest(slices, gone + more);
-        // SAFETY: the caller's; what control data there was has gone with the first piece.
-        unsafe {
+    // SAFETY: the caller's. What control data there is goes with the first piece.
+    unsafe {
+        let (slices, count) = ((*message).msg_iov, (*message).msg_iovlen);
+        send_slices(hub, fd, slices, count, false, |gone, slices, count| {
+            if gone == 0 {
+                return call(libc::SYS_sendmsg, fd, message, flags);
+            }
             let mut message = *message;
-            (message.msg_iov, message.msg_iovlen) = (left.as_mut_ptr(), left.len() as _);
+            (message.msg_iov, message.msg_iovlen) = (slices.cast_mut(), count);
             (message.msg_control, message.msg_controllen) = (null_mut(), 0);
             call(libc::SYS_sendmsg, fd, &raw const message, flags)
-        }
-    });
-    first + left.max(0)
+        })
+    }
 }
 
 /// With a hub or without.

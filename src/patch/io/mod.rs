@@ -45,7 +45,7 @@ use crate::arch::syscall::syscall;
 use crate::hub::{Hub, Readiness, keep_errno};
 use crate::reactor::{Direction, Settings};
 use crate::time::{NEVER, Time};
-use libc::{c_int, c_long, timespec};
+use libc::{c_int, c_long, iovec, timespec};
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -202,9 +202,16 @@ const HERE: usize = usize::MAX;
 
 /// For the child of a fork: what was going on in its parent does not go on in it.
 pub(super) fn begin_anew() {
+    forked();
     file::begin_anew();
     lock::begin_anew();
     name::begin_anew();
+    socket::begin_anew();
+}
+
+/// For both sides of a fork: there are two processes now that have these descriptors.
+pub(super) fn forked() {
+    socket::share_listeners();
 }
 
 /// Calls the kernel. Answers its result, or an error number negated.
@@ -267,20 +274,26 @@ fn ask(fd: RawFd, as_of: u32) -> Settings {
             }
         }
     };
-    let number = |option: c_int| {
-        let (mut number, mut len) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-        let (number, len) = (&raw mut number, &raw mut len);
-        let args =
-            [fd as usize, libc::SOL_SOCKET as usize, option as usize, number as usize, len as usize, 0];
-        // SAFETY: room for an int, and its length.
-        unsafe { if kernel(libc::SYS_getsockopt, args) == 0 { *number } else { 0 } }
-    };
     Settings {
         as_of,
-        is_tcp: number(libc::SO_PROTOCOL) == libc::IPPROTO_TCP,
+        is_tcp: number_of(fd, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP),
         nonblocking: flags >= 0 && flags & libc::O_NONBLOCK as isize != 0,
         read_timeout: timeout(libc::SO_RCVTIMEO),
         write_timeout: timeout(libc::SO_SNDTIMEO),
+    }
+}
+
+/// An option of a socket that is a number.
+///
+/// Errors: those of getsockopt(2).
+fn number_of(fd: RawFd, option: c_int) -> Result<c_int, isize> {
+    let (mut number, mut len) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let room = (&raw mut number as usize, &raw mut len as usize);
+    let args = [fd as usize, libc::SOL_SOCKET as usize, option as usize, room.0, room.1, 0];
+    // SAFETY: room for an int, and its length.
+    match unsafe { kernel(libc::SYS_getsockopt, args) } {
+        0 => Ok(number),
+        error => Err(error),
     }
 }
 
@@ -400,7 +413,18 @@ fn cut_short(hub: &Hub) -> isize {
 /// Closed in between, it is EBADF whatever has gone: who were told how much would go on with a number that may be
 /// another's by now.
 fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(usize) -> isize) -> isize {
-    let mut gone = 0;
+    send_rest(hub, fd, 0, len, foreign, piece)
+}
+
+/// The same, of which so many bytes have gone.
+fn send_rest(
+    hub: &Hub,
+    fd: RawFd,
+    mut gone: usize,
+    len: usize,
+    foreign: bool,
+    piece: impl Fn(usize) -> isize,
+) -> isize {
     loop {
         match retry(hub, fd, Direction::Write, foreign, || piece(gone)) {
             more @ 1.. if gone + (more as usize) < len && !is_nonblocking(hub, fd, foreign) => {
@@ -411,6 +435,35 @@ fn send_whole(hub: &Hub, fd: RawFd, len: usize, foreign: bool, piece: impl Fn(us
             error => return error,
         }
     }
+}
+
+/// [`send_whole`], of slices. `piece` is told how much has gone, and what is left of them. Whether they are where they are
+/// said to be only the kernel knows: so they are looked at when it has read from them.
+///
+/// # Safety
+/// As writev(2), for what `piece` does with them.
+unsafe fn send_slices(
+    hub: &Hub,
+    fd: RawFd,
+    slices: *const iovec,
+    count: usize,
+    foreign: bool,
+    piece: impl Fn(usize, *const iovec, usize) -> isize,
+) -> isize {
+    let first = retry(hub, fd, Direction::Write, foreign, || piece(0, slices, count));
+    if first <= 0 {
+        return first;
+    }
+    // SAFETY: the caller's; the kernel has read them.
+    let len = unsafe { file::length(slices, count) };
+    if first as usize == len || is_nonblocking(hub, fd, foreign) {
+        return first;
+    }
+    send_rest(hub, fd, first as usize, len, foreign, |gone| {
+        // SAFETY: as above.
+        let left = unsafe { file::left(slices, count, gone) };
+        piece(gone, left.as_ptr(), left.len())
+    })
 }
 
 /// Parks until the next edge. `false`: the deadline has passed.

@@ -2,11 +2,13 @@
 //!
 //! Pipes, sockets, event counters and timers can be asked not to wait (`RWF_NOWAIT`), though they are blocking. So can
 //! files, which then answer from memory: what is not there, `file.rs` has read elsewhere. Terminals and other devices
-//! cannot be asked, and are read after `poll` has said that there is something.
+//! cannot be asked: they are read after `poll` has said that there is something, and written to by another OS thread.
 
 use super::file::{self, MUCH, Turn};
-use super::{HERE, failed, hub, kernel, retry, send_whole, with_errno};
+use super::{HERE, failed, hub, kernel, retry, send_slices, send_whole, with_errno};
 use crate::hub::Hub;
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::reactor::Direction;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 
@@ -72,11 +74,7 @@ pub(super) unsafe fn attempt(
                 let events = if reads { libc::POLLIN } else { libc::POLLOUT };
                 match at.offset {
                     HERE if super::poll::now(at.fd, events) == 0 => failed(libc::EAGAIN),
-                    HERE if !reads && file::kind(at.fd) == Some(libc::S_IFIFO) => {
-                        // A named pipe. There is room for a page, no more is said, and it would wait for the rest.
-                        let page = file::first(slices, count, libc::PIPE_BUF);
-                        at.call(direction, 0, page.as_ptr(), page.len())
-                    }
+                    HERE if !reads => write_to_room(at, slices, count),
                     _ => at.call(direction, 0, slices, count),
                 }
             }
@@ -88,6 +86,35 @@ pub(super) unsafe fn attempt(
                 file::rest(hub, at, slices, count, part)
             }
             answer => answer,
+        }
+    }
+}
+
+/// Writes to what has room, says not how much, and cannot be asked to write no more than that.
+///
+/// # Safety
+/// As pwritev2(2).
+unsafe fn write_to_room(at: At, slices: *const iovec, count: usize) -> isize {
+    // SAFETY: the caller's; it waits until it is done.
+    unsafe {
+        match file::kind(at.fd) {
+            Some(libc::S_IFIFO) => {
+                // A named pipe: there is room for a page.
+                let page = file::first(slices, count, libc::PIPE_BUF);
+                at.call(Direction::Write, 0, page.as_ptr(), page.len())
+            }
+            // Who reads what the program says is not the program; and each line would take another OS thread.
+            Some(libc::S_IFCHR) if matches!(at.fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) => {
+                at.call(Direction::Write, 0, slices, count)
+            }
+            Some(libc::S_IFCHR) => {
+                // A terminal: it may be room for a byte, and who reads the rest may be one of us.
+                let slices = slices as usize;
+                elsewhere(Load::Wait, "a terminal", move || {
+                    at.call(Direction::Write, 0, slices as *const iovec, count)
+                })
+            }
+            _ => at.call(Direction::Write, 0, slices, count),
         }
     }
 }
@@ -117,27 +144,9 @@ pub(super) unsafe fn output(hub: &'static Hub, at: At, slices: *const iovec, cou
         if at.offset != HERE {
             return at.call(Direction::Write, 0, slices, count);
         }
-        let first =
-            retry(hub, at.fd, Direction::Write, true, || attempt(hub, at, Direction::Write, slices, count));
-        if first <= 0 {
-            return first;
-        }
-        // The kernel has read them.
-        let slices = std::slice::from_raw_parts(slices, count);
-        let len: usize = slices.iter().map(|slice| slice.iov_len).sum();
-        let gone = first as usize;
-        if gone == len || super::is_nonblocking(hub, at.fd, true) {
-            return first;
-        }
-        let piece = |more| {
-            let left = rest(slices, gone + more);
-            attempt(hub, at, Direction::Write, left.as_ptr(), left.len())
-        };
-        match send_whole(hub, at.fd, len - gone, true, piece) {
-            more @ 0.. => first + more,
-            closed if closed == failed(libc::EBADF) => closed,
-            _ => first,
-        }
+        send_slices(hub, at.fd, slices, count, true, |_, slices, count| {
+            attempt(hub, at, Direction::Write, slices, count)
+        })
     }
 }
 
@@ -221,20 +230,6 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
             attempt(hub, at, Direction::Write, &raw const rest, 1)
         }
     }))
-}
-
-/// What is left of some slices without their first `gone` bytes.
-pub(super) fn rest(slices: &[iovec], mut gone: usize) -> Vec<iovec> {
-    let mut left = Vec::new();
-    for slice in slices {
-        let here = gone.min(slice.iov_len);
-        gone -= here;
-        if here < slice.iov_len {
-            let base = slice.iov_base.wrapping_byte_add(here);
-            left.push(iovec { iov_base: base, iov_len: slice.iov_len - here });
-        }
-    }
-    left
 }
 
 /// See writev(2). A blocking descriptor takes all, unless it is interrupted in between.

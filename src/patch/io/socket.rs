@@ -1,13 +1,19 @@
 //! Sockets: bytes, and connections.
 
 use super::{
-    failed, hub, insist, is_drained, kernel, retry, retry_after, retry_until, send_whole, settings,
-    with_errno,
+    failed, hub, insist, is_drained, kernel, number_of, retry, retry_after, retry_until, send_whole,
+    settings, with_errno,
 };
 use crate::fds;
+use crate::hub::Hub;
+use crate::lock::Lock;
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::reactor::Direction;
 use crate::time::NEVER;
 use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Receives without blocking, parks, tries again. `MSG_WAITALL` goes on until all is there, as the kernel does.
 ///
@@ -22,7 +28,7 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else {
         return call(buffer as usize, len, flags);
     };
-    let whole = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
+    let whole = flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL && is_stream(fd);
     let mut got = 0;
     loop {
         let drained = flags == 0 && is_drained(hub, fd);
@@ -38,6 +44,11 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
             error => return error,
         }
     }
+}
+
+/// Whether it has bytes, rather than messages, each of which is whole.
+fn is_stream(fd: c_int) -> bool {
+    number_of(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM)
 }
 
 /// See recv(2).
@@ -179,7 +190,41 @@ unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pai
     unsafe { with_errno(super::fd::made_pair(kernel(libc::SYS_socketpair, args), pair)) as c_int }
 }
 
-/// See accept4(2). There is no flag to have it not wait, so it is asked for readiness first.
+/// Held from the look to the call after it by whoever has a hub: so that of several, on several OS threads, none takes
+/// the connection that another has seen.
+static ACCEPTING: Lock<()> = Lock::new(());
+
+/// Whether there may be others to take it: OS threads without a hub, and, since a fork, other processes.
+static OTHERS_ACCEPT: AtomicBool = AtomicBool::new(false);
+
+/// There are others from now on.
+pub(super) fn share_listeners() {
+    OTHERS_ACCEPT.store(true, Relaxed);
+}
+
+/// In the child of a fork nobody else accepts.
+pub(super) fn begin_anew() {
+    // SAFETY: the child has one OS thread, and it is not in here.
+    unsafe { ACCEPTING.begin_anew(()) };
+}
+
+/// Accepts, if there is a connection. There is no flag to have it not wait, so it is asked for readiness first. If
+/// another may take the connection between the two, an OS thread of the pool calls, and waits for the next if need be.
+fn try_accept(hub: &Hub, fd: c_int, call: impl Fn() -> isize + Send) -> isize {
+    if OTHERS_ACCEPT.load(Relaxed) && !settings(hub, fd).nonblocking {
+        return match super::poll::now(fd, libc::POLLIN) {
+            0 => failed(libc::EAGAIN),
+            _ => elsewhere(Load::Wait, "a connection", call),
+        };
+    }
+    let _nobody_else = ACCEPTING.lock();
+    match super::poll::now(fd, libc::POLLIN) {
+        0 => failed(libc::EAGAIN),
+        _ => call(),
+    }
+}
+
+/// See accept4(2).
 ///
 /// # Safety
 /// As accept4(2).
@@ -189,13 +234,11 @@ unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, len: *mut sockle
     // SAFETY: the caller's.
     let call = || unsafe { kernel(libc::SYS_accept4, args) };
     let answer = match hub() {
-        // Another may take the connection between the two; then we block until the next comes. That it is an OS
-        // thread without a hub, for green threads do not run in between.
-        Some(hub) => retry(hub, fd, Direction::Read, false, || match super::poll::now(fd, libc::POLLIN) {
-            0 => failed(libc::EAGAIN),
-            _ => call(),
-        }),
-        None => call(),
+        Some(hub) => retry(hub, fd, Direction::Read, false, || try_accept(hub, fd, call)),
+        None => {
+            share_listeners();
+            call()
+        }
     };
     if answer >= 0 {
         fds::forget(answer as c_int);
@@ -223,7 +266,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     // SAFETY: the caller's.
     let call =
         || unsafe { kernel(libc::SYS_connect, [fd as usize, address as usize, len as usize, 0, 0, 0]) };
-    let Some(hub) = hub().filter(|hub| !super::settings(hub, fd).nonblocking) else {
+    let Some(hub) = hub().filter(|hub| !settings(hub, fd).nonblocking) else {
         return with_errno(call()) as c_int;
     };
     let set = |on: c_int| {
@@ -236,16 +279,16 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if set(1) < 0 {
         return with_errno(call()) as c_int;
     }
+    let deadline = match settings(hub, fd).write_timeout {
+        0 => NEVER,
+        nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
+    };
     // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
-    let begun = insist(hub, NEVER, call);
+    let begun = insist(hub, deadline, call);
     set(0);
     if begun != failed(libc::EINPROGRESS) {
         return with_errno(begun) as c_int;
     }
-    let deadline = match super::settings(hub, fd).write_timeout {
-        0 => NEVER,
-        nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
-    };
     let mut come_out = || match super::poll::now(fd, libc::POLLOUT) {
         0 => failed(libc::EAGAIN),
         _ => error_of(fd),
@@ -256,14 +299,5 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
 
 /// How a connection came out.
 fn error_of(fd: c_int) -> isize {
-    let (mut error, mut len) = (0 as c_int, size_of::<c_int>() as socklen_t);
-    let (error, len) = (&raw mut error, &raw mut len);
-    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_ERROR as usize);
-    // SAFETY: room for an int, and its length.
-    unsafe {
-        match kernel(libc::SYS_getsockopt, [fd as usize, level, option, error as usize, len as usize, 0]) {
-            0 => failed(*error),
-            refused => refused,
-        }
-    }
+    number_of(fd, libc::SO_ERROR).map_or_else(|refused| refused, failed)
 }

@@ -6,9 +6,9 @@
 //! told that without making it non-blocking for all who share it. So what is for a blocking socket is copied after all,
 //! in pieces, by calls that can be told (`MSG_DONTWAIT`).
 
-use super::file::{self, kind};
+use super::file::kind;
 use super::rw::{At, attempt, input};
-use super::{failed, hub, kernel, pause, retry, send_whole, settings, with_errno};
+use super::{failed, hub, kernel, pause, retry, send_slices, send_whole, settings, with_errno};
 use crate::hub::{Hub, keep_errno};
 use crate::offload::Load;
 use crate::patch::elsewhere;
@@ -188,10 +188,19 @@ fn pipe_to_socket(hub: &'static Hub, from: c_int, out: c_int, len: usize) -> isi
     let mut piece = vec![0; PIECE.min(len)];
     let slice = iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
     // SAFETY: room of ours.
-    match unsafe { input(hub, At::here(from), &raw const slice, 1) } {
-        got @ 1.. => put(hub, out, &piece[..got as usize], true),
-        nothing => nothing,
+    let got = unsafe { input(hub, At::here(from), &raw const slice, 1) };
+    let Ok(len @ 1..) = usize::try_from(got) else { return got };
+    // What was read cannot be put back. So what a kill or a timeout has cut short, once, goes on.
+    let mut gone = put(hub, out, &piece[..len], true);
+    if (1..got).contains(&gone) || gone == failed(libc::EINTR) {
+        let first = gone.max(0);
+        gone = match put(hub, out, &piece[first as usize..len], true) {
+            more @ 0.. => first + more,
+            _ if first > 0 => first,
+            error => error,
+        };
     }
+    gone
 }
 
 /// See splice(2).
@@ -265,23 +274,12 @@ unsafe extern "C" fn vmsplice(fd: c_int, slices: *const iovec, count: size_t, fl
     };
     // SAFETY: no pointers.
     let mode = unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0]) };
-    let direction = match mode as c_int & libc::O_ACCMODE {
-        libc::O_RDONLY => Direction::Read,
-        _ => Direction::Write,
-    };
     let flags = flags | libc::SPLICE_F_NONBLOCK;
-    let mut done = retry(hub, fd, direction, true, || call(slices, count, flags));
-    // What is written is written whole.
-    while done > 0 && direction == Direction::Write && mode & libc::O_NONBLOCK as isize == 0 {
-        // SAFETY: the kernel has just read these slices.
-        let left = unsafe { file::left(slices, count, done as usize) };
-        if left.is_empty() {
-            break;
-        }
-        match retry(hub, fd, direction, true, || call(left.as_ptr(), left.len(), flags)) {
-            more @ 1.. => done += more,
-            _ => break,
-        }
-    }
-    with_errno(done)
+    with_errno(match mode as c_int & libc::O_ACCMODE {
+        libc::O_RDONLY => retry(hub, fd, Direction::Read, true, || call(slices, count, flags)),
+        // SAFETY: the caller's.
+        _ => unsafe {
+            send_slices(hub, fd, slices, count, true, |_, slices, count| call(slices, count, flags))
+        },
+    })
 }

@@ -103,7 +103,7 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
             crate::hub::begin_anew();
             crate::patch::io::begin_anew();
         }
-        1.. => {}
+        1.. => crate::patch::io::forked(),
         _ => set_errno(errno),
     }
     answer
