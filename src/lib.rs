@@ -125,8 +125,8 @@ pub use timeout::{Elapsed, timeout};
 
 use std::time::Duration;
 
-/// The README's example, as a doctest.
-#[cfg(all(doctest, feature = "patch"))]
+/// The README's programs, as doctests.
+#[cfg(all(doctest, feature = "patch", feature = "process"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
