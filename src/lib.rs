@@ -19,6 +19,20 @@
 //! assert_eq!(both.into_iter().map(Result::unwrap).collect::<Vec<_>>(), ["work1", "work2"]);
 //! ```
 //!
+//! # What there is
+//!
+//! | for | see |
+//! |---|---|
+//! | making green threads, and waiting for them | [`spawn`], [`join_all`], [`scope()`], [`timeout()`], [`JoinHandle`] |
+//! | having unmodified code yield | [`patch`] |
+//! | sockets, and servers on them | [`net`], or `std::net` once patched |
+//! | what can neither yield nor be patched, or computes for long | [`offload()`] |
+//! | Ctrl-C and its like | [`signal`] |
+//! | other OS threads: making them, talking to their hubs | [`thread`], [`Handle`] |
+//! | other processes, and what is shared with them | [`process`] |
+//! | a green thread, an OS thread or a process, by one name | [`model`] |
+//! | building more | [`wait`], [`io`], [`policy`], [`trace`], [`Generator`] |
+//!
 //! # Words
 //!
 //! - A **green thread** is a function with a stack of its own that gives way only where it blocks. It never
@@ -29,9 +43,17 @@
 //!   blocks.
 //! - To **block** is to wait at a point that the hub knows: [`sleep()`], [`JoinHandle::join`],
 //!   [`wait::park`], and, after [`patch::all`], the calls of std and C that are interposed: sleeps, locks, threads,
-//!   sockets and pipes. The others run meanwhile.
+//!   sockets, pipes, files, children. The others run meanwhile.
 //! - **Patched**, by [`patch::all`] in the first line of `main`, plain `std::thread::spawn` makes green threads, and
 //!   each green thread is a thread of its own to std and C.
+//! - To **offload** a function is to have another OS thread run it, while the green thread that asked waits: see
+//!   [`offload()`].
+//! - An **OS thread** is one that the kernel schedules, a [`thread::Thread`] also after the patch. It has a hub of its
+//!   own if it needs one; a [`Handle`] is how others spawn there.
+//! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a [`process::Process`]. Who
+//!   waits for one, or for what it shares, blocks a green thread and no other.
+//! - A **model** is one of these three ways to run something beside what one is doing: [`model::Model`].
+//! - A **signal** that is [subscribed](signal::handle) to is a green thread for each delivery.
 //! - The **policy** says which of the ready green threads runs next; first in, first out unless you
 //!   [install](policy::install) another.
 //! - A **ticket** is the right to wake a green thread from one wait; a stale one is harmless. See [`wait`].
@@ -44,6 +66,8 @@
 //! any other OS thread ends they are abandoned, too, with a warning in the log, and their stacks stay mapped:
 //! to unwind them then would be unsound, for `thread_local!` values that they have borrowed are gone.
 //!
+//! Before the process ends it waits for each [`thread::Thread`] and each [`process::Process`] that is no daemon.
+//!
 //! # Deadlock
 //!
 //! When the root blocks, no green thread is ready, no timer is set, and nobody outside holds a [`Handle`],
@@ -54,7 +78,13 @@
 //!
 //! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
 //! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
-//! The [`watchdog`] says who it is.
+//! The [`watchdog`] says who it is. A hub uses one core; a program that wants several has [OS threads](thread) or
+//! [processes](process), the latter [made first](process#one-os-thread).
+//!
+//! What is [patched](patch::coverage) is most of what blocks, and not all: memory-mapped files, directories, and what
+//! the C library does by itself (its `FILE`s, `system`) keep the OS thread. An interposed call is not unwound by a kill or
+//! a timeout, but cut short: see [`patch`].
+//!
 //! Without [`patch::locks`], a `thread_local!` belongs to the OS thread and is shared by its green threads, so an
 //! initialiser of one must not block: std assumes that nobody else comes in between. The destructor of one must not
 //! block while green threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever
