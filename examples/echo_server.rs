@@ -1,7 +1,7 @@
 //! An echo server in plain std, a thread for each connection: patched, all of them are green threads, on one OS thread for
 //! each hub. The hubs listen at the same address (`SO_REUSEPORT`), and the kernel deals the connections out.
 //!
-//! Run with: `cargo run --release --example echo_server [ADDR] [--hubs N]`
+//! Run with: `cargo run --release --example echo_server -- [ADDR] [--hubs N]`
 //!
 //! Talk to it by `nc 127.0.0.1 7007`. Ctrl-C stops it: connections are closed, and it says what it has done.
 

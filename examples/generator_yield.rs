@@ -2,7 +2,7 @@
 //! when it is asked for the next one. Two of them take turns here, and nobody schedules them but this loop; a hub does
 //! the same with green threads, and knows when to.
 //!
-//! Run with: `cargo run --example generator_yield`
+//! Run with: `cargo run --release --example generator_yield`
 
 use greenline::Generator;
 

@@ -1,6 +1,6 @@
 //! A process that loops beside its parent: two processes, each with an id and a loop of its own, at the same time.
 //!
-//! Run with: `cargo run --example process_loop`
+//! Run with: `cargo run --release --example process_loop`
 
 use greenline::process::{Process, current, parent};
 use std::{thread::sleep, time::Duration};

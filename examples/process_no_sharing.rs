@@ -1,7 +1,7 @@
 //! Processes share no memory: each has its own copy of every variable, and what one writes the others never see. OS
 //! threads and green threads share all of it.
 //!
-//! Run with: `cargo run --example process_no_sharing`
+//! Run with: `cargo run --release --example process_no_sharing`
 
 use greenline::{process::Process, spawn, thread::Thread};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

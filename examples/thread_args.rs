@@ -1,7 +1,7 @@
 //! Arguments for an OS thread, and what it returns: a closure takes the first along, and `join` answers the second. What
 //! it takes it owns (`move`), or borrows from who waits for it (`std::thread::scope`), or shares with others (`Arc`).
 //!
-//! Run with: `cargo run --example thread_args [-- N]`: N threads, 3 if not said.
+//! Run with: `cargo run --release --example thread_args [-- N]`: N threads, 3 if not said.
 
 use greenline::thread::Thread;
 use std::sync::Arc;
@@ -13,7 +13,11 @@ fn sing(singer: u32, song: &str, verses: &[&str]) -> usize {
 }
 
 fn main() {
-    let count = std::env::args().nth(1).map_or(3, |n| n.parse().expect("a number of threads"));
+    let given = std::env::args().nth(1).unwrap_or("3".into());
+    let Ok(count @ 1..=1000) = given.parse() else {
+        eprintln!("'{given}' is no number from 1 to 1000\nusage: thread_args [N]    (3, if not given)");
+        std::process::exit(2);
+    };
     let verses = Arc::new(vec!["la", "la la", "la la la"]);
     let threads: Vec<_> = (1..=count)
         .map(|singer| {

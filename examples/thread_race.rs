@@ -27,7 +27,13 @@ fn from_all(updates: u64, update: impl Fn() + Clone + Send + 'static) {
 }
 
 fn main() {
-    let updates = std::env::args().nth(1).map_or(1_000_000, |n| n.parse().expect("a number of updates"));
+    let given = std::env::args().nth(1).unwrap_or("1000000".into());
+    let Ok(updates) = given.parse::<u32>().map(u64::from) else {
+        eprintln!(
+            "'{given}' is no number of updates\nusage: thread_race [UPDATES]    (a million, if not given)"
+        );
+        std::process::exit(2);
+    };
     println!("expected:             {}", THREADS * updates);
 
     let counter = Arc::new(AtomicU64::new(0));

@@ -2,7 +2,7 @@
 //! ends only when its threads have, for they are no daemons. With `--wait`, `main` joins them; with `--daemon`, they are
 //! daemons, and nobody waits.
 //!
-//! Run with: `cargo run --example thread_sing_dance [-- --wait | --daemon]`
+//! Run with: `cargo run --release --example thread_sing_dance [-- --wait | --daemon]`
 
 use greenline::thread::Thread;
 use std::{thread::sleep, time::Duration};
@@ -17,6 +17,10 @@ fn perform(what: &'static str, times: u32) {
 fn main() {
     let option = std::env::args().nth(1).unwrap_or_default();
     let (wait, daemon) = (option == "--wait", option == "--daemon");
+    if !(wait || daemon || option.is_empty()) {
+        eprintln!("what is '{option}'?\nusage: thread_sing_dance [--wait | --daemon]");
+        std::process::exit(2);
+    }
     let thread = |what| Thread::new(move || perform(what, 3)).name(what).daemon(daemon);
     let threads = ["singing", "dancing"].map(|what| thread(what).start().expect("an OS thread"));
     for thread in &threads {

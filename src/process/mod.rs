@@ -20,6 +20,7 @@
 //! | `inside.rs` | the child's view: its whole life                             |
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
+//! | `null.rs`   | descriptors that become ones of `/dev/null`                  |
 //! | `shared/`   | memory that processes share, and how they wait for each other |
 //! | `queue.rs`  | on that: a queue; `codec.rs`, from values to bytes and back   |
 //! | `semaphore.rs`, `lock.rs`, `event.rs`, `condition.rs`, `barrier.rs` | on that, too |

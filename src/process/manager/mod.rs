@@ -27,6 +27,8 @@
 //! | `client.rs`    | the other processes' side: connections, and calls by them         |
 //! | `address.rs`, `stream.rs`, `wire.rs`, `handshake.rs` | what a connection is, and what goes over it |
 //! | `remote.rs`    | managers on other machines                                        |
+//! | `sys.rs`       | what the kernel is asked: who the other end is, what is inherited |
+//! | `error.rs`     | why a call has no answer                                          |
 //!
 //! # Life and death
 //!
