@@ -70,9 +70,9 @@
 //!
 //! # Deadlock
 //!
-//! When the root blocks, no green thread is ready, no timer is set, and nobody outside holds a [`Handle`],
-//! nothing can ever happen again. The blocking call in the root then panics with a list of all green threads,
-//! what each waits for and where it was spawned. The hub stays usable.
+//! When the root blocks, no green thread is ready, no timer is set, no descriptor is waited for, and nobody outside
+//! holds a [`Handle`], nothing can ever happen again. The blocking call in the root then panics with a list of all
+//! green threads, what each waits for and where it was spawned. The hub stays usable.
 //!
 //! # Limits
 //!
