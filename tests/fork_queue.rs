@@ -34,6 +34,7 @@ const ALONE: &[Case] = &[
     ("a wait without descriptors ends, too", no_descriptors),
     ("a child that leaves at once has put", leaves),
     ("one that is killed in a put or a get loses nothing", || killed_processes(1_000)),
+    ("one that is killed in a get of much wakes who waits for room", killed_getters_of_much),
     ("a dropped queue leaves nothing behind", nothing_left),
     ("if nobody waits there is no system call", no_system_calls),
 ];
@@ -482,4 +483,37 @@ fn no_system_calls() {
     assert!(!siege::makes_no_system_calls(|| {
         let _ = std::process::id();
     }));
+}
+
+/// Of a large message the memory is given back, which takes long; who is killed then has taken the message, and who waits
+/// for room is to know.
+fn killed_getters_of_much() {
+    let queue = Queue::<String>::bounded(1).unwrap();
+    let writer = queue.clone();
+    let writer = spawn(move || {
+        let much = "x".repeat(6 << 20);
+        while writer.put(much.clone()).is_ok() {}
+    });
+    let mut random = 7u64;
+    for _ in 0..24 {
+        let (reader, began) = (queue.clone(), Queue::new().unwrap());
+        let has_begun = began.clone();
+        let child = Process::new(move || {
+            has_begun.put(()).unwrap();
+            while reader.get().is_ok() {}
+        });
+        let child = child.start().unwrap();
+        began.get().unwrap();
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        sleep(Duration::from_micros(random >> 33 & 0x7fff));
+        child.kill().unwrap();
+        child.join().unwrap();
+        let begun = Instant::now();
+        while queue.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "there is room, and nobody was told");
+            sleep(Duration::from_millis(1));
+        }
+    }
+    queue.close();
+    writer.join().unwrap();
 }

@@ -2,7 +2,7 @@
 //! ends. So whoever waits for it waits for a descriptor, and no signal handler is needed; and nobody else's child is
 //! ever reaped, nor a stranger signalled who has the number of one that is gone.
 
-use super::own;
+use super::{own, pidfd};
 use crate::hub::existing;
 use crate::lock::Lock;
 use libc::{SIGKILL, SIGTERM};
@@ -110,7 +110,7 @@ impl Record {
     /// Waits in the kernel: where there is no hub any more to wait by.
     pub(super) fn wait_in_kernel(&self, deadline: Option<Instant>) -> bool {
         while self.reap().is_none() {
-            if !poll(self.pidfd.as_fd(), deadline).unwrap_or(false) {
+            if !pidfd::wait_in_kernel(self.pidfd.as_fd(), deadline).unwrap_or(false) {
                 return false;
             }
         }
@@ -151,7 +151,7 @@ impl Child {
 
     /// Whether it has not ended. If it has, it is reaped by this.
     pub fn is_alive(&self) -> bool {
-        self.0.reap().is_none() && !is_readable(self.0.pidfd.as_fd())
+        self.0.reap().is_none() && !pidfd::has_ended(self.0.pidfd.as_fd())
     }
 
     /// How it has ended: its exit code, or, by signal N, -N. `None` while it is alive, and if that is not known.
@@ -187,7 +187,7 @@ impl Child {
 
     /// Whether it has ended; by one system call, and without reaping it.
     pub(super) fn has_ended(&self) -> bool {
-        is_readable(self.0.pidfd.as_fd())
+        pidfd::has_ended(self.0.pidfd.as_fd())
     }
 
     /// Waits until it has ended, and blocks the OS thread: for destructors.
@@ -258,39 +258,13 @@ fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     }
 }
 
-/// Whether the process of that descriptor has ended, whoever's child it is.
-pub(super) fn is_readable(pidfd: BorrowedFd<'_>) -> bool {
-    poll(pidfd, Some(Instant::now())).unwrap_or(false)
-}
-
 /// Waits as whoever calls can: by the hub, or else in the kernel. `false`: the deadline has passed.
 fn wait_readable(pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
     if existing().is_none_or(|hub| !hub.can_block()) {
-        return poll(pidfd, deadline);
+        return pidfd::wait_in_kernel(pidfd, deadline);
     }
     match crate::io::wait_readable(pidfd, deadline) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
         waited => waited.map(|()| true),
-    }
-}
-
-/// Blocks the OS thread. `false`: the deadline has passed.
-fn poll(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let limit = left.map(|left| libc::timespec {
-            tv_sec: left.as_secs().min(i32::MAX as u64) as _,
-            tv_nsec: left.subsec_nanos() as _,
-        });
-        let limit = limit.as_ref().map_or(std::ptr::null(), |limit| &raw const *limit);
-        let mut fd = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let args = [&raw mut fd as usize, 1, limit as usize, 0, 0, 0];
-        // SAFETY: one descriptor and a time, in this frame. Past the C library, whose function may be patched.
-        match unsafe { crate::arch::syscall::syscall(libc::SYS_ppoll, args) } {
-            0 => return Ok(false),
-            1.. => return Ok(true),
-            error if error == -libc::EINTR as isize => {}
-            error => return Err(io::Error::from_raw_os_error(-error as i32)),
-        }
     }
 }

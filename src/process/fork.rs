@@ -5,11 +5,10 @@
 
 use super::child::{Child, Record};
 use super::own::{self, Plan};
-use super::{Refused, ending};
+use super::{Refused, ending, pidfd};
 use crate::hub::{self, as_nobody, existing};
 use crate::thread::{self, Halted};
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,7 +58,7 @@ fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
     let halted = thread::halt();
     halted.check()?;
     let own = std::process::id();
-    let plan = own::plan(name, daemon, pidfd_of(own)?)?;
+    let plan = own::plan(name, daemon, pidfd::open(own)?)?;
     // SAFETY: no other OS thread has locked anything. The child does not return to the parent's frames, for
     // `Process::start` does not.
     let pid = unsafe { hub::fork()? };
@@ -84,7 +83,7 @@ fn adopt(plan: Plan, pid: u32, own: u32) -> io::Result<Arc<Record>> {
     let Plan { name, daemon, parent, .. } = plan;
     // Its descriptor makes room for the child's: so there is one left.
     drop(parent);
-    match pidfd_of(pid) {
+    match pidfd::open(pid) {
         Ok(pidfd) => {
             let record = Arc::new(Record::new(name, daemon, pid, own, pidfd));
             own::adopt(&record);
@@ -108,18 +107,6 @@ fn undo(pid: u32, error: &io::Error) {
         libc::kill(pid as i32, libc::SIGKILL);
         libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
     }
-}
-
-/// A descriptor that stands for a process. It is closed on `exec`.
-fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    crate::fds::forget(fd as i32);
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Lets some time pass, for others to end.

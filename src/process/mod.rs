@@ -17,6 +17,7 @@
 //! | `own.rs`    | what a process knows of itself, its parent, its children      |
 //! | `fork.rs`   | from one process to two: what has to hold, what is flushed    |
 //! | `child.rs`  | the parent's view: waiting, killing                          |
+//! | `pidfd.rs`  | descriptors that stand for processes                         |
 //! | `inside.rs` | the child's view: its whole life                             |
 //! | `ending.rs` | what is done with children when a process ends               |
 //! | `exit.rs`   | from what a closure returns to an exit code                  |
@@ -66,6 +67,8 @@ pub mod manager;
 #[allow(unsafe_code)]
 mod null;
 mod own;
+#[allow(unsafe_code)]
+mod pidfd;
 mod pipe;
 pub mod pool;
 mod queue;

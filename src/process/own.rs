@@ -69,7 +69,7 @@ impl Parent {
 
     /// Whether it has not ended. An orphan may want to end, too.
     pub fn is_alive(&self) -> bool {
-        !super::child::is_readable(self.pidfd.as_fd())
+        !super::pidfd::has_ended(self.pidfd.as_fd())
     }
 
     /// A descriptor that becomes readable when it ends: for [`io::wait_readable`](crate::io::wait_readable).

@@ -5,7 +5,7 @@
 //! that stands for it, and hangs up for it when it is gone.
 
 use super::session::Session;
-use super::sys;
+use crate::process::pidfd;
 use crate::{JoinHandle, io, spawn};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Peers {
     }
 
     fn wait_for_end(&self, pid: libc::pid_t) {
-        let ended = sys::pidfd(pid).and_then(|process| io::wait_readable(&process, None));
+        let ended = pidfd::open(pid as u32).and_then(|process| io::wait_readable(&process, None));
         if let Err(error) = ended {
             if error.raw_os_error() != Some(libc::ESRCH) {
                 // Too few descriptors, say. Then there is the end of the connection.

@@ -5,7 +5,7 @@ use crate::arch::syscall::syscall;
 use crate::net::{TcpStream, UnixStream};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// An answer of the C library's.
 fn checked(answer: i32) -> io::Result<i32> {
@@ -62,20 +62,6 @@ fn set(stream: &TcpStream, level: i32, option: i32, value: i32) -> io::Result<()
     // SAFETY: an int of this frame, and its length.
     checked(unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const value).cast(), len) })
         .map(drop)
-}
-
-/// A descriptor that becomes readable when the process ends.
-///
-/// Errors: ESRCH: it has ended, and nobody is left to be told.
-pub(super) fn pidfd(pid: libc::pid_t) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { syscall(libc::SYS_pidfd_open, [pid as usize, 0, 0, 0, 0, 0]) };
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(-fd as i32));
-    }
-    crate::fds::forget(fd as RawFd);
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Calls `f` with SIGINT held back: for a child that will ignore it, and has not come to that yet.

@@ -6,8 +6,9 @@
 use super::os::epoch;
 use crate::arch::syscall::syscall;
 use crate::fds;
+use crate::process::pidfd;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -49,12 +50,13 @@ impl Peer {
     ///
     /// Errors: no descriptor left.
     pub(crate) fn end(self) -> io::Result<End> {
-        // SAFETY: no pointers.
-        let fd = unsafe { syscall(libc::SYS_pidfd_open, [self.id as usize, 0, 0, 0, 0, 0]) };
-        let end = match -fd as i32 {
+        let end = match pidfd::open(self.id) {
+            Ok(fd) => End { of: self, fd },
             // No such process; or that is an OS thread's number now.
-            libc::ESRCH | libc::EINVAL => End { of: self, fd: ended()? },
-            _ => End { of: self, fd: owned(fd)? },
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
+                End { of: self, fd: ended()? }
+            }
+            Err(error) => return Err(error),
         };
         // Asked after: if it was another process's number by then, it is another's descriptor that we have.
         let began = began(self.id);
@@ -73,11 +75,7 @@ impl End {
 
     /// Whether it has ended.
     pub(crate) fn has_come(&self) -> bool {
-        static NOW: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fd = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let args = [&raw mut fd as usize, 1, &raw const NOW as usize, 0, 0, 0];
-        // SAFETY: one descriptor, in this frame, and a time. Past the C library, whose function may be patched.
-        unsafe { syscall(libc::SYS_ppoll, args) == 1 }
+        pidfd::has_ended(self.fd.as_fd())
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {
@@ -95,17 +93,13 @@ impl Drop for End {
 fn ended() -> io::Result<OwnedFd> {
     let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as usize;
     // SAFETY: no pointers.
-    owned(unsafe { syscall(libc::SYS_eventfd2, [1, flags, 0, 0, 0, 0]) })
-}
-
-/// A system call's answer as a descriptor.
-fn owned(answer: isize) -> io::Result<OwnedFd> {
-    if answer < 0 {
-        return Err(io::Error::from_raw_os_error(-answer as i32));
+    let fd = unsafe { syscall(libc::SYS_eventfd2, [1, flags, 0, 0, 0, 0]) };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd as i32));
     }
-    fds::forget(answer as RawFd);
+    fds::forget(fd as RawFd);
     // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(answer as RawFd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// When the process of that number began; 0 if that cannot be known.
