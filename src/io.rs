@@ -48,13 +48,15 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
     let hub = hub();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     // Who calls may not have tried; so the kernel is asked, and not what edges have said.
-    let mut expired = false;
+    let (mut expired, mut foreign) = (false, true);
     while !is_ready(fd, direction)? {
         if expired {
             return Err(io::ErrorKind::TimedOut.into());
         }
         hub.reactor().drained(fd, direction);
-        expired = !pause(hub, fd, direction, deadline, true)?;
+        expired = !pause(hub, fd, direction, deadline, foreign)?;
+        // To ask after it once more would be an edge once more, for urgent data as well: see `is_stale`.
+        foreign = false;
     }
     Ok(())
 }

@@ -1095,3 +1095,21 @@ fn a_hundred_thousand_connections_leak_nothing() {
         assert!(grown < 8 << 10, "{grown} KiB more");
     });
 }
+
+#[test]
+fn urgent_data_does_not_keep_who_waits_for_other_data_busy() {
+    shared(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut there, _) = listener.accept().unwrap();
+        // SAFETY: a byte.
+        let sent = unsafe { libc::send(there.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+        assert_eq!(sent, 1);
+        let waits = spawn(move || io::wait_readable(&here, None).unwrap());
+        let before = stats().switches;
+        sleep(SOON);
+        assert!(stats().switches - before < 20, "it looks again and again");
+        there.write_all(b".").unwrap();
+        waits.join().unwrap();
+    });
+}
