@@ -12,10 +12,13 @@ use crate::hub::existing;
 use crate::lock::Lock;
 use crate::thread;
 use libc::{c_int, c_void};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// The process that has the handler, or 0: the children of a fork have a copy of it, and of this word.
 static PREPARED: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the end has been announced.
+static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// What is done when the OS threads have ended, by a room above this one. It is given the exit code.
 static AFTERWARDS: Lock<Option<fn(i32)>> = Lock::new(None);
@@ -34,6 +37,15 @@ pub(crate) fn prepare() {
     }
 }
 
+/// Whether the process ends: who exits now is paused by std for ever, with all green threads of the OS thread.
+#[cfg_attr(
+    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+    allow(dead_code)
+)]
+pub(crate) fn has_begun() -> bool {
+    BEGUN.load(Relaxed)
+}
+
 /// Has `f` called when the OS threads have ended.
 #[cfg(feature = "process")]
 pub(crate) fn prepare_for(f: fn(i32)) {
@@ -45,6 +57,7 @@ extern "C" fn at_exit(code: c_int, _: *mut c_void) {
     if PREPARED.load(Relaxed) != std::process::id() {
         return;
     }
+    BEGUN.store(true, Relaxed);
     wait_for_threads();
     let afterwards = *AFTERWARDS.lock();
     if let Some(afterwards) = afterwards {

@@ -37,6 +37,7 @@ const OTHERS: &[Case] = &[
     }),
     ("a thread exits", a_thread_exits),
     ("a thread exits after main", a_thread_exits_after_main),
+    ("a thread with a hub exits after main", a_green_thread_exits_after_main),
     ("a thread starts threads", a_thread_starts_threads),
     ("thread-locals", thread_locals),
     ("a thread asks main's hub", a_thread_asks_mains_hub),
@@ -66,6 +67,8 @@ fn main() -> ExitCode {
                 let ended = run("a thread exits", patched);
                 assert_eq!((ended.code, &*ended.stdout), (4, "the other thread done\n"), "{ended:?}");
                 let ended = run("a thread exits after main", patched);
+                assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nthread exits\n"), "{ended:?}");
+                let ended = run("a thread with a hub exits after main", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nthread exits\n"), "{ended:?}");
             }),
             ("those are waited for that are started at the end", |patched| {
@@ -264,6 +267,19 @@ fn a_thread_exits_after_main() {
         wait_for_mains_end();
         println!("thread exits");
         std::process::exit(4)
+    });
+    drop(exits.start().unwrap());
+    main_ends();
+}
+
+fn a_green_thread_exits_after_main() {
+    let exits = Thread::new(|| {
+        let exits = || -> () {
+            wait_for_mains_end();
+            println!("thread exits");
+            std::process::exit(4)
+        };
+        greenline::spawn(exits).join().unwrap();
     });
     drop(exits.start().unwrap());
     main_ends();

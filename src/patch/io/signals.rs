@@ -175,10 +175,11 @@ fn wait_for_handler(hub: &Hub, mask: Mask) -> isize {
     several::wait(hub, None, &mask, Vec::new, || mask.deliver())
 }
 
-/// See pause(2). A handler is noticed if the hub was idle when it ran: not if another green thread was running.
+/// See pause(2). A handler is noticed if the hub was idle when it ran: not if another green thread was running. At the
+/// end of the process it is how std keeps those who exit as well; they are waited for no more (`thread/living.rs`).
 #[unsafe(no_mangle)]
 extern "C" fn pause() -> c_int {
-    with_errno(match hub() {
+    with_errno(match hub().filter(|_| !crate::ending::has_begun()) {
         Some(hub) => wait_for_handler(hub, Mask::NONE),
         // Not every processor has the call of that name.
         // SAFETY: no descriptors, no time, no mask.
