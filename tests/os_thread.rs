@@ -274,6 +274,8 @@ fn a_thread_exits_after_main() {
 
 fn a_green_thread_exits_after_main() {
     let exits = Thread::new(|| {
+        // So that it waits in another call than one for nothing.
+        let _reachable = greenline::Handle::current().unwrap();
         let exits = || -> () {
             wait_for_mains_end();
             println!("thread exits");
