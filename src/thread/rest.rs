@@ -36,8 +36,13 @@ impl Halted {
     /// Errors: `/proc` cannot be read.
     pub(crate) fn others(&self) -> io::Result<Vec<String>> {
         let own = own_tid();
-        let tids = fs::read_dir("/proc/self/task").map_err(|error| {
-            io::Error::new(error.kind(), format!("OS threads cannot be counted by /proc/self/task: {error}"))
+        let tids = fs::read_dir("/proc/self/task").map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let text = format!("OS threads cannot be counted by /proc/self/task: {error}");
+                io::Error::new(error.kind(), text)
+            }
+            // Such as that no descriptor is left.
+            _ => error,
         })?;
         let tids = tids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
         Ok(tids.filter(|tid| *tid != own && !self.0.contains(tid)).filter_map(name_of).collect())
