@@ -492,7 +492,9 @@ fn killed_getters_of_much() {
     let writer = queue.clone();
     let writer = spawn(move || {
         let much = "x".repeat(6 << 20);
-        while writer.put(much.clone()).is_ok() {}
+        while writer.put(much.clone()).is_ok() {
+            yield_now();
+        }
     });
     let mut random = 7u64;
     for _ in 0..24 {

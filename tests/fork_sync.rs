@@ -487,7 +487,10 @@ fn barrier_killed() {
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
         assert!(barrier.is_broken());
         for (number, child) in children.iter().enumerate() {
-            assert_eq!(child.join().unwrap(), if killed.contains(&number) { -9 } else { 0 });
+            let code = child.join().unwrap();
+            // The second may have seen the end of the first, and left, before it was killed.
+            let was_faster = killed == [0, 1] && number == 1 && code == 0;
+            assert!(was_faster || code == if killed.contains(&number) { -9 } else { 0 }, "{number}: {code}");
         }
     }
 }
