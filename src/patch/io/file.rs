@@ -15,10 +15,12 @@
 use super::rw::At;
 use super::{HERE, hub, kernel};
 use crate::futex::{self, Who};
+use crate::green::GreenId;
 use crate::hub::Hub;
 use crate::offload::Load;
 use crate::patch::elsewhere;
 use crate::reactor::Direction;
+use crate::tcb;
 use crate::time::NEVER;
 use libc::{c_int, iovec};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -169,7 +171,14 @@ pub(super) unsafe fn rest(
     }
 }
 
-/// Has an OS thread of the pool read or write.
+/// Whether memory of who calls stays while another OS thread works on it, whatever happens to this one. When an OS thread
+/// ends, its green threads are abandoned where they wait: then what they have on their stacks stays, and their own
+/// thread-locals do, but not thread-locals that they share with the OS thread. (While the root waits it does not end.)
+fn outlasts(hub: &Hub) -> bool {
+    tcb::has_own() || hub.current() == GreenId::ROOT
+}
+
+/// Has an OS thread of the pool read or write; or does it here, if the memory may be gone before that is done.
 ///
 /// # Safety
 /// As preadv2(2) or pwritev2(2).
@@ -180,6 +189,10 @@ pub(super) unsafe fn other_thread(
     slices: *const iovec,
     count: usize,
 ) -> isize {
+    if !outlasts(hub) {
+        // SAFETY: the caller's.
+        return unsafe { at.call(direction, 0, slices, count) };
+    }
     let _turn = (at.offset == HERE).then(|| Turn::take(hub, at.fd));
     let slices = slices as usize;
     // SAFETY: the caller's; it waits until it is done.
