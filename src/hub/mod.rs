@@ -356,6 +356,12 @@ impl Hub {
         alive == 0
     }
 
+    /// Whether there are no green threads: then nobody is kept from running by a root that does not block.
+    #[cfg(feature = "process")]
+    pub(crate) fn has_only_its_root(&self) -> bool {
+        self.state.borrow().alive == 0
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.borrow();
         Stats { switches: self.pulse.switches(), alive: state.alive, stacks: self.pool.stacks().made() }

@@ -348,7 +348,7 @@ impl Floor {
 
     /// Waits until something may have changed, or `beside` is readable, or the deadline: `false`.
     pub(super) fn wait_in_office(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
-        self.0.monitor.wait_at(OFFICE, deadline, beside)
+        self.0.monitor.expect_at(OFFICE, deadline, beside)
     }
 
     /// The parent has seen the end of so many chunks.
@@ -399,7 +399,7 @@ impl Floor {
             Some(Ok(popped))
         };
         let wait =
-            |message: &mut Bytes| self.0.monitor.wait(WORK + place, None, |change| take(change, message));
+            |message: &mut Bytes| Some(self.0.monitor.expect(WORK + place, |change| take(change, message)));
         match self.pop_by(&mut message, wait) {
             Some(()) => None,
             None => Some(Job { number, message }),

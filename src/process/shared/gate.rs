@@ -8,13 +8,26 @@ use crate::fds;
 use crate::hub::{Readiness, hub};
 use crate::reactor::Direction::Read;
 use crate::time::NEVER;
+use std::hint::spin_loop;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub(super) struct Gate {
     counter: OwnedFd,
+    /// How many of the next waits, in this process, are to begin by looking; at 0 and below, how many have not.
+    credit: AtomicI32,
 }
+
+/// How often who does not sleep looks: for some 50 microseconds, since to be woken on another core takes as long.
+const LOOKS: u32 = 2000;
+
+/// So many waits in a row may look in vain, until it is seen that the other one needs this core, or is slow.
+const CREDIT: i32 = 4;
+
+/// After so many waits without, another one looks.
+const BORROW: i32 = 64;
 
 /// How long who cannot wait for descriptors sleeps before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -31,7 +44,7 @@ impl Gate {
         }
         fds::forget(fd);
         // SAFETY: the kernel has just made it for us.
-        Ok(Gate { counter: unsafe { OwnedFd::from_raw_fd(fd) } })
+        Ok(Gate { counter: unsafe { OwnedFd::from_raw_fd(fd) }, credit: AtomicI32::new(CREDIT) })
     }
 
     /// Has all who wait look again.
@@ -41,6 +54,28 @@ impl Gate {
         // SAFETY: eight bytes of this frame. Past the C library, whose function may be patched. It fails if it was opened
         // 2^64 times, or if somebody has closed a descriptor that is not theirs.
         unsafe { crate::arch::syscall::syscall(libc::SYS_write, args) };
+    }
+
+    /// As [`wait`](Gate::wait), by who expects an answer soon: looks for a while whether it `is_open`, and then only
+    /// sleeps. Not so if that was in vain the last times, or keeps a green thread from running.
+    pub(super) fn expect(
+        &self,
+        is_open: impl Fn() -> bool,
+        deadline: Option<Instant>,
+        beside: Option<RawFd>,
+    ) -> bool {
+        let credit = self.credit.load(Relaxed);
+        if credit > 0 && hub().has_only_its_root() {
+            for _ in 0..LOOKS {
+                if is_open() {
+                    self.credit.store(CREDIT, Relaxed);
+                    return true;
+                }
+                spin_loop();
+            }
+        }
+        self.credit.store(if credit > -BORROW { credit - 1 } else { 1 }, Relaxed);
+        self.wait(deadline, beside)
     }
 
     /// Blocks the current green thread until somebody may have opened the gate since the caller was last woken, or

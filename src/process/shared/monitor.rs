@@ -30,7 +30,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Instant;
 
 /// A state `S` that processes share. What is in it must mean the same in all of them: no addresses of what was allocated,
@@ -134,6 +134,16 @@ impl<S: Copy> Monitor<S> {
         self.wait_beside(gate, deadline, || None, f)
     }
 
+    /// As [`wait`](Monitor::wait), without a deadline, by who [expects](Monitor::expect_at) that `f` can soon.
+    pub(crate) fn expect<R>(&self, gate: usize, mut f: impl FnMut(&mut Change<'_, S>) -> Option<R>) -> R {
+        loop {
+            if let Some(answer) = self.attempt_or_await(gate, &mut f) {
+                return answer;
+            }
+            self.expect_at(gate, None, None);
+        }
+    }
+
     /// As [`wait`](Monitor::wait); `f` is also called again when the descriptor is readable that `beside` answers each time
     /// after `f` could not.
     pub(crate) fn wait_beside<R>(
@@ -175,6 +185,12 @@ impl<S: Copy> Monitor<S> {
     /// the deadline: `false`. To be followed by another look.
     pub(crate) fn wait_at(&self, gate: usize, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
         self.gates[gate].wait(deadline, beside)
+    }
+
+    /// As [`wait_at`](Monitor::wait_at), by who expects an answer, and so may look for it for a while before it sleeps.
+    pub(crate) fn expect_at(&self, gate: usize, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
+        // Whoever opens it says so last.
+        self.gates[gate].expect(|| self.awaited(gate).load(Acquire) == 0, deadline, beside)
     }
 
     #[inline]
