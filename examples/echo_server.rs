@@ -70,9 +70,9 @@ fn run(address: SocketAddr, hubs: usize) -> std::io::Result<()> {
     std::thread::spawn(move || serve(first));
     for _ in 1..hubs {
         let listener = listen(address)?;
-        // A real OS thread; its first green thread brings its hub about.
+        // A real OS thread, that main does not wait for; its first green thread brings its hub about.
         let body = move || greenline::spawn(move || serve(listener)).join();
-        drop(Thread::new(body).name("hub").start()?);
+        drop(Thread::new(body).name("hub").daemon(true).start()?);
     }
     println!("listening on {address}, {hubs} {}; Ctrl-C stops", if hubs == 1 { "hub" } else { "hubs" });
     let _ = stopped.recv();
