@@ -46,6 +46,26 @@ pub(crate) enum Unwatched {
     TooLarge,
 }
 
+/// A number that is watched, as long as it is current.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched {
+    word: &'static AtomicU64,
+    generation: Generation,
+}
+
+impl Watched {
+    #[inline]
+    pub(crate) fn generation(self) -> Generation {
+        self.generation
+    }
+
+    /// Whether the number was not given back since.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        unpack(self.word.load(Acquire)).0 == self.generation
+    }
+}
+
 fn pack(generation: Generation, hub: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(hub)
 }
@@ -76,12 +96,6 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
     existing(fd)
 }
 
-/// The generation of a number now.
-#[inline]
-pub(crate) fn generation(fd: RawFd) -> Generation {
-    existing(fd).map_or(0, |word| unpack(word.load(Acquire)).0)
-}
-
 /// Gives a hub its number, for [`watch`].
 pub(crate) fn enlist(hub: &Arc<Shared>) -> u32 {
     let weak = Arc::downgrade(hub);
@@ -99,8 +113,8 @@ pub(crate) fn enlist(hub: &Arc<Shared>) -> u32 {
     }
 }
 
-/// `hub` watches this number from now on. Answers of which generation it is.
-pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Generation, Unwatched> {
+/// `hub` watches this number from now on.
+pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Watched, Unwatched> {
     let word = word(fd).ok_or(Unwatched::TooLarge)?;
     let mut seen = word.load(Acquire);
     loop {
@@ -112,7 +126,7 @@ pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Generation, Unwatched> {
             _ => SEVERAL,
         };
         match word.compare_exchange_weak(seen, pack(generation, watcher), AcqRel, Acquire) {
-            Ok(_) => return Ok(generation),
+            Ok(_) => return Ok(Watched { word, generation }),
             Err(now) => seen = now,
         }
     }
@@ -206,23 +220,25 @@ mod tests {
     fn nobody_begins_to_watch_what_is_being_closed() {
         // A number that no other test has.
         const FD: RawFd = 900_001;
-        assert!(watch(FD, 70_000).is_ok());
-        let before = generation(FD);
+        let watch = |fd| watch(fd, 70_000);
+        let before = watch(FD).ok().unwrap();
+        assert!(before.is_current());
         closing(FD, || {
-            assert_eq!(watch(FD, 70_000), Err(Unwatched::Closing));
-            assert_ne!(generation(FD), before);
+            assert_eq!(watch(FD).err(), Some(Unwatched::Closing));
+            assert!(!before.is_current());
         });
-        let after = watch(FD, 70_000).unwrap();
+        let after = watch(FD).ok().unwrap();
         // Given out again before the close has returned: then it is the next one's.
+        let mut next = None;
         closing(FD, || {
             forget(FD);
-            assert!(watch(FD, 70_000).is_ok());
+            next = watch(FD).ok();
         });
-        assert_ne!(generation(FD), after);
-        let generation_now = generation(FD);
-        assert_eq!(watch(FD, 70_000), Ok(generation_now), "the mark was not put back over the new watcher");
+        let next = next.unwrap();
+        assert!(!after.is_current() && next.is_current(), "the mark was put back over the new watcher");
+        assert_eq!(watch(FD).map(Watched::generation).ok(), Some(next.generation()));
         forget_range(FD as u32 - 1, u32::MAX);
-        assert_ne!(generation(FD), generation_now);
-        assert_eq!(watch(2_000_000, 70_000), Err(Unwatched::TooLarge));
+        assert!(!next.is_current());
+        assert_eq!(watch(2_000_000).err(), Some(Unwatched::TooLarge));
     }
 }

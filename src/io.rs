@@ -114,7 +114,13 @@ static ZERO: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Parks until the next edge, with interrupts delivered. `false`: the deadline has passed.
 fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bool) -> io::Result<bool> {
-    match hub.wait_fd(fd, direction, deadline, foreign, false)? {
+    is_in_time(hub, hub.wait_fd(fd, direction, deadline, foreign, false)?)
+}
+
+/// What a wait came to, with interrupts delivered. `false`: the deadline has passed.
+#[inline]
+fn is_in_time(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
+    match readiness {
         Readiness::Ready | Readiness::Signalled => Ok(true),
         Readiness::Expired => Ok(false),
         Readiness::Interrupted => {
@@ -125,35 +131,81 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bo
     }
 }
 
-/// Calls `attempt`, which does not block, until it answers something else than EAGAIN; parks in between. Where the
-/// descriptor is known to be drained, it parks first.
+/// The one loop that all input and output goes through: try, park, try again. `attempt` calls the kernel, which does not
+/// block, and gives its answer; `pause`, which is told whether that was tried before, parks until there may be another, or
+/// says that the time is over, or which error ends it. It is called at once where what is waited for is `drained`.
 ///
-/// Errors: those of `attempt`; EAGAIN when the deadline has passed, as std's read timeouts have it.
+/// Answers as `attempt` does, when that is something else than EAGAIN; EAGAIN when the time is over.
+#[inline(always)]
+pub(crate) fn retry<E>(
+    mut drained: bool,
+    mut attempt: impl FnMut() -> isize,
+    mut pause: impl FnMut(bool) -> Result<bool, E>,
+) -> Result<isize, E> {
+    let mut expired = false;
+    loop {
+        let tried = !std::mem::take(&mut drained);
+        if tried {
+            let answer = attempt();
+            // When the time was over, once more: the edge may have come, and not been seen yet.
+            if answer != -(libc::EAGAIN as isize) || expired {
+                return Ok(answer);
+            }
+        }
+        expired = !pause(tried)?;
+    }
+}
+
+/// [`retry`], for what is ours and not the program's: kill and timeout unwind out of it. What is known to be drained is not
+/// tried; and a read of something, but of less than `drains`, is taken to have drained it.
 #[inline]
-pub(crate) fn retry(
+pub(crate) fn retry_own(
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
+    drains: usize,
     deadline: impl Fn() -> Time,
-    mut attempt: impl FnMut() -> io::Result<usize>,
+    mut attempt: impl FnMut() -> isize,
 ) -> io::Result<usize> {
+    let reactor = hub.reactor();
+    // To write is tried in any case: there mostly is room.
+    let known = if direction == Direction::Read { reactor.source(fd) } else { None };
+    let known = known.filter(|source| !source.is_ready(direction));
     let mut until = None;
-    let mut expired = false;
-    loop {
-        // When the time is over, once more: the edge may have come, and not been seen yet.
-        if expired || !hub.reactor().is_drained(fd, direction) {
-            match attempt() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    hub.reactor().drained(fd, direction);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                answer => return answer,
-            }
-        }
-        if expired {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+    let pause = |tried: bool| {
         let until = *until.get_or_insert_with(&deadline);
-        expired = !pause(hub, fd, direction, until, false)?;
+        let waited = match known {
+            Some(source) if !tried => Ok(hub.wait_source(source, fd, direction, until, false)),
+            _ => {
+                reactor.drained(fd, direction);
+                hub.wait_fd(fd, direction, until, false, false)
+            }
+        };
+        is_in_time(hub, waited?)
+    };
+    let answer = retry(known.is_some(), || uninterrupted(&mut attempt), pause)?;
+    if answer > 0 && (answer as usize) < drains {
+        // Since it was last waited for nobody else has run.
+        if let Some(source) = known.or_else(|| reactor.source(fd)) {
+            source.maybe_drained(direction);
+        }
     }
+    result(answer)
+}
+
+/// The kernel's answer, of a call that is made again if a signal has interrupted it.
+#[inline]
+fn uninterrupted(mut attempt: impl FnMut() -> isize) -> isize {
+    loop {
+        let answer = attempt();
+        if answer != -(libc::EINTR as isize) {
+            return answer;
+        }
+    }
+}
+
+/// The kernel's answer, as std has it.
+#[inline]
+pub(crate) fn result(answer: isize) -> io::Result<usize> {
+    usize::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer as i32))
 }

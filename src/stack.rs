@@ -1,7 +1,7 @@
 //! Stacks: where they come from, how they are guarded, how one that overflows is recognised.
 //!
 //! A stack is a slot in a slab. A slab is one private mapping that reserves nothing (memory is committed
-//! page by page as it is touched), cut into slots of one size; the lowest page of each slot is its guard.
+//! page by page as it is touched), cut into slots of one length; the lowest page of each slot is its guard.
 //!
 //! ```text
 //! slab   | slot 0         | slot 1         | slot 2         | ...          addresses grow ->
@@ -13,6 +13,10 @@
 //! not split the mapping: a million guarded stacks need some two dozen mappings, where `mprotect` needs
 //! two for each stack and meets `vm.max_map_count` (65,530) at 32,000. On an older kernel it is `mprotect`
 //! all the same.
+//!
+//! **An odd number of pages.** A stack has a power of two, and with its guard a slot has one page more. Were slots 64 pages
+//! apart, their tops would share a 64th of the sets of the TLB, the processor's cache of page tables, and from some
+//! dozens of stacks on each switch would walk those tables.
 //!
 //! **Colour.** Were all tops page-aligned, the hot first words of all stacks would fall into the same few
 //! sets of the first-level cache, and a switch would cost twice as much from some 16 stacks on. So each
@@ -30,7 +34,7 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-/// A size that slots have: a power of two, guard included.
+/// A size that stacks have, a power of two; the guard comes on top of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     log2: u8,
@@ -46,17 +50,17 @@ impl Size {
     /// The largest, a terabyte: a process has room for some hundred of them.
     const MAX: Size = Size { log2: 40 };
 
-    /// The size that has room for `usable` bytes, the guard, a colour and a context.
+    /// The size that has room for `usable` bytes, a colour and a context.
     ///
     /// Errors: that would be more than `MAX`.
     pub(crate) fn for_usable(usable: usize) -> io::Result<Size> {
-        let wanted = usable.saturating_add(page_size() + COLOUR_RANGE + CONTEXT).max(Size::MIN.bytes());
+        let wanted = usable.saturating_add(COLOUR_RANGE + CONTEXT).max(Size::MIN.bytes());
         if wanted > Size::MAX.bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
                     "a stack of {usable} bytes was asked for; the most is {}",
-                    Size::MAX.bytes() - page_size()
+                    Size::MAX.bytes() - COLOUR_RANGE - CONTEXT
                 ),
             ));
         }
@@ -66,6 +70,12 @@ impl Size {
     #[inline]
     pub(crate) const fn bytes(self) -> usize {
         1 << self.log2
+    }
+
+    /// The length of a slot: with its guard.
+    #[inline]
+    fn slot(self) -> usize {
+        page_size() + self.bytes()
     }
 }
 
@@ -167,8 +177,8 @@ impl SizeClass {
             Some(bottom) => bottom,
             None => self.fresh()?,
         };
-        let colour = (bottom / self.size.bytes() * COLOUR_STEP) % COLOUR_RANGE;
-        Ok(Stack { bottom, top: bottom + self.size.bytes() - colour, owner: self.clone() })
+        let colour = (bottom / self.size.slot() * COLOUR_STEP) % COLOUR_RANGE;
+        Ok(Stack { bottom, top: bottom + self.size.slot() - colour, owner: self.clone() })
     }
 
     /// A slot that was never used.
@@ -179,13 +189,14 @@ impl SizeClass {
             slabs.mapped.push((base, len));
             (slabs.next, slabs.unguarded, slabs.end) = (base, base, base + len);
         }
+        let slot = self.size.slot();
         if slabs.next == slabs.unguarded {
-            let batch = GUARD_BATCH.min((slabs.end - slabs.unguarded) / self.size.bytes());
-            install_guards(slabs.unguarded, self.size.bytes(), batch)?;
-            slabs.unguarded += batch * self.size.bytes();
+            let batch = GUARD_BATCH.min((slabs.end - slabs.unguarded) / slot);
+            install_guards(slabs.unguarded, slot, batch)?;
+            slabs.unguarded += batch * slot;
         }
         let bottom = slabs.next;
-        slabs.next += self.size.bytes();
+        slabs.next += slot;
         slabs.used += 1;
         Ok(bottom)
     }
@@ -193,11 +204,12 @@ impl SizeClass {
     /// Maps a slab of as many slots as there are already; of fewer where the address space is short, but the
     /// last of it is left to others, who would abort without.
     fn map(&self, slots: usize) -> io::Result<(usize, usize)> {
-        let mut slots = slots.max(FIRST_SLAB_SLOTS).min((SLAB_BYTES_MAX / self.size.bytes()).max(1));
+        let slot = self.size.slot();
+        let mut slots = slots.max(FIRST_SLAB_SLOTS).min((SLAB_BYTES_MAX / slot).max(1));
         loop {
-            match map_slab(slots * self.size.bytes(), self.size.bytes()) {
-                Ok(base) => return Ok((base, slots * self.size.bytes())),
-                Err(error) if slots == 1 || slots * self.size.bytes() <= SLAB_BYTES_MIN => {
+            match map_slab(slots * slot) {
+                Ok(base) => return Ok((base, slots * slot)),
+                Err(error) if slots == 1 || slots * slot <= SLAB_BYTES_MIN => {
                     return Err(io::Error::new(
                         error.kind(),
                         format!(
@@ -215,7 +227,7 @@ impl SizeClass {
     fn guard_at(&self, address: usize) -> Option<usize> {
         let slabs = self.slabs.try_borrow().ok()?;
         let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
-        let into = (address - base) % self.size.bytes();
+        let into = (address - base) % self.size.slot();
         (into < page_size()).then_some(address - into)
     }
 }
@@ -230,48 +242,31 @@ impl Drop for SizeClass {
     }
 }
 
-/// What a page of the kernel's page tables maps.
-const TABLE: usize = 2 << 20;
-
-/// Maps `len` bytes for slots of `size`, the first aligned to `size`; or half a page table behind that, for slots
-/// that span tables: then the top of each, and the guard of the next, which is all that most of them ever touch,
-/// are in one table and not in two, of 4 KiB each.
-fn map_slab(len: usize, size: usize) -> io::Result<usize> {
-    let shift = if size > TABLE { TABLE / 2 } else { 0 };
-    // Map too much, give the ends back.
-    let padded = len + size + shift;
+/// Maps `len` bytes for slots.
+fn map_slab(len: usize) -> io::Result<usize> {
     // SAFETY: a new private mapping at no fixed address touches nothing that exists.
-    let raw = unsafe {
+    let base = unsafe {
         libc::mmap(
             null_mut(),
-            padded,
+            len,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
             -1,
             0,
         )
     };
-    if raw == libc::MAP_FAILED {
+    if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    let raw = raw as usize;
-    let base = raw.next_multiple_of(size) + shift;
-    // SAFETY: both ranges lie in the mapping just made, outside of what is answered.
+    // Names the mapping in /proc/self/maps, on kernels that can; and never let a huge page make a
+    // stack of which one page is used take 512. Both are hints, their failure changes nothing.
+    const PR_SET_VMA: i32 = 0x53564d41;
+    // SAFETY: the mapping just made, and a string that the kernel copies.
     unsafe {
-        if base > raw {
-            libc::munmap(raw as *mut _, base - raw);
-        }
-        let end = base + len;
-        if raw + padded > end {
-            libc::munmap(end as *mut _, raw + padded - end);
-        }
-        // Names the mapping in /proc/self/maps, on kernels that can; and never let a huge page make a
-        // stack of which one page is used take 512. Both are hints, their failure changes nothing.
-        const PR_SET_VMA: i32 = 0x53564d41;
         libc::prctl(PR_SET_VMA, 0, base, len, c"greenline stacks".as_ptr());
-        libc::madvise(base as *mut _, len, libc::MADV_NOHUGEPAGE);
+        libc::madvise(base, len, libc::MADV_NOHUGEPAGE);
     }
-    Ok(base)
+    Ok(base as usize)
 }
 
 /// Whether `MADV_GUARD_INSTALL` does what it says here. User-mode emulators answer 0 to any advice and do
@@ -288,10 +283,10 @@ fn markers_work(page: usize) -> bool {
     })
 }
 
-/// Makes the lowest page of each of `slots` slots from `base` on one whose touch is a fault.
-fn install_guards(base: usize, size: usize, slots: usize) -> io::Result<()> {
+/// Makes the lowest page of each of `slots` slots of length `slot` from `base` on one whose touch is a fault.
+fn install_guards(base: usize, slot: usize, slots: usize) -> io::Result<()> {
     let markers = markers_work(base);
-    for page in (0..slots).map(|slot| base + slot * size) {
+    for page in (0..slots).map(|nth| base + nth * slot) {
         // SAFETY: the page lies in a slab of ours, in a slot that was never used.
         let failed = unsafe {
             match markers {
@@ -352,11 +347,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_powers_of_two_with_room_for_the_guard() {
+    fn sizes_are_powers_of_two_with_room_for_the_context() {
         assert_eq!(Size::for_usable(0).unwrap(), Size::MIN);
         assert_eq!(Size::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
         assert_eq!(Size::for_usable(8 << 10).unwrap(), Size::MIN);
-        assert_eq!(Size::for_usable(12 << 10).unwrap().bytes(), 32 << 10);
+        assert_eq!(Size::for_usable(12 << 10).unwrap(), Size::MIN);
+        assert_eq!(Size::for_usable(14 << 10).unwrap().bytes(), 32 << 10);
         assert!(Size::for_usable(usize::MAX).is_err());
     }
 
@@ -366,7 +362,7 @@ mod tests {
         let mut held: Vec<Stack> = (0..300).map(|_| stacks.take(Size::MIN).unwrap()).collect();
         held.sort_by_key(Stack::bottom);
         for pair in held.windows(2) {
-            assert!(pair[0].bottom() + Size::MIN.bytes() <= pair[1].bottom());
+            assert!(pair[0].top() <= pair[1].bottom());
         }
         for stack in &held {
             // SAFETY: the whole page at the top belongs to the stack.
@@ -392,11 +388,24 @@ mod tests {
         let stacks = Stacks::default();
         let held: Vec<Stack> = (0..64).map(|_| stacks.take(Size::MIN).unwrap()).collect();
         let mut offsets: Vec<usize> =
-            held.iter().map(|stack| (stack.bottom() + Size::MIN.bytes()) - stack.top()).collect();
+            held.iter().map(|stack| (stack.bottom() + Size::MIN.slot()) - stack.top()).collect();
         offsets.sort_unstable();
         offsets.dedup();
         assert!(offsets.len() > 16, "{offsets:?}");
         assert!(offsets.iter().all(|&offset| offset < COLOUR_RANGE));
+    }
+
+    #[test]
+    fn tops_spread_over_the_sets_of_a_tlb() {
+        const SETS: usize = 64;
+        let stacks = Stacks::default();
+        for size in [Size::MIN, Size::DEFAULT] {
+            let held: Vec<Stack> = (0..SETS).map(|_| stacks.take(size).unwrap()).collect();
+            let mut sets: Vec<usize> = held.iter().map(|stack| stack.bottom() / page_size() % SETS).collect();
+            sets.sort_unstable();
+            sets.dedup();
+            assert_eq!(sets.len(), SETS);
+        }
     }
 
     #[test]

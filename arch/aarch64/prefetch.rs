@@ -1,16 +1,15 @@
-//! Bringing memory into the cache before it is needed. A hint: any address may be given.
+//! As on x86-64.
 
 use core::arch::asm;
 
 const LINE: usize = 64;
 
-/// Asks for the `len` bytes below `top`. Their page is looked up once, which is half of the gain.
-#[inline]
-pub(crate) fn prefetch_below(top: usize, len: usize) {
-    for below in (LINE..=len).step_by(LINE) {
+/// Asks for so many lines of the cache, from the one at `at` on.
+#[inline(always)]
+pub(crate) fn prefetch<const LINES: usize>(at: usize) {
+    for line in 0..LINES {
+        let at = at.wrapping_add(line * LINE);
         // SAFETY: a prefetch of any address neither faults nor changes anything.
-        unsafe {
-            asm!("prfm pldl1keep, [{0}]", in(reg) top - below, options(nostack, preserves_flags, readonly))
-        };
+        unsafe { asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, preserves_flags, readonly)) };
     }
 }

@@ -1,14 +1,15 @@
-//! Bringing memory into the cache before it is needed. A hint: any address may be given.
+//! Asking for memory before it is needed.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
+/// The length of a line of the cache.
 const LINE: usize = 64;
 
-/// Asks for the `len` bytes below `top`. Their page is looked up once, which is half of the gain.
-#[inline]
-pub(crate) fn prefetch_below(top: usize, len: usize) {
-    for below in (LINE..=len).step_by(LINE) {
+/// Asks for so many lines of the cache, from the one at `at` on.
+#[inline(always)]
+pub(crate) fn prefetch<const LINES: usize>(at: usize) {
+    for line in 0..LINES {
         // SAFETY: a prefetch of any address neither faults nor changes anything.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>((top - below) as *const i8) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line * LINE) as *const i8) };
     }
 }

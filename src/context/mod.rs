@@ -27,9 +27,6 @@ mod pool;
 use crate::stack::{Size, Stack};
 pub(crate) use pool::Pool;
 
-/// How much of a stack's top `prefetch` asks for.
-const PREFETCHED: usize = 768;
-
 #[cfg(not(feature = "own-switch"))]
 pub(crate) use coro::Coro as Chosen;
 #[cfg(feature = "own-switch")]
@@ -69,9 +66,8 @@ pub(crate) trait Context: Copy + 'static {
     /// The context was not retired.
     unsafe fn is_idle(self) -> bool;
 
-    /// Asks the processor to bring in the top of its stack, where a context that sleeps in its first few
-    /// frames will go on: worth it when it was suspended long ago and will be resumed soon.
-    fn prefetch(self);
+    /// Where it lies: above everything else on its stack.
+    fn address(self) -> usize;
 
     /// The addresses of its stack: from the guard page to where its frames begin.
     ///

@@ -94,12 +94,9 @@ impl Context for Own {
         self.inner().idle.get()
     }
 
-    #[inline]
-    fn prefetch(self) {
-        crate::arch::prefetch::prefetch_below(
-            self.0.as_ptr() as usize + size_of::<Inner>(),
-            super::PREFETCHED,
-        );
+    #[inline(always)]
+    fn address(self) -> usize {
+        self.0.as_ptr() as usize
     }
 
     unsafe fn bounds(self) -> Range<usize> {

@@ -18,6 +18,7 @@
 //!
 //! Leaves to others: moving between states (`hub`), the stack it runs on (`context`).
 
+mod cold;
 mod completions;
 mod interrupt;
 mod locals;
@@ -29,6 +30,7 @@ use crate::context::{Chosen, Job};
 use crate::stack::Size;
 use crate::tcb::Tcb;
 use crate::time::Time;
+pub(crate) use cold::{Depth, prefetch_record};
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
@@ -36,6 +38,7 @@ pub use outcome::JoinError;
 pub(crate) use outcome::Outcome;
 pub(crate) use parking::{Cause, Wait, Wake};
 pub use parking::{Ticket, Woken};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
@@ -98,7 +101,10 @@ impl fmt::Display for GreenId {
 pub(crate) enum State {
     Delayed,
     Runnable,
-    Parked,
+    /// `shielded`: so that neither kill nor timeout wakes it.
+    Parked {
+        shielded: bool,
+    },
     Finished,
 }
 
@@ -128,40 +134,40 @@ pub(crate) struct Extras {
 
 /// The record of a green thread: everything that belongs to it and is not on its stack.
 ///
-/// What a switch touches comes first, to lie in one line of the cache.
-#[repr(C)]
+/// What parking, waking and switching touch comes first, and is one line of the cache: it has mostly gone far away by the
+/// time. For that the slab is to see there, too, whether its entry is in use; so what follows hides its unused values, of
+/// which the slab would take one for that, in cells.
+#[repr(C, align(64))]
 pub(crate) struct Green {
     pub(crate) id: GreenId,
     /// Where it runs: none before its first run, after its last, and for the root.
     pub(crate) context: Option<Chosen>,
     /// What std and C know it by while it runs there: a thread control block of its own, or the OS thread's.
     pub(crate) tcb: Tcb,
+    pub(crate) extras: Option<Box<Extras>>,
 
     // Waiting: see `wait`. Touched by every park and wake.
+    pub(crate) wait: Wait,
     pub(crate) epoch: u32,
     pub(crate) state: State,
     pub(crate) cause: Cause,
-    /// Parked so that neither kill nor timeout wakes it.
-    pub(crate) shielded: bool,
-
-    // Interrupts: see `green/interrupt.rs`.
-    pub(crate) killed: bool,
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
+    /// How far below its context it was when it last parked: see `prefetch`.
+    pub(crate) depth: Depth,
+
+    // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
+    pub(crate) killed: bool,
     /// An interposed call has returned early for it; the next ones do not.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls ask
     pub(crate) cut_short: bool,
-
     /// Its thread-locals are being destroyed, which must not unwind: it is killed no more.
     pub(crate) ending: bool,
     /// No handle will ask for the outcome.
     pub(crate) detached: bool,
     pub(crate) stack_size: Size,
-
-    pub(crate) wait: Wait,
-    pub(crate) life: Life,
-    pub(crate) watcher: Watcher,
-    pub(crate) extras: Option<Box<Extras>>,
+    pub(crate) life: Cell<Life>,
+    pub(crate) watcher: Cell<Watcher>,
     /// Few have one, so it takes one word here.
     pub(crate) name: Option<Box<Rc<str>>>,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -183,9 +189,35 @@ impl fmt::Display for Origin {
 }
 
 /// A million sleeping green threads cost a page of stack, a timer, a handle, and this.
-const _: () = assert!(size_of::<Green>() <= 128);
+const _: () = assert!(size_of::<Green>() <= 128 && std::mem::offset_of!(Green, killed) <= 64);
 
 impl Green {
+    /// One that is ready to run `life`. For the rest, who makes it says what it is.
+    #[inline]
+    pub(crate) fn new(id: GreenId, tcb: Tcb, life: Life, spawned_at: &'static Location<'static>) -> Green {
+        Green {
+            id,
+            context: None,
+            tcb,
+            extras: None,
+            wait: Wait::Nothing,
+            epoch: 0,
+            state: State::Runnable,
+            cause: Cause::None,
+            interrupted: false,
+            depth: Depth::default(),
+            killed: false,
+            cut_short: false,
+            ending: false,
+            detached: false,
+            stack_size: Size::DEFAULT,
+            life: Cell::new(life),
+            watcher: Cell::new(Watcher::None),
+            name: None,
+            spawned_at,
+        }
+    }
+
     pub(crate) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
     }

@@ -58,7 +58,10 @@ pub(crate) enum Wake {
 }
 
 /// What a green thread waits for, for those who ask.
+///
+/// Its tag has many unused values, of which the slab of records takes one: see [`Green`](super::Green).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Wait {
     Nothing,
     Sleep,

@@ -23,58 +23,95 @@ impl Hub {
 
     /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
     /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
+    #[inline]
     pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
-        let id = self.current();
-        assert!(id == ticket.id, "a ticket is good only for the green thread that took it");
-        let shield = shield || std::thread::panicking();
-        {
-            let mut state = self.state.borrow_mut();
-            let green = state.expect(id);
-            debug_assert_eq!(green.state, GreenState::Runnable);
-            if green.epoch != ticket.epoch {
-                // An older ticket: who waits by it has to look again.
-                return Wake::Notified;
-            }
-            if green.cause != Cause::None {
-                // Woken before we got here.
-                return green.end_park(ticket);
-            }
-            if !shield && (self.closing.get() || green.must_look()) {
-                if self.closing.get() && id != GreenId::ROOT && !green.ending {
-                    green.killed = true;
-                }
-                if green.review_interrupts(|| self.clock.now()) {
-                    green.epoch = green.epoch.wrapping_add(1);
-                    drop(state);
-                    if self.closing.get() {
-                        // Who swallows it and comes straight back must not keep the root from running.
-                        self.yield_now();
-                    }
-                    return Wake::Interrupted;
-                }
-            }
-            green.state = GreenState::Parked;
-            green.shielded = shield;
-            green.wait = wait;
-            if deadline != NEVER {
-                state.timers.set(deadline, Due::Wake(ticket));
-            }
+        assert!(self.current() == ticket.id, "a ticket is good only for the green thread that took it");
+        if self.state.borrow_mut().expect(ticket.id).epoch != ticket.epoch {
+            // An older ticket: who waits by it has to look again.
+            return Wake::Notified;
         }
-        self.emit(Event::Park(id));
-        let alive = self.switch_out();
+        self.park_armed(|_| {}, deadline, wait, shield).1
+    }
+
+    /// The same with a new ticket, which `arm` leaves with whoever is to use it. That is not called if there is no use in
+    /// waiting; and while it is, no blocking call may be turned into a park, as by the handler of a signal.
+    ///
+    /// Inlined, to leave little on the stack that has to come back into the cache.
+    #[inline(always)]
+    pub(crate) fn park_armed(
+        &self,
+        arm: impl FnOnce(Ticket),
+        deadline: Time,
+        wait: Wait,
+        shield: bool,
+    ) -> (Ticket, Wake) {
+        let id = self.current();
+        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
+        debug_assert_eq!(green.state, GreenState::Runnable);
+        let ticket = Ticket::new(id, green.epoch);
+        if green.cause != Cause::None {
+            // Woken before we got here.
+            return (ticket, green.end_park(ticket));
+        }
+        let shield = shield || std::thread::panicking();
+        if !shield && (green.must_look() || self.closing.get()) {
+            drop(state);
+            if self.is_to_be_interrupted(id) {
+                return (ticket, Wake::Interrupted);
+            }
+            state = self.state.borrow_mut();
+        }
+        let green = state.expect(id);
+        green.state = GreenState::Parked { shielded: shield };
+        green.wait = wait;
+        green.note_depth();
+        if deadline != NEVER {
+            state.timers.set(deadline, Due::Wake(ticket));
+        }
+        arm(ticket);
+        drop(state);
+        self.emit(Event::Park(id));
+        let alive = self.switch_out();
+        (ticket, self.end_park(ticket, deadline, alive))
+    }
+
+    /// Whether an interrupt is to be delivered instead of a park, the epoch of which is over then.
+    #[cold]
+    fn is_to_be_interrupted(&self, id: GreenId) -> bool {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        if self.closing.get() && id != GreenId::ROOT && !green.ending {
+            green.killed = true;
+        }
+        let interrupted = green.review_interrupts(|| self.clock.now());
+        if interrupted {
+            green.epoch = green.epoch.wrapping_add(1);
+            drop(state);
+            if self.closing.get() {
+                // Who swallows it and comes straight back must not keep the root from running.
+                self.yield_now();
+            }
+        }
+        interrupted
+    }
+
+    /// Who waited goes on: how that came. Not `alive`: it never would have.
+    #[inline]
+    fn end_park(&self, ticket: Ticket, deadline: Time, alive: bool) -> Wake {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(ticket.id);
         green.wait = Wait::Nothing;
+        let wake = green.end_park(ticket);
         if !alive {
-            green.end_park(ticket);
             return Wake::Deadlocked;
         }
-        let wake = green.end_park(ticket);
         if deadline != NEVER && wake != Wake::Expired {
             state.forget_timer();
         }
         drop(state);
-        if id == GreenId::ROOT {
+        if ticket.id == GreenId::ROOT {
             self.flush_notes();
         }
         wake
@@ -133,6 +170,7 @@ impl Hub {
 
     /// Leaves the current stack until its green thread is picked again. `false`: it is the root, and
     /// nobody ever will be.
+    #[inline(always)]
     fn switch_out(&self) -> bool {
         let unwinding = Unwinding::take();
         let alive = match self.context.get() {

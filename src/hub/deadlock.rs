@@ -68,7 +68,7 @@ impl State {
             "green thread '{}' {}; {}",
             green.name(),
             match green.state {
-                GreenState::Parked => format!("waits for {}", self.describe(green.wait)),
+                GreenState::Parked { .. } => format!("waits for {}", self.describe(green.wait)),
                 _ => "is ready, but the policy has lost it".into(),
             },
             green.origin()

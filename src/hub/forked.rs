@@ -28,6 +28,14 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// How many forks lie between the first process and this one.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// To be called before a fork: what a hub of the child will want to know of the loader is asked now, for in the child the
+/// loader's lock may be held for ever by an OS thread that is not there.
+pub(crate) fn look_ahead() {
+    if !std::thread::panicking() {
+        crate::green::prepare_unwinding();
+    }
+}
+
 /// Makes a new hub in the place of the one that was inherited, if one was.
 pub(crate) fn begin_anew() {
     fds::forget_all();
@@ -71,6 +79,7 @@ pub(crate) fn is_ours_to_end(forks: u32) -> bool {
 #[cfg(feature = "process")]
 pub(crate) unsafe fn fork() -> io::Result<u32> {
     let before = forks();
+    look_ahead();
     // SAFETY: the caller's.
     match unsafe { libc::fork() } {
         0 => {

@@ -2,8 +2,8 @@
 
 use super::Hub;
 use crate::fds::{self, Generation};
-use crate::green::{Ticket, Wait, Wake};
-use crate::reactor::{Armed, Direction, Edges};
+use crate::green::{Cause, Wait, Wake};
+use crate::reactor::{Direction, Source, Watch};
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
@@ -21,6 +21,18 @@ pub(crate) enum Readiness {
     /// A signal was handled: only told to who waits for several.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     Signalled,
+}
+
+impl Readiness {
+    #[inline]
+    fn of(wake: Wake) -> Readiness {
+        match wake {
+            Wake::Notified => Readiness::Ready,
+            Wake::Expired => Readiness::Expired,
+            Wake::Interrupted => Readiness::Interrupted,
+            Wake::Deadlocked => unreachable!("the world outside may always do something"),
+        }
+    }
 }
 
 /// How long who cannot be woken waits before it looks again, in nanoseconds.
@@ -43,21 +55,52 @@ impl Hub {
         if foreign {
             self.ask_after(fd);
         }
-        let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)))?;
-        let ticket = self.ticket();
-        let wake = |ticket| {
-            self.wake(ticket);
-        };
-        let armed = match self.reactor.arm(fd, direction, ticket, hub, Edges::Unused, wake)? {
-            Armed::Waiting(armed) => armed,
-            Armed::Closing => {
+        let source = match self.source(fd)? {
+            Watch::Source(source) => source,
+            Watch::Closing => {
                 self.nap(self.clock.now() + A_LITTLE);
                 return Ok(Readiness::Ready);
             }
-            Armed::Ready | Armed::Always => return Ok(Readiness::Ready),
+            Watch::Always => return Ok(Readiness::Ready),
         };
-        let ended = self.park_on_io(ticket, deadline, Wait::Io(fd, direction), shield);
-        Ok(if self.reactor.disarm(fd, direction, ticket, armed) { ended } else { Readiness::Closed })
+        // An edge that has come and was not used is as good as the next.
+        if source.is_ready(direction) {
+            return Ok(Readiness::Ready);
+        }
+        Ok(self.wait_source(source, fd, direction, deadline, shield))
+    }
+
+    /// Blocks who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
+    #[inline(never)]
+    pub(crate) fn wait_source(
+        &self,
+        source: &Source,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        shield: bool,
+    ) -> Readiness {
+        let generation = source.current();
+        self.on_io.set(self.on_io.get() + 1);
+        let arm = |ticket| source.push(direction, ticket);
+        let (ticket, wake) = self.park_armed(arm, deadline, Wait::Io(fd, direction), shield);
+        self.on_io.set(self.on_io.get() - 1);
+        let _entered = self.reactor.enter();
+        source.remove(direction, ticket);
+        match source.current() {
+            None => Readiness::Closed,
+            now if now != generation => Readiness::Closed,
+            _ => Readiness::of(wake),
+        }
+    }
+
+    /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
+    #[inline]
+    fn source(&self, fd: RawFd) -> io::Result<Watch<'_>> {
+        let enlist = || Ok(fds::enlist(self.inbox()?));
+        self.reactor.watch(fd, enlist, |ticket| {
+            self.wake(ticket);
+        })
     }
 
     /// `fd` may have been closed, and its number used again, without a word to [`fds`]: if so, it is told now.
@@ -81,53 +124,38 @@ impl Hub {
             fds.iter().for_each(|&(fd, _)| self.ask_after(fd));
         }
         let ticket = self.ticket();
-        let wake = |ticket| {
-            self.wake(ticket);
-        };
         let mut armed = Vec::with_capacity(fds.len());
         let mut until = deadline;
-        // To wait for nothing takes no reactor.
-        if !fds.is_empty() {
-            let hub = self.reactor.number(|| Ok(fds::enlist(self.inbox()?)));
-            for &(fd, direction) in fds {
-                let arm = |&hub: &u32| self.reactor.arm(fd, direction, ticket, hub, Edges::Next, wake).ok();
-                match hub.as_ref().ok().and_then(arm) {
-                    Some(Armed::Waiting(generation)) => armed.push((fd, direction, generation)),
-                    // What is always ready, and not in the way that is waited for, never will be.
-                    Some(Armed::Always) => {}
-                    Some(Armed::Ready | Armed::Closing) | None => {
-                        until = deadline.min(self.clock.now() + A_LITTLE);
-                    }
+        for &(fd, direction) in fds {
+            match self.source(fd) {
+                Ok(Watch::Source(source)) => {
+                    let _entered = self.reactor.enter();
+                    source.push(direction, ticket);
+                    armed.push((source, source.current(), direction));
                 }
+                // What is always ready, and not in the way that is waited for, never will be.
+                Ok(Watch::Always) => {}
+                Ok(Watch::Closing) | Err(_) => until = deadline.min(self.clock.now() + A_LITTLE),
             }
         }
         let signals = self.reactor.signals();
         self.reactor.tell_of_signals(ticket, true);
         let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
-        let ended = self.park_on_io(ticket, until, wait, shield);
+        self.on_io.set(self.on_io.get() + 1);
+        let ended = Readiness::of(self.park(ticket, until, wait, shield));
+        self.on_io.set(self.on_io.get() - 1);
         self.reactor.tell_of_signals(ticket, false);
+        let _entered = self.reactor.enter();
         let mut closed = false;
-        for (fd, direction, generation) in armed {
-            closed |= !self.reactor.disarm(fd, direction, ticket, generation);
+        for (source, generation, direction) in armed {
+            source.remove(direction, ticket);
+            closed |= generation.is_none() || source.current() != generation;
         }
         match ended {
             _ if closed => Readiness::Closed,
             Readiness::Ready if signals != self.reactor.signals() => Readiness::Signalled,
             Readiness::Expired if until < deadline => Readiness::Ready,
             ended => ended,
-        }
-    }
-
-    /// [`park`](Hub::park), for what the world outside may end.
-    fn park_on_io(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Readiness {
-        self.on_io.set(self.on_io.get() + 1);
-        let wake = self.park(ticket, deadline, wait, shield);
-        self.on_io.set(self.on_io.get() - 1);
-        match wake {
-            Wake::Notified => Readiness::Ready,
-            Wake::Expired => Readiness::Expired,
-            Wake::Interrupted => Readiness::Interrupted,
-            Wake::Deadlocked => unreachable!("the world outside may always do something"),
         }
     }
 
@@ -145,28 +173,32 @@ impl Hub {
 
     /// Collects what has happened outside, for up to `timeout`, and makes ready whom it concerns.
     pub(super) fn look_outside(&self, timeout: Time) {
-        let waited = self.reactor.wait(timeout, |ticket: Ticket| {
-            self.wake(ticket);
-        });
-        if let Err(error) = waited {
-            self.note(log::Level::Error, format!("waiting for events: {error}"));
+        if let Err(error) = self.reactor.collect(timeout) {
+            return self.note(log::Level::Error, format!("waiting for events: {error}"));
         }
+        let mut state = self.state.borrow_mut();
+        self.reactor.dispatch(|ticket| {
+            state.wake(ticket, Cause::Notified);
+        });
+        state.prefetch_first();
+        self.pace.asked(self.pulse.switches(), state.ready.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::hub::hub;
 
     #[test]
     fn what_a_signal_interrupts_is_not_entered() {
         let hub = hub();
-        hub.reactor().waker().unwrap();
         assert!(hub.can_block());
-        hub.reactor().settings(0, |known| {
-            assert!(!hub.can_block(), "the table of descriptors is in use");
-            *known
-        });
+        let enlist = || {
+            assert!(!hub.can_block(), "who waits for what is being changed");
+            Err(io::ErrorKind::Other.into())
+        };
+        assert!(hub.reactor().watch(0, enlist, |_| panic!("nobody waits")).is_err());
         assert!(hub.can_block());
     }
 }

@@ -61,27 +61,18 @@ impl Hub {
         if crate::watchdog::is_on() {
             self.pulse.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
         }
-        entry.insert(Green {
-            id,
-            context: seat.map(|(context, _)| context),
-            tcb: seat.map_or(self.blocks.home(), |(_, tcb)| tcb),
-            epoch: 0,
-            state: if spawn.delay.is_some() { GreenState::Delayed } else { GreenState::Runnable },
-            cause: Cause::None,
-            shielded: false,
-            killed: closing,
-            interrupted: closing,
-            cut_short: false,
-            ending: false,
-            detached: spawn.detached,
-            stack_size: spawn.stack_size,
-            life,
-            wait: Wait::Nothing,
-            watcher: Watcher::None,
-            extras: None,
-            name: spawn.name.map(Box::new),
-            spawned_at: spawn.spawned_at,
-        });
+        let mut green = Green::new(id, self.blocks.home(), life, spawn.spawned_at);
+        if let Some((context, tcb)) = seat {
+            (green.context, green.tcb) = (Some(context), tcb);
+        }
+        if spawn.delay.is_some() {
+            green.state = GreenState::Delayed;
+        }
+        (green.killed, green.interrupted) = (closing, closing);
+        green.detached = spawn.detached;
+        green.stack_size = spawn.stack_size;
+        green.name = spawn.name.map(Box::new);
+        entry.insert(green);
         match spawn.delay {
             None => state.ready.ready(id, Why::New),
             Some(delay) => state.timers.set(self.clock.after(delay), Due::Start(id)),
@@ -114,8 +105,8 @@ impl Hub {
         self.pulse.set_alive(state.alive);
         let green = state.expect(id);
         green.state = GreenState::Finished;
-        green.life = Life::Ended(outcome);
-        let watcher = std::mem::replace(&mut green.watcher, Watcher::None);
+        green.life.set(Life::Ended(outcome));
+        let watcher = green.watcher.replace(Watcher::None);
         let extras = green.extras.take();
         match watcher {
             Watcher::None => {}
@@ -164,7 +155,7 @@ impl Hub {
         if state.expect(id).state != GreenState::Finished {
             return None;
         }
-        match state.greens.remove(id.key()).life {
+        match state.greens.remove(id.key()).life.into_inner() {
             Life::Ended(outcome) => Some(outcome),
             _ => unreachable!("a finished green thread has an outcome"),
         }
@@ -178,7 +169,7 @@ impl Hub {
             Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
             Some(green) => {
                 green.detached = true;
-                green.watcher = Watcher::None;
+                green.watcher.set(Watcher::None);
                 None
             }
             None => None,
@@ -204,7 +195,7 @@ impl Hub {
     pub(crate) fn watch(&self, id: GreenId, watcher: Watcher) -> bool {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
-        green.watcher = watcher;
+        green.watcher.set(watcher);
         green.state != GreenState::Finished
     }
 

@@ -46,10 +46,9 @@ mod signals;
 mod state;
 
 use crate::context::{Chosen, Pool};
-use crate::green::{Cause, Green, GreenId, Life, Origin, State as GreenState, Ticket, Wait, Watcher};
+use crate::green::{Green, GreenId, Life, Origin, Ticket};
 use crate::policy::{Fifo, Policy, Shelf};
 use crate::reactor::Reactor;
-use crate::stack::Size;
 use crate::tcb::{Blocks, Tcb};
 use crate::time::{Clock, Timers};
 use crate::trace::Event;
@@ -58,7 +57,7 @@ pub(crate) use body::end;
 pub(crate) use body::{catch, drop_quietly, job};
 pub(crate) use forked::forks;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use forked::{begin_anew, is_ours_to_end};
+pub(crate) use forked::{begin_anew, is_ours_to_end, look_ahead};
 #[cfg(feature = "process")]
 pub(crate) use forked::{begin_own_life, fork};
 pub(crate) use io::Readiness;
@@ -83,40 +82,45 @@ use std::panic::Location;
 use std::rc::Rc;
 
 /// The hub of one OS thread.
+///
+/// What every switch touches comes first: after a system call little of it is in the nearest cache, and so it is to lie
+/// in few lines.
+#[repr(C)]
 pub(crate) struct Hub {
-    state: RefCell<State>,
     /// Who runs, and after how many switches: what the watchdog may see, too.
     pulse: Pulse,
     /// On which context; none for the root.
     context: Cell<Option<Chosen>>,
+    /// Which thread control block is loaded.
+    loaded: Cell<Tcb>,
+    /// How many wait for a descriptor.
+    on_io: Cell<u32>,
     /// Set by a body that has ended, for the loop to see.
     finished: Cell<bool>,
     /// Whether who runs has an interrupt to deliver.
     interrupted: Cell<bool>,
     /// The hub is ending: every blocking call is interrupted by a kill.
     closing: Cell<bool>,
+    observed: Cell<bool>,
+    state: RefCell<State>,
+    reactor: Reactor,
     pace: run::Pace,
+
     clock: Clock,
     pool: Pool,
     blocks: Blocks,
-    /// Which thread control block is loaded.
-    loaded: Cell<Tcb>,
     /// An idle context, kept for when there is no memory for another; who is on it; whether it was ever made.
     reserve: Cell<Option<Chosen>>,
     on_reserve: Cell<GreenId>,
     has_reserve: Cell<bool>,
-    reactor: Reactor,
     /// How many green threads `pthread_create` has made that have not ended; the root, when it waits for them.
     pthreads: Cell<usize>,
     waits_for_pthreads: Cell<Option<Ticket>>,
     /// How many wait for a word that any OS thread may change.
     on_futex: Cell<u32>,
-    /// How many wait for a descriptor.
-    on_io: Cell<u32>,
     remote: remote::Inbox,
     signals: signals::Subscriptions,
     observer: RefCell<Option<Observer>>,
-    observed: Cell<bool>,
     /// What is to be logged as soon as a logger may do as it likes.
     notes: RefCell<Vec<(log::Level, String)>>,
 }
@@ -131,27 +135,10 @@ impl Hub {
         let blocks = Blocks::new();
         let name: Rc<str> = std::thread::current().name().unwrap_or("root").into();
         let mut greens = Slab::new();
-        let root = greens.insert(Green {
-            id: GreenId::ROOT,
-            context: None,
-            tcb: blocks.home(),
-            epoch: 0,
-            state: GreenState::Runnable,
-            cause: Cause::None,
-            shielded: false,
-            killed: false,
-            interrupted: false,
-            cut_short: false,
-            ending: false,
-            detached: true,
-            stack_size: Size::DEFAULT,
-            life: Life::Started,
-            wait: Wait::Nothing,
-            watcher: Watcher::None,
-            extras: None,
-            name: Some(Box::new(name.clone())),
-            spawned_at: Location::caller(),
-        });
+        let mut root = Green::new(GreenId::ROOT, blocks.home(), Life::Started, Location::caller());
+        root.detached = true;
+        root.name = Some(Box::new(name.clone()));
+        let root = greens.insert(root);
         debug_assert_eq!(root, GreenId::ROOT.key());
         Hub {
             state: RefCell::new(State {

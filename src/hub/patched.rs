@@ -20,7 +20,7 @@ impl Hub {
     /// Whether an interposed call has already returned early for the interrupt that is pending. They are not
     /// unwound by one: they return early, once.
     pub(crate) fn was_cut_short(&self) -> bool {
-        self.state.borrow_mut().expect(self.current()).cut_short
+        self.is_interrupted() && self.state.borrow_mut().expect(self.current()).cut_short
     }
 
     /// Notes that one does.

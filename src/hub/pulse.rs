@@ -25,10 +25,9 @@ struct Listed(*const Pulse);
 // Sync.
 unsafe impl Send for Listed {}
 
-/// The part of a hub that others may look at.
+/// The part of a hub that others may look at. What every switch touches comes last, beside what else it does.
+#[repr(C)]
 pub(crate) struct Pulse {
-    current: AtomicU64,
-    switches: AtomicU64,
     /// How many green threads have not ended.
     alive: AtomicU64,
     /// Which hub of the process: not used again, as its address may be.
@@ -39,6 +38,8 @@ pub(crate) struct Pulse {
     os_thread: Box<str>,
     /// By the key of the record. Those who have ended stay until their record is used again.
     labels: Lock<Vec<Option<Label>>>,
+    current: AtomicU64,
+    switches: AtomicU64,
 }
 
 /// What a report says of a green thread.

@@ -11,7 +11,7 @@
 use super::{Due, Hub, State, body};
 use crate::abort::AbortOnUnwind;
 use crate::context::{Chosen, Context};
-use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
+use crate::green::{self, Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
 use crate::stack::Size;
 use crate::tcb::{self, Tcb};
@@ -27,17 +27,31 @@ pub(super) struct Pace {
     left: Cell<u32>,
     stretch: Cell<u32>,
     looked: Cell<Time>,
+    /// When it was last asked what has happened outside; after which switch all will have run who were ready then.
+    asked: Cell<Time>,
+    round: Cell<u64>,
 }
 
 /// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
 const LOOK_AGAIN: Time = 1_000_000_000;
 
-const AIM: Time = 20_000;
+/// How late a timer may be for that: as late as the kernel's own are (its timer slack).
+const AIM: Time = 50_000;
 const LONGEST: u32 = 64;
+
+/// How long those outside wait at most while not all have run who were ready when it was last asked about them. To ask is
+/// a system call, and worth some requests.
+const OUTSIDE: Time = 250_000;
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { left: Cell::new(0), stretch: Cell::new(1), looked: Cell::new(0) }
+        Pace {
+            left: Cell::new(0),
+            stretch: Cell::new(1),
+            looked: Cell::new(0),
+            asked: Cell::new(0),
+            round: Cell::new(0),
+        }
     }
 }
 
@@ -62,7 +76,24 @@ impl Pace {
         self.left.set(next);
         self.looked.set(now);
     }
+
+    /// Whether to ask outside, too: after so many switches.
+    fn is_outside_due(&self, switches: u64) -> bool {
+        switches >= self.round.get() || self.looked.get() - self.asked.get() >= OUTSIDE
+    }
+
+    /// It was asked, and now so many are ready.
+    pub(super) fn asked(&self, switches: u64, ready: usize) {
+        self.asked.set(self.looked.get());
+        self.round.set(switches + ready as u64);
+    }
 }
+
+/// How many switches before its own a stack is asked for: as long as it takes to come from memory. Its record, as long
+/// before that.
+const AHEAD: usize = 4;
+/// So many green threads, and what the kernel keeps of as many sockets, do not fit into the nearer caches.
+const MANY: usize = 32;
 
 /// Suspends `context`, on which we run.
 #[inline(always)]
@@ -75,6 +106,7 @@ pub(super) fn leave(context: Chosen) {
 impl Hub {
     /// Runs green threads until the root is picked: `true`. `false`: nobody is ready, and nothing can
     /// change that.
+    #[inline(never)]
     pub(super) fn run(&self) -> bool {
         // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
         let guard = AbortOnUnwind("a policy panicked");
@@ -85,11 +117,11 @@ impl Hub {
                     self.go_home();
                     self.take_in();
                 }
-                if self.on_io.get() > 0 {
-                    self.look_outside(0);
-                }
                 self.take_signals();
                 self.fire_timers();
+                if self.on_io.get() > 0 && self.pace.is_outside_due(self.pulse.switches()) {
+                    self.look_outside(0);
+                }
             }
             let mut state = self.state.borrow_mut();
             if state.ready.is_foreign() {
@@ -139,9 +171,7 @@ impl Hub {
             },
         };
         let tcb = green.tcb;
-        if let Some(soon) = state.ready.soon(tcb::is_wanted() || self.on_io.get() > 0) {
-            state.prefetch(soon);
-        }
+        state.prefetch(self.on_io.get() > 0 || tcb::is_wanted());
         drop(state);
         self.pulse.count_switch();
         self.emit(Event::Run(id));
@@ -196,7 +226,7 @@ impl Hub {
             Ok(seat) => seat,
             Err(error) => return self.begin_without_stack(green, error),
         };
-        let Life::Unstarted(job) = std::mem::replace(&mut green.life, Life::Started) else {
+        let Life::Unstarted(job) = green.life.replace(Life::Started) else {
             unreachable!("who has no context has not started");
         };
         // SAFETY: what comes from the pool is idle.
@@ -259,7 +289,7 @@ impl Hub {
     #[cold]
     fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<Chosen> {
         let context = self.reserve.take()?;
-        let Life::Unstarted(body) = std::mem::replace(&mut green.life, Life::Started) else {
+        let Life::Unstarted(body) = green.life.replace(Life::Started) else {
             unreachable!("who has no context has not started");
         };
         self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
@@ -348,16 +378,31 @@ impl Drop for Hub {
 }
 
 impl State {
-    /// Has the stack of `id` brought into the cache, if it has one.
+    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away. Those who
+    /// were due have slept. Others, where there are many, may be `cold`: they have waited for descriptors, or the load of
+    /// their thread control blocks keeps the processor from looking ahead by itself.
     #[inline]
-    fn prefetch(&self, id: GreenId) {
-        if let Some(green) = self.greens.get(id.key()) {
-            if let Some(context) = green.context {
-                context.prefetch();
-                if tcb::is_wanted() {
-                    green.tcb.prefetch();
-                }
-            }
+    fn prefetch(&self, cold: bool) {
+        let cold = cold && self.alive > MANY;
+        if let Some(later) = self.ready.soon(2 * AHEAD, cold) {
+            green::prefetch_record(&self.greens, later);
+        }
+        self.prefetch_next(AHEAD, cold);
+    }
+
+    /// The same for who is `ahead` picks away, whose record is near.
+    #[inline]
+    fn prefetch_next(&self, ahead: usize, cold: bool) {
+        if let Some(green) = self.ready.soon(ahead, cold).and_then(|soon| self.greens.get(soon.key())) {
+            green.prefetch();
+        }
+    }
+
+    /// The same for the first in line, who were just woken by the world outside.
+    #[inline]
+    pub(super) fn prefetch_first(&self) {
+        if self.alive > MANY {
+            (0..AHEAD).for_each(|ahead| self.prefetch_next(ahead, true));
         }
     }
 

@@ -55,7 +55,7 @@ impl State {
         match self.green(ticket.id) {
             Some(green) if green.epoch == ticket.epoch && green.cause == Cause::None => {
                 green.cause = cause;
-                if green.state == GreenState::Parked {
+                if let GreenState::Parked { .. } = green.state {
                     green.state = GreenState::Runnable;
                     let why = if cause == Cause::Expired { Why::Due } else { Why::Woken };
                     self.make_ready(ticket.id, why);
@@ -74,7 +74,7 @@ impl State {
         }
         green.cut_short = false;
         match green.state {
-            GreenState::Parked if !green.shielded && green.cause == Cause::None => {
+            GreenState::Parked { shielded: false } if green.cause == Cause::None => {
                 green.cause = Cause::Interrupted;
                 green.state = GreenState::Runnable;
             }

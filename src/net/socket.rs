@@ -9,7 +9,7 @@ use crate::arch::syscall::syscall;
 use crate::fds;
 use crate::green::Wait;
 use crate::hub::hub;
-use crate::io::retry;
+use crate::io::{result, retry_own};
 use crate::reactor::Direction;
 use crate::time::{NEVER, Time};
 use std::io;
@@ -42,11 +42,6 @@ impl<T> Deref for Borrowed<T> {
     fn deref(&self) -> &T {
         &self.0
     }
-}
-
-/// A raw answer as a result.
-fn answer(raw: isize) -> io::Result<usize> {
-    usize::try_from(raw).map_err(|_| io::Error::from_raw_os_error(-raw as i32))
 }
 
 impl Socket {
@@ -161,75 +156,78 @@ impl Socket {
         self.get_timeout(direction).map_or(NEVER, |timeout| hub().clock().after(timeout))
     }
 
-    /// The loop, with this socket's timeout.
+    /// The loop, with this socket's timeout. `drains`: see [`retry_own`].
     #[inline]
-    pub(super) fn retry(
+    fn retry(
         &self,
         direction: Direction,
-        attempt: impl FnMut() -> io::Result<usize>,
+        drains: usize,
+        attempt: impl FnMut() -> isize,
     ) -> io::Result<usize> {
-        retry(hub(), self.raw(), direction, || self.deadline(direction), attempt)
+        retry_own(hub(), self.raw(), direction, drains, || self.deadline(direction), attempt)
     }
 
     /// Receives into `buffer`.
     #[inline]
     pub(super) fn recv(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-        self.recv_to(buffer, flags, [0; 2])
+        self.recv_to(buffer, flags, [0; 2], 0)
     }
 
     /// As `recv`, from a TCP connection: less than what was asked for means that there is no more now. Not so with Unix
     /// sockets, where a read ends before a message with descriptors in it.
     #[inline]
     pub(super) fn recv_tcp(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-        let len = buffer.len();
-        let got = self.recv(buffer, flags)?;
-        if got > 0 && got < len && flags & libc::MSG_PEEK == 0 {
-            hub().reactor().maybe_drained(self.raw(), Direction::Read);
-        }
-        Ok(got)
+        let drains = if flags & libc::MSG_PEEK == 0 { buffer.len() } else { 0 };
+        self.recv_to(buffer, flags, [0; 2], drains)
     }
 
     /// Receives a message, and from whom it is.
     pub(super) fn recv_from(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, Address)> {
         let mut from = Address::room();
-        let got = self.recv_to(buffer, flags, from.for_writing())?;
+        let got = self.recv_to(buffer, flags, from.for_writing(), 0)?;
         Ok((got, from))
     }
 
     /// `from`: where to write the address, and its length; or zeros.
     #[inline]
-    fn recv_to(&self, buffer: &mut [u8], flags: i32, [from, from_len]: [usize; 2]) -> io::Result<usize> {
+    fn recv_to(
+        &self,
+        buffer: &mut [u8],
+        flags: i32,
+        [from, from_len]: [usize; 2],
+        drains: usize,
+    ) -> io::Result<usize> {
         let flags = (flags | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, buffer.as_mut_ptr() as usize, buffer.len(), flags, from, from_len];
         // SAFETY: the buffer is valid for a write of its length, and so is the address.
-        self.retry(Direction::Read, || answer(unsafe { syscall(libc::SYS_recvfrom, args) }))
+        self.retry(Direction::Read, drains, || unsafe { syscall(libc::SYS_recvfrom, args) })
     }
 
     /// Sends `bytes`, or the first of them. SIGPIPE is not raised.
     #[inline]
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(Direction::Write, || self.try_send(bytes, [0; 2]))
+        self.retry(Direction::Write, 0, || self.try_send(bytes, [0; 2]))
     }
 
     /// Sends a message to an address of the Internet.
     pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
-        self.retry(Direction::Write, || self.try_send(bytes, to.for_reading()))
+        self.retry(Direction::Write, 0, || self.try_send(bytes, to.for_reading()))
     }
 
     /// Sends a message to a Unix socket. Nothing says when the other one has room again; rather, each refusal is an
     /// edge, as if it had.
     pub(super) fn send_to_unix(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let deadline = self.deadline(Direction::Write);
-        insist(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
+        insist(deadline, "room in a Unix socket", || result(self.try_send(bytes, to.for_reading())))
     }
 
     /// `to`: the address, and its length; or zeros.
     #[inline]
-    fn try_send(&self, bytes: &[u8], [to, to_len]: [usize; 2]) -> io::Result<usize> {
+    fn try_send(&self, bytes: &[u8], [to, to_len]: [usize; 2]) -> isize {
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, bytes.as_ptr() as usize, bytes.len(), flags, to, to_len];
         // SAFETY: the bytes are valid for a read, and so is the address.
-        answer(unsafe { syscall(libc::SYS_sendto, args) })
+        unsafe { syscall(libc::SYS_sendto, args) }
     }
 
     /// `readv` and `writev`: the kernel's layout of a slice is that of std's.
@@ -247,7 +245,7 @@ impl Socket {
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, &raw mut message as usize, flags, 0, 0, 0];
         // SAFETY: the callers give slices of theirs, in the kernel's layout.
-        self.retry(direction, || answer(unsafe { syscall(number, args) }))
+        self.retry(direction, 0, || unsafe { syscall(number, args) })
     }
 
     /// Accepts a connection: it, and whose it is. The address is asked for here, for who has gone already has none.
@@ -257,7 +255,7 @@ impl Socket {
         let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as usize;
         let args = [self.raw() as usize, address, len, flags, 0, 0];
         // SAFETY: room for an address, and its length.
-        let fd = self.retry(Direction::Read, || answer(unsafe { syscall(libc::SYS_accept4, args) }))?;
+        let fd = self.retry(Direction::Read, 0, || unsafe { syscall(libc::SYS_accept4, args) })?;
         // SAFETY: the kernel has just made it for us.
         Ok((unsafe { Socket::of_new(fd as RawFd) }, from))
     }
@@ -283,7 +281,7 @@ impl Socket {
     fn try_connect(&self, to: &Address) -> io::Result<usize> {
         let [to, len] = to.for_reading();
         // SAFETY: the address is valid for a read.
-        answer(unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) })
+        result(unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) })
     }
 }
 
@@ -347,5 +345,5 @@ fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {
     let mut on = i32::from(on);
     let args = [fd.as_raw_fd() as usize, libc::FIONBIO as usize, &raw mut on as usize, 0, 0, 0];
     // SAFETY: an int of ours. Past the C library, which may be patched.
-    answer(unsafe { syscall(libc::SYS_ioctl, args) }).map(drop)
+    result(unsafe { syscall(libc::SYS_ioctl, args) }).map(drop)
 }

@@ -18,19 +18,17 @@ pub struct Fifo {
     was_due: bool,
 }
 
-/// How far ahead `soon` looks: a stack takes about as long to come from memory as these take to run.
-const AHEAD: usize = 4;
-/// A line of as many does not fit into the nearer caches.
-const LONG: usize = 64;
-
 impl Fifo {
-    /// Who is a few picks away, among the due: they have slept, and their stacks are cold. If it is said to be `cold`,
-    /// in a long line, too: they have waited for descriptors; or they have thread control blocks of their own, and the
-    /// load of one keeps the processor from looking ahead by itself.
+    /// How many are ready.
+    pub(crate) fn len(&self) -> usize {
+        self.line.len() + self.due.len()
+    }
+
+    /// Who is `ahead` picks away, among the due; if not only those are `cold`, in the line.
     #[inline]
-    pub(crate) fn soon(&self, cold: bool) -> Option<GreenId> {
-        match self.due.get(AHEAD) {
-            None if cold && self.line.len() > LONG => self.line.get(AHEAD).copied(),
+    pub(crate) fn soon(&self, ahead: usize, cold: bool) -> Option<GreenId> {
+        match self.due.get(ahead) {
+            None if cold => self.line.get(ahead).copied(),
             soon => soon.copied(),
         }
     }

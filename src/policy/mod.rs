@@ -98,11 +98,19 @@ impl Shelf {
         matches!(self, Shelf::Other(_))
     }
 
-    /// Who will run soon, if that is known and its stack is likely to be cold.
-    #[inline]
-    pub(crate) fn soon(&self, cold: bool) -> Option<GreenId> {
+    /// How many are ready; 0 if that is not known.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Shelf::Fifo(fifo) => fifo.soon(cold),
+            Shelf::Fifo(fifo) => fifo.len(),
+            Shelf::Other(_) => 0,
+        }
+    }
+
+    /// Who will run `ahead` picks from now, if that is known and what it has left is likely to be far away.
+    #[inline]
+    pub(crate) fn soon(&self, ahead: usize, cold: bool) -> Option<GreenId> {
+        match self {
+            Shelf::Fifo(fifo) => fifo.soon(ahead, cold),
             Shelf::Other(_) => None,
         }
     }

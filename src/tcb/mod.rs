@@ -28,7 +28,7 @@ mod destructors;
 mod layout;
 mod memory;
 
-use crate::arch::{prefetch::prefetch_below, thread_pointer};
+use crate::arch::{prefetch::prefetch, thread_pointer};
 use crate::hub::{plant, planted};
 pub(crate) use destructors::{
     Destructor, forget_key, has_endings, note_destruction, note_key, push_destructor, run_destructors,
@@ -145,9 +145,9 @@ impl Tcb {
     #[inline(always)]
     pub(crate) fn prefetch(self) {
         for at in layout::carried() {
-            prefetch_below(self.at(at) + 64, 64);
+            prefetch::<1>(self.at(at));
         }
-        prefetch_below(self.at(layout::hot()) + 64, 64);
+        prefetch::<1>(self.at(layout::hot()));
     }
 
     /// The address at that distance from it.

@@ -53,7 +53,7 @@ pub(super) fn kind(fd: c_int) -> Option<libc::mode_t> {
 
 /// Whether it is a file, for which nobody can wait. One that was waited for is none.
 pub(super) fn is_file(hub: &Hub, fd: c_int) -> bool {
-    !hub.reactor().is_registered(fd) && matches!(kind(fd), Some(libc::S_IFREG | libc::S_IFBLK))
+    hub.reactor().source(fd).is_none() && matches!(kind(fd), Some(libc::S_IFREG | libc::S_IFBLK))
 }
 
 /// Of a file that does not know `RWF_NOWAIT`: whether it may have to be waited for, since it does not lie in memory.

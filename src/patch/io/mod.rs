@@ -43,7 +43,7 @@ mod splice;
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::hub::{Hub, Readiness, keep_errno};
-use crate::reactor::{Direction, Settings};
+use crate::reactor::{Direction, Settings, Source};
 use crate::time::{NEVER, Time};
 use libc::{c_int, c_long, iovec, timespec};
 use std::os::fd::RawFd;
@@ -247,17 +247,28 @@ fn settings_changed() {
 }
 
 /// What the program has set of `fd`, as far as changes are made by calls that are interposed.
+#[inline]
 fn settings(hub: &Hub, fd: RawFd) -> Settings {
-    let now = CHANGES.load(Acquire);
-    hub.reactor().settings(fd, |known| {
-        if known.as_of != now {
-            *known = ask(fd, now);
-        }
-        *known
-    })
+    match hub.reactor().source(fd) {
+        Some(source) => settings_of(source, fd),
+        None => ask(fd, 0),
+    }
+}
+
+/// The same, of a descriptor that is waited for: it is kept there.
+#[inline]
+fn settings_of(source: &Source, fd: RawFd) -> Settings {
+    let (known, now) = (source.settings(), CHANGES.load(Acquire));
+    if known.as_of == now {
+        return known;
+    }
+    let known = ask(fd, now);
+    source.set_settings(known);
+    known
 }
 
 /// Asks the kernel for them.
+#[cold]
 fn ask(fd: RawFd, as_of: u32) -> Settings {
     // SAFETY: no pointers.
     let flags = unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0]) };
@@ -305,13 +316,13 @@ fn is_nonblocking(hub: &Hub, fd: RawFd, foreign: bool) -> bool {
     settings(hub, fd).nonblocking
 }
 
-/// Whether `fd` is a blocking TCP socket that is known to be drained, so that there is no use in trying to read.
-fn is_drained(hub: &Hub, fd: RawFd) -> bool {
-    if !hub.reactor().is_drained(fd, Direction::Read) {
-        return false;
-    }
-    let settings = settings(hub, fd);
-    settings.is_tcp && !settings.nonblocking
+/// What is kept of `fd`, if that is a blocking TCP socket.
+#[inline]
+fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<&Source> {
+    hub.reactor().source(fd).filter(|source| {
+        let settings = settings_of(source, fd);
+        settings.is_tcp && !settings.nonblocking
+    })
 }
 
 /// The loop for interposed calls: calls `attempt`, which does not block, until it answers something else than EAGAIN,
@@ -324,21 +335,22 @@ fn retry(
     foreign: bool,
     mut attempt: impl FnMut() -> isize,
 ) -> isize {
-    retry_after(false, hub, fd, direction, foreign, &mut attempt)
+    retry_after(None, hub, fd, direction, foreign, &mut attempt)
 }
 
-/// [`retry`]; `drained`: it is known that the first attempt would fail.
+/// [`retry`]; `drained`: it is known that the first attempt would fail, of what is kept there.
+#[inline]
 fn retry_after(
-    drained: bool,
+    drained: Option<&Source>,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
     foreign: bool,
-    attempt: &mut impl FnMut() -> isize,
+    attempt: impl FnMut() -> isize,
 ) -> isize {
     let mut deadline = None;
-    let limit = || {
-        let settings = settings(hub, fd);
+    let limit = |drained: Option<&Source>| {
+        let settings = drained.map_or_else(|| settings(hub, fd), |source| settings_of(source, fd));
         (!settings.nonblocking).then(|| {
             *deadline.get_or_insert_with(|| match settings.timeout(direction) {
                 0 => NEVER,
@@ -350,35 +362,34 @@ fn retry_after(
 }
 
 /// The same, for as long as `limit` says: `None` is not at all. It is asked when the kernel would wait.
+#[inline]
 fn retry_until(
-    mut drained: bool,
+    drained: Option<&Source>,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
     foreign: bool,
-    mut limit: impl FnMut() -> Option<Time>,
-    attempt: &mut impl FnMut() -> isize,
+    mut limit: impl FnMut(Option<&Source>) -> Option<Time>,
+    attempt: impl FnMut() -> isize,
 ) -> isize {
-    let mut expired = false;
-    loop {
-        let answer = if drained { failed(libc::EAGAIN) } else { attempt() };
-        // When the time is over, once more: the edge may have come, and not been seen yet.
-        if answer != failed(libc::EAGAIN) || expired {
-            return answer;
-        }
-        if foreign {
+    let pause = |tried: bool| {
+        if tried && foreign {
             // Before it is asked what is known of the number.
             hub.ask_after(fd);
         }
-        let Some(deadline) = limit() else { return answer };
-        if !std::mem::take(&mut drained) {
-            hub.reactor().drained(fd, direction);
+        let drained = drained.filter(|_| !tried);
+        let deadline = limit(drained).ok_or(libc::EAGAIN)?;
+        match drained {
+            Some(source) => {
+                waited(hub, |shield| Ok(hub.wait_source(source, fd, direction, deadline, shield)))
+            }
+            None => {
+                hub.reactor().drained(fd, direction);
+                pause(hub, fd, direction, deadline)
+            }
         }
-        match pause(hub, fd, direction, deadline) {
-            Ok(ready) => expired = !ready,
-            Err(number) => return failed(number),
-        }
-    }
+    };
+    crate::io::retry(drained.is_some(), attempt, pause).unwrap_or_else(failed)
 }
 
 /// For what nobody says when to try again: calls `attempt` until it answers something else than EAGAIN, or `deadline`,
@@ -468,7 +479,13 @@ unsafe fn send_slices(
 
 /// Parks until the next edge. `false`: the deadline has passed.
 fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> Result<bool, c_int> {
-    match keep_errno(|| hub.wait_fd(fd, direction, deadline, false, hub.was_cut_short())) {
+    waited(hub, |shield| hub.wait_fd(fd, direction, deadline, false, shield))
+}
+
+/// What `wait` came to, which parks, and is told whether it is shielded. `false`: the deadline has passed.
+#[inline]
+fn waited(hub: &Hub, wait: impl FnOnce(bool) -> std::io::Result<Readiness>) -> Result<bool, c_int> {
+    match keep_errno(|| wait(hub.was_cut_short())) {
         Ok(Readiness::Ready | Readiness::Signalled) => Ok(true),
         Ok(Readiness::Expired) => Ok(false),
         Ok(Readiness::Closed) => Err(libc::EBADF),

@@ -1,7 +1,7 @@
 //! Sockets: bytes, and connections.
 
 use super::{
-    failed, hub, insist, is_drained, kernel, number_of, retry, retry_after, retry_until, send_whole,
+    blocking_tcp, failed, hub, insist, kernel, number_of, retry, retry_after, retry_until, send_whole,
     settings, with_errno,
 };
 use crate::fds;
@@ -31,11 +31,15 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let whole = flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL && is_stream(fd);
     let mut got = 0;
     loop {
-        let drained = flags == 0 && is_drained(hub, fd);
-        let mut attempt = || call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT);
-        let answer = retry_after(drained, hub, fd, Direction::Read, false, &mut attempt);
-        if flags == 0 && answer > 0 && (answer as usize) < len && settings(hub, fd).is_tcp {
-            hub.reactor().maybe_drained(fd, Direction::Read);
+        let known = if flags == 0 { blocking_tcp(hub, fd) } else { None };
+        let drained = known.filter(|source| !source.is_ready(Direction::Read));
+        let attempt = || call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT);
+        let answer = retry_after(drained, hub, fd, Direction::Read, false, attempt);
+        if flags == 0 && answer > 0 && (answer as usize) < len {
+            // There is no more now. Since it was last waited for nobody else has run.
+            if let Some(source) = known.or_else(|| blocking_tcp(hub, fd)) {
+                source.maybe_drained(Direction::Read);
+            }
         }
         match answer {
             more @ 1.. if whole && got + (more as usize) < len => got += more as usize,
@@ -289,11 +293,11 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if begun != failed(libc::EINPROGRESS) {
         return with_errno(begun) as c_int;
     }
-    let mut come_out = || match super::poll::now(fd, libc::POLLOUT) {
+    let come_out = || match super::poll::now(fd, libc::POLLOUT) {
         0 => failed(libc::EAGAIN),
         _ => error_of(fd),
     };
-    let answer = retry_until(false, hub, fd, Direction::Write, false, || Some(deadline), &mut come_out);
+    let answer = retry_until(None, hub, fd, Direction::Write, false, |_| Some(deadline), come_out);
     with_errno(if answer == failed(libc::EAGAIN) { failed(libc::EINPROGRESS) } else { answer }) as c_int
 }
 

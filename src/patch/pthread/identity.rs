@@ -82,6 +82,7 @@ extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
 /// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. In the
 /// child, nothing of the parent's hubs goes on.
 fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
+    crate::hub::look_ahead();
     let mut answer = -1;
     let mut errno = 0;
     let mut at_home = || {
