@@ -62,6 +62,19 @@ fn children() {
     assert_eq!(codes, [3, 4, 5, 6, 7]);
 }
 
+fn children_behind_a_stream() {
+    let said = same(|| {
+        let script = CString::new("sleep 0.1; exit 8").unwrap();
+        // SAFETY: strings that end in 0; a stream that is closed once.
+        unsafe {
+            let stream = libc::popen(script.as_ptr(), c"r".as_ptr());
+            assert!(!stream.is_null());
+            libc::WEXITSTATUS(waits(ms(50), || libc::pclose(stream)))
+        }
+    });
+    assert_eq!(said, 8);
+}
+
 fn children_by_id() {
     let said = same(|| {
         let mut all = Vec::new();
@@ -264,6 +277,7 @@ fn children_queues_and_the_end() {
     }
     both::begin();
     children();
+    children_behind_a_stream();
     children_by_id();
     message_queues();
     system_v();

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::zeroed;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -294,6 +295,57 @@ fn a_message_is_whole_whatever_is_asked_for() {
         (receive(), receive())
     });
     assert_eq!(said, (Ok(3), Ok(7)));
+}
+
+#[test]
+fn all_of_a_message_is_waited_for() {
+    let _alone = alone();
+    let said = same(|| {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let writer = later(move || {
+            there.write_all(b"one").unwrap();
+            std::thread::sleep(ms(20));
+            there.write_all(b"and the other").unwrap();
+            there
+        });
+        let (mut first, mut second) = ([0u8; 5], [0u8; 7]);
+        let mut slices = [
+            libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: 5 },
+            libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: 7 },
+        ];
+        // SAFETY: all zeros is a message without anything; its slices are ours.
+        let got = waits(ms(30), || unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            (message.msg_iov, message.msg_iovlen) = (slices.as_mut_ptr(), 2);
+            answer(libc::recvmsg(here.as_raw_fd(), &raw mut message, libc::MSG_WAITALL))
+        });
+        drop(writer.join().unwrap());
+        (got, first, second)
+    });
+    assert_eq!(said, (Ok(12), *b"onean", *b"d the o"));
+}
+
+#[test]
+fn to_close_what_lingers_waits_until_all_is_sent() {
+    let _alone = alone();
+    let said = same(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut there = listener.accept().unwrap().0;
+        here.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(len) = here.write(&[7; 65536]) {
+            sent += len;
+        }
+        here.set_nonblocking(false).unwrap();
+        socket2::SockRef::from(&here).set_linger(Some(Duration::from_secs(60))).unwrap();
+        let reader = later(move || there.read_to_end(&mut Vec::new()).unwrap());
+        let fd = here.into_raw_fd();
+        // SAFETY: it is ours, and given away.
+        let closed = waits(ms(15), || unsafe { answer(libc::close(fd)) });
+        (closed, reader.join().unwrap() == sent)
+    });
+    assert_eq!(said, (Ok(0), true));
 }
 
 /// Past the C library.

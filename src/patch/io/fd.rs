@@ -9,10 +9,14 @@
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
 
-use super::{failed, kernel, lock, settings_changed, with_errno};
+use super::{failed, hub, kernel, lock, settings_changed, with_errno};
 use crate::fds;
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::patch::pthread::real;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A raw answer that is a number, if it is one: it was just given out.
 fn made(answer: isize) -> isize {
@@ -41,13 +45,33 @@ pub(super) fn close_ours(fd: c_int) {
     unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
 
-/// See close(2). Whoever waits for it is woken, and told EBADF.
+/// See close(2). Whoever waits for it is woken, and told EBADF. A socket that lingers is closed by another OS thread.
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     // SAFETY: no pointers.
-    let answer = fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
+    let close = move || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+    let answer = fds::closing(fd, || match hub().filter(|_| lingers(fd)) {
+        Some(_) => elsewhere(Load::Wait, "a connection to be closed", close),
+        None => close(),
+    });
     lock::returned();
     with_errno(answer) as c_int
+}
+
+/// Some socket was told to linger.
+static LINGER: AtomicBool = AtomicBool::new(false);
+
+/// Whether to close it waits until all is sent.
+fn lingers(fd: c_int) -> bool {
+    if !LINGER.load(Relaxed) {
+        return false;
+    }
+    let mut linger = libc::linger { l_onoff: 0, l_linger: 0 };
+    let mut len = size_of::<libc::linger>() as socklen_t;
+    let room = (&raw mut linger as usize, &raw mut len as usize);
+    let args = [fd as usize, libc::SOL_SOCKET as usize, libc::SO_LINGER as usize, room.0, room.1, 0];
+    // SAFETY: room for it, and its length.
+    unsafe { kernel(libc::SYS_getsockopt, args) == 0 && linger.l_onoff != 0 && linger.l_linger > 0 }
 }
 
 /// See close_range(2).
@@ -189,8 +213,10 @@ unsafe extern "C" fn setsockopt(
     let args = [fd as usize, level as usize, option as usize, value as usize, len as usize, 0];
     // SAFETY: the caller's.
     let answer = unsafe { kernel(libc::SYS_setsockopt, args) };
-    if level == libc::SOL_SOCKET && matches!(option, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) {
-        settings_changed();
+    match option {
+        libc::SO_RCVTIMEO | libc::SO_SNDTIMEO if level == libc::SOL_SOCKET => settings_changed(),
+        libc::SO_LINGER if level == libc::SOL_SOCKET => LINGER.store(true, Relaxed),
+        _ => {}
     }
     with_errno(answer) as c_int
 }

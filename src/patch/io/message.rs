@@ -3,6 +3,8 @@
 use super::{failed, hub, kernel, length, retry, send_slices, timespec_of, with_errno};
 use crate::fds;
 use crate::hub::Hub;
+use crate::offload::Load;
+use crate::patch::elsewhere;
 use crate::reactor::Direction;
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use std::ptr::null_mut;
@@ -42,11 +44,14 @@ unsafe fn note_descriptors(message: *const msghdr) {
 /// As recvmsg(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    let receive = |flags| unsafe { call(libc::SYS_recvmsg, fd, message, flags) };
-    // All that was asked for, in several pieces, with control data: that is for the kernel.
-    let wanted = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
-    let answer = match hub().filter(|_| flags & wanted == 0) {
+    let at = message as usize;
+    // SAFETY: the caller's; it waits until we have done.
+    let receive = move |flags| unsafe { call(libc::SYS_recvmsg, fd, at as *const msghdr, flags) };
+    let answer = match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
+        // All that was asked for, in several pieces, with control data: that is for the kernel to put together.
+        Some(_) if flags & libc::MSG_WAITALL != 0 => {
+            elsewhere(Load::Wait, "all of a message", move || receive(flags))
+        }
         Some(hub) => retry(hub, fd, Direction::Read, false, || receive(flags | libc::MSG_DONTWAIT)),
         None => receive(flags),
     };

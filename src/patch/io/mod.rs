@@ -67,7 +67,11 @@ pub(super) const COVERAGE: &[Covered] = {
     &[
         covered("recv", "std::net, std::os::unix::net, C", PARKS),
         covered("recvfrom", "std::net::UdpSocket, C", PARKS),
-        covered("recvmsg", "std::os::unix::net, C", PARKS),
+        covered(
+            "recvmsg",
+            "std::os::unix::net, C",
+            "parks until it would not block; MSG_WAITALL: while another OS thread does it",
+        ),
         covered("send", "std::net, C", PARKS),
         covered("sendto", "std::net::UdpSocket, C", PARKS),
         covered("sendmsg", "std::os::unix::net, C", PARKS),
@@ -172,7 +176,12 @@ pub(super) const COVERAGE: &[Covered] = {
         covered("waitid", "std::process, C", CHILD),
         covered("wait", "C", CHILD),
         covered("wait3", "C", CHILD),
-        covered("close", "everybody", "wakes who waits for the descriptor, with EBADF"),
+        covered("pclose", "C", ELSEWHERE),
+        covered(
+            "close",
+            "everybody",
+            "wakes who waits for the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it",
+        ),
         covered("dup2", "std::process, C", "wakes who waits for the one that is replaced"),
         covered("dup3", "C", "the same"),
         covered("ioctl", "std::net, C", "FIONBIO is noted"),

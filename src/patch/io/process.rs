@@ -6,9 +6,12 @@
 use super::{failed, hub, insist, kernel, pause, with_errno};
 use crate::fds;
 use crate::hub::Hub;
+use crate::offload::Load;
+use crate::patch::elsewhere;
+use crate::patch::pthread::real;
 use crate::reactor::Direction;
 use crate::time::NEVER;
-use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use libc::{FILE, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use std::ptr::null_mut;
 
 /// Asks until there is an answer; `ask` does not wait, and answers EAGAIN. Parks in between, until `child` ends if it is
@@ -89,6 +92,28 @@ unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
 unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
     // SAFETY: the caller's.
     unsafe { wait4(-1, status, options, usage) }
+}
+
+/// See pclose(3). The C library knows the child and nobody else does; so an OS thread of the pool has it wait.
+///
+/// # Safety
+/// As pclose(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pclose(stream: *mut FILE) -> c_int {
+    if hub().is_none() {
+        // SAFETY: the caller's.
+        return unsafe { real::pclose(stream) };
+    }
+    let stream = stream as usize;
+    let answer = elsewhere(Load::Wait, "the child of a popen", move || {
+        // SAFETY: the caller's; it waits until we have done.
+        match unsafe { real::pclose(stream as *mut FILE) } {
+            // SAFETY: the address is this thread's own.
+            -1 => failed(unsafe { *libc::__errno_location() }),
+            status => status as isize,
+        }
+    });
+    with_errno(answer) as c_int
 }
 
 /// See waitid(2).

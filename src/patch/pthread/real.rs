@@ -87,6 +87,7 @@ real! {
     getaddrinfo: (node: *const libc::c_char, service: *const libc::c_char, hints: *const libc::addrinfo,
         out: *mut *mut libc::addrinfo) -> c_int;
     closefrom: (first: c_int);
+    pclose: (stream: *mut libc::FILE) -> c_int;
     getnameinfo: (address: *const libc::sockaddr, len: libc::socklen_t, host: *mut libc::c_char,
         host_len: libc::socklen_t, service: *mut libc::c_char, service_len: libc::socklen_t, flags: c_int) -> c_int;
     gethostbyname: (name: *const libc::c_char) -> *mut libc::hostent;
