@@ -30,7 +30,7 @@ use crate::context::{Chosen, Job};
 use crate::stack::Size;
 use crate::tcb::Tcb;
 use crate::time::Time;
-pub(crate) use cold::{Depth, prefetch_record};
+pub(crate) use cold::prefetch_record;
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
@@ -153,8 +153,6 @@ pub(crate) struct Green {
     pub(crate) cause: Cause,
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
-    /// How far below its context it was when it last parked: see `prefetch`.
-    pub(crate) depth: Depth,
 
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
     pub(crate) killed: bool,
@@ -205,7 +203,6 @@ impl Green {
             state: State::Runnable,
             cause: Cause::None,
             interrupted: false,
-            depth: Depth::default(),
             killed: false,
             cut_short: false,
             ending: false,

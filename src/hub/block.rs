@@ -56,17 +56,12 @@ impl Hub {
             return (ticket, green.end_park(ticket));
         }
         let shield = shield || std::thread::panicking();
-        if !shield && (green.must_look() || self.closing.get()) {
+        if !shield && (green.must_look() || self.closing.get()) && self.is_to_be_interrupted(green) {
             drop(state);
-            if self.is_to_be_interrupted(id) {
-                return (ticket, Wake::Interrupted);
-            }
-            state = self.state.borrow_mut();
+            return (ticket, self.begin_interrupt());
         }
-        let green = state.expect(id);
         green.state = GreenState::Parked { shielded: shield };
         green.wait = wait;
-        green.note_depth();
         if deadline != NEVER {
             state.timers.set(deadline, Due::Wake(ticket));
         }
@@ -79,26 +74,28 @@ impl Hub {
 
     /// Whether an interrupt is to be delivered instead of a park, the epoch of which is over then.
     #[cold]
-    fn is_to_be_interrupted(&self, id: GreenId) -> bool {
-        let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
-        if self.closing.get() && id != GreenId::ROOT && !green.ending {
+    fn is_to_be_interrupted(&self, green: &mut Green) -> bool {
+        if self.closing.get() && green.id != GreenId::ROOT && !green.ending {
             green.killed = true;
         }
         let interrupted = green.review_interrupts(|| self.clock.now());
         if interrupted {
             green.epoch = green.epoch.wrapping_add(1);
-            drop(state);
-            if self.closing.get() {
-                // Who swallows it and comes straight back must not keep the root from running.
-                self.yield_now();
-            }
         }
         interrupted
     }
 
+    #[cold]
+    fn begin_interrupt(&self) -> Wake {
+        if self.closing.get() {
+            // Who swallows it and comes straight back must not keep the root from running.
+            self.yield_now();
+        }
+        Wake::Interrupted
+    }
+
     /// Who waited goes on: how that came. Not `alive`: it never would have.
-    #[inline]
+    #[inline(always)]
     fn end_park(&self, ticket: Ticket, deadline: Time, alive: bool) -> Wake {
         let mut state = self.state.borrow_mut();
         let green = state.expect(ticket.id);

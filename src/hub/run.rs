@@ -27,6 +27,8 @@ pub(super) struct Pace {
     left: Cell<u32>,
     stretch: Cell<u32>,
     looked: Cell<Time>,
+    /// Since then the hub has slept, or may have.
+    slept: Cell<bool>,
     /// When it was last asked what has happened outside; after which switch all will have run who were ready then.
     asked: Cell<Time>,
     round: Cell<u64>,
@@ -49,6 +51,7 @@ impl Default for Pace {
             left: Cell::new(0),
             stretch: Cell::new(1),
             looked: Cell::new(0),
+            slept: Cell::new(false),
             asked: Cell::new(0),
             round: Cell::new(0),
         }
@@ -67,10 +70,13 @@ impl Pace {
     fn looked_at(&self, now: Time) {
         let took = now - self.looked.get();
         let stretch = self.stretch.get();
+        let slept = self.slept.take();
         let next = match took {
+            ..=AIM => (stretch * 2).min(LONGEST),
+            // It does not say how long they ran.
+            _ if slept => stretch,
             _ if took > 4 * AIM => 1,
-            _ if took > AIM => (stretch / 2).max(1),
-            _ => (stretch * 2).min(LONGEST),
+            _ => (stretch / 2).max(1),
         };
         self.stretch.set(next);
         self.left.set(next);
@@ -89,8 +95,8 @@ impl Pace {
     }
 }
 
-/// How many switches before its own a stack is asked for: as long as it takes to come from memory. Its record, as long
-/// before that.
+/// How many switches before its own a stack is asked for: as long as it takes to come from memory. What is to be known for
+/// that, as long before.
 const AHEAD: usize = 4;
 /// So many green threads, and what the kernel keeps of as many sockets, do not fit into the nearer caches.
 const MANY: usize = 32;
@@ -220,7 +226,7 @@ impl Hub {
 
     /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
     /// there is none now, try again.
-    #[inline]
+    #[inline(never)]
     fn begin(&self, green: &mut Green) -> Option<Chosen> {
         let (context, tcb) = match self.seat(green.stack_size) {
             Ok(seat) => seat,
@@ -257,7 +263,7 @@ impl Hub {
     }
 
     /// A body has ended: its context can be used again, its record stays until its outcome is taken.
-    #[inline]
+    #[inline(never)]
     fn put_away(&self, id: GreenId, context: Chosen) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
@@ -317,11 +323,16 @@ impl Hub {
     #[inline(never)]
     fn wait(&self) -> bool {
         self.go_home();
-        if self.take_signals() || self.fire_timers() {
+        if self.take_signals() {
             return true;
         }
         // A timer that nobody wants any more is no reason to wait.
         let deadline = self.state.borrow_mut().next_deadline();
+        // Where there is none it is not asked what time it is.
+        if deadline.is_some() && self.fire_timers() {
+            return true;
+        }
+        self.pace.slept.set(true);
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
             None if self.remote.has_handles() => (NEVER, true),
@@ -384,26 +395,33 @@ impl State {
     #[inline]
     fn prefetch(&self, cold: bool) {
         let cold = cold && self.alive > MANY;
-        if let Some(later) = self.ready.soon(2 * AHEAD, cold) {
-            green::prefetch_record(&self.greens, later);
+        if !cold && !self.ready.are_due() {
+            return;
         }
-        self.prefetch_next(AHEAD, cold);
+        if let Some(id) = self.ready.soon(3 * AHEAD, false) {
+            green::prefetch_record(&self.greens, id);
+        }
+        if let Some(green) = self.soon(2 * AHEAD, cold) {
+            green.prefetch_context();
+        }
+        if let Some(green) = self.soon(AHEAD, cold) {
+            green.prefetch_frames();
+        }
     }
 
-    /// The same for who is `ahead` picks away, whose record is near.
-    #[inline]
-    fn prefetch_next(&self, ahead: usize, cold: bool) {
-        if let Some(green) = self.ready.soon(ahead, cold).and_then(|soon| self.greens.get(soon.key())) {
-            green.prefetch();
-        }
-    }
-
-    /// The same for the first in line, who were just woken by the world outside.
+    /// The same for the first in line, who were just woken by the world outside: their records are near.
     #[inline]
     pub(super) fn prefetch_first(&self) {
         if self.alive > MANY {
-            (0..AHEAD).for_each(|ahead| self.prefetch_next(ahead, true));
+            (0..2 * AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_context);
+            (0..AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_frames);
         }
+    }
+
+    /// Who is `ahead` picks away.
+    #[inline]
+    fn soon(&self, ahead: usize, cold: bool) -> Option<&Green> {
+        self.ready.soon(ahead, cold).and_then(|id| self.greens.get(id.key()))
     }
 
     fn fire(&mut self, due: Due, now: Time) {

@@ -43,6 +43,7 @@ impl State {
     }
 
     /// Puts one that waited in line.
+    #[inline]
     pub(super) fn make_ready(&mut self, id: GreenId, why: Why) {
         self.ready.ready(id, why);
         if let Some(woken) = &mut self.woken {
@@ -51,6 +52,7 @@ impl State {
     }
 
     /// Makes a parked green thread ready. The stale, the woken and the gone answer `false`.
+    #[inline]
     pub(super) fn wake(&mut self, ticket: Ticket, cause: Cause) -> bool {
         match self.green(ticket.id) {
             Some(green) if green.epoch == ticket.epoch && green.cause == Cause::None => {

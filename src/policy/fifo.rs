@@ -19,6 +19,12 @@ pub struct Fifo {
 }
 
 impl Fifo {
+    /// Whether there are any whose time has come.
+    #[inline]
+    pub(crate) fn are_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     /// How many are ready.
     pub(crate) fn len(&self) -> usize {
         self.line.len() + self.due.len()

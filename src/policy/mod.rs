@@ -98,6 +98,12 @@ impl Shelf {
         matches!(self, Shelf::Other(_))
     }
 
+    /// Whether some are ready whose time has come, as far as that is known.
+    #[inline]
+    pub(crate) fn are_due(&self) -> bool {
+        matches!(self, Shelf::Fifo(fifo) if fifo.are_due())
+    }
+
     /// How many are ready; 0 if that is not known.
     pub(crate) fn len(&self) -> usize {
         match self {
