@@ -104,7 +104,7 @@ impl Builder {
         self
     }
 
-    /// The stack's size in bytes, rounded up so that, with the guard page, it is a power of two. Some
+    /// The stack's size in bytes, rounded up so that, with some 1.5 KiB for the hub, it is a power of two. Some
     /// 250 KiB if not said. Only what is touched costs memory.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);

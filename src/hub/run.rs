@@ -27,8 +27,6 @@ pub(super) struct Pace {
     left: Cell<u32>,
     stretch: Cell<u32>,
     looked: Cell<Time>,
-    /// Since then the hub has slept, or may have.
-    slept: Cell<bool>,
     /// When it was last asked what has happened outside; after which switch all will have run who were ready then.
     asked: Cell<Time>,
     round: Cell<u64>,
@@ -51,7 +49,6 @@ impl Default for Pace {
             left: Cell::new(0),
             stretch: Cell::new(1),
             looked: Cell::new(0),
-            slept: Cell::new(false),
             asked: Cell::new(0),
             round: Cell::new(0),
         }
@@ -70,11 +67,8 @@ impl Pace {
     fn looked_at(&self, now: Time) {
         let took = now - self.looked.get();
         let stretch = self.stretch.get();
-        let slept = self.slept.take();
         let next = match took {
             ..=AIM => (stretch * 2).min(LONGEST),
-            // It does not say how long they ran.
-            _ if slept => stretch,
             _ if took > 4 * AIM => 1,
             _ => (stretch / 2).max(1),
         };
@@ -323,16 +317,11 @@ impl Hub {
     #[inline(never)]
     fn wait(&self) -> bool {
         self.go_home();
-        if self.take_signals() {
+        if self.take_signals() || self.fire_timers() {
             return true;
         }
         // A timer that nobody wants any more is no reason to wait.
         let deadline = self.state.borrow_mut().next_deadline();
-        // Where there is none it is not asked what time it is.
-        if deadline.is_some() && self.fire_timers() {
-            return true;
-        }
-        self.pace.slept.set(true);
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
             None if self.remote.has_handles() => (NEVER, true),
