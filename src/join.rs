@@ -58,8 +58,7 @@ impl<T: 'static> JoinHandle<T> {
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
         let hub = hub();
-        let deadline = hub.clock().after(timeout);
-        self.join_until(hub, deadline)
+        self.join_until(hub, deadline(hub, timeout))
     }
 
     #[track_caller]
@@ -70,6 +69,9 @@ impl<T: 'static> JoinHandle<T> {
                 return Ok(unpack(outcome));
             }
             assert!(hub.current() != self.id, "a green thread cannot join itself: it would wait for ever");
+            if deadline == PAST {
+                return Err(self);
+            }
             let ticket = hub.ticket();
             hub.watch(self.id, Watcher::One(ticket.id, ticket.epoch));
             if hub.block(ticket, deadline, Wait::Join(self.id)) == Woken::Expired {
@@ -163,6 +165,13 @@ pub fn join_all<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) ->
     results
 }
 
+/// The deadline of who only looks.
+const PAST: Time = 0;
+
+fn deadline(hub: &Hub, timeout: Duration) -> Time {
+    if timeout.is_zero() { PAST } else { hub.clock().after(timeout) }
+}
+
 /// Waits for all of them, but no longer than `timeout` for all together. In the order of the handles: what
 /// became of those that have ended, and the handles of the others. Zero only looks.
 #[doc(alias = "joinall")]
@@ -173,7 +182,7 @@ pub fn join_all_timeout<T: 'static>(
 ) -> Vec<Result<Result<T, JoinError>, JoinHandle<T>>> {
     let handles: Vec<_> = handles.into_iter().collect();
     let hub = hub();
-    let deadline = hub.clock().after(timeout);
+    let deadline = deadline(hub, timeout);
     let mut results = Vec::with_capacity(handles.len());
     for handle in handles {
         results.push(handle.join_until(hub, deadline));

@@ -131,6 +131,8 @@ fn join_all_timeout_answers_what_has_ended() {
         .collect();
     let ended: Vec<bool> = join_all_timeout(all, ms(50)).iter().map(Result::is_ok).collect();
     assert_eq!(ended, [true, false, true]);
+    // However long ago the hub has looked what time it is.
+    (0..1000).for_each(|_| yield_now());
     let mut polled = join_all_timeout([spawn(|| ())], Duration::ZERO);
     assert!(polled.pop().unwrap().is_err(), "zero only looks");
 }
