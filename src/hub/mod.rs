@@ -10,6 +10,8 @@
 //! | file            | is about                                              |
 //! |-----------------|-------------------------------------------------------|
 //! | `run.rs`        | the loop: who runs, and what is done when nobody can   |
+//! | `pace.rs`       | how often the busy loop looks up                       |
+//! | `ahead.rs`      | what is brought into the cache for who runs soon       |
 //! | `state.rs`      | the records, the line, the timers                      |
 //! | `life.rs`       | making green threads, watching them, ending them all   |
 //! | `body.rs`       | from a closure to the job that a context runs          |
@@ -26,6 +28,7 @@
 //!
 //! Read next: `hub/run.rs`, the loop.
 
+mod ahead;
 mod block;
 mod body;
 mod deadlock;
@@ -35,6 +38,7 @@ mod io;
 mod life;
 mod local;
 mod overflow;
+mod pace;
 #[cfg(feature = "patch")]
 mod patched;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
@@ -65,6 +69,7 @@ pub(crate) use life::Spawn;
 pub(crate) use local::{existing, existing_or_new, hub};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use local::{hub_word, plant, planted};
+use pace::Pace;
 #[cfg(feature = "patch")]
 pub(crate) use patched::keep_errno;
 use pulse::Pulse;
@@ -104,7 +109,7 @@ pub(crate) struct Hub {
     observed: Cell<bool>,
     state: RefCell<State>,
     reactor: Reactor,
-    pace: run::Pace,
+    pace: Pace,
 
     clock: Clock,
     pool: Pool,
@@ -156,7 +161,7 @@ impl Hub {
             finished: Cell::new(false),
             interrupted: Cell::new(false),
             closing: Cell::new(false),
-            pace: run::Pace::default(),
+            pace: Pace::default(),
             clock: Clock::new(),
             pool: Pool::default(),
             loaded: Cell::new(blocks.home()),

@@ -11,89 +11,17 @@
 use super::{Due, Hub, State, body};
 use crate::abort::AbortOnUnwind;
 use crate::context::{Chosen, Context};
-use crate::green::{self, Cause, Green, GreenId, Life, State as GreenState};
+use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
 use crate::policy::Why;
 use crate::stack::Size;
 use crate::tcb::{self, Tcb};
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
-use std::cell::{Cell, RefMut};
+use std::cell::RefMut;
 use std::ops::Range;
-
-/// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
-/// is not read each time; but a green thread that computes for long should not make the timers late. So the
-/// stretch doubles while it takes less time than `AIM`, and shrinks to one when it takes more.
-pub(super) struct Pace {
-    left: Cell<u32>,
-    stretch: Cell<u32>,
-    looked: Cell<Time>,
-    /// When it was last asked what has happened outside; after which switch all will have run who were ready then.
-    asked: Cell<Time>,
-    round: Cell<u64>,
-}
 
 /// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
 const LOOK_AGAIN: Time = 1_000_000_000;
-
-/// How late a timer may be for that: as late as the kernel's own are (its timer slack).
-const AIM: Time = 50_000;
-const LONGEST: u32 = 64;
-
-/// How long those outside wait at most while not all have run who were ready when it was last asked about them. To ask is
-/// a system call, and worth some requests.
-const OUTSIDE: Time = 250_000;
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace {
-            left: Cell::new(0),
-            stretch: Cell::new(1),
-            looked: Cell::new(0),
-            asked: Cell::new(0),
-            round: Cell::new(0),
-        }
-    }
-}
-
-impl Pace {
-    /// Whether to look now.
-    #[inline]
-    fn is_due(&self) -> bool {
-        let left = self.left.get();
-        self.left.set(left.saturating_sub(1));
-        left == 0
-    }
-
-    fn looked_at(&self, now: Time) {
-        let took = now - self.looked.get();
-        let stretch = self.stretch.get();
-        let next = match took {
-            ..=AIM => (stretch * 2).min(LONGEST),
-            _ if took > 4 * AIM => 1,
-            _ => (stretch / 2).max(1),
-        };
-        self.stretch.set(next);
-        self.left.set(next);
-        self.looked.set(now);
-    }
-
-    /// Whether to ask outside, too: after so many switches.
-    fn is_outside_due(&self, switches: u64) -> bool {
-        switches >= self.round.get() || self.looked.get() - self.asked.get() >= OUTSIDE
-    }
-
-    /// It was asked, and now so many are ready.
-    pub(super) fn asked(&self, switches: u64, ready: usize) {
-        self.asked.set(self.looked.get());
-        self.round.set(switches + ready as u64);
-    }
-}
-
-/// How many switches before its own a stack is asked for: as long as it takes to come from memory. What is to be known for
-/// that, as long before.
-const AHEAD: usize = 4;
-/// So many green threads, and what the kernel keeps of as many sockets, do not fit into the nearer caches.
-const MANY: usize = 32;
 
 /// Suspends `context`, on which we run.
 #[inline(always)]
@@ -378,41 +306,6 @@ impl Drop for Hub {
 }
 
 impl State {
-    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away. Those who
-    /// were due have slept. Others, where there are many, may be `cold`: they have waited for descriptors, or the load of
-    /// their thread control blocks keeps the processor from looking ahead by itself.
-    #[inline]
-    fn prefetch(&self, cold: bool) {
-        let cold = cold && self.alive > MANY;
-        if !cold && !self.ready.are_due() {
-            return;
-        }
-        if let Some(id) = self.ready.soon(3 * AHEAD, false) {
-            green::prefetch_record(&self.greens, id);
-        }
-        if let Some(green) = self.soon(2 * AHEAD, cold) {
-            green.prefetch_context();
-        }
-        if let Some(green) = self.soon(AHEAD, cold) {
-            green.prefetch_frames();
-        }
-    }
-
-    /// The same for the first in line, who were just woken by the world outside: their records are near.
-    #[inline]
-    pub(super) fn prefetch_first(&self) {
-        if self.alive > MANY {
-            (0..2 * AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_context);
-            (0..AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_frames);
-        }
-    }
-
-    /// Who is `ahead` picks away.
-    #[inline]
-    fn soon(&self, ahead: usize, cold: bool) -> Option<&Green> {
-        self.ready.soon(ahead, cold).and_then(|id| self.greens.get(id.key()))
-    }
-
     fn fire(&mut self, due: Due, now: Time) {
         match due {
             Due::Wake(ticket) => {
