@@ -186,7 +186,7 @@ impl Reactor {
             Err(Unwatched::TooLarge) => return Err(too_large(fd)),
         };
         let source = self.sources.entry(fd).ok_or_else(|| too_large(fd))?;
-        match register(&inner.poll, fd, source, watched.generation()) {
+        match register(&inner.poll, fd, watched.generation()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Watch::Always),
             Err(error) => return Err(error),
@@ -202,7 +202,7 @@ impl Reactor {
     pub(crate) fn is_stale(&self, fd: RawFd) -> bool {
         let (Some(inner), Some(source)) = (self.inner.get(), self.source(fd)) else { return false };
         let generation = source.current();
-        generation.is_some_and(|generation| register_again(&inner.poll, fd, source, generation).is_err())
+        generation.is_some_and(|generation| register_again(&inner.poll, fd, generation).is_err())
     }
 
     /// How often a signal was handled while the hub waited.
@@ -272,9 +272,12 @@ impl Reactor {
         const WRITE_ENDED: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
         let events = self.inner.get().map(|inner| inner.events.borrow());
         for event in events.iter().flat_map(|events| events.iter()) {
-            // SAFETY: only we register anything with our epoll instance, and what is kept stays as long as we.
-            let Some(source) = (unsafe { named(Token(event.u64 as usize)) }) else { continue };
-            let flags = event.events;
+            let (token, flags) = (event.u64 as usize, event.events);
+            // The waker's is no descriptor.
+            let (fd, generation) = (token as RawFd, (token >> 32) as Generation);
+            let Some(source) = self.sources.get(fd).filter(|source| source.is_of(generation)) else {
+                continue;
+            };
             if flags & (READ | READ_ENDED) != 0 {
                 source.edge(Direction::Read, flags & READ_ENDED != 0, &mut wake);
             }
@@ -289,13 +292,11 @@ impl Reactor {
     }
 }
 
-/// Registers a descriptor for whatever may happen to it, edge-triggered. Its events name what is kept of it.
-fn register(poll: &Poll, fd: RawFd, source: &Source, generation: Generation) -> io::Result<()> {
-    match poll.registry().register(&mut SourceFd(&fd), token(source, generation), ALL) {
+/// Registers a descriptor for whatever may happen to it, edge-triggered.
+fn register(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
+    match poll.registry().register(&mut SourceFd(&fd), token(fd, generation), ALL) {
         // Left over from a generation that was closed behind our back.
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-            register_again(poll, fd, source, generation)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => register_again(poll, fd, generation),
         registered => registered,
     }
 }
@@ -303,37 +304,16 @@ fn register(poll: &Poll, fd: RawFd, source: &Source, generation: Generation) -> 
 /// For what is registered. What is ready now is an edge once more.
 ///
 /// Errors: it is not registered (ENOENT).
-fn register_again(poll: &Poll, fd: RawFd, source: &Source, generation: Generation) -> io::Result<()> {
-    poll.registry().reregister(&mut SourceFd(&fd), token(source, generation), ALL)
+fn register_again(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
+    poll.registry().reregister(&mut SourceFd(&fd), token(fd, generation), ALL)
 }
 
 fn too_large(fd: RawFd) -> io::Error {
     io::Error::other(format!("descriptor {fd} is beyond what can be waited for"))
 }
 
-/// How many bits an address has.
-const ADDRESS: u32 = 48;
-
-/// The address of what is kept, and above it the lowest bits of the generation: they keep an event of what the number was
-/// before, which may come as long as a duplicate of that is open, from waking who waits now. (It would look again.)
-fn token(source: &Source, generation: Generation) -> Token {
-    let at = &raw const *source as usize;
-    debug_assert!(at >> ADDRESS == 0);
-    Token(at | (generation as usize) << ADDRESS)
-}
-
-/// What a token of ours names, if its generation is not over.
-///
-/// # Safety
-/// It is by [`token`], of a source that is still there; or the waker's.
-#[inline]
-unsafe fn named<'a>(token: Token) -> Option<&'a Source> {
-    if token == WAKER {
-        return None;
-    }
-    // SAFETY: the caller's.
-    let source = unsafe { &*((token.0 & ((1 << ADDRESS) - 1)) as *const Source) };
-    source.is_of_lowest(token.0 >> ADDRESS).then_some(source)
+fn token(fd: RawFd, generation: Generation) -> Token {
+    Token((generation as usize) << 32 | fd as usize)
 }
 
 impl Inner {

@@ -72,10 +72,10 @@ impl Size {
         1 << self.log2
     }
 
-    /// The length of a slot: with its guard.
+    /// The length of a slot: with its guard, in whole pages.
     #[inline]
     fn slot(self) -> usize {
-        page_size() + self.bytes()
+        page_size() + self.bytes().max(page_size())
     }
 }
 

@@ -99,3 +99,14 @@ fn a_handle_outside_is_a_reason_to_wait_until_it_is_gone() {
     report(never);
     other.join().unwrap();
 }
+
+#[test]
+fn a_wait_that_was_refused_is_no_reason_to_wait() {
+    let (mut here, _there) = net::UnixStream::pair().unwrap();
+    // An observer must not block: it panics, and is called no more.
+    trace::observe(move |_| {
+        let _ = std::io::Read::read(&mut here, &mut [0]);
+    });
+    spawn(yield_now).join().unwrap();
+    report(never);
+}

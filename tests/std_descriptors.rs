@@ -300,52 +300,104 @@ fn a_message_is_whole_whatever_is_asked_for() {
 #[test]
 fn all_of_a_message_is_waited_for() {
     let _alone = alone();
-    let said = same(|| {
-        let (here, mut there) = UnixStream::pair().unwrap();
-        let writer = later(move || {
-            there.write_all(b"one").unwrap();
-            std::thread::sleep(ms(20));
-            there.write_all(b"and the other").unwrap();
-            there
+    for with_control in [false, true] {
+        let said = same(move || {
+            let (here, mut there) = UnixStream::pair().unwrap();
+            let writer = later(move || {
+                there.write_all(b"one").unwrap();
+                thread::sleep(ms(20));
+                there.write_all(b"and the other").unwrap();
+                there
+            });
+            let (mut first, mut second) = ([0u8; 5], [0u8; 7]);
+            let mut slices = [
+                libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: 5 },
+                libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: 7 },
+            ];
+            let mut control = [0u64; 8];
+            // SAFETY: all zeros is a message without anything; its slices are ours, and what is for control data.
+            let got = waits(ms(30), || unsafe {
+                let mut message: libc::msghdr = zeroed();
+                (message.msg_iov, message.msg_iovlen) = (slices.as_mut_ptr(), 2);
+                if with_control {
+                    message.msg_control = control.as_mut_ptr().cast();
+                    message.msg_controllen = size_of_val(&control) as _;
+                }
+                answer(libc::recvmsg(here.as_raw_fd(), &raw mut message, libc::MSG_WAITALL))
+            });
+            drop(writer.join().unwrap());
+            (got, first, second)
         });
-        let (mut first, mut second) = ([0u8; 5], [0u8; 7]);
-        let mut slices = [
-            libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: 5 },
-            libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: 7 },
-        ];
-        // SAFETY: all zeros is a message without anything; its slices are ours.
-        let got = waits(ms(30), || unsafe {
-            let mut message: libc::msghdr = std::mem::zeroed();
-            (message.msg_iov, message.msg_iovlen) = (slices.as_mut_ptr(), 2);
-            answer(libc::recvmsg(here.as_raw_fd(), &raw mut message, libc::MSG_WAITALL))
-        });
-        drop(writer.join().unwrap());
-        (got, first, second)
-    });
-    assert_eq!(said, (Ok(12), *b"onean", *b"d the o"));
+        assert_eq!(said, (Ok(12), *b"onean", *b"d the o"));
+    }
+}
+
+/// Has so much to send that it waits to be closed until the other end is read from, for a minute at most. How much.
+fn lingering() -> (TcpStream, TcpStream, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let there = listener.accept().unwrap().0;
+    here.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    while let Ok(len) = here.write(&[7; 65536]) {
+        sent += len;
+    }
+    here.set_nonblocking(false).unwrap();
+    socket2::SockRef::from(&here).set_linger(Some(Duration::from_secs(60))).unwrap();
+    (here, there, sent)
 }
 
 #[test]
 fn to_close_what_lingers_waits_until_all_is_sent() {
     let _alone = alone();
-    let said = same(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut there = listener.accept().unwrap().0;
-        here.set_nonblocking(true).unwrap();
-        let mut sent = 0;
-        while let Ok(len) = here.write(&[7; 65536]) {
-            sent += len;
-        }
-        here.set_nonblocking(false).unwrap();
-        socket2::SockRef::from(&here).set_linger(Some(Duration::from_secs(60))).unwrap();
-        let reader = later(move || there.read_to_end(&mut Vec::new()).unwrap());
-        let fd = here.into_raw_fd();
-        // SAFETY: it is ours, and given away.
-        let closed = waits(ms(15), || unsafe { answer(libc::close(fd)) });
-        (closed, reader.join().unwrap() == sent)
-    });
-    assert_eq!(said, (Ok(0), true));
+    for replaced in [false, true] {
+        let said = same(move || {
+            let (here, mut there, sent) = lingering();
+            let reader = later(move || there.read_to_end(&mut Vec::new()).unwrap());
+            let fd = here.into_raw_fd();
+            // SAFETY: it is ours, and given away.
+            let closed = waits(ms(15), || unsafe {
+                if replaced {
+                    answer(libc::dup2(2, fd)).map(|new| new - i64::from(fd))
+                } else {
+                    answer(libc::close(fd))
+                }
+            });
+            if replaced {
+                // SAFETY: ours, and not used again.
+                unsafe { libc::close(fd) };
+            }
+            (closed, reader.join().unwrap() == sent)
+        });
+        assert_eq!(said, (Ok(0), true));
+    }
+}
+
+#[test]
+fn the_number_of_what_lingers_is_free() {
+    let _alone = alone();
+    let (here, mut there, sent) = lingering();
+    let fd = here.as_raw_fd();
+    let closer = thread::spawn(move || drop(here));
+    while thread::spawn(move || is_open(fd)).join().unwrap() {
+        thread::yield_now();
+    }
+    // SAFETY: no pointers; they are new, and ours.
+    let mut counters: Vec<File> = (0..100).map(|_| unsafe { owned(libc::eventfd(0, 0)) }).collect();
+    let counter =
+        counters.iter().position(|counter| counter.as_raw_fd() == fd).expect("the lowest are given out");
+    let counter = counters.swap_remove(counter);
+    let start = Instant::now();
+    let waited = greenline::io::wait_readable(&counter, Some(start + ms(20)));
+    assert_eq!(waited.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(start.elapsed() < Duration::from_secs(20) && !closer.is_finished(), "{:?}", start.elapsed());
+    assert_eq!(there.read_to_end(&mut Vec::new()).unwrap(), sent);
+    closer.join().unwrap();
+}
+
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
 /// Past the C library.

@@ -115,6 +115,31 @@ fn timeouts_and_modes_are_as_the_program_has_set_them() {
 }
 
 #[test]
+fn who_does_not_wait_is_told_what_is_there_now() {
+    patch::all();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut there = listener.accept().unwrap().0;
+    let mut bytes = [0; 10];
+    there.write_all(b"one").unwrap();
+    // Less than was asked for: nothing more is there.
+    assert_eq!(here.read(&mut bytes).unwrap(), 3);
+    here.set_nonblocking(true).unwrap();
+    assert_eq!(here.read(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
+    there.write_all(b"three").unwrap();
+    // The hub has not looked outside since.
+    assert_eq!(here.read(&mut bytes).unwrap(), 5);
+    here.set_nonblocking(false).unwrap();
+    // As much as was asked for: there may be more, but is not.
+    there.write_all(b"two").unwrap();
+    assert_eq!(here.read(&mut bytes[..3]).unwrap(), 3);
+    let reader = thread::spawn(move || here.read(&mut [0; 10]).unwrap());
+    thread::sleep(Duration::from_millis(5));
+    there.write_all(b"the end").unwrap();
+    assert_eq!(reader.join().unwrap(), 7);
+}
+
+#[test]
 fn what_fails_fails_as_ever() {
     patch::all();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -8,11 +8,18 @@ use crate::trace::Event;
 use std::panic::Location;
 
 impl Hub {
+    /// Who runs, and may block.
+    #[inline]
+    pub(super) fn runner(&self) -> GreenId {
+        let id = self.current();
+        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
+        id
+    }
+
     /// A ticket for the next park of who runs.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
-        let id = self.current();
-        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
+        let id = self.runner();
         let epoch = self.state.borrow_mut().expect(id).epoch;
         Ticket::new(id, epoch)
     }
@@ -30,23 +37,23 @@ impl Hub {
             // An older ticket: who waits by it has to look again.
             return Wake::Notified;
         }
-        self.park_armed(|_| {}, deadline, wait, shield).1
+        self.park_armed(|_| true, deadline, wait, shield).1
     }
 
-    /// The same with a new ticket, which `arm` leaves with whoever is to use it. That is not called if there is no use in
-    /// waiting; and while it is, no blocking call may be turned into a park, as by the handler of a signal.
+    /// The same with a new ticket, which `arm` leaves with whoever is to use it; or it answers that there is no use in
+    /// waiting. While it is called no blocking call may be turned into a park, as by the handler of a signal. It is not
+    /// called if there is no use in waiting anyhow.
     ///
     /// Inlined, to leave little on the stack that has to come back into the cache.
     #[inline(always)]
     pub(crate) fn park_armed(
         &self,
-        arm: impl FnOnce(Ticket),
+        arm: impl FnOnce(Ticket) -> bool,
         deadline: Time,
         wait: Wait,
         shield: bool,
     ) -> (Ticket, Wake) {
-        let id = self.current();
-        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
+        let id = self.runner();
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
@@ -60,12 +67,14 @@ impl Hub {
             drop(state);
             return (ticket, self.begin_interrupt());
         }
+        if !arm(ticket) {
+            return (ticket, green.end_park(ticket));
+        }
         green.state = GreenState::Parked { shielded: shield };
         green.wait = wait;
         if deadline != NEVER {
             state.timers.set(deadline, Due::Wake(ticket));
         }
-        arm(ticket);
         drop(state);
         self.emit(Event::Park(id));
         let alive = self.switch_out();

@@ -57,10 +57,7 @@ impl Hub {
         }
         let source = match self.source(fd)? {
             Watch::Source(source) => source,
-            Watch::Closing => {
-                self.nap(self.clock.now() + A_LITTLE);
-                return Ok(Readiness::Ready);
-            }
+            Watch::Closing => return Ok(self.nap(fd, direction, deadline, shield)),
             Watch::Always => return Ok(Readiness::Ready),
         };
         // An edge that has come and was not used is as good as the next.
@@ -81,8 +78,17 @@ impl Hub {
         shield: bool,
     ) -> Readiness {
         let generation = source.current();
+        // Who may not block is to be told before anything is counted.
+        self.runner();
         self.on_io.set(self.on_io.get() + 1);
-        let arm = |ticket| source.push(direction, ticket);
+        // The handler of a signal may have parked since that was last looked at, and the hub have seen an edge.
+        let arm = |ticket| {
+            let wait = !source.is_ready(direction);
+            if wait {
+                source.push(direction, ticket);
+            }
+            wait
+        };
         let (ticket, wake) = self.park_armed(arm, deadline, Wait::Io(fd, direction), shield);
         self.on_io.set(self.on_io.get() - 1);
         let _entered = self.reactor.enter();
@@ -159,9 +165,14 @@ impl Hub {
         }
     }
 
-    /// Parks until that time, whatever happens.
-    fn nap(&self, until: Time) {
-        self.park(self.ticket(), until, Wait::Sleep, true);
+    /// For who wants to wait for what is just being closed: it may try again in a moment.
+    #[cold]
+    fn nap(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> Readiness {
+        let until = deadline.min(self.clock.now() + A_LITTLE);
+        match Readiness::of(self.park(self.ticket(), until, Wait::Io(fd, direction), shield)) {
+            Readiness::Expired if until < deadline => Readiness::Ready,
+            ended => ended,
+        }
     }
 
     /// That generation of `fd` is closed: those who wait for it are woken.

@@ -115,12 +115,6 @@ impl Source {
         self.watched.get().is_some_and(|watched| watched.generation() == generation)
     }
 
-    /// The same, by the lowest bits of it.
-    #[inline]
-    pub(super) fn is_of_lowest(&self, bits: usize) -> bool {
-        self.watched.get().is_some_and(|watched| watched.generation() as u16 as usize == bits)
-    }
-
     /// Begins anew. Nobody waits for it.
     pub(super) fn begin(&self, watched: Watched) {
         self.watched.set(Some(watched));

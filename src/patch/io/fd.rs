@@ -45,17 +45,35 @@ pub(super) fn close_ours(fd: c_int) {
     unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
 
-/// See close(2). Whoever waits for it is woken, and told EBADF. A socket that lingers is closed by another OS thread.
+/// See close(2). Whoever waits for it is woken, and told EBADF.
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     // SAFETY: no pointers.
-    let close = move || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
-    let answer = fds::closing(fd, || match hub().filter(|_| lingers(fd)) {
-        Some(_) => elsewhere(Load::Wait, "a connection to be closed", close),
-        None => close(),
-    });
+    let close = || fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
+    let answer = while_it_lingers(fd, close);
     lock::returned();
     with_errno(answer) as c_int
+}
+
+/// Calls `close`, which gives `fd` up. What lingers is then still open as a duplicate; an OS thread of the pool closes
+/// that, and so waits until all is sent, while the others run. Answers as `close`.
+fn while_it_lingers(fd: c_int, close: impl FnOnce() -> isize) -> isize {
+    let duplicate = match hub().filter(|_| lingers(fd)) {
+        // SAFETY: no pointers.
+        Some(_) => unsafe {
+            kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])
+        },
+        None => failed(libc::EBADF),
+    };
+    let answer = close();
+    if duplicate >= 0 {
+        fds::forget(duplicate as c_int);
+        elsewhere(Load::Wait, "a connection to be closed", move || {
+            // SAFETY: no pointers; it is ours.
+            unsafe { kernel(libc::SYS_close, [duplicate as usize, 0, 0, 0, 0, 0]) }
+        });
+    }
+    answer
 }
 
 /// Some socket was told to linger.
@@ -146,7 +164,8 @@ extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     let replace = || unsafe { kernel(libc::SYS_dup3, args) };
     // What is refused closes nothing.
     let is_refused = old == new || !is_open(old);
-    with_errno(if is_refused { replace() } else { fds::closing(new, replace) }) as c_int
+    with_errno(if is_refused { replace() } else { while_it_lingers(new, || fds::closing(new, replace)) })
+        as c_int
 }
 
 /// See ioctl(2).

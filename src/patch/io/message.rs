@@ -1,6 +1,7 @@
 //! Messages: several pieces at once, with descriptors and other control data; and several messages at once.
 
-use super::{failed, hub, kernel, length, retry, send_slices, timespec_of, with_errno};
+use super::socket::is_whole;
+use super::{failed, file, hub, kernel, length, retry, send_slices, timespec_of, with_errno};
 use crate::fds;
 use crate::hub::Hub;
 use crate::offload::Load;
@@ -38,6 +39,39 @@ unsafe fn note_descriptors(message: *const msghdr) {
     }
 }
 
+/// Receives from a stream until all that was asked for is there, or it has ended, as the kernel does. No control data is
+/// asked for.
+///
+/// # Safety
+/// As recvmsg(2).
+unsafe fn receive_whole(hub: &Hub, fd: c_int, message: *mut msghdr, flags: c_int) -> isize {
+    // SAFETY: the caller's. Whether its slices are where they are said to be only the kernel knows: so they are looked at
+    // when it has written to them.
+    unsafe {
+        let piece = |message: *const msghdr| {
+            retry(hub, fd, Direction::Read, false, || {
+                call(libc::SYS_recvmsg, fd, message, flags | libc::MSG_DONTWAIT)
+            })
+        };
+        let (slices, count) = ((*message).msg_iov.cast_const(), (*message).msg_iovlen);
+        let first = piece(message);
+        if first <= 0 {
+            return first;
+        }
+        let (mut got, len) = (first as usize, file::length(slices, count));
+        while got < len {
+            let left = file::left(slices, count, got);
+            let mut rest = *message;
+            (rest.msg_iov, rest.msg_iovlen) = (left.as_ptr().cast_mut(), left.len());
+            match piece(&raw const rest) {
+                more @ 1.. => got += more as usize,
+                _ => break,
+            }
+        }
+        got as isize
+    }
+}
+
 /// See recvmsg(2).
 ///
 /// # Safety
@@ -45,13 +79,17 @@ unsafe fn note_descriptors(message: *const msghdr) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     let at = message as usize;
-    // SAFETY: the caller's; it waits until we have done.
+    // SAFETY: the caller's; who calls waits until it has returned.
     let receive = move |flags| unsafe { call(libc::SYS_recvmsg, fd, at as *const msghdr, flags) };
     let answer = match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-        // All that was asked for, in several pieces, with control data: that is for the kernel to put together.
-        Some(_) if flags & libc::MSG_WAITALL != 0 => {
-            elsewhere(Load::Wait, "all of a message", move || receive(flags))
-        }
+        // SAFETY: the caller's.
+        Some(hub) if is_whole(fd, flags) => unsafe {
+            match message.as_ref() {
+                Some(plain) if plain.msg_controllen == 0 => receive_whole(hub, fd, message, flags),
+                // Which control data comes with how much of it is for the kernel to say.
+                _ => elsewhere(Load::Wait, "all of a message", move || receive(flags)),
+            }
+        },
         Some(hub) => retry(hub, fd, Direction::Read, false, || receive(flags | libc::MSG_DONTWAIT)),
         None => receive(flags),
     };
@@ -163,8 +201,9 @@ unsafe extern "C" fn recvmmsg(
     flags: c_int,
     timeout: *mut timespec,
 ) -> c_int {
-    let wanted = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
-    let Some(hub) = hub().filter(|_| flags & wanted == 0 && count > 0) else {
+    let waits = flags & libc::MSG_DONTWAIT == 0 && count > 0;
+    // Several messages of a stream, each of them whole: nobody asks for that.
+    let Some(hub) = hub().filter(|_| waits && !is_whole(fd, flags)) else {
         let args = [fd as usize, all as usize, count as usize, flags as usize, timeout as usize, 0];
         // SAFETY: the caller's.
         return with_errno(unsafe { kernel(libc::SYS_recvmmsg, args) }) as c_int;

@@ -70,7 +70,7 @@ pub(super) const COVERAGE: &[Covered] = {
         covered(
             "recvmsg",
             "std::os::unix::net, C",
-            "parks until it would not block; MSG_WAITALL: while another OS thread does it",
+            "parks until it would not block; MSG_WAITALL with control data: while another OS thread does it",
         ),
         covered("send", "std::net, C", PARKS),
         covered("sendto", "std::net::UdpSocket, C", PARKS),
@@ -259,14 +259,15 @@ fn settings_changed() {
 #[inline]
 fn settings(hub: &Hub, fd: RawFd) -> Settings {
     match hub.reactor().source(fd) {
-        Some(source) => settings_of(source, fd),
+        Some(source) => settings_of(hub, source, fd),
         None => ask(fd, 0),
     }
 }
 
 /// The same, of a descriptor that is waited for: it is kept there.
 #[inline]
-fn settings_of(source: &Source, fd: RawFd) -> Settings {
+fn settings_of(hub: &Hub, source: &Source, fd: RawFd) -> Settings {
+    let _entered = hub.reactor().enter();
     let (known, now) = (source.settings(), CHANGES.load(Acquire));
     if known.as_of == now {
         return known;
@@ -329,7 +330,7 @@ fn is_nonblocking(hub: &Hub, fd: RawFd, foreign: bool) -> bool {
 #[inline]
 fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<&Source> {
     hub.reactor().source(fd).filter(|source| {
-        let settings = settings_of(source, fd);
+        let settings = settings_of(hub, source, fd);
         settings.is_tcp && !settings.nonblocking
     })
 }
@@ -359,7 +360,7 @@ fn retry_after(
 ) -> isize {
     let mut deadline = None;
     let limit = |drained: Option<&Source>| {
-        let settings = drained.map_or_else(|| settings(hub, fd), |source| settings_of(source, fd));
+        let settings = drained.map_or_else(|| settings(hub, fd), |source| settings_of(hub, source, fd));
         (!settings.nonblocking).then(|| {
             *deadline.get_or_insert_with(|| match settings.timeout(direction) {
                 0 => NEVER,

@@ -28,7 +28,7 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else {
         return call(buffer as usize, len, flags);
     };
-    let whole = flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL && is_stream(fd);
+    let whole = is_whole(fd, flags);
     let mut got = 0;
     loop {
         let known = if flags == 0 { blocking_tcp(hub, fd) } else { None };
@@ -48,6 +48,11 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
             error => return error,
         }
     }
+}
+
+/// Whether all that was asked for is to be waited for.
+pub(super) fn is_whole(fd: c_int, flags: c_int) -> bool {
+    flags & (libc::MSG_WAITALL | libc::MSG_PEEK) == libc::MSG_WAITALL && is_stream(fd)
 }
 
 /// Whether it has bytes, rather than messages, each of which is whole.
