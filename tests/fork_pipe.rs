@@ -144,7 +144,10 @@ fn half_a_message() {
         let error = ours.recv().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         assert_eq!(error.to_string(), "the other end of the pipe was closed in the middle of a message");
-        assert_eq!(ours.incoming().next().unwrap().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let mut left = ours.incoming();
+        assert_eq!(left.next().unwrap().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert!(left.next().is_none(), "that is all that was left");
+        drop(left);
         child.join().unwrap();
     }
 }

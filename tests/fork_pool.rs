@@ -56,6 +56,11 @@ fn main() {
         arguments_that_cannot_be_decoded_are_no_other_calls,
         a_process_that_ignores_its_children_learns_how_workers_end,
         an_iterator_that_panics_loses_no_result,
+        a_timeout_loses_no_item,
+        who_waits_for_the_next_result_waits_no_longer_than_he_says,
+        a_worker_killed_as_it_takes_much_loses_nothing,
+        a_foreman_that_died_while_nobody_waited_is_missed,
+        a_pool_ends_though_its_workers_have_not_begun,
         a_killed_watch_is_replaced,
         a_thousand_wait_and_each_is_woken_once,
         os_threads_share_a_pool,
@@ -412,6 +417,8 @@ fn another_process_cannot_use_it() {
     let copy = pool.clone();
     let child = greenline::process::Process::new(move || {
         let refused = copy.apply(double, (1,)) == Err(TaskError::NotOurs);
+        copy.close();
+        copy.terminate();
         drop(copy);
         i32::from(!refused)
     });
@@ -562,6 +569,96 @@ fn an_iterator_that_panics_loses_no_result() {
     }
     // The iterator has lost its fourth itself.
     assert_eq!(got, [0, 2, 4, 8, 10]);
+}
+
+/// Of what there is room for one at a time.
+fn large(n: u64) -> (u64, Vec<u8>) {
+    (n, vec![0; 3000])
+}
+
+fn nap_with_much(ms: u64, _: Vec<u8>) -> u64 {
+    nap(ms)
+}
+
+fn a_timeout_loses_no_item() {
+    let pool = Pool::builder().workers(1).bytes(4096).start().unwrap();
+    let mut results = pool.imap(|(n, _): (u64, Vec<u8>)| nap(n), (20..28).map(large));
+    let (mut got, mut timeouts) = (Vec::new(), 0);
+    loop {
+        match greenline::timeout(Duration::from_millis(7), || results.next()) {
+            Ok(Some(result)) => got.push(result.unwrap()),
+            Ok(None) => break,
+            Err(_) => timeouts += 1,
+        }
+    }
+    assert_eq!(got, (20..28).collect::<Vec<_>>());
+    assert!(timeouts > 0, "nothing was tried");
+}
+
+fn who_waits_for_the_next_result_waits_no_longer_than_he_says() {
+    let pool = Pool::builder().workers(1).bytes(4096).start().unwrap();
+    // The worker is busy, and there is no room.
+    let long: Vec<_> = (0..2).map(|_| pool.apply_async(nap_with_much, (3_600_000, vec![0; 3000]))).collect();
+    let start = Instant::now();
+    let mut results = pool.imap(|(n, _): (u64, Vec<u8>)| n, (0..3).map(large));
+    assert_eq!(results.next_timeout(Duration::from_millis(10)).unwrap_err(), TimedOut);
+    assert_eq!(results.next_timeout(Duration::ZERO).unwrap_err(), TimedOut);
+    assert!(start.elapsed() < Duration::from_secs(60));
+    drop(long);
+}
+
+/// The processes that a process has started.
+fn children_of(process: u32) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    children.unwrap_or_default().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// What is taken is large enough to be given back to the kernel, which takes a while.
+fn a_worker_killed_as_it_takes_much_loses_nothing() {
+    let pool = Pool::builder().workers(1).start().unwrap();
+    let foreman = active_children()[0].pid();
+    let much = vec![7u8; 4 << 20];
+    let mut died = 0;
+    for round in 0..24u64 {
+        pool.apply(double, (1,)).unwrap();
+        let worker = children_of(foreman)[0];
+        let result = pool.apply_async(|bytes: Vec<u8>| bytes.len(), (much.clone(),));
+        // Somewhere in what it does with it.
+        let until = Instant::now() + Duration::from_micros(round * 150);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        // SAFETY: no pointers; a child of our child, or nobody any more.
+        unsafe { libc::kill(worker, libc::SIGKILL) };
+        match result.get_timeout(Duration::from_secs(60)).expect("it is lost") {
+            Ok(len) => assert_eq!(len, much.len()),
+            Err(error) => {
+                assert!(matches!(error, TaskError::WorkerDied { .. }), "{error}");
+                died += 1;
+            }
+        }
+    }
+    assert!(died > 0, "none was killed in time");
+}
+
+fn a_foreman_that_died_while_nobody_waited_is_missed() {
+    let pool = Pool::new(2).unwrap();
+    (0..5).for_each(|_| assert_eq!(pool.apply(nap, (1,)), Ok(1)));
+    // SAFETY: no pointers; a child of ours.
+    unsafe { libc::kill(active_children()[0].pid() as i32, libc::SIGKILL) };
+    // The hub hears of it meanwhile.
+    greenline::sleep(Duration::from_millis(50));
+    let error =
+        pool.apply_async(nap, (1,)).get_timeout(Duration::from_secs(60)).expect("it waits for the dead");
+    assert!(matches!(error, Err(TaskError::Broken(_))), "{error:?}");
+}
+
+fn a_pool_ends_though_its_workers_have_not_begun() {
+    let start = Instant::now();
+    for _ in 0..5 {
+        drop(Pool::builder().workers(2).initializer(|| assert_eq!(nap(3_600_000), 0)).start().unwrap());
+    }
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 fn a_killed_watch_is_replaced() {

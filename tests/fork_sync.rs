@@ -19,6 +19,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 const ALONE: &[Case] = &[
     ("a semaphore lets so many in", semaphore),
+    ("a permit is given back once, whoever has a copy", permit_with_a_copy),
     ("a semaphore's waiters go on when there is a permit", semaphore_waits),
     ("a lock is one's at a time", lock),
     ("a lock outlives its holder", abandoned),
@@ -48,6 +49,14 @@ fn child(f: impl FnOnce() + 'static) -> Child {
 
 fn join(children: Vec<Child>) {
     children.iter().for_each(|child| assert_eq!(child.join().unwrap(), 0, "{child:?}"));
+}
+
+fn permit_with_a_copy() {
+    let semaphore: &'static Semaphore = Box::leak(Box::new(Semaphore::new(1).unwrap()));
+    let permit = semaphore.acquire();
+    // The closure is dropped here, and there.
+    child(move || drop(permit)).join().unwrap();
+    assert_eq!(semaphore.available(), 1);
 }
 
 /// Waits until `holds`.

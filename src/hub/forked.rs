@@ -42,8 +42,11 @@ pub(crate) fn begin_anew() {
     bell::forget_all();
     offload::forget_all();
     thread::forget_all();
-    if existing().is_some() {
-        local::replace(Box::leak(Box::new(Hub::new())));
+    if let Some(parents) = existing() {
+        let hub = Box::leak(Box::new(Hub::new()));
+        // What names a green thread of the parent's names none of ours.
+        hub.state.get_mut().next_serial = parents.state.try_borrow().map_or(1, |state| state.next_serial);
+        local::replace(hub);
     }
     FORKS.fetch_add(1, Relaxed);
 }

@@ -37,9 +37,10 @@ impl State {
     }
 
     pub(super) fn expect(&mut self, id: GreenId) -> &mut Green {
-        let green = &mut self.greens[id.key()];
-        assert!(green.id == id, "green thread {id} is gone");
-        green
+        match self.greens.get_mut(id.key()) {
+            Some(green) if green.id == id => green,
+            _ => panic!("green thread {id} is gone, or another process's"),
+        }
     }
 
     /// Puts one that waited in line.

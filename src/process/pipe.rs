@@ -223,10 +223,21 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     }
 
     /// The messages, as they come, until the other end is closed.
+    /// A message that cannot be decoded is an error, and the next ones follow; any other error, as of a message that broke
+    /// off with its sender's end, is the last.
     pub fn incoming(&mut self) -> impl Iterator<Item = io::Result<R>> {
-        std::iter::from_fn(move || match self.recv() {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.inbox.is_empty() => None,
-            message => Some(message),
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            let message = self.recv();
+            let error = message.as_ref().err().map(io::Error::kind);
+            is_over = error.is_some_and(|kind| kind != ErrorKind::InvalidData);
+            match error {
+                Some(ErrorKind::UnexpectedEof) if self.inbox.is_empty() => None,
+                _ => Some(message),
+            }
         })
     }
 

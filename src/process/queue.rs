@@ -288,6 +288,7 @@ impl Shared {
         let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes, Some(ROOM)) else {
             return state.closed.then_some(Got::Closed);
         };
+        Ring::trim(state, |state| &mut state.ring);
         Some(Got::Popped(popped))
     }
 }

@@ -1,6 +1,6 @@
 //! A semaphore between processes: a count, and a gate for those who find it at 0.
 
-use super::shared::{Change, Monitor};
+use super::shared::{Change, Monitor, Peer};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -33,10 +33,13 @@ pub struct Semaphore {
 }
 
 /// A permit, which is given back when this is dropped. Made by [`Semaphore::acquire`].
+///
+/// It is the process's that has taken it: a copy that a child has does not give it back a second time.
 #[derive(Debug)]
 #[must_use = "dropped, it is given back"]
 pub struct Permit<'a> {
     of: &'a Semaphore,
+    by: Peer,
 }
 
 const GATE: usize = 0;
@@ -65,11 +68,15 @@ impl Semaphore {
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.permits.attempt(take).map(|()| Permit { of: self })
+        self.permits.attempt(take).map(|()| self.permit())
     }
 
     fn acquire_until(&self, deadline: Option<Instant>) -> Option<Permit<'_>> {
-        self.permits.wait(GATE, deadline, take).map(|()| Permit { of: self })
+        self.permits.wait(GATE, deadline, take).map(|()| self.permit())
+    }
+
+    fn permit(&self) -> Permit<'_> {
+        Permit { of: self, by: Peer::current() }
     }
 
     /// Adds `permits`; more than there were at first, too.
@@ -100,7 +107,9 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.of.release(1);
+        if self.by == Peer::current() {
+            self.of.release(1);
+        }
     }
 }
 

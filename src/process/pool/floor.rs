@@ -328,7 +328,10 @@ impl Floor {
         self.pop_by(bytes, |bytes| {
             let pop = |change: &mut Change<'_, State>| {
                 Some(match Ring::pop(change, |state| &mut state.notes, bytes, Some(ROOM)) {
-                    Some(popped) => Ok(popped),
+                    Some(popped) => {
+                        Ring::trim(change, |state| &mut state.notes);
+                        Ok(popped)
+                    }
                     None => Err(**change),
                 })
             };
@@ -395,6 +398,7 @@ impl Floor {
                 change.open(WORK + place);
                 number = change.last.number + 1;
                 change.last = Taken { number, place, chunk: long(message.as_slice()) };
+                Ring::trim(change, |state| &mut state.tasks);
             }
             Some(Ok(popped))
         };

@@ -272,7 +272,7 @@ impl Pool {
             let sent = Calls::new(f, all.by_ref().take(chunk.get())).and_then(|calls| {
                 let first = count;
                 count += calls.count();
-                self.office.send(calls, &batch, first)
+                self.office.send(&mut Some(calls), &batch, first, None)
             });
             if let Err(error) = sent {
                 failed = Some(error);

@@ -201,31 +201,39 @@ impl Office {
         as_nobody(|| f(&mut self.book.lock()))
     }
 
-    /// Sends `calls`, the first of which is number `first` of the batch. Blocks while there is no room.
+    /// Sends `calls`, the first of which is number `first` of the batch. Blocks while there is no room, or until the deadline:
+    /// `false`. They are taken when they are sent, and not if the caller is unwound before.
     ///
-    /// Errors: why it was not sent.
-    pub(super) fn send(&self, calls: Calls, batch: &Arc<Batch>, first: usize) -> Result<(), TaskError> {
+    /// Errors: why they are not sent.
+    pub(super) fn send(
+        &self,
+        unsent: &mut Option<Calls>,
+        batch: &Arc<Batch>,
+        first: usize,
+        deadline: Option<Instant>,
+    ) -> Result<bool, TaskError> {
+        let Some(calls) = unsent else { return Ok(true) };
         let id = self.open(|book| {
             book.next += 1;
             book.next
         });
         let message = calls.encode(id, 0);
         self.floor.check_size(message.len())?;
-        let mut sent = Some(Sent { calls, done: 0, batch: batch.clone(), first });
-        let sent = self.wait(None, None, |book| {
+        let sent = self.wait(deadline, None, |book| {
             if let Some(why) = &book.over {
                 return Some(Err(why.clone()));
             }
             match self.floor.push_task(&message, true) {
                 Ok(()) => {
-                    book.sent.insert(id, sent.take()?);
+                    let calls = unsent.take()?;
+                    book.sent.insert(id, Sent { calls, done: 0, batch: batch.clone(), first });
                     Some(Ok(()))
                 }
                 Err(Refused::Because(why)) => Some(Err(why)),
                 Err(Refused::Full) => None,
             }
         });
-        sent?.unwrap_or(Ok(()))
+        sent?.transpose().map(|sent| sent.is_some())
     }
 
     /// Waits until `look` finds something, which what comes for that batch may change, or until the deadline. `None`: it has
@@ -264,7 +272,7 @@ impl Office {
         self.check_process()?;
         let mut stay =
             Stay { office: self, batch, on: std::ptr::from_ref(hub()) as usize, role: Role::Nobody };
-        let (mut has_parked, mut expired) = (false, false);
+        let mut expired = false;
         loop {
             // Without a descriptor left for others to wake it by, it wakes by itself.
             let mut waker = Waker::new(hub()).ok();
@@ -272,8 +280,8 @@ impl Office {
                 if stay.role == Role::Watch {
                     book.waiting.wake_for_floor();
                 }
-                let looks_after_foreman = has_parked && !matches!(stay.role, Role::Other(_));
                 stay.leave(book);
+                let looks_after_foreman = !book.waiting.watched.contains(&stay.on);
                 let mut is_lost = false;
                 loop {
                     if let Some(found) = look(book) {
@@ -302,7 +310,7 @@ impl Office {
             });
             match step {
                 Some(found) => return Ok(found),
-                None => (has_parked, expired) = (true, !stay.park(deadline)),
+                None => expired = !stay.park(deadline),
             }
         }
     }
@@ -349,12 +357,16 @@ impl Office {
 
     /// No more tasks.
     pub(super) fn close(&self) {
-        self.floor.update(|state| state.closed = true);
+        if self.is_ours() {
+            self.floor.update(|state| state.closed = true);
+        }
     }
 
     /// No more results.
     pub(super) fn terminate(&self) {
-        self.floor.update(|state| state.terminated = true);
+        if self.is_ours() {
+            self.floor.update(|state| state.terminated = true);
+        }
     }
 
     /// Waits until the foreman and all workers have ended.

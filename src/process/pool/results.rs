@@ -109,6 +109,8 @@ pub struct Results<R> {
     office: Arc<Office>,
     batch: Arc<Batch>,
     calls: Box<dyn Iterator<Item = Result<Calls, TaskError>>>,
+    /// The next of them, for which there was no room yet.
+    unsent: Option<Calls>,
     /// How many may be under way at once.
     window: usize,
     sent: usize,
@@ -132,6 +134,7 @@ impl<R: DeserializeOwned> Results<R> {
             office,
             batch,
             calls,
+            unsent: None,
             window,
             sent: 0,
             taken: 0,
@@ -140,27 +143,33 @@ impl<R: DeserializeOwned> Results<R> {
             exhausted: false,
             result: std::marker::PhantomData,
         };
-        results.send_more();
+        results.send_more(Some(Instant::now()));
         results
     }
 
-    fn send_more(&mut self) {
+    /// Sends what may be under way at once, as far as there is room. Only where there is nothing else to wait for, waits for
+    /// room, until the deadline.
+    fn send_more(&mut self, deadline: Option<Instant>) {
         while !self.exhausted && self.sent - self.taken < self.window {
-            let sent = match self.calls.next() {
-                Some(calls) => calls.and_then(|calls| self.office.send(calls, &self.batch, self.sent)),
-                None => {
-                    self.exhausted = true;
-                    return;
-                }
-            };
-            match sent {
-                Ok(()) => self.sent += 1,
+            let has_others = self.held.is_some() || self.sent > self.taken;
+            let until = if has_others { Some(Instant::now()) } else { deadline };
+            match self.send_next(until) {
+                Ok(true) => self.sent += 1,
+                Ok(false) => return,
                 Err(error) => {
-                    self.failed = Some(error);
+                    self.failed = error;
                     self.exhausted = true;
                 }
             }
         }
+    }
+
+    /// `false`: there was no room for it. An error that is none: there are no more.
+    fn send_next(&mut self, until: Option<Instant>) -> Result<bool, Option<TaskError>> {
+        if self.unsent.is_none() {
+            self.unsent = Some(self.calls.next().ok_or(None)??);
+        }
+        Ok(self.office.send(&mut self.unsent, &self.batch, self.sent, until)?)
     }
 
     /// [`next`](Iterator::next), for no longer than `timeout`.
@@ -173,9 +182,9 @@ impl<R: DeserializeOwned> Results<R> {
 
     fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
         if self.held.is_none() {
-            self.send_more();
+            self.send_more(deadline);
             if self.taken == self.sent {
-                return Ok(self.failed.take().map(Err));
+                return if self.exhausted { Ok(self.failed.take().map(Err)) } else { Err(TimedOut) };
             }
             match self.office.wait_for(deadline, &self.batch, || self.batch.take()) {
                 Err(error) => {
@@ -188,8 +197,8 @@ impl<R: DeserializeOwned> Results<R> {
             }
             self.taken += 1;
         }
-        // This may block, and it calls code of the user's.
-        self.send_more();
+        // This calls code of the user's, which may block.
+        self.send_more(deadline);
         Ok(self.held.take().map(decode))
     }
 }

@@ -54,6 +54,11 @@ fn keep_staffed(floor: &Floor, place: usize, terms: &Terms) {
                 return floor.update(|state| state.broken = Some(Broken::NoProcess { errno }));
             }
         };
+        let state = floor.look();
+        if state.terminated || state.broken.is_some() {
+            // Who kills the workers may have done so before this one was there.
+            let _ = worker.kill();
+        }
         let exit = match worker.join() {
             Ok(exit) => exit,
             Err(error) => {

@@ -103,13 +103,19 @@ impl Ring {
             (ring.head, ring.tail) = (0, 0);
         }
         *of(change) = ring;
+        Some(Popped::Message)
+    }
+
+    /// After a `pop`, and all else that goes with it: gives back what an empty ring does not need. It commits.
+    #[inline]
+    pub(crate) fn trim<S: Copy>(change: &mut Change<'_, S>, of: impl Fn(&mut S) -> &mut Ring) {
+        let ring = *of(change);
         if ring.count == 0 && ring.high > KEPT {
             // The message that is taken now is in there until this is the state.
             change.commit();
             change.give_back(ring.start + KEPT as usize..ring.start + ring.high as usize);
             of(change).high = KEPT;
         }
-        Some(Popped::Message)
     }
 
     /// Writes where the state says that nothing is.
