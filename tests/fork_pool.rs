@@ -619,12 +619,12 @@ fn a_worker_killed_as_it_takes_much_loses_nothing() {
     let foreman = active_children()[0].pid();
     let much = vec![7u8; 4 << 20];
     let mut died = 0;
-    for round in 0..16u64 {
+    for round in 0..28u64 {
         pool.apply(double, (1,)).unwrap();
         let worker = children_of(foreman)[0];
         let result = pool.apply_async(|bytes: Vec<u8>| bytes.len(), (much.clone(),));
         // As it takes it, or while it has it.
-        let moment = Duration::from_micros(if round % 2 == 0 { round * 200 } else { round * 10_000 });
+        let moment = Duration::from_micros(if round % 7 < 6 { round * 125 } else { round * 6_000 });
         let until = Instant::now() + moment;
         while Instant::now() < until {
             std::hint::spin_loop();
