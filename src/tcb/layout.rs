@@ -63,8 +63,8 @@ pub(super) struct Layout {
 static CARRIED: [AtomicIsize; MOST] = [const { AtomicIsize::new(0) }; MOST];
 static CARRIED_LEN: AtomicUsize = AtomicUsize::new(0);
 const MOST: usize = 4;
-/// Where `HUB` is, which whoever runs will ask for.
-static HOT: AtomicIsize = AtomicIsize::new(0);
+/// Where that is which whoever runs will ask for: `HUB`, `errno`, and the block's own address, from which that is found.
+static HOT: [AtomicIsize; 3] = [const { AtomicIsize::new(0) }; 3];
 
 #[inline(always)]
 pub(super) fn carried() -> impl Iterator<Item = isize> {
@@ -72,8 +72,8 @@ pub(super) fn carried() -> impl Iterator<Item = isize> {
 }
 
 #[inline(always)]
-pub(super) fn hot() -> isize {
-    HOT.load(Relaxed)
+pub(super) fn hot() -> impl Iterator<Item = isize> {
+    HOT.iter().map(|at| at.load(Relaxed))
 }
 
 const WORD: usize = size_of::<usize>();
@@ -217,7 +217,11 @@ impl Layout {
             return Err("thread-local storage has an unlikely size, or alignment");
         }
         let size = thread_pointer::block_size(align, storage, pthread_size);
-        HOT.store(distance(hub, here), Relaxed);
+        // SAFETY: no preconditions; its answer is an address of this thread's.
+        let errno = unsafe { libc::__errno_location() } as usize;
+        for (hot, at) in HOT.iter().zip([hub, errno, here]) {
+            hot.store(distance(at, here), Relaxed);
+        }
         // SAFETY: no preconditions. The first three answer addresses of thread-locals, the last the value of one.
         let seeds = unsafe {
             let ctype = [__ctype_b_loc(), __ctype_tolower_loc(), __ctype_toupper_loc()].map(|at| at as usize);

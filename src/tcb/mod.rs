@@ -144,10 +144,9 @@ impl Tcb {
     /// Asks the processor to bring in what a switch to it needs.
     #[inline(always)]
     pub(crate) fn prefetch(self) {
-        for at in layout::carried() {
+        for at in layout::carried().chain(layout::hot()) {
             prefetch::<1>(self.at(at));
         }
-        prefetch::<1>(self.at(layout::hot()));
     }
 
     /// The address at that distance from it.
