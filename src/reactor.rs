@@ -24,7 +24,9 @@ use crate::green::{GreenId, Ticket};
 use crate::time::{NEVER, Time};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
-pub(crate) use source::{Direction, Settings, Source};
+#[cfg(feature = "patch")]
+pub(crate) use source::Settings;
+pub(crate) use source::{Direction, Source};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
