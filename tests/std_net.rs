@@ -121,9 +121,13 @@ fn who_does_not_wait_is_told_what_is_there_now() {
     let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut there = listener.accept().unwrap().0;
     let mut bytes = [0; 10];
-    there.write_all(b"one").unwrap();
-    // Less than was asked for: nothing more is there.
+    let writer = thread::spawn(move || {
+        there.write_all(b"one").unwrap();
+        there
+    });
+    // Less than was asked for, after a wait: nothing more is there.
     assert_eq!(here.read(&mut bytes).unwrap(), 3);
+    let mut there = writer.join().unwrap();
     here.set_nonblocking(true).unwrap();
     assert_eq!(here.read(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
     there.write_all(b"three").unwrap();
@@ -132,6 +136,7 @@ fn who_does_not_wait_is_told_what_is_there_now() {
     here.set_nonblocking(false).unwrap();
     // As much as was asked for: there may be more, but is not.
     there.write_all(b"two").unwrap();
+    thread::sleep(Duration::from_millis(5));
     assert_eq!(here.read(&mut bytes[..3]).unwrap(), 3);
     let reader = thread::spawn(move || here.read(&mut [0; 10]).unwrap());
     thread::sleep(Duration::from_millis(5));
