@@ -287,12 +287,14 @@ impl Pool {
         self.workers
     }
 
-    /// Takes no more tasks; those that were sent are done. Does not wait.
+    /// Takes no more tasks; those that were sent are done. Does not wait. By another process than that which has made the
+    /// pool, nothing is done.
     pub fn close(&self) {
         self.office.close();
     }
 
-    /// Ends the workers at once, by SIGKILL; what is not done fails by [`TaskError::Terminated`]. Does not wait.
+    /// Ends the workers at once, by SIGKILL; what is not done fails by [`TaskError::Terminated`]. Does not wait. By another
+    /// process than that which has made the pool, nothing is done.
     pub fn terminate(&self) {
         self.office.terminate();
     }
