@@ -120,6 +120,11 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bo
 /// What a wait came to, with interrupts delivered. `false`: the deadline has passed.
 #[inline]
 fn is_in_time(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
+    if readiness == Readiness::Ready { Ok(true) } else { is_in_time_though(hub, readiness) }
+}
+
+#[cold]
+fn is_in_time_though(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
     match readiness {
         Readiness::Ready | Readiness::Signalled => Ok(true),
         Readiness::Expired => Ok(false),
@@ -132,32 +137,28 @@ fn is_in_time(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
 }
 
 /// The one loop that all input and output goes through: try, park, try again. `attempt` calls the kernel, which does not
-/// block, and gives its answer; `pause`, which is told whether that was tried before, parks until there may be another, or
-/// says that the time is over, or which error ends it. It is called at once where what is waited for is `drained`.
+/// block, and gives its answer; `pause` parks until there may be another, or says that the time is over (it is `expired`,
+/// as it may be from the start), or which error ends it.
 ///
 /// Answers as `attempt` does, when that is something else than EAGAIN; EAGAIN when the time is over.
 #[inline(always)]
 pub(crate) fn retry<E>(
-    mut drained: bool,
+    mut expired: bool,
     mut attempt: impl FnMut() -> isize,
-    mut pause: impl FnMut(bool) -> Result<bool, E>,
+    mut pause: impl FnMut() -> Result<bool, E>,
 ) -> Result<isize, E> {
-    let mut expired = false;
     loop {
-        let tried = !std::mem::take(&mut drained);
-        if tried {
-            let answer = attempt();
-            // When the time was over, once more: the edge may have come, and not been seen yet.
-            if answer != -(libc::EAGAIN as isize) || expired {
-                return Ok(answer);
-            }
+        let answer = attempt();
+        // When the time was over, once more: the edge may have come, and not been seen yet.
+        if answer != -(libc::EAGAIN as isize) || expired {
+            return Ok(answer);
         }
-        expired = !pause(tried)?;
+        expired = !pause()?;
     }
 }
 
 /// [`retry`], for what is ours and not the program's: kill and timeout unwind out of it. What is known to be drained is not
-/// tried; and a read of something, but of less than `drains`, is taken to have drained it.
+/// tried before it was waited for; and a read of something, but of less than `drains`, is taken to have drained it.
 #[inline]
 pub(crate) fn retry_own(
     hub: &Hub,
@@ -172,18 +173,13 @@ pub(crate) fn retry_own(
     let known = if direction == Direction::Read { reactor.source(fd) } else { None };
     let known = known.filter(|source| !source.is_ready(direction));
     let mut until = None;
-    let pause = |tried: bool| {
-        let until = *until.get_or_insert_with(&deadline);
-        let waited = match known {
-            Some(source) if !tried => Ok(hub.wait_source(source, fd, direction, until, false)),
-            _ => {
-                reactor.drained(fd, direction);
-                hub.wait_fd(fd, direction, until, false, false)
-            }
-        };
-        is_in_time(hub, waited?)
+    let mut until = || *until.get_or_insert_with(&deadline);
+    let expired = match known {
+        Some(source) => !is_in_time(hub, hub.wait_source(source, fd, direction, until(), false))?,
+        None => false,
     };
-    let answer = retry(known.is_some(), || uninterrupted(&mut attempt), pause)?;
+    let answer =
+        retry(expired, || uninterrupted(&mut attempt), || pause_drained(hub, fd, direction, until()))?;
     if answer > 0 && (answer as usize) < drains {
         // Since it was last waited for nobody else has run.
         if let Some(source) = known.or_else(|| reactor.source(fd)) {
@@ -191,6 +187,13 @@ pub(crate) fn retry_own(
         }
     }
     result(answer)
+}
+
+/// [`pause`], where the kernel has said that it is drained.
+#[inline(never)]
+fn pause_drained(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> io::Result<bool> {
+    hub.reactor().drained(fd, direction);
+    pause(hub, fd, direction, deadline, false)
 }
 
 /// The kernel's answer, of a call that is made again if a signal has interrupted it.
@@ -207,5 +210,10 @@ fn uninterrupted(mut attempt: impl FnMut() -> isize) -> isize {
 /// The kernel's answer, as std has it.
 #[inline]
 pub(crate) fn result(answer: isize) -> io::Result<usize> {
-    usize::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer as i32))
+    if answer < 0 { Err(error(answer)) } else { Ok(answer as usize) }
+}
+
+#[cold]
+fn error(answer: isize) -> io::Error {
+    io::Error::from_raw_os_error(-answer as i32)
 }

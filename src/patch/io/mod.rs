@@ -233,13 +233,16 @@ unsafe fn kernel(number: c_long, args: [usize; 6]) -> isize {
 }
 
 /// `errno`'s way of a raw answer: -1 and the number.
+#[inline]
 fn with_errno(answer: isize) -> isize {
-    if (-4095..0).contains(&answer) {
-        // SAFETY: the address is this thread's own.
-        unsafe { *libc::__errno_location() = -answer as c_int };
-        return -1;
-    }
-    answer
+    if (-4095..0).contains(&answer) { fail(answer) } else { answer }
+}
+
+#[cold]
+fn fail(answer: isize) -> isize {
+    // SAFETY: the address is this thread's own.
+    unsafe { *libc::__errno_location() = -answer as c_int };
+    -1
 }
 
 /// An error number, as a raw answer.
@@ -326,13 +329,21 @@ fn is_nonblocking(hub: &Hub, fd: RawFd, foreign: bool) -> bool {
     settings(hub, fd).nonblocking
 }
 
-/// What is kept of `fd`, if that is a blocking TCP socket.
+/// What is kept of `fd`, and what is set of it, if that is a blocking TCP socket.
 #[inline]
-fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<&Source> {
-    hub.reactor().source(fd).filter(|source| {
-        let settings = settings_of(hub, source, fd);
-        settings.is_tcp && !settings.nonblocking
-    })
+fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<(&Source, Settings)> {
+    let source = hub.reactor().source(fd)?;
+    let settings = settings_of(hub, source, fd);
+    (settings.is_tcp && !settings.nonblocking).then_some((source, settings))
+}
+
+/// When a call that begins now is to give up.
+#[inline]
+fn deadline(hub: &Hub, settings: Settings, direction: Direction) -> Time {
+    match settings.timeout(direction) {
+        0 => NEVER,
+        nanos => hub.clock().after(Duration::from_nanos(nanos)),
+    }
 }
 
 /// The loop for interposed calls: calls `attempt`, which does not block, until it answers something else than EAGAIN,
@@ -348,58 +359,53 @@ fn retry(
     retry_after(None, hub, fd, direction, foreign, &mut attempt)
 }
 
-/// [`retry`]; `drained`: it is known that the first attempt would fail, of what is kept there.
+/// [`retry`]; `drained`: it is known that the first attempt would fail, of what is kept there, and when to give up.
 #[inline]
 fn retry_after(
-    drained: Option<&Source>,
+    drained: Option<(&Source, Time)>,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
     foreign: bool,
     attempt: impl FnMut() -> isize,
 ) -> isize {
-    let mut deadline = None;
-    let limit = |drained: Option<&Source>| {
-        let settings = drained.map_or_else(|| settings(hub, fd), |source| settings_of(hub, source, fd));
-        (!settings.nonblocking).then(|| {
-            *deadline.get_or_insert_with(|| match settings.timeout(direction) {
-                0 => NEVER,
-                nanos => hub.clock().after(Duration::from_nanos(nanos)),
-            })
-        })
+    let wait = |(source, deadline)| {
+        waited(hub, |shield| Ok(hub.wait_source(source, fd, direction, deadline, shield)))
     };
-    retry_until(drained, hub, fd, direction, foreign, limit, attempt)
+    let expired = match drained.map_or(Ok(true), wait) {
+        Ok(in_time) => !in_time,
+        Err(number) => return failed(number),
+    };
+    let mut until = drained.map(|(_, deadline)| deadline);
+    let limit = || {
+        let settings = settings(hub, fd);
+        (!settings.nonblocking).then(|| *until.get_or_insert_with(|| deadline(hub, settings, direction)))
+    };
+    retry_until(expired, hub, fd, direction, foreign, limit, attempt)
 }
 
-/// The same, for as long as `limit` says: `None` is not at all. It is asked when the kernel would wait.
+/// [`retry`], for as long as `limit` says: `None` is not at all. It is asked when the kernel would wait. `expired`: that
+/// is over, but for one attempt.
 #[inline]
 fn retry_until(
-    drained: Option<&Source>,
+    expired: bool,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
     foreign: bool,
-    mut limit: impl FnMut(Option<&Source>) -> Option<Time>,
+    mut limit: impl FnMut() -> Option<Time>,
     attempt: impl FnMut() -> isize,
 ) -> isize {
-    let pause = |tried: bool| {
-        if tried && foreign {
+    let pause = || {
+        if foreign {
             // Before it is asked what is known of the number.
             hub.ask_after(fd);
         }
-        let drained = drained.filter(|_| !tried);
-        let deadline = limit(drained).ok_or(libc::EAGAIN)?;
-        match drained {
-            Some(source) => {
-                waited(hub, |shield| Ok(hub.wait_source(source, fd, direction, deadline, shield)))
-            }
-            None => {
-                hub.reactor().drained(fd, direction);
-                pause(hub, fd, direction, deadline)
-            }
-        }
+        let deadline = limit().ok_or(libc::EAGAIN)?;
+        hub.reactor().drained(fd, direction);
+        pause(hub, fd, direction, deadline)
     };
-    crate::io::retry(drained.is_some(), attempt, pause).unwrap_or_else(failed)
+    crate::io::retry(expired, attempt, pause).unwrap_or_else(failed)
 }
 
 /// For what nobody says when to try again: calls `attempt` until it answers something else than EAGAIN, or `deadline`,
@@ -496,6 +502,14 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> Result<b
 #[inline]
 fn waited(hub: &Hub, wait: impl FnOnce(bool) -> std::io::Result<Readiness>) -> Result<bool, c_int> {
     match keep_errno(|| wait(hub.was_cut_short())) {
+        Ok(Readiness::Ready) => Ok(true),
+        other => waited_though(hub, other),
+    }
+}
+
+#[cold]
+fn waited_though(hub: &Hub, ended: std::io::Result<Readiness>) -> Result<bool, c_int> {
+    match ended {
         Ok(Readiness::Ready | Readiness::Signalled) => Ok(true),
         Ok(Readiness::Expired) => Ok(false),
         Ok(Readiness::Closed) => Err(libc::EBADF),

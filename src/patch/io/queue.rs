@@ -5,7 +5,7 @@
 
 use super::{ZERO, failed, hub, insist, kernel, length, retry_until, settings, with_errno};
 use crate::hub::Hub;
-use crate::reactor::{Direction, Source};
+use crate::reactor::Direction;
 use crate::time::{NEVER, Time};
 use libc::{c_char, c_int, c_long, c_uint, c_void, mqd_t, sembuf, size_t, ssize_t, timespec};
 use std::ptr::null;
@@ -37,8 +37,8 @@ unsafe fn message(
         Ok(Some(until)) => hub.clock().after(until.saturating_sub(length(now).unwrap_or(Duration::ZERO))),
         Err(number) => return failed(number),
     };
-    let limit = |_: Option<&Source>| (!settings(hub, queue).nonblocking).then_some(deadline);
-    match retry_until(None, hub, queue, direction, true, limit, attempt) {
+    let limit = || (!settings(hub, queue).nonblocking).then_some(deadline);
+    match retry_until(false, hub, queue, direction, true, limit, attempt) {
         nothing if nothing == failed(libc::EAGAIN) && !settings(hub, queue).nonblocking => {
             failed(libc::ETIMEDOUT)
         }

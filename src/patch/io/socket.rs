@@ -1,8 +1,8 @@
 //! Sockets: bytes, and connections.
 
 use super::{
-    blocking_tcp, failed, hub, insist, kernel, number_of, retry, retry_after, retry_until, send_whole,
-    settings, with_errno,
+    blocking_tcp, deadline, failed, hub, insist, kernel, number_of, retry, retry_after, retry_until,
+    send_whole, settings, with_errno,
 };
 use crate::fds;
 use crate::hub::Hub;
@@ -32,12 +32,13 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     let mut got = 0;
     loop {
         let known = if flags == 0 { blocking_tcp(hub, fd) } else { None };
-        let drained = known.filter(|source| !source.is_ready(Direction::Read));
+        let drained = known.filter(|(source, _)| !source.is_ready(Direction::Read));
+        let drained = drained.map(|(source, settings)| (source, deadline(hub, settings, Direction::Read)));
         let attempt = || call(buffer as usize + got, len - got, flags | libc::MSG_DONTWAIT);
         let answer = retry_after(drained, hub, fd, Direction::Read, false, attempt);
         if flags == 0 && answer > 0 && (answer as usize) < len {
             // There is no more now. Since it was last waited for nobody else has run.
-            if let Some(source) = known.or_else(|| blocking_tcp(hub, fd)) {
+            if let Some((source, _)) = known.or_else(|| blocking_tcp(hub, fd)) {
                 source.maybe_drained(Direction::Read);
             }
         }
@@ -302,7 +303,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
         0 => failed(libc::EAGAIN),
         _ => error_of(fd),
     };
-    let answer = retry_until(None, hub, fd, Direction::Write, false, |_| Some(deadline), come_out);
+    let answer = retry_until(false, hub, fd, Direction::Write, false, || Some(deadline), come_out);
     with_errno(if answer == failed(libc::EAGAIN) { failed(libc::EINPROGRESS) } else { answer }) as c_int
 }
 
