@@ -107,6 +107,7 @@ mod fds;
 mod futex;
 mod generator;
 mod green;
+mod hint;
 mod hub;
 pub mod io;
 mod join;

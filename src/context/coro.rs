@@ -17,17 +17,11 @@ struct Inner {
     coroutine: UnsafeCell<Coroutine<(), (), (), Stack>>,
     /// corosensei's handle for suspending, which it hands out once, when the coroutine begins.
     yielder: Cell<*const Yielder<(), ()>>,
-    /// Where the stack was left, roughly: corosensei does not say.
-    left: Cell<usize>,
     job: Cell<Option<Job>>,
     idle: Cell<bool>,
     bounds: (usize, usize),
     size: Size,
 }
-
-/// How far below a local variable of who suspends itself the stack is left, at most: the rest of the frame, and what a
-/// switch keeps.
-const SWITCH: usize = 128;
 
 const _: () = assert!(size_of::<Inner>() + 128 <= crate::stack::CONTEXT);
 
@@ -63,7 +57,6 @@ impl Context for Coro {
         let inner = Inner {
             coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(null()),
-            left: Cell::new(top),
             job: Cell::new(None),
             idle: Cell::new(true),
             bounds: (bottom, top),
@@ -90,8 +83,6 @@ impl Context for Coro {
 
     #[inline(always)]
     unsafe fn suspend(self) {
-        let here = 0u8;
-        self.inner().left.set((&raw const here as usize).wrapping_sub(SWITCH));
         // SAFETY: the yielder lives as long as the coroutine is not finished; it is running now.
         unsafe { &*self.inner().yielder.get() }.suspend(());
     }
@@ -104,11 +95,6 @@ impl Context for Coro {
     #[inline(always)]
     fn address(self) -> usize {
         self.0.as_ptr() as usize
-    }
-
-    #[inline]
-    unsafe fn left_at(self) -> usize {
-        self.inner().left.get()
     }
 
     unsafe fn bounds(self) -> Range<usize> {

@@ -69,12 +69,6 @@ pub(crate) trait Context: Copy + 'static {
     /// Where it lies: above everything else on its stack.
     fn address(self) -> usize;
 
-    /// Where it has left its stack when it was last suspended, or a little below that.
-    ///
-    /// # Safety
-    /// The context was not retired.
-    unsafe fn left_at(self) -> usize;
-
     /// The addresses of its stack: from the guard page to where its frames begin.
     ///
     /// # Safety

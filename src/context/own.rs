@@ -99,11 +99,6 @@ impl Context for Own {
         self.0.as_ptr() as usize
     }
 
-    #[inline]
-    unsafe fn left_at(self) -> usize {
-        self.inner().sp.get()
-    }
-
     unsafe fn bounds(self) -> Range<usize> {
         self.inner().stack.bottom()..self.inner().top
     }

@@ -1,15 +1,14 @@
 //! What a switch to a green thread touches, brought into the cache before.
 //!
 //! Who has waited for long finds its record, its context, its thread control block and its frames far away, each a trip to
-//! memory, and most of them one after the other. So the loop asks for them some switches ahead, step by step: the record
-//! first, by its address alone; then what that names; then what the context names.
+//! memory, and most of them one after the other. So the loop asks for them some switches ahead, in two steps: the record
+//! first, by its address alone; then all that it names.
 #![allow(unsafe_code)]
 
 use super::{Green, GreenId};
 use crate::arch::prefetch::prefetch;
-use crate::context::Context;
+use crate::context::{Chosen, Context};
 use crate::tcb;
-use slab::Slab;
 
 /// How many lines of a stack are asked for, from where it was left upwards: the frames that are returned to first.
 const FRAMES: usize = 6;
@@ -17,34 +16,60 @@ const FRAMES: usize = 6;
 const TOP: usize = 6;
 /// How far that begins below the context.
 const BELOW: usize = 256;
+/// How far below a local variable of who parks the stack is left, at most: the rest of the frame, and what a switch keeps.
+const SWITCH: usize = 128;
 
-/// Asks for the record of `id`, without a look at it: records lie in a row, the root's at its beginning.
-#[inline]
-pub(crate) fn prefetch_record(greens: &Slab<Green>, id: GreenId) {
-    if let (Some(first), Some(second)) = (greens.get(0), greens.get(1)) {
-        let (first, second) = (&raw const *first as usize, &raw const *second as usize);
-        prefetch::<1>(first.wrapping_add((second - first).wrapping_mul(id.key())));
+/// How far a stack reaches down from its context, in lines of the cache: a hint.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Depth(u16);
+
+/// The size of a line.
+const LINE: usize = 64;
+
+impl Depth {
+    /// That of who calls, on the stack of `context`.
+    #[inline(always)]
+    pub(crate) fn here(context: Option<Chosen>) -> Depth {
+        let local = 0u8;
+        let lines = |context: Chosen| context.address().wrapping_sub(&raw const local as usize) / LINE;
+        Depth(context.map_or(0, lines) as u16)
     }
 }
 
+/// Asks for the record of `id`, without a look at it: records lie in a row, and `known` is at the place of `near`.
+#[inline]
+pub(crate) fn prefetch_record(known: *const Green, near: GreenId, id: GreenId) {
+    prefetch::<1>(known.wrapping_add(id.key()).wrapping_sub(near.key()) as usize);
+}
+
 impl Green {
-    /// Asks for its context, and its thread control block. The record is near.
+    /// Asks for its context, its thread control block, and the frames that it goes on with. The record is near.
     #[inline]
-    pub(crate) fn prefetch_context(&self) {
+    pub(crate) fn prefetch(&self) {
         if let Some(context) = self.context {
             prefetch::<TOP>(context.address().wrapping_sub(BELOW));
+            prefetch::<FRAMES>(context.address().wrapping_sub(usize::from(self.depth.0) * LINE + SWITCH));
             if tcb::is_wanted() {
                 self.tcb.prefetch();
             }
         }
     }
+}
 
-    /// Asks for the frames that it goes on with. The context is near.
-    #[inline]
-    pub(crate) fn prefetch_frames(&self) {
-        if let Some(context) = self.context {
-            // SAFETY: a record has no context that was retired.
-            prefetch::<FRAMES>(unsafe { context.left_at() });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::green::Life;
+    use crate::tcb::Blocks;
+    use slab::Slab;
+    use std::panic::Location;
+
+    #[test]
+    fn records_lie_in_a_row() {
+        let (blocks, mut greens) = (Blocks::new(), Slab::new());
+        for n in 0..3 {
+            greens.insert(Green::new(GreenId::new(1, n), blocks.home(), Life::Started, Location::caller()));
         }
+        assert_eq!((&raw const greens[0]).wrapping_add(2), &raw const greens[2]);
     }
 }

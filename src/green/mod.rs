@@ -30,7 +30,7 @@ use crate::context::{Chosen, Job};
 use crate::stack::Size;
 use crate::tcb::Tcb;
 use crate::time::Time;
-pub(crate) use cold::prefetch_record;
+pub(crate) use cold::{Depth, prefetch_record};
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
@@ -144,7 +144,6 @@ pub(crate) struct Green {
     pub(crate) context: Option<Chosen>,
     /// What std and C know it by while it runs there: a thread control block of its own, or the OS thread's.
     pub(crate) tcb: Tcb,
-    pub(crate) extras: Option<Box<Extras>>,
 
     // Waiting: see `wait`. Touched by every park and wake.
     pub(crate) wait: Wait,
@@ -153,6 +152,10 @@ pub(crate) struct Green {
     pub(crate) cause: Cause,
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
+    /// It is inside of a timeout, which may be due.
+    pub(crate) has_timeouts: bool,
+    /// How deep its stack was when it last parked: see `green/cold.rs`.
+    pub(crate) depth: Depth,
 
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
     pub(crate) killed: bool,
@@ -168,6 +171,7 @@ pub(crate) struct Green {
     pub(crate) watcher: Cell<Watcher>,
     /// Few have one, so it takes one word here.
     pub(crate) name: Option<Box<Rc<str>>>,
+    pub(crate) extras: Option<Box<Extras>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
@@ -187,7 +191,7 @@ impl fmt::Display for Origin {
 }
 
 /// A million sleeping green threads cost a page of stack, a timer, a handle, and this.
-const _: () = assert!(size_of::<Green>() <= 128 && std::mem::offset_of!(Green, killed) <= 64);
+const _: () = assert!(size_of::<Green>() <= 128 && std::mem::offset_of!(Green, killed) < 64);
 
 impl Green {
     /// One that is ready to run `life`. For the rest, who makes it says what it is.
@@ -197,12 +201,13 @@ impl Green {
             id,
             context: None,
             tcb,
-            extras: None,
             wait: Wait::Nothing,
             epoch: 0,
             state: State::Runnable,
             cause: Cause::None,
             interrupted: false,
+            has_timeouts: false,
+            depth: Depth::default(),
             killed: false,
             cut_short: false,
             ending: false,
@@ -211,6 +216,7 @@ impl Green {
             life: Cell::new(life),
             watcher: Cell::new(Watcher::None),
             name: None,
+            extras: None,
             spawned_at,
         }
     }
@@ -222,8 +228,10 @@ impl Green {
     /// Says anew whether an interrupt is to be delivered. `now` is asked for only where a timeout waits.
     pub(crate) fn review_interrupts(&mut self, now: impl FnOnce() -> Time) -> bool {
         self.interrupted = self.killed;
+        self.has_timeouts = false;
         if let Some(extras) = &mut self.extras {
-            if !extras.timeouts.is_empty() {
+            self.has_timeouts = !extras.timeouts.is_empty();
+            if self.has_timeouts {
                 let now = now();
                 for scope in &mut extras.timeouts {
                     scope.fired |= !scope.delivered && scope.deadline <= now;

@@ -42,10 +42,9 @@ enum Search {
 pub(crate) struct Unwinding(Option<usize>);
 
 impl Unwinding {
-    /// Takes the current count away, if there is one: call when about to leave a stack.
-    #[inline]
+    /// Takes the current count away: call when about to leave a stack that is unwinding.
     pub(crate) fn take() -> Unwinding {
-        if panicking() && !has_own() { Unwinding(swap(0)) } else { Unwinding(None) }
+        if has_own() { Unwinding(None) } else { Unwinding(swap(0)) }
     }
 
     /// The same between a generator and who asks it, who share one count in any case.

@@ -1,7 +1,7 @@
 //! Who runs soon: what a switch to it touches is asked for while others run. What that is, is told in `green/cold.rs`.
 
 use super::State;
-use crate::green::{self, Green};
+use crate::green::{self, Green, GreenId};
 
 /// How many switches before its own a stack is asked for: as long as it takes to come from memory. What is to be known for
 /// that, as long before.
@@ -10,23 +10,17 @@ const AHEAD: usize = 4;
 const MANY: usize = 32;
 
 impl State {
-    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away. Those who
-    /// were due have slept. Others, where there are many, may be `cold`: they have waited for descriptors, or the load of
+    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away. `running`
+    /// is the record of `id`, who runs next. Those who were due have slept. Others, where there are many, may be `cold`: they have waited for descriptors, or the load of
     /// their thread control blocks keeps the processor from looking ahead by itself.
     #[inline]
-    pub(super) fn prefetch(&self, cold: bool) {
-        let cold = cold && self.alive > MANY;
-        if !cold && !self.ready.are_due() {
-            return;
+    pub(super) fn prefetch(&self, running: *const Green, id: GreenId, cold: bool) {
+        let [next, later] = self.ready.soon([AHEAD, 2 * AHEAD], cold && self.alive > MANY);
+        if let Some(later) = later {
+            green::prefetch_record(running, id, later);
         }
-        if let Some(id) = self.ready.soon(3 * AHEAD, false) {
-            green::prefetch_record(&self.greens, id);
-        }
-        if let Some(green) = self.soon(2 * AHEAD, cold) {
-            green.prefetch_context();
-        }
-        if let Some(green) = self.soon(AHEAD, cold) {
-            green.prefetch_frames();
+        if let Some(green) = next.and_then(|id| self.greens.get(id.key())) {
+            green.prefetch();
         }
     }
 
@@ -34,14 +28,8 @@ impl State {
     #[inline]
     pub(super) fn prefetch_first(&self) {
         if self.alive > MANY {
-            (0..2 * AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_context);
-            (0..AHEAD).filter_map(|ahead| self.soon(ahead, true)).for_each(Green::prefetch_frames);
+            let first = self.ready.soon::<AHEAD>(std::array::from_fn(|ahead| ahead), true);
+            first.into_iter().flatten().filter_map(|id| self.greens.get(id.key())).for_each(Green::prefetch);
         }
-    }
-
-    /// Who is `ahead` picks away.
-    #[inline]
-    fn soon(&self, ahead: usize, cold: bool) -> Option<&Green> {
-        self.ready.soon(ahead, cold).and_then(|id| self.greens.get(id.key()))
     }
 }

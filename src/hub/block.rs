@@ -1,7 +1,8 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
 use super::{Due, Hub, run};
-use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket, Unwinding, Wait, Wake, Woken};
+use crate::green::{Cause, Depth, Green, GreenId, State as GreenState, Ticket, Unwinding, Wait, Wake, Woken};
+use crate::hint::unlikely;
 use crate::policy::Why;
 use crate::time::{NEVER, Time};
 use crate::trace::Event;
@@ -58,27 +59,32 @@ impl Hub {
         let green = state.expect(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
         let ticket = Ticket::new(id, green.epoch);
-        if green.cause != Cause::None {
+        if unlikely(green.cause != Cause::None) {
             // Woken before we got here.
             return (ticket, green.end_park(ticket));
         }
-        let shield = shield || std::thread::panicking();
-        if !shield && (green.must_look() || self.closing.get()) && self.is_to_be_interrupted(green) {
+        let panicking = std::thread::panicking();
+        let shield = shield || panicking;
+        let must_look = !shield && (green.must_look() | self.closing.get());
+        if unlikely(must_look) && self.is_to_be_interrupted(green) {
             drop(state);
             return (ticket, self.begin_interrupt());
         }
-        if !arm(ticket) {
+        if unlikely(!arm(ticket)) {
             return (ticket, green.end_park(ticket));
         }
         green.state = GreenState::Parked { shielded: shield };
         green.wait = wait;
-        if deadline != NEVER {
+        green.depth = Depth::here(green.context);
+        if unlikely(deadline != NEVER) {
             state.timers.set(deadline, Due::Wake(ticket));
         }
         drop(state);
         self.emit(Event::Park(id));
-        let alive = self.switch_out();
-        (ticket, self.end_park(ticket, deadline, alive))
+        if !self.switch_out(panicking) {
+            return (ticket, self.end_deadlocked(ticket));
+        }
+        (ticket, self.end_park(ticket, deadline))
     }
 
     /// Whether an interrupt is to be delivered instead of a park, the epoch of which is over then.
@@ -103,17 +109,21 @@ impl Hub {
         Wake::Interrupted
     }
 
-    /// Who waited goes on: how that came. Not `alive`: it never would have.
+    /// Nobody ever would have woken it.
+    #[cold]
+    fn end_deadlocked(&self, ticket: Ticket) -> Wake {
+        self.end_park(ticket, NEVER);
+        Wake::Deadlocked
+    }
+
+    /// Who waited goes on: how that came.
     #[inline(always)]
-    fn end_park(&self, ticket: Ticket, deadline: Time, alive: bool) -> Wake {
+    fn end_park(&self, ticket: Ticket, deadline: Time) -> Wake {
         let mut state = self.state.borrow_mut();
         let green = state.expect(ticket.id);
         green.wait = Wait::Nothing;
         let wake = green.end_park(ticket);
-        if !alive {
-            return Wake::Deadlocked;
-        }
-        if deadline != NEVER && wake != Wake::Expired {
+        if unlikely(deadline != NEVER) && wake != Wake::Expired {
             state.forget_timer();
         }
         drop(state);
@@ -154,38 +164,34 @@ impl Hub {
     /// switch: so that no return has to be predicted that another stack's calls have spoilt.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {
-        match self.context.get() {
-            Some(context) => {
-                self.state.borrow_mut().ready.ready(self.current(), Why::Yielded);
-                let unwinding = Unwinding::take();
-                run::leave(context);
-                unwinding.put_back();
-            }
-            None => self.yield_root(),
-        }
-    }
-
-    fn yield_root(&self) {
-        if self.current() == GreenId::NOBODY {
+        if self.context.get().is_none() && self.current() == GreenId::NOBODY {
             // An observer, or a panic hook: nobody is there to give way.
             return;
         }
-        self.state.borrow_mut().ready.ready(GreenId::ROOT, Why::Yielded);
-        self.switch_out();
+        self.state.borrow_mut().ready.ready(self.current(), Why::Yielded);
+        self.switch_out(std::thread::panicking());
     }
 
-    /// Leaves the current stack until its green thread is picked again. `false`: it is the root, and
-    /// nobody ever will be.
+    /// Leaves the current stack until its green thread is picked again; `panicking`: which unwinds. `false`: it is the
+    /// root, and nobody ever will be.
     #[inline(always)]
-    fn switch_out(&self) -> bool {
-        let unwinding = Unwinding::take();
-        let alive = match self.context.get() {
+    fn switch_out(&self, panicking: bool) -> bool {
+        if panicking {
+            return self.switch_out_unwinding();
+        }
+        match self.context.get() {
             Some(context) => {
                 run::leave(context);
                 true
             }
             None => self.run(),
-        };
+        }
+    }
+
+    #[cold]
+    fn switch_out_unwinding(&self) -> bool {
+        let unwinding = Unwinding::take();
+        let alive = self.switch_out(false);
         unwinding.put_back();
         alive
     }
@@ -195,7 +201,7 @@ impl Green {
     /// Whether a blocking call has to ask for interrupts: one is pending, or a timeout may be due.
     #[inline]
     fn must_look(&self) -> bool {
-        self.interrupted || self.extras.as_ref().is_some_and(|extras| !extras.timeouts.is_empty())
+        self.interrupted | self.has_timeouts
     }
 
     /// The epoch of `ticket` is over: answers how it ended.

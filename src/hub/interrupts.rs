@@ -78,6 +78,7 @@ impl Hub {
         let fired = after.is_zero();
         let green = state.expect(id);
         green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
+        green.has_timeouts = true;
         if fired {
             green.interrupted = true;
             green.cut_short = false;

@@ -1,8 +1,9 @@
 //! Waiting for a descriptor.
 
-use super::Hub;
+use super::{Hub, State};
 use crate::fds::{self, Generation};
-use crate::green::{Cause, Wait, Wake};
+use crate::green::{Cause, Ticket, Wait, Wake};
+use crate::hint::unlikely;
 use crate::reactor::{Direction, Source, Watch};
 use crate::time::Time;
 use std::io;
@@ -77,27 +78,27 @@ impl Hub {
         deadline: Time,
         shield: bool,
     ) -> Readiness {
-        let generation = source.current();
-        // Who may not block is to be told before anything is counted.
-        self.runner();
-        self.on_io.set(self.on_io.get() + 1);
+        let generation = source.generation();
+        let mut armed = false;
         // The handler of a signal may have parked since that was last looked at, and the hub have seen an edge.
         let arm = |ticket| {
-            let wait = !source.is_ready(direction);
-            if wait {
+            armed = !unlikely(source.is_ready(direction));
+            if armed {
                 source.push(direction, ticket);
+                self.on_io.set(self.on_io.get() + 1);
             }
-            wait
+            armed
         };
         let (ticket, wake) = self.park_armed(arm, deadline, Wait::Io(fd, direction), shield);
-        self.on_io.set(self.on_io.get() - 1);
+        if armed {
+            self.on_io.set(self.on_io.get() - 1);
+        }
         let _entered = self.reactor.enter();
         source.remove(direction, ticket);
-        match source.current() {
-            None => Readiness::Closed,
-            now if now != generation => Readiness::Closed,
-            _ => Readiness::of(wake),
+        if unlikely(generation.is_none() || source.current() != generation) {
+            return Readiness::Closed;
         }
+        Readiness::of(wake)
     }
 
     /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
@@ -188,12 +189,16 @@ impl Hub {
             return self.note(log::Level::Error, format!("waiting for events: {error}"));
         }
         let mut state = self.state.borrow_mut();
-        self.reactor.dispatch(|ticket| {
-            state.wake(ticket, Cause::Notified);
-        });
+        self.reactor.dispatch(|ticket| notify(&mut state, ticket));
         state.prefetch_first();
         self.pace.asked(self.pulse.switches(), state.ready.len());
     }
+}
+
+/// Not inlined: it would be once for each direction.
+#[inline(never)]
+fn notify(state: &mut State, ticket: Ticket) {
+    state.wake(ticket, Cause::Notified);
 }
 
 #[cfg(test)]

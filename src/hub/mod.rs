@@ -90,7 +90,7 @@ use std::rc::Rc;
 ///
 /// What every switch touches comes first: after a system call little of it is in the nearest cache, and so it is to lie
 /// in few lines.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Hub {
     /// Who runs, and after how many switches: what the watchdog may see, too.
     pulse: Pulse,
@@ -107,9 +107,9 @@ pub(crate) struct Hub {
     /// The hub is ending: every blocking call is interrupted by a kill.
     closing: Cell<bool>,
     observed: Cell<bool>,
+    pace: Pace,
     state: RefCell<State>,
     reactor: Reactor,
-    pace: Pace,
 
     clock: Clock,
     pool: Pool,

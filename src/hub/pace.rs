@@ -6,6 +6,7 @@ use std::cell::Cell;
 /// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
 /// is not read each time; but a green thread that computes for long should not make the timers late. So the
 /// stretch doubles while it takes less time than `AIM`, and shrinks to one when it takes more.
+#[repr(C)]
 pub(super) struct Pace {
     left: Cell<u32>,
     stretch: Cell<u32>,

@@ -12,6 +12,7 @@ use super::{Due, Hub, State, body};
 use crate::abort::AbortOnUnwind;
 use crate::context::{Chosen, Context};
 use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
+use crate::hint::unlikely;
 use crate::policy::Why;
 use crate::stack::Size;
 use crate::tcb::{self, Tcb};
@@ -40,19 +41,11 @@ impl Hub {
         let guard = AbortOnUnwind("a policy panicked");
         self.pulse.set_current(GreenId::NOBODY);
         let alive = loop {
-            if self.pace.is_due() {
-                if self.remote.is_waiting() {
-                    self.go_home();
-                    self.take_in();
-                }
-                self.take_signals();
-                self.fire_timers();
-                if self.on_io.get() > 0 && self.pace.is_outside_due(self.pulse.switches()) {
-                    self.look_outside(0);
-                }
+            if unlikely(self.pace.is_due()) {
+                self.look_up();
             }
             let mut state = self.state.borrow_mut();
-            if state.ready.is_foreign() {
+            if unlikely(state.ready.is_foreign()) {
                 self.go_home();
             }
             match state.ready.pick() {
@@ -81,13 +74,26 @@ impl Hub {
         alive
     }
 
+    /// What else there is to do beside switching, now and then.
+    #[inline(never)]
+    fn look_up(&self) {
+        if self.remote.is_waiting() {
+            self.go_home();
+            self.take_in();
+        }
+        self.take_signals();
+        self.fire_timers();
+        if self.on_io.get() > 0 && self.pace.is_outside_due(self.pulse.switches()) {
+            self.look_outside(0);
+        }
+    }
+
     /// Runs `id` until it leaves its stack. `state` is let go of before.
     #[inline(always)]
     fn run_one(&self, id: GreenId, mut state: RefMut<'_, State>) {
         let Some(green) = state.green(id).filter(|green| green.state == GreenState::Runnable) else {
             drop(state);
-            return self
-                .note(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
+            return self.note_wrong_pick(id);
         };
         self.interrupted.set(green.interrupted);
         let context = match green.context {
@@ -98,8 +104,8 @@ impl Hub {
                 None => return state.ready.ready(id, Why::Yielded),
             },
         };
-        let tcb = green.tcb;
-        state.prefetch(self.on_io.get() > 0 || tcb::is_wanted());
+        let (tcb, record) = (green.tcb, &raw const *green);
+        state.prefetch(record, id, (self.on_io.get() > 0) | tcb::is_wanted());
         drop(state);
         self.pulse.count_switch();
         self.emit(Event::Run(id));
@@ -112,10 +118,15 @@ impl Hub {
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
         self.pulse.set_current(GreenId::NOBODY);
-        if self.finished.get() {
+        if unlikely(self.finished.get()) {
             self.finished.set(false);
             self.put_away(id, context);
         }
+    }
+
+    #[cold]
+    fn note_wrong_pick(&self, id: GreenId) {
+        self.note(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
     }
 
     /// Loads the OS thread's own thread control block, if another is loaded: before the loop does anything that

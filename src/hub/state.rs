@@ -5,15 +5,16 @@ use crate::policy::{Shelf, Why};
 use crate::time::{Time, Timers};
 use slab::Slab;
 
-/// What is borrowed together, for a moment at a time.
+/// What is borrowed together, for a moment at a time. What a switch touches comes first: see [`Hub`](super::Hub).
+#[repr(C)]
 pub(super) struct State {
-    pub(super) greens: Slab<Green>,
-    pub(super) ready: Shelf,
-    pub(super) timers: Timers<Due>,
-    /// Woken since the observer was last told, if there is one.
-    pub(super) woken: Option<Vec<GreenId>>,
     /// Those that are not Finished, the root not counted.
     pub(super) alive: usize,
+    pub(super) greens: Slab<Green>,
+    pub(super) ready: Shelf,
+    /// Woken since the observer was last told, if there is one.
+    pub(super) woken: Option<Vec<GreenId>>,
+    pub(super) timers: Timers<Due>,
     /// The root, when it waits for `alive` to be 0.
     pub(super) waits_for_all: Option<Ticket>,
     pub(super) next_serial: u32,

@@ -19,24 +19,20 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Whether there are any whose time has come.
-    #[inline]
-    pub(crate) fn are_due(&self) -> bool {
-        !self.due.is_empty()
-    }
-
     /// How many are ready.
     pub(crate) fn len(&self) -> usize {
         self.line.len() + self.due.len()
     }
 
-    /// Who is `ahead` picks away, among the due; if not only those are `cold`, in the line.
+    /// Those who are so many picks `ahead` among the due; if there are none, and not only those are `cold`, in the line.
     #[inline]
-    pub(crate) fn soon(&self, ahead: usize, cold: bool) -> Option<GreenId> {
-        match self.due.get(ahead) {
-            None if cold => self.line.get(ahead).copied(),
-            soon => soon.copied(),
-        }
+    pub(crate) fn soon<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
+        let queue = match self.due.is_empty() {
+            false => &self.due,
+            true if cold => &self.line,
+            true => return [None; N],
+        };
+        ahead.map(|ahead| queue.get(ahead).copied())
     }
 }
 
@@ -51,12 +47,9 @@ impl Policy for Fifo {
 
     #[inline]
     fn pick(&mut self) -> Option<GreenId> {
-        if !self.due.is_empty() && (!self.was_due || self.line.is_empty()) {
-            self.was_due = true;
-            return self.due.pop_front();
-        }
-        self.was_due = false;
-        self.line.pop_front()
+        self.was_due = !self.due.is_empty() && (!self.was_due || self.line.is_empty());
+        let queue = if self.was_due { &mut self.due } else { &mut self.line };
+        queue.pop_front()
     }
 }
 

@@ -98,12 +98,6 @@ impl Shelf {
         matches!(self, Shelf::Other(_))
     }
 
-    /// Whether some are ready whose time has come, as far as that is known.
-    #[inline]
-    pub(crate) fn are_due(&self) -> bool {
-        matches!(self, Shelf::Fifo(fifo) if fifo.are_due())
-    }
-
     /// How many are ready; 0 if that is not known.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -112,12 +106,12 @@ impl Shelf {
         }
     }
 
-    /// Who will run `ahead` picks from now, if that is known and what it has left is likely to be far away.
+    /// Those who will run so many picks `ahead`, if that is known and what they have left is likely to be far away.
     #[inline]
-    pub(crate) fn soon(&self, ahead: usize, cold: bool) -> Option<GreenId> {
+    pub(crate) fn soon<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
         match self {
             Shelf::Fifo(fifo) => fifo.soon(ahead, cold),
-            Shelf::Other(_) => None,
+            Shelf::Other(_) => [None; N],
         }
     }
 

@@ -103,7 +103,13 @@ impl Rare {
 }
 
 impl Source {
-    /// As what it is registered; `None`: it is not, or was given back since.
+    /// As what it was registered; `None`: it is not.
+    #[inline]
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        self.watched.get().map(Watched::generation)
+    }
+
+    /// The same; `None`, too, if it was given back since.
     #[inline]
     pub(crate) fn current(&self) -> Option<Generation> {
         self.watched.get().filter(|watched| watched.is_current()).map(Watched::generation)
@@ -112,7 +118,7 @@ impl Source {
     /// Whether it is registered as that generation of its number.
     #[inline]
     pub(super) fn is_of(&self, generation: Generation) -> bool {
-        self.watched.get().is_some_and(|watched| watched.generation() == generation)
+        self.generation() == Some(generation)
     }
 
     /// Begins anew. Nobody waits for it.
@@ -146,7 +152,7 @@ impl Source {
     }
 
     /// An edge has come; `ended`: and maybe no other will.
-    #[inline]
+    #[inline(always)]
     pub(super) fn edge(&self, direction: Direction, ended: bool, wake: &mut impl FnMut(Ticket)) {
         let side = self.side(direction);
         side.ready.set(true);
@@ -169,7 +175,7 @@ impl Source {
     #[inline]
     pub(crate) fn maybe_drained(&self, direction: Direction) {
         let side = self.side(direction);
-        side.ready.set(side.ready.get() && side.ended.get());
+        side.ready.set(side.ready.get() & side.ended.get());
     }
 
     /// `ticket` is woken by the next edge.
@@ -196,11 +202,12 @@ impl Source {
     }
 
     /// Takes out all who wait, and has `wake` called for them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wake(&self, direction: Direction, wake: &mut impl FnMut(Ticket)) {
         let side = self.side(direction);
-        let first = side.waiter.replace(GreenId::NOBODY);
+        let first = side.waiter.get();
         if first != GreenId::NOBODY {
+            side.waiter.set(GreenId::NOBODY);
             wake(Ticket::new(first, side.epoch.get()));
         }
         if self.has_rare.get() {
