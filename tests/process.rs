@@ -67,6 +67,30 @@ fn run(case: &str) {
             };
             Builder::new().name("lonely").spawn(waits).unwrap().join().unwrap();
         }
+        "deadlock while the logger is in use" => {
+            static LOGGER: std::sync::Mutex<()> = std::sync::Mutex::new(());
+            struct Logger;
+            impl log::Log for Logger {
+                fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+                    true
+                }
+                fn log(&self, _: &log::Record<'_>) {
+                    drop(LOGGER.lock());
+                }
+                fn flush(&self) {}
+            }
+            log::set_logger(&Logger).unwrap();
+            log::set_max_level(log::LevelFilter::Error);
+            // SAFETY: no preconditions. Who hangs is ended.
+            unsafe { libc::alarm(30) };
+            let waits = || {
+                let _held = LOGGER.lock();
+                // That is noted, to be logged by the root.
+                trace::observe(|_| panic!("the observer's"));
+                wait::park(wait::ticket(), None, "what never comes");
+            };
+            spawn(waits).join().unwrap();
+        }
         "no memory for stacks" => {
             // Room for some stacks, and then no more. The heap has its own already, behind a piece that stays: what is
             // left when no stack fits may be less than it would ask for.
@@ -270,6 +294,13 @@ fn a_deadlock_ends_the_program_with_the_report() {
     assert_eq!(output.status.code(), Some(101));
     let said = stderr(&output);
     assert!(said.contains("deadlock: ") && said.contains("'lonely' waits for what never comes"), "{said}");
+}
+
+#[test]
+fn a_deadlock_is_reported_before_anything_is_logged() {
+    let output = output("deadlock while the logger is in use");
+    assert_eq!(output.status.code(), Some(101), "{:?} {}", output.status, stderr(&output));
+    assert!(stderr(&output).contains("deadlock: "), "{}", stderr(&output));
 }
 
 #[test]

@@ -10,9 +10,10 @@ const AHEAD: usize = 4;
 const MANY: usize = 32;
 
 impl State {
-    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away. `running`
-    /// is the record of `id`, who runs next. Those who were due have slept. Others, where there are many, may be `cold`: they have waited for descriptors, or the load of
-    /// their thread control blocks keeps the processor from looking ahead by itself.
+    /// Has what a switch touches brought into the cache some switches before, where that is likely to be far away.
+    /// `running` is the record of `id`, who runs next. Those who were due have slept. Others, where there are many, may be
+    /// `cold`: they have waited for descriptors, or the load of their thread control blocks keeps the processor from
+    /// looking ahead by itself.
     #[inline]
     pub(super) fn prefetch(&self, running: *const Green, id: GreenId, cold: bool) {
         let [next, later] = self.ready.soon([AHEAD, 2 * AHEAD], cold && self.alive > MANY);

@@ -1,6 +1,6 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
-use super::{Due, Hub, run};
+use super::{Due, Hub, State, run};
 use crate::green::{Cause, Depth, Green, GreenId, State as GreenState, Ticket, Unwinding, Wait, Wake, Woken};
 use crate::hint::unlikely;
 use crate::policy::Why;
@@ -112,7 +112,8 @@ impl Hub {
     /// Nobody ever would have woken it.
     #[cold]
     fn end_deadlocked(&self, ticket: Ticket) -> Wake {
-        self.end_park(ticket, NEVER);
+        // No notes are logged now: what a logger would wait for nobody may ever let go of.
+        self.state.borrow_mut().end_wait(ticket);
         Wake::Deadlocked
     }
 
@@ -120,9 +121,7 @@ impl Hub {
     #[inline(always)]
     fn end_park(&self, ticket: Ticket, deadline: Time) -> Wake {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(ticket.id);
-        green.wait = Wait::Nothing;
-        let wake = green.end_park(ticket);
+        let wake = state.end_wait(ticket);
         if unlikely(deadline != NEVER) && wake != Wake::Expired {
             state.forget_timer();
         }
@@ -194,6 +193,16 @@ impl Hub {
         let alive = self.switch_out(false);
         unwinding.put_back();
         alive
+    }
+}
+
+impl State {
+    /// Who waited goes on.
+    #[inline(always)]
+    fn end_wait(&mut self, ticket: Ticket) -> Wake {
+        let green = self.expect(ticket.id);
+        green.wait = Wait::Nothing;
+        green.end_park(ticket)
     }
 }
 

@@ -130,6 +130,9 @@ pub(crate) struct Hub {
     notes: RefCell<Vec<(log::Level, String)>>,
 }
 
+/// It is made on the stack of whoever needs it first, which may be as small as an OS thread's can be.
+const _: () = assert!(size_of::<Hub>() <= 2048);
+
 type Observer = Box<dyn FnMut(Event)>;
 
 /// How many notes are kept until the root logs them; the others are lost.

@@ -1,22 +1,23 @@
 //! A table by descriptor number, in pages that are made when first needed: a number may be as large as a million, and
-//! most are small. What was made stays where it is. The array of pages is a part of whoever has the table, so that it
-//! takes one step to find an entry's page, and another to the entry: after a system call each may be a trip to memory.
+//! most are small. What was made stays where it is.
 
 use std::cell::OnceCell;
 use std::os::fd::RawFd;
 
-/// Entries a page; pages.
-const PAGE: usize = 1024;
-const PAGES: usize = 1024;
+/// Entries a page, pages a chapter, chapters.
+const PAGE: usize = 64;
+const CHAPTER: usize = 1024;
+const CHAPTERS: usize = 16;
 
 type Page<T> = Box<[T; PAGE]>;
+type Chapter<T> = Box<[OnceCell<Page<T>>; CHAPTER]>;
 
 /// What is kept of each number. What was never asked for by `entry` is not there, or as `Default` makes it.
-pub(super) struct Table<T>([OnceCell<Page<T>>; PAGES]);
+pub(super) struct Table<T>([OnceCell<Chapter<T>>; CHAPTERS]);
 
 impl<T> Default for Table<T> {
     fn default() -> Table<T> {
-        Table([const { OnceCell::new() }; PAGES])
+        Table([const { OnceCell::new() }; CHAPTERS])
     }
 }
 
@@ -24,21 +25,23 @@ impl<T: Default> Table<T> {
     #[inline]
     pub(super) fn get(&self, fd: RawFd) -> Option<&T> {
         let fd = usize::try_from(fd).ok()?;
-        self.0.get(fd / PAGE)?.get().map(|page| &page[fd % PAGE])
+        let chapter = self.0.get(fd / PAGE / CHAPTER)?.get()?;
+        chapter[fd / PAGE % CHAPTER].get().map(|page| &page[fd % PAGE])
     }
 
     /// That of `fd`, made if need be; `None` if it is beyond the table.
     pub(super) fn entry(&self, fd: RawFd) -> Option<&T> {
-        let fd = usize::try_from(fd).ok()?;
-        Some(&self.0.get(fd / PAGE)?.get_or_init(new)[fd % PAGE])
+        let at = usize::try_from(fd).ok()?;
+        let chapter = self.0.get(at / PAGE / CHAPTER)?.get_or_init(new);
+        Some(&chapter[at / PAGE % CHAPTER].get_or_init(new)[at % PAGE])
     }
 }
 
 /// On the heap from the start: an array that is moved there would lie on the stack first, and whoever waits for a
 /// descriptor would have room for it, page by page, on a stack that needs one.
 #[cold]
-fn new<T: Default>() -> Page<T> {
-    let all: Box<[T]> = (0..PAGE).map(|_| T::default()).collect();
+fn new<T: Default, const N: usize>() -> Box<[T; N]> {
+    let all: Box<[T]> = (0..N).map(|_| T::default()).collect();
     all.try_into().unwrap_or_else(|_| unreachable!("there are as many"))
 }
 
@@ -56,6 +59,7 @@ mod tests {
         assert_eq!(table.get(1_000_001), Some(&Cell::new(0)));
         assert!(table.get(5).is_none() && table.get(i32::MAX).is_none());
         assert!(table.entry(-1).is_none() && table.entry(i32::MAX).is_none());
-        assert_eq!(table.0.iter().flat_map(OnceCell::get).count(), 1);
+        let pages = table.0.iter().flat_map(OnceCell::get).flat_map(|chapter| chapter.iter());
+        assert_eq!(pages.flat_map(OnceCell::get).count(), 1);
     }
 }

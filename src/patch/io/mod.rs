@@ -369,14 +369,13 @@ fn retry_after(
     foreign: bool,
     attempt: impl FnMut() -> isize,
 ) -> isize {
-    let wait = |(source, deadline)| {
-        waited(hub, |shield| Ok(hub.wait_source(source, fd, direction, deadline, shield)))
-    };
-    let expired = match drained.map_or(Ok(true), wait) {
-        Ok(in_time) => !in_time,
-        Err(number) => return failed(number),
-    };
-    let mut until = drained.map(|(_, deadline)| deadline);
+    let (mut expired, mut until) = (false, None);
+    if let Some((source, deadline)) = drained {
+        match waited(hub, |shield| Ok(hub.wait_source(source, fd, direction, deadline, shield))) {
+            Ok(in_time) => (expired, until) = (!in_time, Some(deadline)),
+            Err(number) => return failed(number),
+        }
+    }
     let limit = || {
         let settings = settings(hub, fd);
         (!settings.nonblocking).then(|| *until.get_or_insert_with(|| deadline(hub, settings, direction)))
