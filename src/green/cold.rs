@@ -20,8 +20,15 @@ const BELOW: usize = 256;
 const SWITCH: usize = 128;
 
 /// How far a stack reaches down from its context, in lines of the cache: a hint.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Depth(u16);
+
+impl Default for Depth {
+    /// A guess, for who has never parked: all that lies right below what is asked for at the top.
+    fn default() -> Depth {
+        Depth(((BELOW + FRAMES * LINE - SWITCH) / LINE) as u16)
+    }
+}
 
 /// The size of a line.
 const LINE: usize = 64;
