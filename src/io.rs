@@ -120,11 +120,11 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bo
 /// What a wait came to, with interrupts delivered. `false`: the deadline has passed.
 #[inline]
 fn is_in_time(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
-    if readiness == Readiness::Ready { Ok(true) } else { is_in_time_though(hub, readiness) }
+    if readiness == Readiness::Ready { Ok(true) } else { ended_otherwise(hub, readiness) }
 }
 
 #[cold]
-fn is_in_time_though(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
+fn ended_otherwise(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
     match readiness {
         Readiness::Ready | Readiness::Signalled => Ok(true),
         Readiness::Expired => Ok(false),

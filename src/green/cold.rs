@@ -3,7 +3,6 @@
 //! Who has waited for long finds its record, its context, its thread control block and its frames far away, each a trip to
 //! memory, and most of them one after the other. So the loop asks for them some switches ahead, in two steps: the record
 //! first, by its address alone; then all that it names.
-#![allow(unsafe_code)]
 
 use super::{Green, GreenId};
 use crate::arch::prefetch::prefetch;
@@ -19,7 +18,10 @@ const BELOW: usize = 256;
 /// How far below a local variable of who parks the stack is left, at most: the rest of the frame, and what a switch keeps.
 const SWITCH: usize = 128;
 
-/// How far a stack reaches down from its context, in lines of the cache: a hint.
+/// The size of a line of the cache.
+const LINE: usize = 64;
+
+/// How far a stack reaches down from its context, in lines: a hint, for on a generator's stack it is anything.
 #[derive(Clone, Copy)]
 pub(crate) struct Depth(u16);
 
@@ -29,9 +31,6 @@ impl Default for Depth {
         Depth(((BELOW + FRAMES * LINE - SWITCH) / LINE) as u16)
     }
 }
-
-/// The size of a line.
-const LINE: usize = 64;
 
 impl Depth {
     /// That of who calls, on the stack of `context`.
@@ -43,10 +42,16 @@ impl Depth {
     }
 }
 
-/// Asks for the record of `id`, without a look at it: records lie in a row, and `known` is at the place of `near`.
+/// Asks for the record of `id`, without a look at it; `known` is that of `near`.
 #[inline]
 pub(crate) fn prefetch_record(known: *const Green, near: GreenId, id: GreenId) {
-    prefetch::<1>(known.wrapping_add(id.key()).wrapping_sub(near.key()) as usize);
+    prefetch::<1>(place(known, near, id) as usize);
+}
+
+/// Where the record of `id` lies: they lie in a row.
+#[inline]
+fn place(known: *const Green, near: GreenId, id: GreenId) -> *const Green {
+    known.wrapping_add(id.key()).wrapping_sub(near.key())
 }
 
 impl Green {
@@ -77,6 +82,8 @@ mod tests {
         for n in 0..3 {
             greens.insert(Green::new(GreenId::new(1, n), blocks.home(), Life::Started, Location::caller()));
         }
-        assert_eq!((&raw const greens[0]).wrapping_add(2), &raw const greens[2]);
+        let [second, third] = [1, 2].map(|key| (&raw const greens[key], GreenId::new(1, key)));
+        assert_eq!(place(second.0, second.1, third.1), third.0);
+        assert_eq!(place(third.0, third.1, second.1), second.0);
     }
 }

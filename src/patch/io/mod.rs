@@ -235,11 +235,11 @@ unsafe fn kernel(number: c_long, args: [usize; 6]) -> isize {
 /// `errno`'s way of a raw answer: -1 and the number.
 #[inline]
 fn with_errno(answer: isize) -> isize {
-    if (-4095..0).contains(&answer) { fail(answer) } else { answer }
+    if (-4095..0).contains(&answer) { set_errno(answer) } else { answer }
 }
 
 #[cold]
-fn fail(answer: isize) -> isize {
+fn set_errno(answer: isize) -> isize {
     // SAFETY: the address is this thread's own.
     unsafe { *libc::__errno_location() = -answer as c_int };
     -1
@@ -502,12 +502,12 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) -> Result<b
 fn waited(hub: &Hub, wait: impl FnOnce(bool) -> std::io::Result<Readiness>) -> Result<bool, c_int> {
     match keep_errno(|| wait(hub.was_cut_short())) {
         Ok(Readiness::Ready) => Ok(true),
-        other => waited_though(hub, other),
+        other => ended_otherwise(hub, other),
     }
 }
 
 #[cold]
-fn waited_though(hub: &Hub, ended: std::io::Result<Readiness>) -> Result<bool, c_int> {
+fn ended_otherwise(hub: &Hub, ended: std::io::Result<Readiness>) -> Result<bool, c_int> {
     match ended {
         Ok(Readiness::Ready | Readiness::Signalled) => Ok(true),
         Ok(Readiness::Expired) => Ok(false),
