@@ -226,3 +226,21 @@ fn of_two_that_are_over_at_once_the_nearest_deadline_is_delivered() {
     });
     assert!(matches!(inner, Ok(Err(e)) if e.limit() == ms(2)), "the inner one was over first: {inner:?}");
 }
+
+#[test]
+fn a_timeout_that_is_over_ends_the_next_park_though_its_ticket_is_about_to_be_used() {
+    // So that the hub reads the clock seldom.
+    spawn(|| (0..1000).for_each(|_| yield_now())).join().unwrap();
+    let over = ms(2);
+    let ended = timeout(over, || {
+        timeout(ms(3_600_000), || ()).unwrap(); // that this one is left does not make the outer one forgotten
+        let ticket = wait::ticket();
+        drop(spawn(move || ticket.wake()));
+        let start = Instant::now();
+        while start.elapsed() <= over {
+            std::hint::spin_loop();
+        }
+        wait::park(ticket, None, "what comes too late")
+    });
+    assert!(ended.is_err(), "{ended:?}");
+}
