@@ -136,18 +136,6 @@ impl Drop for Stack {
     }
 }
 
-// SAFETY: base and limit bound memory that this value owns until it is dropped; the page at the limit
-// faults (`SizeClass::guard` says so, or the stack is not handed out); the least size is beyond corosensei's.
-unsafe impl corosensei::stack::Stack for Stack {
-    fn base(&self) -> corosensei::stack::StackPointer {
-        self.top.try_into().expect("a mapped address is not 0")
-    }
-
-    fn limit(&self) -> corosensei::stack::StackPointer {
-        self.bottom.try_into().expect("a mapped address is not 0")
-    }
-}
-
 /// All stacks of one size that one hub uses.
 pub(crate) struct SizeClass {
     size: Size,

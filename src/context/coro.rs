@@ -3,8 +3,10 @@
 use super::{Context, Job};
 use crate::abort::AbortOnUnwind;
 use crate::stack::{Size, Stack};
+use corosensei::stack::StackPointer;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
+use std::mem::offset_of;
 use std::ops::Range;
 use std::ptr::{NonNull, null};
 
@@ -13,17 +15,47 @@ use std::ptr::{NonNull, null};
 pub(crate) struct Coro(NonNull<Inner>);
 
 /// Lies at the top of the stack, above corosensei's own first words.
+///
+/// What a switch touches comes first, and is one line of the cache together with those.
+#[repr(C)]
 struct Inner {
-    coroutine: UnsafeCell<Coroutine<(), (), (), Stack>>,
     /// corosensei's handle for suspending, which it hands out once, when the coroutine begins.
     yielder: Cell<*const Yielder<(), ()>>,
+    coroutine: UnsafeCell<Coroutine<(), (), (), Lent>>,
     job: Cell<Option<Job>>,
     idle: Cell<bool>,
-    bounds: (usize, usize),
-    size: Size,
+    stack: Stack,
 }
 
-const _: () = assert!(size_of::<Inner>() + 128 <= crate::stack::CONTEXT);
+/// The size of a line of the cache.
+const LINE: usize = 64;
+/// What corosensei keeps right below us: where its resumer's stack pointer is, and its first function.
+const LINK: usize = 16;
+/// What is taken off a stack for us: so much that with those words our first ones are one line. (Where a stack begins is a
+/// multiple of it.)
+const RESERVED: usize = size_of::<Inner>().next_multiple_of(LINE) + LINE - LINK;
+
+const _: () = assert!(LINK + offset_of!(Inner, job) <= LINE);
+const _: () = assert!(RESERVED + 128 <= crate::stack::CONTEXT);
+
+/// What corosensei is told of a stack, which Inner keeps.
+struct Lent {
+    base: StackPointer,
+    limit: StackPointer,
+}
+
+// SAFETY: base and limit bound memory that the `Stack` in Inner owns, which outlives the coroutine: `retire` gives it back
+// when that is done. The page at the limit faults (`SizeClass::guard` says so, or the stack is not handed out); the least
+// size is beyond corosensei's.
+unsafe impl corosensei::stack::Stack for Lent {
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
 
 /// The first and last function on the stack: one job after the other, until resumed with none.
 fn work(inner: &Inner, yielder: &Yielder<(), ()>) {
@@ -46,11 +78,11 @@ impl Coro {
 
 impl Context for Coro {
     fn new(mut stack: Stack) -> Coro {
-        let (bottom, size) = (stack.bottom(), stack.size());
-        let place = stack.reserve(size_of::<Inner>()).cast::<Inner>();
+        let place = stack.reserve(RESERVED).cast::<Inner>();
         let at = NonNull::new(place).expect("a mapped address is not 0");
-        let top = stack.top();
-        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+        let mapped = |address: usize| StackPointer::new(address).expect("a mapped address is not 0");
+        let lent = Lent { base: mapped(stack.top()), limit: mapped(stack.bottom()) };
+        let coroutine = Coroutine::with_stack(lent, move |yielder, ()| {
             // SAFETY: Inner was written before the first resume and outlives the coroutine in it.
             work(unsafe { at.as_ref() }, yielder);
         });
@@ -59,8 +91,7 @@ impl Context for Coro {
             yielder: Cell::new(null()),
             job: Cell::new(None),
             idle: Cell::new(true),
-            bounds: (bottom, top),
-            size,
+            stack,
         };
         // SAFETY: reserved above for exactly this, aligned to 16.
         unsafe { place.write(inner) };
@@ -98,25 +129,43 @@ impl Context for Coro {
     }
 
     unsafe fn bounds(self) -> Range<usize> {
-        self.inner().bounds.0..self.inner().bounds.1
+        let stack = &self.inner().stack;
+        stack.bottom()..stack.top()
     }
 
     unsafe fn size(self) -> Size {
-        self.inner().size
+        self.inner().stack.size()
     }
 
     unsafe fn retire(self) -> Stack {
         debug_assert!(self.inner().idle.get());
         // SAFETY: moved out once, by the caller's promise; the place is plain memory afterwards.
-        let mut coroutine = unsafe { self.0.as_ptr().read() }.coroutine.into_inner();
+        let Inner { coroutine, stack, .. } = unsafe { self.0.as_ptr().read() };
+        let mut coroutine = coroutine.into_inner();
         if coroutine.started() {
             // Resumed with no job: `work` returns, and the coroutine is done. It finds no job in the
             // bytes that are still there, for `read` copies.
             coroutine.resume(());
-            coroutine.into_stack()
         } else {
             coroutine.force_unwind();
-            coroutine.into_stack()
         }
+        stack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::Stacks;
+
+    #[test]
+    fn what_a_switch_touches_is_one_line() {
+        let stacks = Stacks::default();
+        let all: Vec<Coro> = (0..20).map(|_| Coro::new(stacks.take(Size::MIN).unwrap())).collect();
+        for context in &all {
+            assert_eq!((context.address() - LINK) % LINE, 0);
+        }
+        // SAFETY: idle, and not used again.
+        all.into_iter().for_each(|context| drop(unsafe { context.retire() }));
     }
 }

@@ -11,8 +11,8 @@ use crate::tcb;
 
 /// How many lines of a stack are asked for, from where it was left upwards: the frames that are returned to first.
 const FRAMES: usize = 6;
-/// How many at its top: the context, and below it the first frames, where the body keeps what it was given.
-const TOP: usize = 6;
+/// How many at its top: the first of the context, and below it the first frames, where the body keeps what it was given.
+const TOP: usize = 5;
 /// How far that begins below the context.
 const BELOW: usize = 256;
 /// How far below a local variable of who parks the stack is left, at most: the rest of the frame, and what a switch keeps.
