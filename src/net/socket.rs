@@ -1,7 +1,7 @@
 //! A socket that yields: what the types of this module have in common.
 //!
 //! Its descriptor is non-blocking, for it is ours. Calls go to the kernel past the C library, whose functions may be
-//! patched; each is one attempt in [`retry`].
+//! patched; each is one attempt in [`retry_own`].
 #![allow(unsafe_code)]
 
 use super::address::Address;

@@ -9,7 +9,8 @@
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
 
-use super::{failed, hub, kernel, lock, settings_changed, with_errno};
+use super::settings::settings_changed;
+use super::{failed, hub, kernel, lock, with_errno};
 use crate::fds;
 use crate::offload::Load;
 use crate::patch::elsewhere;

@@ -1,7 +1,9 @@
 //! Messages: several pieces at once, with descriptors and other control data; and several messages at once.
 
+use super::retry::retry;
 use super::socket::is_whole;
-use super::{failed, file, hub, kernel, length, retry, send_slices, timespec_of, with_errno};
+use super::whole::send_slices;
+use super::{failed, file, hub, kernel, length, timespec_of, with_errno};
 use crate::fds;
 use crate::hub::Hub;
 use crate::offload::Load;

@@ -3,7 +3,8 @@
 //! Such a descriptor is readable when its child has ended, and not when it stops or goes on; nor is there one for "any
 //! child", of which there may be more by and by. Those are asked for at intervals, of 20 ms at most.
 
-use super::{failed, hub, insist, kernel, pause, with_errno};
+use super::retry::{insist, pause, retry};
+use super::{failed, hub, kernel, with_errno};
 use crate::fds;
 use crate::hub::Hub;
 use crate::offload::Load;
@@ -143,7 +144,7 @@ unsafe extern "C" fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, opti
         match kind {
             libc::P_PIDFD if ends_only => {
                 // A descriptor of the program's, which it may have made non-blocking: then the kernel says EAGAIN.
-                super::retry(hub, id as c_int, Direction::Read, true, ask)
+                retry(hub, id as c_int, Direction::Read, true, ask)
             }
             libc::P_PID if ends_only => wait_for(hub, Some(id as pid_t), ask),
             _ => wait_for(hub, None, ask),

@@ -3,7 +3,9 @@
 //! POSIX message queues are descriptors on Linux, and are waited for like others. Those of System V are not, and nobody
 //! says when to try again: they are tried at intervals, of 20 ms at most. C's `sem_t` is in `pthread/sync/semaphore.rs`.
 
-use super::{ZERO, failed, hub, insist, kernel, length, retry_until, settings, with_errno};
+use super::retry::{insist, retry_until};
+use super::settings::settings;
+use super::{ZERO, failed, hub, kernel, length, with_errno};
 use crate::hub::Hub;
 use crate::reactor::Direction;
 use crate::time::{NEVER, Time};

@@ -5,7 +5,9 @@
 //! cannot be asked: they are read after `poll` has said that there is something, and written to by another OS thread.
 
 use super::file::{self, MUCH, Turn};
-use super::{HERE, failed, hub, kernel, retry, send_slices, send_whole, with_errno};
+use super::retry::retry;
+use super::whole::{send_slices, send_whole};
+use super::{HERE, failed, hub, kernel, with_errno};
 use crate::hub::Hub;
 use crate::offload::Load;
 use crate::patch::elsewhere;

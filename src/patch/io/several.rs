@@ -4,8 +4,9 @@
 //! list of what to park for. Unlike those that read and write, they end when a signal is handled: a handler may have
 //! changed what the program looks at next. It is noticed if the hub was idle when it ran, as it is when all wait.
 
+use super::failed;
+use super::retry::cut_short;
 use super::signals::Mask;
-use super::{cut_short, failed};
 use crate::hub::{Hub, Readiness, keep_errno};
 use crate::reactor::Direction;
 use crate::time::NEVER;

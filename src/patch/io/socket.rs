@@ -1,9 +1,9 @@
 //! Sockets: bytes, and connections.
 
-use super::{
-    blocking_tcp, deadline, failed, hub, insist, kernel, number_of, retry, retry_after, retry_until,
-    send_whole, settings, with_errno,
-};
+use super::retry::{insist, retry, retry_after, retry_until};
+use super::settings::{blocking_tcp, deadline, number_of, settings};
+use super::whole::send_whole;
+use super::{failed, hub, kernel, with_errno};
 use crate::fds;
 use crate::hub::Hub;
 use crate::lock::Lock;

@@ -7,8 +7,11 @@
 //! in pieces, by calls that can be told (`MSG_DONTWAIT`).
 
 use super::file::kind;
+use super::retry::{pause, retry};
 use super::rw::{At, attempt, input};
-use super::{failed, hub, kernel, pause, retry, send_slices, send_whole, settings, with_errno};
+use super::settings::settings;
+use super::whole::{send_slices, send_whole};
+use super::{failed, hub, kernel, with_errno};
 use crate::hub::{Hub, keep_errno};
 use crate::offload::Load;
 use crate::patch::elsewhere;
