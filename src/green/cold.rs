@@ -72,9 +72,45 @@ impl Green {
 mod tests {
     use super::*;
     use crate::green::Life;
+    use crate::stack::{Size, Stacks};
     use crate::tcb::Blocks;
     use slab::Slab;
+    use std::cell::Cell;
     use std::panic::Location;
+    use std::rc::Rc;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_stack_is_as_deep_as_it_is_left() {
+        /// How deep it is here, by the measure and by an address.
+        #[inline(never)]
+        fn here(context: Chosen) -> [usize; 2] {
+            let local = 0u8;
+            [Depth::here(Some(context)).0.into(), (context.address() - &raw const local as usize) / LINE]
+        }
+        #[inline(never)]
+        fn below_a_page(context: Chosen) -> [usize; 2] {
+            let page = std::hint::black_box([0u8; 4096]);
+            let depth = here(context);
+            std::hint::black_box(page);
+            depth
+        }
+        let (stacks, seen) = (Stacks::default(), Rc::new(Cell::default()));
+        // SAFETY: resumed with a job, not while it runs, and retired once.
+        unsafe {
+            let context = Chosen::new(stacks.take(Size::DEFAULT).unwrap());
+            let inside = seen.clone();
+            context.assign(Box::new(move || inside.set([here(context), below_a_page(context)])));
+            context.resume();
+            drop(context.retire());
+        }
+        let [above, below] = seen.get();
+        for [measured, by_address] in [above, below] {
+            assert!(measured.abs_diff(by_address) <= 8, "{measured} and not {by_address}");
+        }
+        assert!(below[0] >= above[0] + 4096 / LINE, "{above:?} and {below:?}");
+        assert_eq!(Depth::here(None).0, 0);
+    }
 
     #[test]
     fn records_lie_in_a_row() {
