@@ -75,6 +75,26 @@ fn children_behind_a_stream() {
     assert_eq!(said, 8);
 }
 
+fn commands() {
+    let said = same(|| {
+        // SAFETY: strings that end in 0, sets of ours.
+        unsafe {
+            let mut all = vec![waits(ms(50), || libc::system(c"sleep 0.1; exit 8".as_ptr()))];
+            // What the caller has blocked is blocked, and nothing else.
+            let (mut set, mut former): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+            libc::sigaddset(&mut set, libc::SIGUSR1);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut former);
+            all.push(libc::system(c"kill -USR1 $$; exit 5".as_ptr()));
+            all.push(libc::system(c"kill -TERM $$; exit 5".as_ptr()));
+            libc::pthread_sigmask(libc::SIG_SETMASK, &former, null_mut());
+            all.push(libc::system(c"/no/such/command 2> /dev/null".as_ptr()));
+            all.push(libc::system(null()));
+            all
+        }
+    });
+    assert_eq!(said, [8 << 8, 5 << 8, libc::SIGTERM, 127 << 8, 1]);
+}
+
 fn children_by_id() {
     let said = same(|| {
         let mut all = Vec::new();
@@ -278,6 +298,7 @@ fn children_queues_and_the_end() {
     both::begin();
     children();
     children_behind_a_stream();
+    commands();
     children_by_id();
     message_queues();
     system_v();

@@ -128,6 +128,7 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
         covered("wait", "C", CHILD),
         covered("wait3", "C", CHILD),
         covered("pclose", "C", ELSEWHERE),
+        covered("system", "C", ELSEWHERE),
         covered(
             "close",
             "everybody",

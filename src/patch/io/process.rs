@@ -11,8 +11,9 @@ use crate::offload::Load;
 use crate::patch::elsewhere;
 use crate::patch::pthread::real;
 use crate::reactor::Direction;
+use crate::thread::{blocked_signals, with_signals_blocked};
 use crate::time::NEVER;
-use libc::{FILE, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use libc::{FILE, c_char, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use std::ptr::null_mut;
 
 /// Asks until there is an answer; `ask` does not wait, and answers EAGAIN. Parks in between, until `child` ends if it is
@@ -106,13 +107,35 @@ unsafe extern "C" fn pclose(stream: *mut FILE) -> c_int {
         return unsafe { real::pclose(stream) };
     }
     let stream = stream as usize;
-    let answer = elsewhere(Load::Wait, "the child of a popen", move || {
+    // SAFETY: the caller's; it waits until we have done.
+    status_of("the child of a popen", move || unsafe { real::pclose(stream as *mut FILE) })
+}
+
+/// See system(3). The C library does all of it; an OS thread of the pool has it do so, with the caller's signals, for the
+/// child is to have those.
+///
+/// # Safety
+/// As system(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn system(command: *const c_char) -> c_int {
+    // Null asks whether there is a shell.
+    if command.is_null() || hub().is_none() {
+        // SAFETY: the caller's.
+        return unsafe { real::system(command) };
+    }
+    let (command, signals) = (command as usize, blocked_signals());
+    status_of("the command of a system", move || {
         // SAFETY: the caller's; it waits until we have done.
-        match unsafe { real::pclose(stream as *mut FILE) } {
-            // SAFETY: the address is this thread's own.
-            -1 => failed(unsafe { *libc::__errno_location() }),
-            status => status as isize,
-        }
+        with_signals_blocked(&signals, || unsafe { real::system(command as *const c_char) })
+    })
+}
+
+/// What `wait` answers, by an OS thread of the pool: how a child has ended, or -1 and an error number.
+fn status_of(what: &'static str, wait: impl FnOnce() -> c_int + Send) -> c_int {
+    let answer = elsewhere(Load::Wait, what, || match wait() {
+        // SAFETY: the address is this thread's own.
+        -1 => failed(unsafe { *libc::__errno_location() }),
+        status => status as isize,
     });
     with_errno(answer) as c_int
 }

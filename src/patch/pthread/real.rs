@@ -88,6 +88,7 @@ real! {
         out: *mut *mut libc::addrinfo) -> c_int;
     closefrom: (first: c_int);
     pclose: (stream: *mut libc::FILE) -> c_int;
+    system: (command: *const libc::c_char) -> c_int;
     getnameinfo: (address: *const libc::sockaddr, len: libc::socklen_t, host: *mut libc::c_char,
         host_len: libc::socklen_t, service: *mut libc::c_char, service_len: libc::socklen_t, flags: c_int) -> c_int;
     gethostbyname: (name: *const libc::c_char) -> *mut libc::hostent;
