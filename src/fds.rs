@@ -15,7 +15,7 @@
 use crate::hub::Shared;
 use crate::lock::Lock;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::sync::{Arc, Weak};
 
@@ -134,6 +134,7 @@ pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Watched, Unwatched> {
 
 /// The number was just given out, or is given back: whoever watches it watches what is no more, and is told.
 pub(crate) fn forget(fd: RawFd) {
+    forget_listener(fd);
     let Some(word) = existing(fd) else { return };
     if unpack(word.load(Acquire)).1 != 0 {
         begin_generation(fd, word, 0);
@@ -144,6 +145,9 @@ pub(crate) fn forget(fd: RawFd) {
 #[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn forget_range(first: u32, last: u32) {
     let (first, end) = (first as usize, (last as usize).saturating_add(1).min(PAGE * PAGES));
+    for fd in (first..end).filter(|fd| LISTENERS[fd / 64].load(Relaxed) != 0) {
+        forget_listener(fd as RawFd);
+    }
     let mut fd = first;
     while fd < end {
         if TABLE[fd / PAGE].load(Acquire).is_null() {
@@ -159,6 +163,7 @@ pub(crate) fn forget_range(first: u32, last: u32) {
 /// `close` has returned, or the number was given out again.
 #[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn closing<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
+    forget_listener(fd);
     // Where there is no page, nobody watches any number near it. Who makes it meanwhile waits for what is closed, as
     // two OS threads may that read and close by plain system calls.
     let Some(word) = existing(fd) else { return close() };
@@ -194,6 +199,37 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
         }
     }
     last.wrapping_add(1)
+}
+
+/// Of which numbers this process has called `listen`, a bit each. Of other listeners, which came with it when it began or
+/// in a message, another process has a duplicate.
+static LISTENERS: [AtomicU64; PAGE * PAGES / 64] = [const { AtomicU64::new(0) }; PAGE * PAGES / 64];
+
+fn listener_bit(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
+    let fd = usize::try_from(fd).ok()?;
+    Some((LISTENERS.get(fd / 64)?, 1 << (fd % 64)))
+}
+
+/// The number was made a listener by this process, or is a duplicate of one; until it is given back.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) fn note_listener(fd: RawFd) {
+    if let Some((word, bit)) = listener_bit(fd) {
+        word.fetch_or(bit, AcqRel);
+    }
+}
+
+/// Whether it was.
+#[cfg_attr(not(feature = "patch"), allow(dead_code))]
+pub(crate) fn is_own_listener(fd: RawFd) -> bool {
+    listener_bit(fd).is_some_and(|(word, bit)| word.load(Acquire) & bit != 0)
+}
+
+fn forget_listener(fd: RawFd) {
+    if is_own_listener(fd) {
+        if let Some((word, bit)) = listener_bit(fd) {
+            word.fetch_and(!bit, AcqRel);
+        }
+    }
 }
 
 /// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.

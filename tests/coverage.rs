@@ -39,7 +39,7 @@ const NEVER_BLOCK: &[(&str, &str)] = &[
     ),
     (
         "a socket is asked about itself, or told; its peer is not waited for",
-        "bind getpeername getsockname getsockopt listen shutdown freeaddrinfo if_nametoindex",
+        "bind getpeername getsockname getsockopt shutdown freeaddrinfo if_nametoindex",
     ),
     (
         "the process ends, or becomes another; or a child begins, and only its exec is waited for",

@@ -6,10 +6,11 @@
 use greenline::patch;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -380,6 +381,73 @@ fn hubs_that_accept_from_one_socket_go_on() {
             assert!(answer.is_ok(), "a hub waits for a connection that another has taken, round {round}");
         }
     }
+}
+
+/// A listener that was not made here, as one that came with the process when it began: somebody else may accept from it,
+/// here an OS thread past the C library.
+#[test]
+fn a_listener_of_others_does_not_stop_a_hub() {
+    patch::all();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // SAFETY: no pointers; the number is new, and the listener's from here on.
+    let listener = unsafe {
+        let duplicate = libc::syscall(libc::SYS_dup, listener.as_raw_fd()) as i32;
+        TcpListener::from_raw_fd(duplicate)
+    };
+    let (fd, over) = (listener.as_raw_fd(), Arc::new(AtomicBool::new(false)));
+    let is_over = over.clone();
+    let accept_all = move || {
+        while !is_over.load(Relaxed) {
+            let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: one descriptor and a time, of this frame.
+            unsafe {
+                if libc::syscall(libc::SYS_ppoll, &raw mut ready, 1, &raw const at_once, 0, 0) > 0 {
+                    libc::syscall(libc::SYS_accept4, fd, 0, 0, 0);
+                }
+            }
+        }
+    };
+    greenline::thread::Thread::new(accept_all).daemon(true).start().unwrap();
+    let (say, said) = mpsc::channel();
+    let hub = move || {
+        say.send(greenline::Handle::current().unwrap()).unwrap();
+        thread::spawn(move || while listener.accept().is_ok() {});
+        greenline::join_everything();
+    };
+    greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
+    let hub = said.recv().unwrap();
+    for round in 0..200 {
+        drop(TcpStream::connect(address).unwrap());
+        let answer = hub.spawn(|| ()).unwrap().join_timeout(Duration::from_secs(20));
+        assert!(answer.is_ok(), "the hub waits for a connection that another has taken, round {round}");
+    }
+    over.store(true, Relaxed);
+}
+
+/// A datagram socket may be connected while others use it: it does not become non-blocking for them.
+#[test]
+fn a_datagram_socket_stays_blocking_while_it_is_connected() {
+    patch::all();
+    let [ours, theirs] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (fd, over) = (ours.as_raw_fd(), Arc::new(AtomicBool::new(false)));
+    let is_over = over.clone();
+    let look = move || {
+        let mut looks = 0;
+        while !is_over.load(Relaxed) {
+            // SAFETY: no pointers.
+            let flags = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) } as i32;
+            assert_eq!(flags & libc::O_NONBLOCK, 0, "after {looks} looks");
+            looks += 1;
+        }
+        looks
+    };
+    let looking = greenline::thread::Thread::new(look).start().unwrap();
+    let peer = theirs.local_addr().unwrap();
+    (0..20_000).for_each(|_| ours.connect(peer).unwrap());
+    over.store(true, Relaxed);
+    assert!(looking.join().unwrap() > 0);
 }
 
 #[test]

@@ -132,7 +132,7 @@ extern "C" fn usleep(micros: c_uint) -> c_int {
     unsafe { nanosleep(&raw const time, null_mut()) }
 }
 
-/// See sleep(3): answers the seconds left when a signal was handled.
+/// See sleep(3): answers 0 when it parks, and otherwise the seconds left when a signal was handled.
 #[unsafe(no_mangle)]
 extern "C" fn sleep(seconds: c_uint) -> c_uint {
     let time = timespec { tv_sec: seconds as libc::time_t, tv_nsec: 0 };

@@ -145,6 +145,7 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
         covered("fcntl64", "C", "the same"),
         covered("setsockopt", "std::net, C", "timeouts are noted"),
         covered("socket", "std::net, C", NOTED),
+        covered("listen", "std::net, C", NOTED),
         covered("socketpair", "std::os::unix::net, C", NOTED),
         covered("dup", "C", NOTED),
         covered("pipe", "C", NOTED),

@@ -19,10 +19,13 @@ use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A raw answer that is a number, if it is one: it was just given out.
-fn made(answer: isize) -> isize {
+/// A raw answer that is a number, if it is one: it was just given out, as a duplicate of `old`.
+fn duplicated(old: c_int, answer: isize) -> isize {
     if answer >= 0 {
         fds::forget(answer as c_int);
+        if fds::is_own_listener(old) {
+            fds::note_listener(answer as c_int);
+        }
     }
     answer
 }
@@ -117,7 +120,7 @@ extern "C" fn closefrom(first: c_int) {
 #[unsafe(no_mangle)]
 extern "C" fn dup(fd: c_int) -> c_int {
     // SAFETY: no pointers.
-    with_errno(made(unsafe { kernel(libc::SYS_dup, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
+    with_errno(duplicated(fd, unsafe { kernel(libc::SYS_dup, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
 }
 
 fn is_open(fd: c_int) -> bool {
@@ -195,7 +198,7 @@ pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
             .unwrap_or_else(|| kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]))
     };
     with_errno(match command {
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => made(answer),
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, answer),
         libc::F_SETFL => {
             settings_changed();
             answer

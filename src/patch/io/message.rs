@@ -1,7 +1,7 @@
 //! Messages: several pieces at once, with descriptors and other control data; and several messages at once.
 
 use super::retry::retry;
-use super::socket::is_whole;
+use super::socket::{is_whole, share_listeners};
 use super::whole::send_slices;
 use super::{failed, file, hub, kernel, length, timespec_of, with_errno};
 use crate::fds;
@@ -25,7 +25,28 @@ unsafe fn call(number: libc::c_long, fd: c_int, message: *const msghdr, flags: c
 /// # Safety
 /// The kernel has just filled it in.
 unsafe fn note_descriptors(message: *const msghdr) {
-    // SAFETY: the caller's: the control data is as the kernel writes it.
+    // SAFETY: the caller's.
+    unsafe { each_descriptor(message, fds::forget) };
+}
+
+/// Whoever has received a listener with a message may accept from it, too.
+///
+/// # Safety
+/// The kernel has just sent it.
+unsafe fn note_recipient(message: *const msghdr) {
+    let share = |fd| {
+        if fds::is_own_listener(fd) {
+            share_listeners();
+        }
+    };
+    // SAFETY: the caller's.
+    unsafe { each_descriptor(message, share) };
+}
+
+/// # Safety
+/// The control data is as the kernel has written it, or read it.
+unsafe fn each_descriptor(message: *const msghdr, mut note: impl FnMut(c_int)) {
+    // SAFETY: the caller's.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = control.as_ref() {
@@ -33,7 +54,7 @@ unsafe fn note_descriptors(message: *const msghdr) {
                 let data = libc::CMSG_DATA(control);
                 let len = (control as usize + header.cmsg_len).saturating_sub(data as usize);
                 for at in 0..len / size_of::<c_int>() {
-                    fds::forget(data.cast::<c_int>().add(at).read_unaligned());
+                    note(data.cast::<c_int>().add(at).read_unaligned());
                 }
             }
             control = libc::CMSG_NXTHDR(message, control);
@@ -128,12 +149,16 @@ unsafe fn send(hub: &Hub, fd: c_int, message: *const msghdr, flags: c_int) -> is
 /// # Safety
 /// As sendmsg(2).
 unsafe fn transmit(fd: c_int, message: *const msghdr, flags: c_int) -> isize {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; it was sent.
     unsafe {
-        match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
+        let answer = match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
             Some(hub) => send(hub, fd, message, flags),
             None => call(libc::SYS_sendmsg, fd, message, flags),
+        };
+        if answer >= 0 {
+            note_recipient(message);
         }
+        answer
     }
 }
 

@@ -20,8 +20,8 @@
 //! | `settings.rs` | what the program has set of a descriptor                        |
 //! | `covered.rs` | the table of what is interposed                                  |
 //!
-//! A descriptor of the program's is never made non-blocking: that is a property of what it refers to, which others
-//! may share. A call is made in a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first); where
+//! A descriptor of the program's is never made non-blocking (but a stream for the moment in which it begins to connect):
+//! that is a property of what it refers to, which others may share. A call is made in a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first); where
 //! the kernel says that it would, the green thread parks, unless the program itself has made the descriptor
 //! non-blocking. How long it waits is what the program has set (`SO_RCVTIMEO`).
 

@@ -10,8 +10,8 @@ use crate::lock::Lock;
 use crate::offload::Load;
 use crate::patch::elsewhere;
 use crate::reactor::Direction;
-use crate::time::NEVER;
 use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
+use std::mem::zeroed;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -200,11 +200,23 @@ unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pai
     unsafe { with_errno(super::fd::made_pair(kernel(libc::SYS_socketpair, args), pair)) as c_int }
 }
 
+/// See listen(2).
+#[unsafe(no_mangle)]
+extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let answer = unsafe { kernel(libc::SYS_listen, [fd as usize, backlog as usize, 0, 0, 0, 0]) };
+    if answer == 0 {
+        fds::note_listener(fd);
+    }
+    with_errno(answer) as c_int
+}
+
 /// Held from the look to the call after it by whoever has a hub: so that of several, on several OS threads, none takes
 /// the connection that another has seen.
 static ACCEPTING: Lock<()> = Lock::new(());
 
-/// Whether there may be others to take it: OS threads without a hub, and, since a fork, other processes.
+/// Whether there may be others to take it: OS threads without a hub, and other processes, since a fork or since a listener
+/// was sent to one. (Of a listener that came from another process there are such others in any case.)
 static OTHERS_ACCEPT: AtomicBool = AtomicBool::new(false);
 
 /// There are others from now on.
@@ -221,7 +233,8 @@ pub(super) fn begin_anew() {
 /// Accepts, if there is a connection. There is no flag to have it not wait, so it is asked for readiness first. If
 /// another may take the connection between the two, an OS thread of the pool calls, and waits for the next if need be.
 fn try_accept(hub: &Hub, fd: c_int, call: impl Fn() -> isize + Send) -> isize {
-    if OTHERS_ACCEPT.load(Relaxed) && !settings(hub, fd).nonblocking {
+    let has_others = OTHERS_ACCEPT.load(Relaxed) || !fds::is_own_listener(fd);
+    if has_others && !settings(hub, fd).nonblocking {
         return match super::poll::now(fd, libc::POLLIN) {
             0 => failed(libc::EAGAIN),
             _ => elsewhere(Load::Wait, "a connection", call),
@@ -266,8 +279,20 @@ unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen
     unsafe { accept4(fd, address, len, 0) }
 }
 
-/// See connect(2). The socket is non-blocking for the one call that begins it: nobody else has a socket that is not
-/// connected yet.
+/// Whether to connect `fd` may take a while: it is a stream, and not connected.
+fn connects_slowly(fd: c_int) -> bool {
+    if !matches!(number_of(fd, libc::SO_TYPE), Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET)) {
+        return false;
+    }
+    // SAFETY: all zeros is an address.
+    let mut peer: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut len = size_of_val(&peer) as socklen_t;
+    let args = [fd as usize, &raw mut peer as usize, &raw mut len as usize, 0, 0, 0];
+    // SAFETY: room for an address, and its length.
+    unsafe { kernel(libc::SYS_getpeername, args) != 0 }
+}
+
+/// See connect(2). A stream is non-blocking for the one call that begins it: nobody uses one that is not connected yet.
 ///
 /// # Safety
 /// As connect(2).
@@ -276,9 +301,11 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     // SAFETY: the caller's.
     let call =
         || unsafe { kernel(libc::SYS_connect, [fd as usize, address as usize, len as usize, 0, 0, 0]) };
-    let Some(hub) = hub().filter(|hub| !settings(hub, fd).nonblocking) else {
+    let Some(hub) = hub().filter(|_| connects_slowly(fd)) else { return with_errno(call()) as c_int };
+    let settings = settings(hub, fd);
+    if settings.nonblocking {
         return with_errno(call()) as c_int;
-    };
+    }
     let set = |on: c_int| {
         let mut on = on;
         // SAFETY: an int of ours.
@@ -289,10 +316,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t
     if set(1) < 0 {
         return with_errno(call()) as c_int;
     }
-    let deadline = match settings(hub, fd).write_timeout {
-        0 => NEVER,
-        nanos => hub.clock().after(std::time::Duration::from_nanos(nanos)),
-    };
+    let deadline = deadline(hub, settings, Direction::Write);
     // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
     let begun = insist(hub, deadline, call);
     set(0);
