@@ -200,6 +200,23 @@ fn an_observer_may_do_what_it_likes_without_harm() {
 }
 
 #[test]
+fn who_is_killed_by_an_observer_before_it_runs_never_does() {
+    let (ran, killed) = (Rc::new(std::cell::Cell::new(false)), Rc::new(RefCell::new(None::<JoinHandle<()>>)));
+    let (inside, victim) = (ran.clone(), killed.clone());
+    trace::observe(move |event| {
+        let victim = victim.borrow();
+        if let Some(victim) = victim.as_ref().filter(|victim| event == Event::Run(victim.id())) {
+            assert!(victim.kill());
+        }
+    });
+    *killed.borrow_mut() = Some(spawn(move || inside.set(true)));
+    yield_now();
+    trace::stop_observing();
+    assert!(matches!(killed.take().unwrap().join(), Err(JoinError::Killed)));
+    assert!(!ran.get());
+}
+
+#[test]
 fn a_policy_or_observer_that_is_replaced_is_dropped_where_it_may_use_the_hub() {
     struct Holds(policy::Fifo, #[allow(dead_code)] JoinHandle<()>);
     impl Policy for Holds {

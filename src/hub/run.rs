@@ -95,7 +95,6 @@ impl Hub {
             drop(state);
             return self.note_wrong_pick(id);
         };
-        self.interrupted.set(green.interrupted);
         let context = match green.context {
             Some(context) => context,
             None => match self.begin(green) {
@@ -104,11 +103,14 @@ impl Hub {
                 None => return state.ready.ready(id, Why::Yielded),
             },
         };
-        let (tcb, record) = (green.tcb, &raw const *green);
+        let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
         state.prefetch(record, id, (self.on_io.get() > 0) | tcb::is_wanted());
         drop(state);
         self.pulse.count_switch();
-        self.emit(Event::Run(id));
+        self.interrupted.set(interrupted);
+        if unlikely(self.observed.get()) {
+            self.tell_of_run(id);
+        }
         self.pulse.set_current(id);
         self.context.set(Some(context));
         if tcb != self.loaded.get() {
@@ -122,6 +124,14 @@ impl Hub {
             self.finished.set(false);
             self.put_away(id, context);
         }
+    }
+
+    /// The observer may kill who is about to run.
+    #[cold]
+    #[inline(never)]
+    fn tell_of_run(&self, id: GreenId) {
+        self.tell(Event::Run(id));
+        self.interrupted.set(self.state.borrow_mut().expect(id).interrupted);
     }
 
     #[cold]

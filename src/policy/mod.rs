@@ -36,6 +36,7 @@
 
 mod fifo;
 
+use crate::abort::AbortOnUnwind;
 use crate::green::GreenId;
 pub use fifo::Fifo;
 
@@ -80,7 +81,12 @@ impl Shelf {
     pub(crate) fn ready(&mut self, green: GreenId, why: Why) {
         match self {
             Shelf::Fifo(fifo) => fifo.ready(green, why),
-            Shelf::Other(policy) => policy.ready(green, why),
+            Shelf::Other(policy) => {
+                // Who is ready and not in line never runs again.
+                let guard = AbortOnUnwind("a policy panicked");
+                policy.ready(green, why);
+                guard.disarm();
+            }
         }
     }
 
