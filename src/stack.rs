@@ -276,21 +276,18 @@ fn install_guards(base: usize, slot: usize, slots: usize) -> io::Result<()> {
     let markers = markers_work(base);
     for page in (0..slots).map(|nth| base + nth * slot) {
         // SAFETY: the page lies in a slab of ours, in a slot that was never used.
-        let failed = unsafe {
-            match markers {
-                true => libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL),
-                false => libc::mprotect(page as *mut _, page_size(), libc::PROT_NONE),
-            }
+        let guarded = unsafe {
+            // There are no markers in memory that is locked (mlockall(2)).
+            (markers && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0)
+                || libc::mprotect(page as *mut _, page_size(), libc::PROT_NONE) == 0
         };
-        if failed != 0 {
-            return Err(named(io::Error::last_os_error()));
+        if !guarded {
+            let error = io::Error::last_os_error();
+            let what = format!("no guard page for a green thread's stack: {error}");
+            return Err(io::Error::new(error.kind(), what));
         }
     }
-    return Ok(());
-
-    fn named(error: io::Error) -> io::Error {
-        io::Error::new(error.kind(), format!("no guard page for a green thread's stack: {error}"))
-    }
+    Ok(())
 }
 
 /// The stacks of one hub, by size.

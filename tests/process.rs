@@ -1,12 +1,42 @@
 //! What is seen only from outside of a process: what it prints, how it ends. Each case runs in a child, which
 //! is this program again with the case's name in the environment.
 
+use greenline::policy::{Policy, Why};
 use greenline::*;
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::rc::Rc;
 use std::time::Duration;
 
 const CASE: &str = "GREENLINE_TEST_CASE";
+
+/// Says that the case takes what this process may not do.
+const NOT_PERMITTED: i32 = 77;
+
+/// Panics when it is told, or asked, as soon as that is what it is to do.
+struct Bad(Rc<Cell<&'static str>>, VecDeque<GreenId>);
+
+impl Policy for Bad {
+    fn ready(&mut self, green: GreenId, _: Why) {
+        assert!(self.0.get() != "told", "told");
+        self.1.push_back(green);
+    }
+
+    fn pick(&mut self) -> Option<GreenId> {
+        assert!(self.0.get() != "asked", "asked");
+        self.1.pop_front()
+    }
+}
+
+fn with_bad_policy(when: &'static str) {
+    let bad = Rc::new(Cell::new(""));
+    policy::install(Bad(bad.clone(), VecDeque::new()));
+    spawn(|| ()).join().unwrap();
+    bad.set(when);
+    let _ = spawn(|| ()).join();
+}
 
 /// The cases, by name. Each runs in a `main`, as far as the hub can tell.
 fn run(case: &str) {
@@ -36,6 +66,19 @@ fn run(case: &str) {
                 libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut());
             }
             spawn(fault).join().unwrap();
+        }
+        "a policy panics when asked" => with_bad_policy("asked"),
+        "a policy panics when told" => with_bad_policy("told"),
+        "stacks in locked memory" => {
+            spawn(|| ()).join().unwrap();
+            // SAFETY: no pointers.
+            if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) } != 0 {
+                std::process::exit(NOT_PERMITTED);
+            }
+            let all: Vec<_> = (0..200).map(|_| spawn(|| sleep(Duration::from_millis(1)))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+            let deep = Builder::new().name("deep").spawn(|| recurse(0)).unwrap();
+            deep.join().unwrap();
         }
         "panic" => {
             let bad = Builder::new().name("work1").spawn(|| panic!("boom")).unwrap();
@@ -244,7 +287,30 @@ fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
 fn an_overflow_in_a_generator_is_said_too() {
     let output = output("overflow in a generator");
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
-    assert!(stderr(&output).contains("has overflowed its stack"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a generator has overflowed its stack"), "{}", stderr(&output));
+}
+
+#[test]
+fn stacks_are_guarded_in_locked_memory_too() {
+    let output = output("stacks in locked memory");
+    if output.status.code() != Some(NOT_PERMITTED) {
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("green thread 'deep' has overflowed its stack"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_panics_ends_the_process() {
+    for (case, why) in [("a policy panics when asked", "asked"), ("a policy panics when told", "told")] {
+        let output = output(case);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{case}");
+        let said = stderr(&output);
+        assert!(said.contains(why) && said.contains("a policy panicked"), "{said}");
+    }
 }
 
 #[test]

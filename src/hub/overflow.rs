@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::existing;
+use crate::arch::syscall::syscall;
 use std::cell::RefCell;
 use std::io::Write;
 use std::mem::zeroed;
@@ -114,22 +115,26 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     if let Some(hub) = existing() {
         if let Some(size) = hub.pool().stacks().overflowed_at(address) {
             let mut line = Line { bytes: [0; 512], len: 0 };
+            let kib = size.bytes() >> 10;
+            let is_own = hub.stack_of_current().is_some_and(|stack| stack.contains(&address));
             // What it interrupted was a green thread's code, so hardly ever is the state borrowed.
-            let named = hub.describe_current(|name, id, origin| {
-                let _ = match name {
-                    Some(name) => write!(line, "\ngreen thread '{name}' has overflowed its stack"),
-                    None => write!(line, "\ngreen thread 'green-{id}' has overflowed its stack"),
-                };
-                let _ = write!(line, " ({} KiB; {origin})", size.bytes() >> 10);
-            });
+            let named = is_own
+                && hub.describe_current(|name, id, origin| {
+                    let _ = match name {
+                        Some(name) => write!(line, "\ngreen thread '{name}' has overflowed its stack"),
+                        None => write!(line, "\ngreen thread 'green-{id}' has overflowed its stack"),
+                    };
+                    let _ = write!(line, " ({kib} KiB; {origin})");
+                });
             if !named {
-                let _ =
-                    write!(line, "\na green thread has overflowed its stack ({} KiB)", size.bytes() >> 10);
+                let whose = if is_own { "green thread" } else { "generator" };
+                let _ = write!(line, "\na {whose} has overflowed its stack ({kib} KiB)");
             }
             let _ = line.write_all(b"\nfatal runtime error: stack overflow, aborting\n");
-            // SAFETY: writes the bytes that were formatted; then the process ends.
+            // SAFETY: writes the bytes that were formatted, past the C library, whose `write` might park; then the process
+            // ends.
             unsafe {
-                libc::write(2, line.bytes.as_ptr().cast(), line.len);
+                syscall(libc::SYS_write, [2, line.bytes.as_ptr() as usize, line.len, 0, 0, 0]);
                 libc::abort();
             }
         }
