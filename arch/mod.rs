@@ -11,7 +11,8 @@
 //! | `thread_pointer.rs` | whose thread-local storage is in use                          |
 //!
 //! `x86_64` is the primary text; the other folders comment what differs.
-//! Called by `context::own` (the switch), `patch` (the system call) and `tcb` (the thread pointer).
+//! Called by `context::own` (the switch), `green` (prefetching), `tcb` (the thread pointer), and whoever makes a system
+//! call that must not be interposed.
 //! Read next: `arch/x86_64/switch.s`.
 
 #[cfg(target_arch = "aarch64")]

@@ -82,12 +82,13 @@
 //! [processes](process), the latter [made first](process#one-os-thread).
 //!
 //! What is [patched](patch::coverage) is most of what blocks, and not all: memory-mapped files, directories, and what
-//! the C library does by itself (its `FILE`s, `system`) keep the OS thread. An interposed call is not unwound by a kill or
+//! the C library does by itself (its `FILE`s) keep the OS thread. An interposed call is not unwound by a kill or
 //! a timeout, but cut short: see [`patch`].
 //!
 //! Without [`patch::locks`], a `thread_local!` belongs to the OS thread and is shared by its green threads, so an
-//! initialiser of one must not block: std assumes that nobody else comes in between. The destructor of one must not
-//! block while green threads are alive. A `std::sync` lock held across a blocking call stops the OS thread for ever
+//! initialiser of one must not block: std assumes that nobody else comes in between, and drops what the other has borrowed.
+//! The destructor of one must not block while green threads are alive. Either is undefined behaviour, which no type
+//! forbids. A `std::sync` lock held across a blocking call stops the OS thread for ever
 //! when another green thread of it wants the lock. With it, each green thread is a thread of its own to std.
 //! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
 #![deny(unsafe_code)]

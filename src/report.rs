@@ -2,7 +2,7 @@
 //! in front: `green thread 'work1':`, then std's `thread 'main' panicked at src/main.rs:5:9`.
 //!
 //! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
-//! its own. While the hook runs, nothing blocks: std would abort if another green thread panicked meanwhile.
+//! its own. While ours runs the other, nothing blocks: std would abort if another green thread panicked meanwhile.
 
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 use crate::arch::syscall::syscall;

@@ -45,8 +45,8 @@ struct Lent {
 }
 
 // SAFETY: base and limit bound memory that the `Stack` in Inner owns, which outlives the coroutine: `retire` gives it back
-// when that is done. The page at the limit faults (`SizeClass::guard` says so, or the stack is not handed out); the least
-// size is beyond corosensei's.
+// when that is done. The page at the limit faults (`stack::install_guards` has done that, or the stack is not handed out);
+// the least size is beyond corosensei's.
 unsafe impl corosensei::stack::Stack for Lent {
     fn base(&self) -> StackPointer {
         self.base

@@ -61,7 +61,8 @@ pub(crate) fn hub() -> &'static Hub {
     if hub.is_null() || hub == ENDED {
         return make();
     }
-    // SAFETY: not null and not ENDED, so it points into the Owner, which sets ENDED before it frees.
+    // SAFETY: not null and not ENDED, so it points into the Owner, which sets ENDED before it frees; or to a hub that is
+    // never freed.
     unsafe { &*hub }
 }
 

@@ -5,7 +5,7 @@
 //! blocks, the loop runs there.
 //!
 //! Holds, and asserted where cheap: no borrow of `state` is alive across a switch; a green thread is in
-//! exactly one place; every park has a ticket, a deadline, or is for ever.
+//! exactly one place; who parks has taken its ticket itself, and one from before its last park ends the next at once.
 //!
 //! | file            | is about                                              |
 //! |-----------------|-------------------------------------------------------|

@@ -145,7 +145,7 @@ macro_rules! stream {
             }
 
             fn read_vectored(&mut self, slices: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
-                self.0.vectored($crate::reactor::Direction::Read, slices.as_ptr().cast(), slices.len())
+                self.0.read_slices(slices)
             }
         }
 
@@ -156,7 +156,7 @@ macro_rules! stream {
             }
 
             fn write_vectored(&mut self, slices: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-                self.0.vectored($crate::reactor::Direction::Write, slices.as_ptr().cast(), slices.len())
+                self.0.write_slices(slices)
             }
 
             fn flush(&mut self) -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use crate::hub::hub;
 use crate::io::{result, retry_own};
 use crate::reactor::Direction;
 use crate::time::{NEVER, Time};
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -230,21 +230,34 @@ impl Socket {
         unsafe { syscall(libc::SYS_sendto, args) }
     }
 
-    /// `readv` and `writev`: the kernel's layout of a slice is that of std's.
-    pub(super) fn vectored(
+    /// Receives into several, as `readv` does.
+    pub(super) fn read_slices(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        // SAFETY: the kernel's layout of a slice is that of std's, and these are valid for writes.
+        unsafe { self.vectored(Direction::Read, slices.as_mut_ptr().cast(), slices.len()) }
+    }
+
+    /// Sends from several, as `writev` does.
+    pub(super) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // SAFETY: as above; these are only read.
+        unsafe { self.vectored(Direction::Write, slices.as_ptr().cast_mut().cast(), slices.len()) }
+    }
+
+    /// # Safety
+    /// There are so many slices, valid for what the kernel does with them.
+    unsafe fn vectored(
         &self,
         direction: Direction,
-        slices: *const u8,
+        slices: *mut libc::iovec,
         count: usize,
     ) -> io::Result<usize> {
         let number = if direction == Direction::Read { libc::SYS_recvmsg } else { libc::SYS_sendmsg };
         // SAFETY: all zeros is a message without anything.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = slices as *mut libc::iovec;
+        message.msg_iov = slices;
         message.msg_iovlen = count.min(1024) as _;
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, &raw mut message as usize, flags, 0, 0, 0];
-        // SAFETY: the callers give slices of theirs, in the kernel's layout.
+        // SAFETY: the caller's, and the message is ours.
         self.retry(direction, 0, || unsafe { syscall(number, args) })
     }
 
