@@ -9,7 +9,10 @@ mod both;
 use both::{answer, later, ms, same, waits};
 use greenline::patch;
 use std::ffi::CString;
+use std::io::{Read, Write};
 use std::mem::zeroed;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::ptr::{null, null_mut};
 use std::thread;
@@ -93,6 +96,36 @@ fn commands() {
         }
     });
     assert_eq!(said, [8 << 8, 5 << 8, libc::SIGTERM, 127 << 8, 1]);
+}
+
+unsafe extern "C" {
+    fn vfork() -> libc::pid_t;
+}
+
+/// What a child closes before its `exec` its parent still waits for.
+fn a_child_that_closes_what_its_parent_waits_for() {
+    let said = same(|| {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let fd = here.as_raw_fd();
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 5];
+            here.read_exact(&mut bytes).map(|()| bytes).map_err(|error| error.raw_os_error())
+        });
+        thread::sleep(ms(10));
+        // SAFETY: the child makes system calls, and ends.
+        let ended = unsafe {
+            let child = vfork();
+            if child == 0 {
+                libc::close(fd);
+                libc::_exit(9);
+            }
+            let mut status = 0;
+            (answer(libc::waitpid(child, &mut status, 0)) == Ok(i64::from(child)), libc::WEXITSTATUS(status))
+        };
+        there.write_all(b"hello").unwrap();
+        (reader.join().unwrap(), ended)
+    });
+    assert_eq!(said, (Ok(*b"hello"), (true, 9)));
 }
 
 fn children_by_id() {
@@ -299,6 +332,7 @@ fn children_queues_and_the_end() {
     children();
     children_behind_a_stream();
     commands();
+    a_child_that_closes_what_its_parent_waits_for();
     children_by_id();
     message_queues();
     system_v();

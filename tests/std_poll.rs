@@ -10,8 +10,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -228,6 +230,49 @@ fn epoll_wait(epoll: i32, timeout: i32) -> (Answer, Vec<u64>) {
     let mut ready: Vec<u64> = events.iter().take(said.unwrap_or(0) as usize).map(|event| event.u64).collect();
     ready.sort_unstable();
     (said, ready)
+}
+
+/// Who asks again and again does so in vain, unless the others run meanwhile.
+#[test]
+fn who_asks_in_a_loop_lets_the_others_run() {
+    let _alone = alone();
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    there.write_all(b"x").unwrap();
+    let fd = here.as_raw_fd();
+    let reader = thread::spawn(move || here.read_exact(&mut [0]).map(|()| here).unwrap());
+    let is_readable = |millis| {
+        let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+        // SAFETY: one descriptor, of this frame.
+        unsafe { libc::poll(fds.as_mut_ptr(), 1, millis) == 1 }
+    };
+    // Until it is drained there is always an answer.
+    while is_readable(60_000) && !reader.is_finished() {}
+    let mut here = reader.join().unwrap();
+    // Until something comes there is never one.
+    let writer = thread::spawn(move || there.write_all(b"xy").map(|()| there).unwrap());
+    while !is_readable(0) {}
+    let _there = writer.join().unwrap();
+    here.read_exact(&mut [0; 2]).unwrap();
+    // Nor is there by other calls.
+    let flag = || {
+        let set = Arc::new(AtomicBool::new(false));
+        let to_set = set.clone();
+        (set, thread::spawn(move || to_set.store(true, Relaxed)))
+    };
+    here.set_nonblocking(true).unwrap();
+    let (set, other) = flag();
+    while !set.load(Relaxed) {
+        assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    other.join().unwrap();
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let (set, other) = flag();
+    while !set.load(Relaxed) {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    other.join().unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

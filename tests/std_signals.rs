@@ -223,6 +223,91 @@ fn descriptor() {
     assert_eq!(said, (Ok(128), SIGNAL as u32));
 }
 
+/// Whether the signal is blocked for who asks.
+fn is_blocked(signal: i32) -> bool {
+    let mut set = set_of(&[]);
+    // SAFETY: sets of ours.
+    unsafe {
+        assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, null(), &mut set), 0);
+        libc::sigismember(&set, signal) == 1
+    }
+}
+
+/// What a thread blocks is its own: while it runs, after it has given way, and for those that it makes; and not theirs
+/// who run meanwhile, or afterwards.
+fn masks_are_the_threads_own() {
+    let said = same(|| {
+        let block_all = || {
+            // SAFETY: a set of ours.
+            unsafe {
+                let mut all = set_of(&[]);
+                libc::sigfillset(&mut all);
+                assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &all, null_mut()), 0);
+            }
+        };
+        let (say, ask) = std::sync::mpsc::channel::<()>();
+        let deaf = thread::spawn(move || {
+            block_all();
+            thread::sleep(ms(1));
+            let before = is_blocked(SIGNAL);
+            let made = thread::spawn(|| is_blocked(SIGNAL)).join().unwrap();
+            // It lives on.
+            ask.recv().unwrap_err();
+            (before, made, is_blocked(SIGNAL))
+        });
+        thread::sleep(ms(20));
+        let meanwhile = is_blocked(SIGNAL);
+        // It is handled, though one of the threads has blocked it.
+        let ((), handled) = handled(|| {
+            // SAFETY: no pointers; the process, which is to say whoever lets it in.
+            assert_eq!(unsafe { libc::kill(libc::getpid(), SIGNAL) }, 0);
+            thread::sleep(ms(20));
+        });
+        drop(say);
+        (meanwhile, handled, deaf.join().unwrap(), is_blocked(SIGNAL))
+    });
+    assert_eq!(said, (false, 1, (true, true, true), false));
+}
+
+/// Two threads that block and restore in turn have each what it has blocked, and leave nothing behind.
+fn masks_are_restored() {
+    let said = same(|| {
+        let one = |wait: u64| {
+            move || {
+                let inside = blocked(|| {
+                    thread::sleep(ms(wait));
+                    is_blocked(SIGNAL)
+                });
+                (inside, is_blocked(SIGNAL))
+            }
+        };
+        let (first, second) = (thread::spawn(one(10)), thread::spawn(one(30)));
+        let both = (first.join().unwrap(), second.join().unwrap());
+        (both, is_blocked(SIGNAL))
+    });
+    assert_eq!(said, (((true, false), (true, false)), false));
+}
+
+/// What a thread waits for it has blocked, and who waits for nothing leaves nothing behind.
+fn what_is_waited_for_is_let_go_of() {
+    let said = same(|| {
+        let set = set_of(&[SIGNAL]);
+        let waiter = move || {
+            blocked(|| {
+                let other = raise_later();
+                let mut signal = 0;
+                // SAFETY: a set, and room for a number.
+                let said = unsafe { answer(libc::sigwait(&set, &mut signal)) };
+                other.join().unwrap();
+                (said, signal)
+            })
+        };
+        (waiter(), is_blocked(SIGNAL), thread::spawn(waiter).join().unwrap(), is_blocked(SIGNAL))
+    });
+    let waited = (Ok(0), SIGNAL);
+    assert_eq!(said, (waited, false, waited, false));
+}
+
 #[test]
 fn signals_are_waited_for_as_ever() {
     // SAFETY: the handler only counts. No restarts, as for calls that end by a signal.
@@ -238,4 +323,7 @@ fn signals_are_waited_for_as_ever() {
     wait_for_one();
     suspend_and_pause();
     descriptor();
+    masks_are_the_threads_own();
+    masks_are_restored();
+    what_is_waited_for_is_let_go_of();
 }

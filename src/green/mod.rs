@@ -24,6 +24,7 @@ mod interrupt;
 mod locals;
 mod outcome;
 mod parking;
+mod signals;
 mod unwinding;
 
 use crate::context::{Chosen, Job};
@@ -38,6 +39,7 @@ pub use outcome::JoinError;
 pub(crate) use outcome::Outcome;
 pub(crate) use parking::{Cause, Wait, Wake};
 pub use parking::{Ticket, Woken};
+pub(crate) use signals::Signals;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -130,6 +132,9 @@ pub(crate) struct Extras {
     pub(crate) timeouts: Vec<TimeoutScope>,
     pub(crate) locals: Locals,
     pub(crate) links: Vec<Job>,
+    /// See `has_mask`; and which of them are blocked for all, since it waits for them.
+    pub(crate) mask: Signals,
+    pub(crate) held: Signals,
 }
 
 /// The record of a green thread: everything that belongs to it and is not on its stack.
@@ -156,6 +161,8 @@ pub(crate) struct Green {
     pub(crate) has_timeouts: bool,
     /// How deep its stack was when it last parked: see `green/cold.rs`.
     pub(crate) depth: Depth,
+    /// It has signals blocked that the others have not, or the reverse: see `hub/masks.rs`.
+    pub(crate) has_mask: bool,
 
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
     pub(crate) killed: bool,
@@ -207,6 +214,7 @@ impl Green {
             cause: Cause::None,
             interrupted: false,
             has_timeouts: false,
+            has_mask: false,
             depth: Depth::default(),
             killed: false,
             cut_short: false,

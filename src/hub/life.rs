@@ -1,9 +1,10 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
-use super::{Due, Hub};
+use super::{Due, FINISHED, Hub, MASKED};
 use crate::context::{Chosen, Job};
 use crate::green::{Cause, Ticket, Wait, Wake, Woken};
 use crate::green::{Extras, Green, GreenId, Interrupt, Life, Outcome, State as GreenState, Watcher};
+use crate::hint::unlikely;
 use crate::policy::Why;
 use crate::stack::Size;
 use crate::tcb::Tcb;
@@ -69,6 +70,9 @@ impl Hub {
             green.state = GreenState::Delayed;
         }
         (green.killed, green.interrupted) = (closing, closing);
+        if unlikely(self.left.get() & MASKED != 0) {
+            self.inherit_mask(&mut green);
+        }
         green.detached = spawn.detached;
         green.stack_size = spawn.stack_size;
         green.name = spawn.name.map(Box::new);
@@ -125,8 +129,9 @@ impl Hub {
             }
         }
         drop(state);
-        self.finished.set(true);
+        self.left.set(self.left.get() | FINISHED);
         if let Some(extras) = extras {
+            self.release(&extras);
             self.run_links(*extras);
         }
     }

@@ -17,6 +17,7 @@
 //! | `body.rs`       | from a closure to the job that a context runs          |
 //! | `block.rs`      | parking, waking, yielding                              |
 //! | `interrupts.rs` | kill and timeout                                       |
+//! | `masks.rs`      | the signals that a green thread has blocked            |
 //! | `io.rs`         | waiting for descriptors                               |
 //! | `remote.rs`     | what other OS threads may ask                          |
 //! | `signals.rs`    | green threads for signals                             |
@@ -37,6 +38,7 @@ mod interrupts;
 mod io;
 mod life;
 mod local;
+mod masks;
 mod overflow;
 mod pace;
 #[cfg(feature = "patch")]
@@ -50,7 +52,7 @@ mod signals;
 mod state;
 
 use crate::context::{Chosen, Pool};
-use crate::green::{Green, GreenId, Life, Origin, Ticket};
+use crate::green::{Green, GreenId, Life, Origin, Signals, Ticket};
 use crate::policy::{Fifo, Policy, Shelf};
 use crate::reactor::Reactor;
 use crate::tcb::{Blocks, Tcb};
@@ -100,8 +102,8 @@ pub(crate) struct Hub {
     loaded: Cell<Tcb>,
     /// How many wait for a descriptor.
     on_io: Cell<u32>,
-    /// Set by a body that has ended, for the loop to see.
-    finished: Cell<bool>,
+    /// What the loop is to do when who runs has left its stack: [`FINISHED`], [`MASKED`], or both.
+    left: Cell<u8>,
     /// Whether who runs has an interrupt to deliver.
     interrupted: Cell<bool>,
     /// The hub is ending: every blocking call is interrupted by a kill.
@@ -123,8 +125,13 @@ pub(crate) struct Hub {
     waits_for_pthreads: Cell<Option<Ticket>>,
     /// How many wait for a word that any OS thread may change.
     on_futex: Cell<u32>,
+    /// After which switch who runs has asked the kernel without waiting, and how often since.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    asked: Cell<(u64, u32)>,
     remote: remote::Inbox,
     signals: signals::Subscriptions,
+    /// The signals that are blocked while nobody runs who has a mask of its own; noted while one does.
+    mask: Cell<Signals>,
     observer: RefCell<Option<Observer>>,
     /// What is to be logged as soon as a logger may do as it likes.
     notes: RefCell<Vec<(log::Level, String)>>,
@@ -132,6 +139,11 @@ pub(crate) struct Hub {
 
 /// It is made on the stack of whoever needs it first, which may be as small as an OS thread's can be.
 const _: () = assert!(size_of::<Hub>() <= 2048);
+
+/// Its body has ended.
+const FINISHED: u8 = 1;
+/// It has a mask of its own, which is in the place of the OS thread's.
+const MASKED: u8 = 2;
 
 type Observer = Box<dyn FnMut(Event)>;
 
@@ -161,7 +173,7 @@ impl Hub {
             }),
             pulse: Pulse::new(&name),
             context: Cell::new(None),
-            finished: Cell::new(false),
+            left: Cell::new(0),
             interrupted: Cell::new(false),
             closing: Cell::new(false),
             pace: Pace::default(),
@@ -177,8 +189,10 @@ impl Hub {
             waits_for_pthreads: Cell::new(None),
             on_futex: Cell::new(0),
             on_io: Cell::new(0),
+            asked: Cell::new((0, 0)),
             remote: remote::Inbox::default(),
             signals: signals::Subscriptions::default(),
+            mask: Cell::new(Signals::default()),
             observer: RefCell::new(None),
             observed: Cell::new(false),
             notes: RefCell::default(),

@@ -16,7 +16,22 @@ pub(crate) fn keep_errno<R>(block: impl FnOnce() -> R) -> R {
     }
 }
 
+/// How often who runs may ask without having to wait until the others run.
+const OFTEN: u32 = 100;
+
 impl Hub {
+    /// Who runs has asked, and need not, or does not want to, wait for the answer. Who asks again and again may be asking
+    /// after what another is to do: so now and then the others run, as they would beside an OS thread that asks.
+    pub(crate) fn asked(&self) {
+        let switches = self.pulse.switches();
+        let (since, times) = self.asked.get();
+        let times = if since == switches { times + 1 } else { 1 };
+        self.asked.set((switches, times));
+        if times > OFTEN {
+            keep_errno(|| self.yield_now());
+        }
+    }
+
     /// Whether an interposed call has already returned early for the interrupt that is pending. They are not
     /// unwound by one: they return early, once.
     pub(crate) fn was_cut_short(&self) -> bool {

@@ -8,7 +8,7 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{Due, Hub, State, body};
+use super::{Due, FINISHED, Hub, MASKED, State, body};
 use crate::abort::AbortOnUnwind;
 use crate::context::{Chosen, Context};
 use crate::green::{Cause, Green, GreenId, Life, State as GreenState};
@@ -104,6 +104,7 @@ impl Hub {
             },
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
+        let has_mask = green.has_mask;
         state.prefetch(record, id, (self.on_io.get() > 0) | tcb::is_wanted());
         drop(state);
         self.pulse.count_switch();
@@ -113,6 +114,9 @@ impl Hub {
         }
         self.pulse.set_current(id);
         self.context.set(Some(context));
+        if unlikely(has_mask) {
+            self.put_on_mask(id);
+        }
         if tcb != self.loaded.get() {
             // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
             unsafe { tcb::load(self.loaded.replace(tcb), tcb) };
@@ -120,9 +124,14 @@ impl Hub {
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
         self.pulse.set_current(GreenId::NOBODY);
-        if unlikely(self.finished.get()) {
-            self.finished.set(false);
-            self.put_away(id, context);
+        if unlikely(self.left.get() != 0) {
+            let left = self.left.replace(0);
+            if left & MASKED != 0 {
+                self.take_off_mask();
+            }
+            if left & FINISHED != 0 {
+                self.put_away(id, context);
+            }
         }
     }
 

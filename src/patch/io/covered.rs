@@ -104,6 +104,11 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
         covered("pause", "std::process::exit, C", "parks until a handler has run while the hub was idle"),
         covered("sigsuspend", "C", "parks until a signal that the mask lets in is handled"),
         covered("sigwait", "C", SIGNAL),
+        covered(
+            "signalfd",
+            "C",
+            "what is blocked by a green thread, and is in the set, is blocked for all from then on",
+        ),
         covered("sigwaitinfo", "C", SIGNAL),
         covered("sigtimedwait", "C", SIGNAL),
         covered("mq_receive", "C", PARKS),

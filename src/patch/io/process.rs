@@ -27,8 +27,10 @@ fn wait_for(hub: &Hub, child: Option<pid_t>, mut ask: impl FnMut() -> isize) -> 
         let Some(child) = child.and_then(stand_in) else { return insist(hub, NEVER, ask) };
         let waited = pause(hub, child, Direction::Read, NEVER);
         super::fd::close_ours(child);
-        if let Err(number) = waited {
-            return failed(number);
+        match waited {
+            // It was among those that somebody has closed without a look (close_range(2)): another is made.
+            Ok(_) | Err(libc::EBADF) => {}
+            Err(number) => return failed(number),
         }
     }
 }
@@ -44,6 +46,16 @@ fn stand_in(child: pid_t) -> Option<c_int> {
     Some(fd)
 }
 
+/// The hub, if the call is to wait.
+fn hub_to_wait(options: c_int) -> Option<&'static Hub> {
+    let hub = hub()?;
+    if options & libc::WNOHANG == 0 {
+        return Some(hub);
+    }
+    hub.asked();
+    None
+}
+
 /// See wait4(2).
 ///
 /// # Safety
@@ -55,9 +67,7 @@ unsafe extern "C" fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage
         // SAFETY: the caller's.
         unsafe { kernel(libc::SYS_wait4, args) }
     };
-    let Some(hub) = hub().filter(|_| options & libc::WNOHANG == 0) else {
-        return with_errno(call(options)) as pid_t;
-    };
+    let Some(hub) = hub_to_wait(options) else { return with_errno(call(options)) as pid_t };
     let ends_only = options & (libc::WUNTRACED | libc::WCONTINUED) == 0;
     let ask = || match call(options | libc::WNOHANG) {
         0 => failed(libc::EAGAIN),
@@ -151,9 +161,7 @@ unsafe extern "C" fn waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, opti
         // SAFETY: the caller's, or ours.
         unsafe { kernel(libc::SYS_waitid, args) }
     };
-    let Some(hub) = hub().filter(|_| options & libc::WNOHANG == 0) else {
-        return with_errno(call(info, options)) as c_int;
-    };
+    let Some(hub) = hub_to_wait(options) else { return with_errno(call(info, options)) as c_int };
     // Whether there was one is said only there.
     // SAFETY: all zeros is a value of it.
     let mut ours: siginfo_t = unsafe { std::mem::zeroed() };

@@ -63,7 +63,10 @@ pub(super) fn retry_until(
             // Before it is asked what is known of the number.
             hub.ask_after(fd);
         }
-        let deadline = limit().ok_or(libc::EAGAIN)?;
+        let Some(deadline) = limit() else {
+            hub.asked();
+            return Err(libc::EAGAIN);
+        };
         hub.reactor().drained(fd, direction);
         pause(hub, fd, direction, deadline)
     };

@@ -8,6 +8,7 @@
 
 use super::{ZERO, failed, hub, kernel, length, several, with_errno};
 use crate::fds;
+use crate::green::Signals;
 use crate::hub::Hub;
 use crate::reactor::Direction;
 use libc::{c_int, siginfo_t, sigset_t, timespec};
@@ -65,6 +66,9 @@ pub(super) struct Pending(c_int);
 impl Pending {
     /// `None`: there is no descriptor left. Then nobody is woken by a signal that comes later.
     fn new(set: Set) -> Option<Pending> {
+        if let Some(hub) = hub() {
+            hub.hold(Signals::from_bits(set));
+        }
         let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
         // SAFETY: a set.
         let fd =
@@ -83,6 +87,22 @@ impl Drop for Pending {
     fn drop(&mut self) {
         super::fd::close_ours(self.0);
     }
+}
+
+/// See signalfd(2). What who calls has blocked, it means to wait for.
+///
+/// # Safety
+/// As signalfd(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn signalfd(fd: c_int, set: *const sigset_t, flags: c_int) -> c_int {
+    let args = [fd as usize, set as usize, SIZE, flags as usize, 0, 0];
+    // SAFETY: the caller's.
+    let answer = unsafe { kernel(libc::SYS_signalfd4, args) };
+    if let Some(hub) = hub().filter(|_| answer >= 0) {
+        // SAFETY: the kernel has read it; a set begins with the kernel's.
+        hub.hold(Signals::from_bits(unsafe { *set.cast::<Set>() }));
+    }
+    with_errno(answer) as c_int
 }
 
 /// Waits for one of a set of signals, which the program has blocked. Answers its number.

@@ -116,6 +116,13 @@ extern "C" fn fork() -> pid_t {
     fork_at_home(real::fork)
 }
 
+/// See vfork(2): it is `fork`, as POSIX allows, for the child of a true one would run in our memory, where the descriptors
+/// that it closes before its `exec` are taken for ours.
+#[unsafe(no_mangle)]
+extern "C" fn vfork() -> pid_t {
+    fork()
+}
+
 /// See _Fork(3).
 #[unsafe(no_mangle)]
 extern "C" fn _Fork() -> pid_t {

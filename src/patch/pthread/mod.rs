@@ -5,6 +5,7 @@
 //! | `futex.rs`    | `syscall(SYS_futex, ...)`, by which all of `std::sync` blocks    |
 //! | `thread.rs`   | making, joining, ending threads                                 |
 //! | `identity.rs` | what a thread is asked about itself; its destructors; `fork`    |
+//! | `mask.rs`     | which signals a thread has blocked                              |
 //! | `sync/`       | C's mutexes, conditions, read-write locks, semaphores, barriers |
 //! | `real.rs`     | the C library's own functions, behind these                     |
 //!
@@ -12,11 +13,13 @@
 
 mod futex;
 mod identity;
+mod mask;
 pub(super) mod real;
 mod sync;
 mod thread;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
+use crate::green::Signals;
 use crate::hub::{Hub, existing_or_new, keep_errno};
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};
@@ -52,6 +55,14 @@ pub(super) const COVERAGE: &[Covered] = {
         covered(Locks, "pthread_key_delete", "std, C", "noted"),
         covered(Locks, "fork", "C, std::process", "runs on the OS thread's own thread control block"),
         covered(Locks, "_Fork", C, "the same"),
+        covered(Locks, "vfork", C, "is fork, patched or not"),
+        covered(
+            Locks,
+            "pthread_sigmask",
+            "std::process, C",
+            "what a green thread blocks is blocked while it runs",
+        ),
+        covered(Locks, "sigprocmask", "std::process, C", "the same"),
         covered(Locks, "pthread_mutex_lock", C, "parks; the owner is the green thread"),
         covered(Locks, "pthread_mutex_trylock", C, "the owner is the green thread"),
         covered(Locks, "pthread_mutex_timedlock", C, "parks"),

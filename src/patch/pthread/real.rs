@@ -77,6 +77,7 @@ real! {
     pthread_detach: (thread: pthread_t) -> c_int;
     pthread_exit: (result: *mut c_void) -> !;
     pthread_cancel: (thread: pthread_t) -> c_int;
+    pthread_sigmask: (how: c_int, set: *const libc::sigset_t, old: *mut libc::sigset_t) -> c_int;
     pthread_kill: (thread: pthread_t, signal: c_int) -> c_int;
     pthread_getattr_np: (thread: pthread_t, attr: *mut pthread_attr_t) -> c_int;
     pthread_setname_np: (thread: pthread_t, name: *const libc::c_char) -> c_int;
