@@ -15,6 +15,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 type Answer = Result<i64, i32>;
@@ -126,6 +128,43 @@ fn a_child_that_closes_what_its_parent_waits_for() {
         (reader.join().unwrap(), ended)
     });
     assert_eq!(said, (Ok(*b"hello"), (true, 9)));
+}
+
+/// In the child of a `forkpty`, who was a thread of the parent's does not go on.
+fn a_child_at_a_terminal() {
+    let said = same(|| {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let bystander = thread::spawn(move || {
+            while !is_over.load(Relaxed) {
+                (&there).write_all(&std::process::id().to_ne_bytes()).unwrap();
+                thread::sleep(ms(1));
+            }
+        });
+        // SAFETY: room for a number; the child sleeps, writes, and ends.
+        let (ended, typed) = unsafe {
+            let mut terminal = -1;
+            let child = libc::forkpty(&raw mut terminal, null_mut(), null_mut(), null_mut());
+            if child == 0 {
+                thread::sleep(ms(30));
+                libc::write(1, c"x".as_ptr().cast(), 1);
+                libc::_exit(libc::isatty(0));
+            }
+            let (mut typed, mut status) = ([0u8], 0);
+            libc::read(terminal, typed.as_mut_ptr().cast(), 1);
+            let said = answer(libc::waitpid(child, &mut status, 0));
+            libc::close(terminal);
+            ((said == Ok(i64::from(child)), libc::WEXITSTATUS(status)), typed)
+        };
+        over.store(true, Relaxed);
+        bystander.join().unwrap();
+        let mut ids = Vec::new();
+        here.read_to_end(&mut ids).unwrap();
+        let is_ours = |id: &[u8]| id == std::process::id().to_ne_bytes();
+        (ended, typed, ids.len() > 4 && ids.chunks(4).all(is_ours))
+    });
+    assert_eq!(said, ((true, 1), *b"x", true));
 }
 
 fn children_by_id() {
@@ -333,6 +372,7 @@ fn children_queues_and_the_end() {
     children_behind_a_stream();
     commands();
     a_child_that_closes_what_its_parent_waits_for();
+    a_child_at_a_terminal();
     children_by_id();
     message_queues();
     system_v();

@@ -56,6 +56,16 @@ fn timers_counters_and_watches_are_read_from() {
         let reader = later(move || other.read_exact(&mut [0; 8]).unwrap());
         waits(ms(10), || counter.write_all(&1u64.to_ne_bytes()).unwrap());
         reader.join().unwrap();
+        // By C's functions.
+        counter.read_exact(&mut eight).unwrap();
+        let (fd, mut value) = (counter.as_raw_fd(), 0);
+        // SAFETY: the descriptor is open, and there is room for a value.
+        unsafe {
+            let writer = later(move || assert_eq!(libc::eventfd_write(fd, 5), 0));
+            waits(ms(10), || assert_eq!(libc::eventfd_read(fd, &mut value), 0));
+            writer.join().unwrap();
+            assert_eq!((value, libc::eventfd_read(-1, &mut value)), (5, -1));
+        }
 
         let dir = std::env::temp_dir().join(format!(
             "greenline-{}-{:?}",

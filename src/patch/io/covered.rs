@@ -35,6 +35,8 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
             "parks; what of a file is not in memory is read elsewhere",
         ),
         covered("write", "std::io, std::fs, std::process, C", WRITES),
+        covered("eventfd_read", "C", "as read"),
+        covered("eventfd_write", "C", "as write"),
         covered("readv", "std, C", "as read"),
         covered("writev", "std, C", "as write"),
         covered("__read_chk", "C", "as read"),

@@ -234,6 +234,25 @@ unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssiz
     }))
 }
 
+/// See eventfd_read(3).
+///
+/// # Safety
+/// As eventfd_read(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut libc::eventfd_t) -> c_int {
+    // SAFETY: the caller's.
+    let len = unsafe { read(fd, value.cast(), size_of::<libc::eventfd_t>()) };
+    if len == size_of::<libc::eventfd_t>() as ssize_t { 0 } else { -1 }
+}
+
+/// See eventfd_write(3).
+#[unsafe(no_mangle)]
+extern "C" fn eventfd_write(fd: c_int, value: libc::eventfd_t) -> c_int {
+    // SAFETY: a value of this frame.
+    let len = unsafe { write(fd, (&raw const value).cast(), size_of::<libc::eventfd_t>()) };
+    if len == size_of::<libc::eventfd_t>() as ssize_t { 0 } else { -1 }
+}
+
 /// See writev(2). A blocking descriptor takes all, unless it is interrupted in between.
 ///
 /// # Safety

@@ -1,11 +1,9 @@
-//! What a thread is asked about itself, what is run at its end, and `fork`, which wants the OS thread's own
-//! thread control block.
+//! What a thread is asked about itself, and what is run at its end.
 
 use super::real::{self, KeyDestructor, ThreadDestructor};
-use super::set_errno;
 use crate::hub::existing;
 use crate::tcb::{self, Tcb};
-use libc::{c_char, c_int, c_void, pid_t, pthread_attr_t, pthread_key_t, pthread_t};
+use libc::{c_char, c_int, c_void, pthread_attr_t, pthread_key_t, pthread_t};
 use std::ffi::CStr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -77,56 +75,6 @@ extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
     tcb::forget_key(key);
     // SAFETY: any number may be given.
     unsafe { real::pthread_key_delete(key) }
-}
-
-/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. In the
-/// child, nothing of the parent's hubs goes on.
-fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
-    crate::hub::look_ahead();
-    let mut answer = -1;
-    let mut errno = 0;
-    let mut at_home = || {
-        // SAFETY: no preconditions but those that every fork in a program with threads has.
-        unsafe {
-            answer = fork();
-            errno = *libc::__errno_location();
-        }
-    };
-    match existing().filter(|_| tcb::has_own()) {
-        // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
-        Some(hub) => hub.as_nobody(|| hub.at_home(at_home)),
-        None => at_home(),
-    }
-    match answer {
-        0 => {
-            tcb::renew_tid();
-            crate::futex::forget_all();
-            crate::hub::begin_anew();
-            crate::patch::io::begin_anew();
-        }
-        1.. => crate::patch::io::forked(),
-        _ => set_errno(errno),
-    }
-    answer
-}
-
-/// See fork(2).
-#[unsafe(no_mangle)]
-extern "C" fn fork() -> pid_t {
-    fork_at_home(real::fork)
-}
-
-/// See vfork(2): it is `fork`, as POSIX allows, for the child of a true one would run in our memory, where the descriptors
-/// that it closes before its `exec` are taken for ours.
-#[unsafe(no_mangle)]
-extern "C" fn vfork() -> pid_t {
-    fork()
-}
-
-/// See _Fork(3).
-#[unsafe(no_mangle)]
-extern "C" fn _Fork() -> pid_t {
-    fork_at_home(real::_Fork)
 }
 
 /// The block of a green thread's `pthread_t`.

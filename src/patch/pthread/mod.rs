@@ -4,13 +4,15 @@
 //! |---------------|-----------------------------------------------------------------|
 //! | `futex.rs`    | `syscall(SYS_futex, ...)`, by which all of `std::sync` blocks    |
 //! | `thread.rs`   | making, joining, ending threads                                 |
-//! | `identity.rs` | what a thread is asked about itself; its destructors; `fork`    |
+//! | `identity.rs` | what a thread is asked about itself; its destructors            |
+//! | `fork.rs`     | `fork`, and what is made of it                                  |
 //! | `mask.rs`     | which signals a thread has blocked                              |
 //! | `sync/`       | C's mutexes, conditions, read-write locks, semaphores, barriers |
 //! | `real.rs`     | the C library's own functions, behind these                     |
 //!
 //! Calls made by OS threads without a hub, and those made before the patch, go to the C library.
 
+mod fork;
 mod futex;
 mod identity;
 mod mask;
@@ -56,6 +58,8 @@ pub(super) const COVERAGE: &[Covered] = {
         covered(Locks, "fork", "C, std::process", "runs on the OS thread's own thread control block"),
         covered(Locks, "_Fork", C, "the same"),
         covered(Locks, "vfork", C, "is fork, patched or not"),
+        covered(Locks, "forkpty", C, "as fork"),
+        covered(Locks, "daemon", C, "as fork"),
         covered(
             Locks,
             "pthread_sigmask",

@@ -1,0 +1,126 @@
+//! `fork` and what the C library makes of it: in the child, nothing of the parent's hubs goes on.
+
+use super::{real, set_errno};
+use crate::hub::existing;
+use crate::tcb;
+use libc::{c_char, c_int, pid_t, termios, winsize};
+
+/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. So it
+/// is called with the OS thread's own.
+fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
+    crate::hub::look_ahead();
+    let mut answer = -1;
+    let mut errno = 0;
+    let mut at_home = || {
+        // SAFETY: no preconditions but those that every fork in a program with threads has.
+        unsafe {
+            answer = fork();
+            errno = *libc::__errno_location();
+        }
+    };
+    match existing().filter(|_| tcb::has_own()) {
+        // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
+        Some(hub) => hub.as_nobody(|| hub.at_home(at_home)),
+        None => at_home(),
+    }
+    match answer {
+        0 => {
+            tcb::renew_tid();
+            crate::futex::forget_all();
+            crate::hub::begin_anew();
+            crate::patch::io::begin_anew();
+        }
+        1.. => crate::patch::io::forked(),
+        _ => set_errno(errno),
+    }
+    answer
+}
+
+/// See fork(2).
+#[unsafe(no_mangle)]
+extern "C" fn fork() -> pid_t {
+    fork_at_home(real::fork)
+}
+
+/// See vfork(2): it is `fork`, as POSIX allows, for the child of a true one would run in our memory, where the descriptors
+/// that it closes before its `exec` are taken for ours.
+#[unsafe(no_mangle)]
+extern "C" fn vfork() -> pid_t {
+    fork()
+}
+
+/// See _Fork(3).
+#[unsafe(no_mangle)]
+extern "C" fn _Fork() -> pid_t {
+    fork_at_home(real::_Fork)
+}
+
+/// See forkpty(3).
+///
+/// # Safety
+/// As forkpty(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn forkpty(
+    terminal: *mut c_int,
+    name: *mut c_char,
+    settings: *const termios,
+    size: *const winsize,
+) -> pid_t {
+    let (mut ours, mut childs) = (-1, -1);
+    // SAFETY: the caller's, and two numbers of ours.
+    unsafe {
+        if libc::openpty(&raw mut ours, &raw mut childs, name, settings.cast_mut(), size.cast_mut()) != 0 {
+            return -1;
+        }
+        let child = fork();
+        if child == 0 {
+            libc::close(ours);
+            if libc::login_tty(childs) != 0 {
+                libc::_exit(1);
+            }
+            return 0;
+        }
+        let errno = *libc::__errno_location();
+        libc::close(childs);
+        if child < 0 {
+            libc::close(ours);
+            set_errno(errno);
+        } else {
+            *terminal = ours;
+        }
+        child
+    }
+}
+
+/// See daemon(3).
+#[unsafe(no_mangle)]
+extern "C" fn daemon(stays: c_int, keeps_streams: c_int) -> c_int {
+    match fork() {
+        -1 => return -1,
+        0 => {}
+        // SAFETY: no preconditions.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: strings that end in 0; numbers of open descriptors.
+    unsafe {
+        if libc::setsid() == -1 {
+            return -1;
+        }
+        if stays == 0 {
+            libc::chdir(c"/".as_ptr());
+        }
+        if keeps_streams == 0 {
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+            if null < 0 {
+                return -1;
+            }
+            (0..3).for_each(|stream| {
+                libc::dup2(null, stream);
+            });
+            if null > 2 {
+                libc::close(null);
+            }
+        }
+    }
+    0
+}
