@@ -259,9 +259,12 @@ fn masks_are_the_threads_own() {
         let meanwhile = is_blocked(SIGNAL);
         // It is handled, though one of the threads has blocked it.
         let ((), handled) = handled(|| {
+            let before = HANDLED.load(SeqCst);
             // SAFETY: no pointers; the process, which is to say whoever lets it in.
             assert_eq!(unsafe { libc::kill(libc::getpid(), SIGNAL) }, 0);
-            thread::sleep(ms(20));
+            while HANDLED.load(SeqCst) == before {
+                thread::sleep(ms(1));
+            }
         });
         drop(say);
         (meanwhile, handled, deaf.join().unwrap(), is_blocked(SIGNAL))
