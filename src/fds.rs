@@ -8,6 +8,8 @@
 //! Whoever watches a number is told before it is closed, for afterwards it may be another's already. Until it *is*
 //! closed, nobody can begin to watch it anew: [`closing`] marks it.
 //!
+//! Beside that: which are listeners that this process has made, and nobody else has.
+//!
 //! The table is an array of pages that are made when first needed; a word is read or changed by one instruction.
 
 #![allow(unsafe_code)]
@@ -145,8 +147,8 @@ pub(crate) fn forget(fd: RawFd) {
 #[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn forget_range(first: u32, last: u32) {
     let (first, end) = (first as usize, (last as usize).saturating_add(1).min(PAGE * PAGES));
-    for fd in (first..end).filter(|fd| LISTENERS[fd / 64].load(Relaxed) != 0) {
-        forget_listener(fd as RawFd);
+    for word in (first / 64..end.div_ceil(64)).filter(|&word| LISTENERS[word].load(Relaxed) != 0) {
+        (first.max(word * 64)..end.min(word * 64 + 64)).for_each(|fd| forget_listener(fd as RawFd));
     }
     let mut fd = first;
     while fd < end {
@@ -225,10 +227,8 @@ pub(crate) fn is_own_listener(fd: RawFd) -> bool {
 }
 
 fn forget_listener(fd: RawFd) {
-    if is_own_listener(fd) {
-        if let Some((word, bit)) = listener_bit(fd) {
-            word.fetch_and(!bit, AcqRel);
-        }
+    if let Some((word, bit)) = listener_bit(fd).filter(|(word, bit)| word.load(Acquire) & bit != 0) {
+        word.fetch_and(!bit, AcqRel);
     }
 }
 
@@ -276,5 +276,22 @@ mod tests {
         forget_range(FD as u32 - 1, u32::MAX);
         assert!(!next.is_current());
         assert_eq!(watch(2_000_000).err(), Some(Unwatched::TooLarge));
+    }
+
+    #[test]
+    fn a_listener_is_ours_until_its_number_is_given_back() {
+        // Numbers that no other test has, in three words of the table.
+        let numbers = [900_200, 900_250, 900_350];
+        let given_back = |give_back: &dyn Fn()| {
+            numbers.into_iter().for_each(note_listener);
+            assert!(numbers.into_iter().all(is_own_listener) && !is_own_listener(900_201));
+            give_back();
+            numbers.map(|fd| !is_own_listener(fd))
+        };
+        assert_eq!(given_back(&|| forget(900_250)), [false, true, false]);
+        assert_eq!(given_back(&|| closing(900_350, || ())), [false, false, true]);
+        assert_eq!(given_back(&|| forget_range(900_201, 900_349)), [false, true, false]);
+        assert_eq!(given_back(&|| forget_range(900_200, u32::MAX)), [true; 3]);
+        assert!(!is_own_listener(-1) && !is_own_listener(i32::MAX));
     }
 }

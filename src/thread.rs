@@ -22,7 +22,7 @@ use living::Awaited;
 pub(crate) use living::{are_there_others, wait_for_all};
 pub(crate) use mask::Deaf;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use mask::{blocked_signals, with_signals_blocked};
+pub(crate) use mask::with_signals_blocked;
 pub(crate) use rest::at_rest;
 #[cfg(feature = "process")]
 pub(crate) use rest::{Halted, halt};

@@ -355,24 +355,24 @@ fn poll_waits_for_several() {
     assert_eq!(poll(-1), (2, [libc::POLLIN, libc::POLLIN]));
 }
 
+/// An OS thread with a hub, one green thread of which accepts and accepts.
+fn hub_that_accepts(listener: TcpListener) -> greenline::Handle {
+    let (say, said) = mpsc::channel();
+    let hub = move || {
+        say.send(greenline::Handle::current().unwrap()).unwrap();
+        thread::spawn(move || while listener.accept().is_ok() {});
+        greenline::join_everything();
+    };
+    greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
+    said.recv().unwrap()
+}
+
 #[test]
 fn hubs_that_accept_from_one_socket_go_on() {
     patch::all();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let hubs: Vec<_> = (0..3)
-        .map(|_| {
-            let listener = listener.try_clone().unwrap();
-            let (say, said) = mpsc::channel();
-            let hub = move || {
-                say.send(greenline::Handle::current().unwrap()).unwrap();
-                thread::spawn(move || while listener.accept().is_ok() {});
-                greenline::join_everything();
-            };
-            greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
-            said.recv().unwrap()
-        })
-        .collect();
+    let hubs: Vec<_> = (0..3).map(|_| hub_that_accepts(listener.try_clone().unwrap())).collect();
     for round in 0..200 {
         drop(TcpStream::connect(address).unwrap());
         for hub in &hubs {
@@ -410,14 +410,7 @@ fn a_listener_of_others_does_not_stop_a_hub() {
         }
     };
     greenline::thread::Thread::new(accept_all).daemon(true).start().unwrap();
-    let (say, said) = mpsc::channel();
-    let hub = move || {
-        say.send(greenline::Handle::current().unwrap()).unwrap();
-        thread::spawn(move || while listener.accept().is_ok() {});
-        greenline::join_everything();
-    };
-    greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
-    let hub = said.recv().unwrap();
+    let hub = hub_that_accepts(listener);
     for round in 0..200 {
         drop(TcpStream::connect(address).unwrap());
         let answer = hub.spawn(|| ()).unwrap().join_timeout(Duration::from_secs(20));

@@ -8,10 +8,17 @@ use std::ptr::{from_ref, null};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signals(u64);
 
+const _: () = assert!(size_of::<libc::sigset_t>() >= size_of::<Signals>());
+
 impl Signals {
     /// Those that are blocked on the OS thread that calls.
     pub(crate) fn blocked() -> Signals {
         change(None)
+    }
+
+    pub(crate) fn of(set: &libc::sigset_t) -> Signals {
+        // SAFETY: C's set begins with the kernel's, and is no shorter.
+        Signals(unsafe { *from_ref(set).cast() })
     }
 
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
@@ -19,7 +26,7 @@ impl Signals {
         Signals(bits)
     }
 
-    pub(crate) fn and(self, others: Signals) -> Signals {
+    pub(crate) fn with(self, others: Signals) -> Signals {
         Signals(self.0 | others.0)
     }
 

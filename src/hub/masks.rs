@@ -40,8 +40,8 @@ impl Hub {
         if green.has_mask {
             let (home, extras) = (self.mask.get(), green.extras());
             let held = signals.without(signals.without(extras.mask)).without(home);
-            extras.held = extras.held.and(held);
-            self.mask.set(home.and(held));
+            extras.held = extras.held.with(held);
+            self.mask.set(home.with(held));
         }
     }
 

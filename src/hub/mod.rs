@@ -127,7 +127,7 @@ pub(crate) struct Hub {
     on_futex: Cell<u32>,
     /// After which switch who runs has asked the kernel without waiting, and how often since.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
-    asked: Cell<(u64, u32)>,
+    at_once: Cell<(u64, u32)>,
     remote: remote::Inbox,
     signals: signals::Subscriptions,
     /// The signals that are blocked while nobody runs who has a mask of its own; noted while one does.
@@ -189,7 +189,7 @@ impl Hub {
             waits_for_pthreads: Cell::new(None),
             on_futex: Cell::new(0),
             on_io: Cell::new(0),
-            asked: Cell::new((0, 0)),
+            at_once: Cell::new((0, 0)),
             remote: remote::Inbox::default(),
             signals: signals::Subscriptions::default(),
             mask: Cell::new(Signals::default()),

@@ -20,13 +20,13 @@ pub(crate) fn keep_errno<R>(block: impl FnOnce() -> R) -> R {
 const OFTEN: u32 = 100;
 
 impl Hub {
-    /// Who runs has asked, and need not, or does not want to, wait for the answer. Who asks again and again may be asking
+    /// Who runs has asked the kernel, and need not, or does not want to, wait for the answer. Who asks again and again may be asking
     /// after what another is to do: so now and then the others run, as they would beside an OS thread that asks.
-    pub(crate) fn asked(&self) {
+    pub(crate) fn answered_at_once(&self) {
         let switches = self.pulse.switches();
-        let (since, times) = self.asked.get();
+        let (since, times) = self.at_once.get();
         let times = if since == switches { times + 1 } else { 1 };
-        self.asked.set((switches, times));
+        self.at_once.set((switches, times));
         if times > OFTEN {
             keep_errno(|| self.yield_now());
         }

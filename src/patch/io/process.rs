@@ -6,12 +6,13 @@
 use super::retry::{insist, pause, retry};
 use super::{failed, hub, kernel, with_errno};
 use crate::fds;
+use crate::green::Signals;
 use crate::hub::Hub;
 use crate::offload::Load;
 use crate::patch::elsewhere;
 use crate::patch::pthread::real;
 use crate::reactor::Direction;
-use crate::thread::{blocked_signals, with_signals_blocked};
+use crate::thread::with_signals_blocked;
 use crate::time::NEVER;
 use libc::{FILE, c_char, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use std::ptr::null_mut;
@@ -26,11 +27,13 @@ fn wait_for(hub: &Hub, child: Option<pid_t>, mut ask: impl FnMut() -> isize) -> 
         }
         let Some(child) = child.and_then(stand_in) else { return insist(hub, NEVER, ask) };
         let waited = pause(hub, child, Direction::Read, NEVER);
+        if waited == Err(libc::EBADF) {
+            // Somebody has closed it, without a look (close_range(2)); by now its number may be another's.
+            continue;
+        }
         super::fd::close_ours(child);
-        match waited {
-            // It was among those that somebody has closed without a look (close_range(2)): another is made.
-            Ok(_) | Err(libc::EBADF) => {}
-            Err(number) => return failed(number),
+        if let Err(number) = waited {
+            return failed(number);
         }
     }
 }
@@ -52,7 +55,7 @@ fn hub_to_wait(options: c_int) -> Option<&'static Hub> {
     if options & libc::WNOHANG == 0 {
         return Some(hub);
     }
-    hub.asked();
+    hub.answered_at_once();
     None
 }
 
@@ -133,10 +136,10 @@ unsafe extern "C" fn system(command: *const c_char) -> c_int {
         // SAFETY: the caller's.
         return unsafe { real::system(command) };
     }
-    let (command, signals) = (command as usize, blocked_signals());
+    let (command, signals) = (command as usize, Signals::blocked());
     status_of("the command of a system", move || {
         // SAFETY: the caller's; it waits until we have done.
-        with_signals_blocked(&signals, || unsafe { real::system(command as *const c_char) })
+        with_signals_blocked(signals, || unsafe { real::system(command as *const c_char) })
     })
 }
 

@@ -64,7 +64,7 @@ pub(super) fn retry_until(
             hub.ask_after(fd);
         }
         let Some(deadline) = limit() else {
-            hub.asked();
+            hub.answered_at_once();
             return Err(libc::EAGAIN);
         };
         hub.reactor().drained(fd, direction);

@@ -29,7 +29,7 @@ pub(super) fn wait(
 ) -> isize {
     let found = look();
     if found != 0 || limit == Some(Duration::ZERO) {
-        hub.asked();
+        hub.answered_at_once();
         return found;
     }
     let deadline = limit.map_or(NEVER, |limit| hub.clock().after(limit));

@@ -13,13 +13,13 @@ use std::mem::zeroed;
 unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
     // SAFETY: the caller's, and sets of ours.
     unsafe {
-        let (mut before, was) = (zeroed(), Signals::blocked());
+        let mut before = zeroed();
         let number = real::pthread_sigmask(how, set, &raw mut before);
         if number != 0 {
             return number;
         }
         if let Some(hub) = patched_hub(Kind::Locks).filter(|_| !set.is_null()) {
-            hub.note_mask(was, Signals::blocked());
+            hub.note_mask(Signals::of(&before), Signals::blocked());
         }
         if !old.is_null() {
             *old = before;
