@@ -1,8 +1,7 @@
 //! Pipes between processes: whole messages, and an end that is seen; patched and not.
 
-mod cases;
+mod support;
 
-use cases::Case;
 use greenline::process::{Connection, Process, one_way, pipe};
 use greenline::{sleep, spawn, thread, timeout, yield_now};
 use std::cell::Cell;
@@ -12,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
+use support::subprocess::Case;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -36,7 +36,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(ALONE, &[], vec![])
+    support::subprocess::main(ALONE, &[], vec![])
 }
 
 fn start(f: impl FnOnce() + 'static) -> greenline::process::Child {

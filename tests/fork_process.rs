@@ -1,8 +1,7 @@
 //! Processes: what they end with, what they are told, what they share with whom; patched and not.
 
-mod cases;
+mod support;
 
-use cases::{Case, Ended, is_patched, run, run_until};
 use greenline::process::{Child, Process, active_children, current, parent, pipe};
 use greenline::{Builder, sleep, spawn, thread, timeout, yield_now};
 use std::cell::Cell;
@@ -14,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use support::subprocess::{Case, Ended, is_patched, run, run_until};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -63,7 +63,7 @@ const OTHERS: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(
+    support::subprocess::main(
         ALONE,
         OTHERS,
         vec![

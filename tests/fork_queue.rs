@@ -1,18 +1,17 @@
 //! Queues between processes: order, bounds, endings, messages of all sizes, and users that are killed; patched and not.
 
-mod cases;
-mod siege;
+mod support;
 
-use cases::Case;
 use greenline::process::{GetError, Process, PutError, Queue};
 use greenline::{join_all, join_everything, sleep, spawn, thread, timeout, yield_now};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use siege::{Random, Siege, descriptors, shared_mappings, shared_memory};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use support::kill_stress::{KillStress, Random, descriptors, shared_mappings, shared_memory};
+use support::subprocess::Case;
 
 const SOON: Duration = Duration::from_millis(5);
 
@@ -40,7 +39,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(ALONE, &[], vec![])
+    support::subprocess::main(ALONE, &[], vec![])
 }
 
 fn order() {
@@ -405,7 +404,7 @@ fn killed_processes(kills: u32) {
         move || seen.iter().map(Result::unwrap).collect::<Vec<_>>()
     });
     let inside = (numbers.clone(), seen.clone());
-    let mut siege = Siege::new(4, move |place, life| {
+    let mut stress = KillStress::new(4, move |place, life| {
         let (numbers, seen): &(Queue<(u32, u32)>, Queue<(u32, u32, u32)>) = &inside;
         if place < 2 {
             for n in 0.. {
@@ -419,14 +418,14 @@ fn killed_processes(kills: u32) {
     });
     let mut killed_getters = 0;
     for _ in 0..kills {
-        killed_getters += u32::from(siege.kill_one() >= 2);
+        killed_getters += u32::from(stress.kill_one() >= 2);
     }
     // The putters first, then what they have put is drained.
-    siege.kill(0);
-    siege.kill(1);
+    stress.kill(0);
+    stress.kill(1);
     numbers.close();
-    siege.join(2);
-    siege.join(3);
+    stress.join(2);
+    stress.join(3);
     seen.close();
     let all = reader.join().unwrap();
     assert!(numbers.is_empty() && seen.is_empty());
@@ -473,14 +472,14 @@ fn nothing_left() {
 
 fn no_system_calls() {
     let queue = Queue::new().unwrap();
-    assert!(siege::makes_no_system_calls(|| {
+    assert!(support::kill_stress::makes_no_system_calls(|| {
         for number in 0..100u32 {
             queue.put((number, 1)).unwrap();
             assert_eq!(queue.get(), Ok((number, 1)));
             assert_eq!(queue.try_get(), Err(GetError::Empty));
         }
     }));
-    assert!(!siege::makes_no_system_calls(|| {
+    assert!(!support::kill_stress::makes_no_system_calls(|| {
         let _ = std::process::id();
     }));
 }

@@ -1,16 +1,15 @@
 //! Values and arrays that processes share, and what is left of them by those that are killed; patched and not.
 
-mod cases;
-mod siege;
+mod support;
 
-use cases::Case;
 use greenline::process::{Array, Child, Process, Value};
 use greenline::{join_all, sleep, spawn, thread, yield_now};
-use siege::{Siege, makes_no_system_calls, shared_mappings};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
+use support::kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
+use support::subprocess::Case;
 
 const ALONE: &[Case] = &[
     ("a value is seen by all, and changed by one at a time", value),
@@ -24,7 +23,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(ALONE, &[], vec![])
+    support::subprocess::main(ALONE, &[], vec![])
 }
 
 fn children(count: usize, f: impl Fn(usize) + Clone + 'static) -> Vec<Child> {
@@ -129,7 +128,7 @@ fn edges() {
 fn killed(kills: u32) {
     let (value, array) = (Value::new([0u64; 50]).unwrap(), Array::new(&[0u64; 500]).unwrap());
     let inside = (value.clone(), array.clone());
-    let mut siege = Siege::new(3, move |place, _| {
+    let mut stress = KillStress::new(3, move |place, _| {
         let (value, array) = &inside;
         loop {
             match place {
@@ -140,7 +139,7 @@ fn killed(kills: u32) {
     });
     let mut before = (0, 0);
     for _ in 0..kills {
-        siege.kill_one();
+        stress.kill_one();
         let (words, elements) = (value.get(), array.to_vec());
         assert!(words.iter().all(|&word| word == words[0]), "{words:?}");
         assert!(elements.iter().all(|&element| element == elements[0]), "{elements:?}");
@@ -150,27 +149,27 @@ fn killed(kills: u32) {
     while value.get()[0] == before.0 || array.get(0) == before.1 {
         sleep(Duration::from_millis(1));
     }
-    (0..3).for_each(|place| siege.kill(place));
+    (0..3).for_each(|place| stress.kill(place));
 }
 
 fn killed_in_elements() {
     const SIZE: usize = 2_048;
     let array = Array::new(&[[0u64; SIZE]; 4]).unwrap();
     let inside = array.clone();
-    let mut siege = Siege::new(2, move |place, _| {
+    let mut stress = KillStress::new(2, move |place, _| {
         for number in 1.. {
             inside.set(place, [number; SIZE]);
         }
     });
     for _ in 0..300 {
-        siege.kill_one();
+        stress.kill_one();
         let elements = array.to_vec();
         for element in &elements {
             assert!(*element == [element[0]; SIZE], "{:?}", element.iter().collect::<HashSet<_>>());
         }
         assert!(elements[2..] == [[0; SIZE]; 2]);
     }
-    (0..2).for_each(|place| siege.kill(place));
+    (0..2).for_each(|place| stress.kill(place));
 }
 
 fn nothing_left() {

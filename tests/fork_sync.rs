@@ -1,18 +1,17 @@
 //! Semaphores, locks, events, conditions and barriers between processes, and what happens when their users are killed;
 //! patched and not.
 
-mod cases;
-mod siege;
+mod support;
 
-use cases::Case;
 use greenline::process::{
     Array, Barrier, BrokenBarrier, Child, Condition, Event, Lock, Process, Queue, Semaphore, Value,
 };
 use greenline::{join_all, sleep, spawn, thread, timeout, yield_now};
-use siege::{Siege, descriptors, makes_no_system_calls, shared_mappings};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use support::kill_stress::{KillStress, descriptors, makes_no_system_calls, shared_mappings};
+use support::subprocess::Case;
 
 const SOON: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
@@ -24,7 +23,7 @@ const ALONE: &[Case] = &[
     ("a lock is one's at a time", lock),
     ("a lock outlives its holder", abandoned),
     ("a lock whose holder lives is not abandoned", not_abandoned),
-    ("a lock is taken over from one killed among many", || siege_of_a_lock(1_000)),
+    ("a lock is taken over from one killed among many", || kill_stress_of_a_lock(1_000)),
     ("an event wakes all, and stays", event),
     ("an event that is cleared at once wakes all the same", set_and_clear),
     ("a condition wakes as many as it is told", condition),
@@ -40,7 +39,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(ALONE, &[], vec![])
+    support::subprocess::main(ALONE, &[], vec![])
 }
 
 fn child(f: impl FnOnce() + 'static) -> Child {
@@ -212,10 +211,10 @@ fn not_abandoned() {
     assert!(!lock.is_locked());
 }
 
-fn siege_of_a_lock(kills: u32) {
+fn kill_stress_of_a_lock(kills: u32) {
     let (lock, pair) = (Lock::new().unwrap(), Array::new(&[0u64; 2]).unwrap());
     let inside = (lock.clone(), pair.clone());
-    let mut siege = Siege::new(3, move |_, _| {
+    let mut stress = KillStress::new(3, move |_, _| {
         let (lock, pair) = &inside;
         loop {
             let guard = lock.lock();
@@ -228,10 +227,10 @@ fn siege_of_a_lock(kills: u32) {
     });
     for _ in 0..kills {
         let before = pair.get(0);
-        siege.kill_one();
+        stress.kill_one();
         until(|| pair.get(0) > before);
     }
-    (0..3).for_each(|place| siege.kill(place));
+    (0..3).for_each(|place| stress.kill(place));
     let guard = lock.lock();
     assert!(guard.was_abandoned() || pair.get(0) == pair.get(1));
 }

@@ -1,8 +1,7 @@
 //! Real OS threads: who is waited for when the process ends, timers, and what is said of a panic; patched and not.
 
-mod cases;
+mod support;
 
-use cases::{Case, run};
 use greenline::thread::{Thread, Timer};
 use greenline::{Handle, JoinError, sleep, spawn, yield_now};
 use std::cell::{Cell, RefCell};
@@ -11,6 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use support::subprocess::{Case, run};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -45,7 +45,7 @@ const OTHERS: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    cases::main(
+    support::subprocess::main(
         ALONE,
         OTHERS,
         vec![

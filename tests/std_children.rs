@@ -4,9 +4,8 @@
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 #![allow(clippy::zombie_processes)] // the calls that are tested wait for them
 
-mod both;
+mod support;
 
-use both::{answer, later, ms, same, waits};
 use greenline::patch;
 use std::ffi::CString;
 use std::io::{Read, Write};
@@ -18,6 +17,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use support::differential::{self, answer, ms, same, spawn_delayed, waits};
 
 type Answer = Result<i64, i32>;
 
@@ -231,13 +231,13 @@ fn message_queues() {
             let room = bytes.as_mut_ptr().cast();
             let timed = || answer(libc::mq_timedreceive(queue, room, 8, null_mut(), &soon()));
             all.push(waits(ms(20), timed));
-            let sender = later(move || answer(libc::mq_send(queue, c"hello".as_ptr(), 5, 1)));
+            let sender = spawn_delayed(move || answer(libc::mq_send(queue, c"hello".as_ptr(), 5, 1)));
             all.push(waits(ms(10), || answer(libc::mq_receive(queue, room, 8, null_mut()))));
             all.push(sender.join().unwrap());
             all.push(answer(libc::mq_send(queue, c"1".as_ptr(), 1, 1)));
             all.push(answer(libc::mq_send(queue, c"2".as_ptr(), 1, 1)));
             all.push(waits(ms(20), || answer(libc::mq_timedsend(queue, c"3".as_ptr(), 1, 1, &soon()))));
-            let receiver = later(move || {
+            let receiver = spawn_delayed(move || {
                 let mut bytes = [0u8; 8];
                 answer(libc::mq_receive(queue, bytes.as_mut_ptr().cast(), 8, null_mut()))
             });
@@ -288,7 +288,7 @@ fn system_v() {
             let mut message = Message { kind: 1, bytes: [1, 2, 3, 4] };
             let at = (&raw mut message).cast();
             all.push(answer(libc::msgrcv(queue, at, 4, 0, libc::IPC_NOWAIT)));
-            let sender = later(move || {
+            let sender = spawn_delayed(move || {
                 let message = Message { kind: 2, bytes: [5, 6, 7, 8] };
                 answer(libc::msgsnd(queue, (&raw const message).cast(), 4, 0))
             });
@@ -300,7 +300,7 @@ fn system_v() {
                 sent += 1;
             }
             all.push(Ok(i64::from(sent > 10)));
-            let receiver = later(move || {
+            let receiver = spawn_delayed(move || {
                 let mut message = Message { kind: 0, bytes: [0; 4] };
                 answer(libc::msgrcv(queue, (&raw mut message).cast(), 4, 0, 0))
             });
@@ -315,13 +315,13 @@ fn system_v() {
             let soon = libc::timespec { tv_sec: 0, tv_nsec: 30_000_000 };
             all.push(waits(ms(30), || answer(semtimedop(set, &mut down(0), 1, &soon))));
             all.push(answer(semtimedop(set, &mut down(0), 1, &libc::timespec { tv_sec: 0, tv_nsec: -1 })));
-            let poster = later(move || {
+            let poster = spawn_delayed(move || {
                 let mut up = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
                 answer(libc::semop(set, &mut up, 1))
             });
             all.push(waits(ms(10), || answer(libc::semop(set, &mut down(0), 1))));
             all.push(poster.join().unwrap());
-            let remover = later(move || answer(libc::semctl(set, 0, libc::IPC_RMID)));
+            let remover = spawn_delayed(move || answer(libc::semctl(set, 0, libc::IPC_RMID)));
             all.push(waits(ms(10), || answer(semtimedop(set, &mut down(0), 1, null()))));
             all.push(remover.join().unwrap());
         }
@@ -367,7 +367,7 @@ fn children_queues_and_the_end() {
     if std::env::var_os(CASE).is_some() {
         return exit_twice();
     }
-    both::begin();
+    differential::setup();
     children();
     children_behind_a_stream();
     commands();
@@ -379,7 +379,7 @@ fn children_queues_and_the_end() {
 
     let mut me = Command::new(std::env::current_exe().unwrap());
     me.args(["--exact", "children_queues_and_the_end", "--nocapture"]).env(CASE, "exit");
-    let (said, count) = both::meanwhile(|| me.output().unwrap());
+    let (said, count) = differential::count_while(|| me.output().unwrap());
     assert_eq!(said.status.code(), Some(5), "{said:?}");
     assert!(String::from_utf8_lossy(&said.stdout).contains("ran to its end"), "{said:?}");
     assert!(count > 0);

@@ -4,7 +4,6 @@
 #![cfg(feature = "patch")]
 #![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
 
-#[path = "std_file_support/mod.rs"]
 mod support;
 
 use greenline::spawn;
@@ -15,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 use std::thread;
-use support::*;
+use support::files::*;
 
 fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -81,7 +80,7 @@ fn copy(from: End, to: End) -> u64 {
 
 #[test]
 fn from_everything_to_everything() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(3 * MIB + 4321, 7);
     for from in 0..4 {
         for to in 0..4 {
@@ -149,7 +148,7 @@ fn spliced(from: &impl AsRawFd, to: &impl AsRawFd) -> usize {
 
 #[test]
 fn splice_parks_for_either_end() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(MIB + 99, 8);
     let sources: [fn(Vec<u8>) -> OwnedFd; 3] = [
         |bytes| {
@@ -183,7 +182,7 @@ fn splice_parks_for_either_end() {
 
 #[test]
 fn splice_knows_offsets_in_files() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(50_000, 9);
     let temp = Temp::with(&bytes);
     let file = temp.open();
@@ -199,7 +198,7 @@ fn splice_knows_offsets_in_files() {
 
 #[test]
 fn tee_and_vmsplice_park_too() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(400_000, 10);
     let (first_out, first_in) = io::pipe().unwrap();
     let (second_out, second_in) = io::pipe().unwrap();
@@ -240,7 +239,7 @@ fn tee_and_vmsplice_park_too() {
 
 #[test]
 fn sendfile_moves_what_it_says() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(2 * MIB, 11);
     let temp = Temp::with(&bytes);
     let mut file = temp.open();
@@ -271,7 +270,7 @@ fn sendfile_moves_what_it_says() {
 
 #[test]
 fn errors_are_the_kernels() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(&random(100_000, 12));
     let file = temp.open();
     let read_only = File::open(&temp.0).unwrap();
@@ -325,7 +324,7 @@ fn errors_are_the_kernels() {
 
 #[test]
 fn files_are_copied_elsewhere() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(2 * MIB, 13);
     let (from, to) = (Temp::with(&bytes), Temp::new());
     let (source, target) = (from.0.clone(), to.0.clone());
@@ -335,7 +334,7 @@ fn files_are_copied_elsewhere() {
 
 #[test]
 fn nothing_is_lost_when_a_timeout_comes() {
-    let _watch = begin();
+    let _watch = setup();
     const LEN: usize = MIB;
     let bytes = random(LEN, 11);
     let (from, into) = io::pipe().unwrap();

@@ -3,9 +3,8 @@
 
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 
-mod both;
+mod support;
 
-use both::{alone, answer, later, ms, same, waits};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -17,6 +16,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::differential::{answer, exclusive, ms, same, spawn_delayed, waits};
 
 type Answer = Result<i64, i32>;
 
@@ -29,7 +29,7 @@ fn owned(fd: RawFd) -> File {
 
 #[test]
 fn timers_counters_and_watches_are_read_from() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let mut eight = [0; 8];
         // SAFETY: no pointers; a time of ours.
@@ -46,14 +46,14 @@ fn timers_counters_and_watches_are_read_from() {
         // SAFETY: no pointers.
         let mut counter = owned(unsafe { libc::eventfd(0, 0) });
         let mut other = counter.try_clone().unwrap();
-        let writer = later(move || other.write_all(&7u64.to_ne_bytes()).unwrap());
+        let writer = spawn_delayed(move || other.write_all(&7u64.to_ne_bytes()).unwrap());
         waits(ms(10), || counter.read_exact(&mut eight).unwrap());
         writer.join().unwrap();
         let counted = u64::from_ne_bytes(eight);
         // Full: who adds waits until it is read.
         counter.write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
         let mut other = counter.try_clone().unwrap();
-        let reader = later(move || other.read_exact(&mut [0; 8]).unwrap());
+        let reader = spawn_delayed(move || other.read_exact(&mut [0; 8]).unwrap());
         waits(ms(10), || counter.write_all(&1u64.to_ne_bytes()).unwrap());
         reader.join().unwrap();
         // By C's functions.
@@ -61,7 +61,7 @@ fn timers_counters_and_watches_are_read_from() {
         let (fd, mut value) = (counter.as_raw_fd(), 0);
         // SAFETY: the descriptor is open, and there is room for a value.
         unsafe {
-            let writer = later(move || assert_eq!(libc::eventfd_write(fd, 5), 0));
+            let writer = spawn_delayed(move || assert_eq!(libc::eventfd_write(fd, 5), 0));
             waits(ms(10), || assert_eq!(libc::eventfd_read(fd, &mut value), 0));
             writer.join().unwrap();
             assert_eq!((value, libc::eventfd_read(-1, &mut value)), (5, -1));
@@ -81,7 +81,7 @@ fn timers_counters_and_watches_are_read_from() {
             watch
         };
         let file = dir.join("made");
-        let maker = later(move || File::create(file).map(drop).unwrap());
+        let maker = spawn_delayed(move || File::create(file).map(drop).unwrap());
         let mut event = [0; 512];
         let len = waits(ms(10), || watch.read(&mut event).unwrap());
         maker.join().unwrap();
@@ -94,7 +94,7 @@ fn timers_counters_and_watches_are_read_from() {
 /// Both ends of a terminal: it cannot be asked not to wait, and is asked by `poll` first.
 #[test]
 fn a_terminal_is_read_from() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (mut master, mut slave) = (-1, -1);
         // SAFETY: rooms of ours.
@@ -102,14 +102,14 @@ fn a_terminal_is_read_from() {
         assert_eq!(made, 0);
         let (mut master, mut slave) = (owned(master), owned(slave));
         let mut other = master.try_clone().unwrap();
-        let typist = later(move || other.write_all(b"a line\n").unwrap());
+        let typist = spawn_delayed(move || other.write_all(b"a line\n").unwrap());
         let mut line = [0; 64];
         let len = waits(ms(10), || slave.read(&mut line).unwrap());
         typist.join().unwrap();
         let mut echo = [0; 8];
         master.read_exact(&mut echo).unwrap();
         let mut other = slave.try_clone().unwrap();
-        let program = later(move || other.write_all(b"out").unwrap());
+        let program = spawn_delayed(move || other.write_all(b"out").unwrap());
         let mut out = [0; 3];
         waits(ms(10), || master.read_exact(&mut out).unwrap());
         program.join().unwrap();
@@ -120,7 +120,7 @@ fn a_terminal_is_read_from() {
 
 #[test]
 fn a_terminal_is_written_to_though_nobody_reads_yet() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     same(|| {
         const LEN: usize = 200_000;
         let (mut master, mut slave) = (-1, -1);
@@ -190,7 +190,7 @@ fn sendmmsg(socket: RawFd, bytes: &[u8], each: usize) -> (Answer, Vec<u32>) {
 
 #[test]
 fn several_messages_by_one_call() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (here, there) = UnixDatagram::pair().unwrap();
         let mut all = Vec::new();
@@ -199,7 +199,7 @@ fn several_messages_by_one_call() {
         all.push(recvmmsg(&here, 5, libc::MSG_WAITFORONE, None));
         all.push(recvmmsg(&here, 2, libc::MSG_DONTWAIT, None));
         let other = there.try_clone().unwrap();
-        let writer = later(move || {
+        let writer = spawn_delayed(move || {
             other.send(b"d").unwrap();
             thread::sleep(ms(10));
             other.send(b"e").unwrap();
@@ -209,7 +209,7 @@ fn several_messages_by_one_call() {
         writer.join().unwrap();
         // The clock is looked at after a message, and not before.
         let other = there.try_clone().unwrap();
-        let writer = later(move || other.send(b"f").unwrap());
+        let writer = spawn_delayed(move || other.send(b"f").unwrap());
         all.push(waits(ms(10), || recvmmsg(&here, 2, 0, Some(ms(1)))));
         writer.join().unwrap();
         there.send(b"g").unwrap();
@@ -232,7 +232,7 @@ fn several_messages_by_one_call() {
 /// What is more than fits goes through whole, by each of the calls.
 #[test]
 fn much_is_sent_whole() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     const PIECE: usize = 1 << 20;
     type Send = fn(RawFd, &[u8]) -> i64;
     let sends: [Send; 3] = [
@@ -292,7 +292,7 @@ fn much_is_sent_whole() {
 
 #[test]
 fn a_message_is_whole_whatever_is_asked_for() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (here, there) = UnixDatagram::pair().unwrap();
         here.send(b"one").unwrap();
@@ -309,11 +309,11 @@ fn a_message_is_whole_whatever_is_asked_for() {
 
 #[test]
 fn all_of_a_message_is_waited_for() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     for with_control in [false, true] {
         let said = same(move || {
             let (here, mut there) = UnixStream::pair().unwrap();
-            let writer = later(move || {
+            let writer = spawn_delayed(move || {
                 there.write_all(b"one").unwrap();
                 thread::sleep(ms(20));
                 there.write_all(b"and the other").unwrap();
@@ -359,11 +359,11 @@ fn lingering() -> (TcpStream, TcpStream, usize) {
 
 #[test]
 fn to_close_what_lingers_waits_until_all_is_sent() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     for replaced in [false, true] {
         let said = same(move || {
             let (here, mut there, sent) = lingering();
-            let reader = later(move || there.read_to_end(&mut Vec::new()).unwrap());
+            let reader = spawn_delayed(move || there.read_to_end(&mut Vec::new()).unwrap());
             let fd = here.into_raw_fd();
             // SAFETY: it is ours, and given away.
             let closed = waits(ms(15), || unsafe {
@@ -385,7 +385,7 @@ fn to_close_what_lingers_waits_until_all_is_sent() {
 
 #[test]
 fn the_number_of_what_lingers_is_free() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (here, mut there, sent) = lingering();
     let fd = here.as_raw_fd();
     let closer = thread::spawn(move || drop(here));
@@ -442,7 +442,7 @@ fn pair(make: impl FnOnce(*mut RawFd) -> i64) -> (RawFd, RawFd) {
 /// who waited for it told of the next one's news.
 #[test]
 fn a_number_is_used_again() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     // SAFETY: room for two, or no pointers.
     let makes: [(&str, Make); 5] = unsafe {
         [
@@ -518,7 +518,7 @@ fn read(fd: RawFd) -> Answer {
 /// A duplicate has a number that was another's.
 #[test]
 fn a_duplicate_takes_a_number() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (sender, socket) = UnixStream::pair().unwrap();
     let socket = socket.as_raw_fd();
     // SAFETY: no pointers.
@@ -545,7 +545,7 @@ fn a_duplicate_takes_a_number() {
 /// A descriptor that comes with a message has a number that was another's.
 #[test]
 fn a_descriptor_comes_with_a_message() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (fd, _peer) = well_known();
     let (here, there) = UnixStream::pair().unwrap();
     let (sent, mut sender) = UnixStream::pair().unwrap();
@@ -584,7 +584,7 @@ fn a_descriptor_comes_with_a_message() {
 /// Whole ranges are closed: in a child, for it would close this process's own.
 #[test]
 fn ranges_are_closed() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (mut old, _peer) = UnixStream::pair().unwrap();
     // A range of its own, which nobody else has numbers in.
     let fd = 700;
@@ -612,7 +612,7 @@ fn ranges_are_closed() {
 /// A number may be large: it costs a page of a table, and no more. Beyond what the table holds, it is said so.
 #[test]
 fn large_numbers() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     // SAFETY: rooms of ours.
     let most = unsafe {
         let mut limit: libc::rlimit = zeroed();
@@ -648,7 +648,7 @@ fn large_numbers() {
 /// One OS thread closes what another one begins to wait for, again and again: whoever waits ends.
 #[test]
 fn closed_as_somebody_begins_to_wait() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let start = Instant::now();
     let mut rounds = 0;
     while rounds < 300 && start.elapsed() < Duration::from_secs(10) {

@@ -4,7 +4,6 @@
 #![cfg(feature = "patch")]
 #![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
 
-#[path = "std_file_support/mod.rs"]
 mod support;
 
 use proptest::prelude::*;
@@ -15,11 +14,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
 use std::thread;
-use support::*;
+use support::files::*;
 
 #[test]
 fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(6 * MIB + 12345, 1);
     let temp = Temp::with(&bytes);
     let file = temp.open();
@@ -55,7 +54,7 @@ fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
 
 #[test]
 fn a_read_at_the_end_is_short_and_then_nothing() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(&random(10_000, 2));
     for cold in [false, true] {
         let mut file = temp.open();
@@ -73,7 +72,7 @@ fn a_read_at_the_end_is_short_and_then_nothing() {
 
 #[test]
 fn two_that_share_a_position_read_each_byte_once() {
-    let _watch = begin();
+    let _watch = setup();
     // Records of 256 KiB: the number of the record in each of its words.
     const RECORD: usize = 256 << 10;
     let bytes: Vec<u8> =
@@ -106,7 +105,7 @@ fn two_that_share_a_position_read_each_byte_once() {
 
 #[test]
 fn errors_are_the_kernels() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"text");
     let read_only = File::open(&temp.0).unwrap();
     let write_only = OpenOptions::new().write(true).open(&temp.0).unwrap();
@@ -151,7 +150,7 @@ fn errors_are_the_kernels() {
 
 #[test]
 fn errno_is_left_alone_by_what_succeeds() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(&random(MIB, 3));
     let file = temp.open();
     drop_cache(&file, 0);
@@ -168,7 +167,7 @@ fn errno_is_left_alone_by_what_succeeds() {
 
 #[test]
 fn what_is_appended_is_one_piece() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::new();
     let writers: Vec<_> = (0..4_u8)
         .map(|n| {
@@ -193,7 +192,7 @@ fn what_is_appended_is_one_piece() {
 
 #[test]
 fn what_goes_to_the_disk_lets_the_others_run() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"");
     let synchronous = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&temp.0).unwrap();
     let synchronous = Rc::new(synchronous);
@@ -284,7 +283,7 @@ proptest! {
 
     #[test]
     fn any_file_is_as_an_os_thread_has_it(seed in 0..u64::MAX, len in 0..3 * MIB, all in prop::collection::vec(any(), 1..30)) {
-        let _watch = begin();
+        let _watch = setup();
         let (mine, theirs) = (Temp::with(&random(len, seed)), Temp::with(&random(len, seed)));
         let file = theirs.open();
         let (expected, all) = unpatched(move || {

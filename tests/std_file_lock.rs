@@ -3,7 +3,6 @@
 #![cfg(feature = "patch")]
 #![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
 
-#[path = "std_file_support/mod.rs"]
 mod support;
 
 use greenline::{offload, offload_threads, spawn};
@@ -17,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::*;
+use support::files::*;
 
 const CASE: &str = "GREENLINE_TEST_CASE";
 
@@ -87,7 +86,7 @@ fn case() {
 
 #[test]
 fn one_at_a_time_has_the_lock() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"");
     let (inside, count) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
     let all: Vec<_> = (0..20)
@@ -119,7 +118,7 @@ fn one_at_a_time_has_the_lock() {
 
 #[test]
 fn a_lock_that_another_process_has_is_waited_for() {
-    let _watch = begin();
+    let _watch = setup();
     type Lock = fn(&File);
     let locks: [(&str, Lock); 4] = [
         ("flock", |file| file.lock().unwrap()),
@@ -145,7 +144,7 @@ fn a_lock_that_another_process_has_is_waited_for() {
 
 #[test]
 fn who_would_wait_for_each_other_is_told() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"0123456789");
     let file = temp.open();
     assert_eq!(record(&file, libc::F_SETLKW, libc::F_WRLCK, 1), 0);
@@ -164,7 +163,7 @@ fn who_would_wait_for_each_other_is_told() {
 
 #[test]
 fn those_who_wait_for_a_lock_keep_no_work_from_being_done() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"0123456789");
     let mut other = Other::new("record", &temp);
     let waiting: Vec<_> = (0..3)
@@ -191,7 +190,7 @@ fn those_who_wait_for_a_lock_keep_no_work_from_being_done() {
 
 #[test]
 fn a_function_may_need_somebody_who_needs_a_file() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"");
     let file = temp.open();
     offload_threads(1);
@@ -206,7 +205,7 @@ fn a_function_may_need_somebody_who_needs_a_file() {
 
 #[test]
 fn a_kill_ends_the_wait_for_a_lock() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"0123456789");
     let holder = temp.open();
     holder.lock().unwrap();
@@ -226,7 +225,7 @@ fn a_kill_ends_the_wait_for_a_lock() {
 
 #[test]
 fn what_does_not_wait_answers_at_once() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::with(b"0123456789");
     let _other = Other::new("record", &temp);
     let file = temp.open();
@@ -245,7 +244,7 @@ fn what_does_not_wait_answers_at_once() {
 
 #[test]
 fn the_two_ends_of_a_named_pipe_wait_for_each_other() {
-    let _watch = begin();
+    let _watch = setup();
     let bytes = random(300_000, 5);
     for reader_first in [true, false] {
         let fifo = Rc::new(Temp::fifo());
@@ -273,7 +272,7 @@ fn the_two_ends_of_a_named_pipe_wait_for_each_other() {
 
 #[test]
 fn those_who_open_named_pipes_keep_no_work_from_being_done() {
-    let _watch = begin();
+    let _watch = setup();
     offload_threads(1);
     let fifos: Vec<_> = (0..3).map(|_| Rc::new(Temp::fifo())).collect();
     let readers = fifos.iter().cloned().map(|fifo| {
@@ -295,7 +294,7 @@ fn those_who_open_named_pipes_keep_no_work_from_being_done() {
 
 #[test]
 fn a_named_pipe_that_is_not_to_be_waited_for_is_not() {
-    let _watch = begin();
+    let _watch = setup();
     let fifo = Temp::fifo();
     let write = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo.0);
     assert_eq!(write.unwrap_err().raw_os_error(), Some(libc::ENXIO));
@@ -308,7 +307,7 @@ fn a_named_pipe_that_is_not_to_be_waited_for_is_not() {
 
 #[test]
 fn opening_is_as_ever() {
-    let _watch = begin();
+    let _watch = setup();
     let temp = Temp::new();
     let mode = |mode: u32| {
         let got = std::fs::metadata(&temp.0).unwrap().permissions().mode() & 0o777;

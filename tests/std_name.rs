@@ -2,14 +2,13 @@
 
 #![cfg(feature = "patch")]
 
-#[path = "std_file_support/mod.rs"]
 mod support;
 
 use libc::{c_char, c_int};
 use std::ffi::CStr;
 use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::ptr::null_mut;
-use support::*;
+use support::files::*;
 
 unsafe extern "C" {
     fn gethostbyname(name: *const c_char) -> *mut libc::hostent;
@@ -48,7 +47,7 @@ fn name_of(address: Ipv4Addr, flags: c_int) -> Result<String, c_int> {
 
 #[test]
 fn names_are_looked_up_while_the_others_run() {
-    let _watch = begin();
+    let _watch = setup();
     lets_others_run_once(|| ("localhost", 80).to_socket_addrs().unwrap().count());
     lets_others_run_once(|| assert_eq!(name_of(Ipv4Addr::LOCALHOST, 0).unwrap(), "localhost"));
     // SAFETY: names that end in 0; nobody else asks meanwhile.
@@ -71,7 +70,7 @@ fn names_are_looked_up_while_the_others_run() {
 
 #[test]
 fn what_is_not_found_is_said() {
-    let _watch = begin();
+    let _watch = setup();
     let numeric = name_of(Ipv4Addr::new(192, 0, 2, 1), libc::NI_NUMERICHOST);
     assert_eq!(numeric.as_deref(), Ok("192.0.2.1"));
     assert_eq!(name_of(Ipv4Addr::LOCALHOST, 1 << 30), Err(libc::EAI_BADFLAGS));

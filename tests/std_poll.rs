@@ -3,9 +3,8 @@
 
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 
-mod both;
+mod support;
 
-use both::{NOT_OPEN, alone, answer, later, meanwhile, ms, same, waits};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::differential::{NOT_OPEN, answer, count_while, exclusive, ms, same, spawn_delayed, waits};
 
 type Answer = Result<i64, i32>;
 
@@ -64,7 +64,7 @@ fn poll(fds: &[(i32, i16)], timeout: i32) -> (Answer, Vec<i16>) {
 
 #[test]
 fn select_is_as_ever() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fds = [a.0.as_raw_fd(), b.0.as_raw_fd()];
@@ -72,7 +72,7 @@ fn select_is_as_ever() {
         all.push(waits(ms(50), || select(&fds, false, Some(ms(50)))));
         all.push(select(&fds, true, None));
         let mut other = b.1.try_clone().unwrap();
-        let writer = later(move || other.write_all(b"x").unwrap());
+        let writer = spawn_delayed(move || other.write_all(b"x").unwrap());
         all.push(waits(ms(10), || select(&fds, false, None)));
         writer.join().unwrap();
         all.push(select(&fds, true, Some(ms(60_000))));
@@ -112,7 +112,7 @@ fn select_is_as_ever() {
 /// Some say that they have as many descriptors as they may open, with sets that are smaller.
 #[test]
 fn select_does_not_look_beyond_what_was_opened() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let mut set = Set::of(&[]);
         let mut time = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
@@ -124,7 +124,7 @@ fn select_does_not_look_beyond_what_was_opened() {
 
 #[test]
 fn pselect_and_ppoll_take_other_times() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let fd = there.as_raw_fd();
@@ -149,7 +149,7 @@ fn pselect_and_ppoll_take_other_times() {
         for nanos in [0, 20_000_000, 1_000_000_000, -1] {
             all.push((pselect(Some(nanos)), ppoll(Some(nanos))));
         }
-        let writer = later(move || {
+        let writer = spawn_delayed(move || {
             here.write_all(b"x").unwrap();
             here
         });
@@ -164,7 +164,7 @@ fn pselect_and_ppoll_take_other_times() {
 
 #[test]
 fn poll_is_as_ever() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let said = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let (one, two) = (a.0.as_raw_fd(), b.0.as_raw_fd());
@@ -172,11 +172,11 @@ fn poll_is_as_ever() {
         all.push(waits(ms(50), || poll(&[(one, libc::POLLIN), (two, 0)], 50)));
         all.push(poll(&[(one, libc::POLLIN), (NOT_OPEN, libc::POLLIN), (-5, libc::POLLIN)], -1));
         let mut other = b.1.try_clone().unwrap();
-        let writer = later(move || other.write_all(b"x").unwrap());
+        let writer = spawn_delayed(move || other.write_all(b"x").unwrap());
         all.push(waits(ms(10), || poll(&[(one, libc::POLLIN), (two, libc::POLLRDNORM)], -1)));
         writer.join().unwrap();
         all.push(poll(&[(one, libc::POLLOUT), (two, libc::POLLIN | libc::POLLOUT)], -1));
-        let end = later(move || drop(a.1));
+        let end = spawn_delayed(move || drop(a.1));
         // Nothing is asked for, and that it has ended is told.
         all.push(waits(ms(10), || poll(&[(one, 0)], -1)));
         end.join().unwrap();
@@ -189,7 +189,7 @@ fn poll_is_as_ever() {
 /// What is not asked for does not end the wait; nor does it keep the hub busy.
 #[test]
 fn what_is_not_waited_for_costs_nothing() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (mut here, there) = UnixStream::pair().unwrap();
     here.write_all(b"nobody reads this").unwrap();
     let file = std::fs::File::open("/proc/self/exe").unwrap();
@@ -235,7 +235,7 @@ fn epoll_wait(epoll: i32, timeout: i32) -> (Answer, Vec<u64>) {
 /// Who asks again and again does so in vain, unless the others run meanwhile.
 #[test]
 fn who_asks_in_a_loop_lets_the_others_run() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (mut here, mut there) = UnixStream::pair().unwrap();
     there.write_all(b"x").unwrap();
     let fd = here.as_raw_fd();
@@ -277,7 +277,7 @@ fn who_asks_in_a_loop_lets_the_others_run() {
 
 #[test]
 fn epoll_is_as_ever() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     for flags in [0, libc::EPOLLET] {
         let said = same(move || {
             let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
@@ -287,7 +287,7 @@ fn epoll_is_as_ever() {
             all.push(waits(ms(50), || epoll_wait(set, 50)));
             for round in 0..3 {
                 let mut other = b.1.try_clone().unwrap();
-                let writer = later(move || other.write_all(b"x").unwrap());
+                let writer = spawn_delayed(move || other.write_all(b"x").unwrap());
                 // Level-triggered, it stays ready; edge-triggered, it is so anew.
                 all.push(if round == 0 || flags != 0 {
                     waits(ms(10), || epoll_wait(set, -1))
@@ -345,7 +345,7 @@ unsafe extern "C" {
 /// Two loops by one instance, and one by an instance within another.
 #[test]
 fn several_wait_by_one_instance() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let pairs: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
     let fds: Vec<i32> = pairs.iter().map(|pair| pair.0.as_raw_fd()).collect();
     let inner = epoll(&fds, libc::EPOLLONESHOT);
@@ -378,7 +378,7 @@ fn several_wait_by_one_instance() {
 /// Closed by another green thread, and by an OS thread; and the number is used again before the waiter runs.
 #[test]
 fn closed_while_waiting() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     for by_an_os_thread in [false, true] {
         let (pair, other) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fd = std::os::fd::IntoRawFd::into_raw_fd(epoll(&[pair.0.as_raw_fd()], 0));
@@ -415,7 +415,7 @@ fn closed_while_waiting() {
 /// Calls that C's checks put in the place of others, as a program compiled with `_FORTIFY_SOURCE` makes them.
 #[test]
 fn checked_calls_wait_too() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     unsafe extern "C" {
         fn __poll_chk(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: i32, room: usize) -> i32;
         fn __ppoll_chk(
@@ -445,7 +445,7 @@ fn checked_calls_wait_too() {
 /// Somebody else's event loop, in a green thread; its peers are green threads, too.
 #[test]
 fn mio_runs_in_a_green_thread() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let mut loop_ = mio::Poll::new().unwrap();
     let mut listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -503,7 +503,7 @@ fn mio_runs_in_a_green_thread() {
     let waker = mio::Waker::new(loop_.registry(), mio::Token(7)).unwrap();
     let waits = thread::spawn(move || {
         let mut events = mio::Events::with_capacity(4);
-        let (_, count) = meanwhile(|| loop_.poll(&mut events, Some(ms(50))).unwrap());
+        let (_, count) = count_while(|| loop_.poll(&mut events, Some(ms(50))).unwrap());
         assert!(events.is_empty() && count > 3, "{count}");
         loop_.poll(&mut events, None).unwrap();
         events.iter().map(|event| event.token().0).collect::<Vec<_>>()
@@ -525,7 +525,7 @@ fn mio_runs_in_a_green_thread() {
 /// A kill ends such a wait once, as a signal would, and nobody is unwound.
 #[test]
 fn a_kill_is_an_interruption() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let (here, _there) = UnixStream::pair().unwrap();
     let fd = here.as_raw_fd();
     let set = epoll(&[fd], 0);
@@ -546,7 +546,7 @@ fn a_kill_is_an_interruption() {
 /// A listener that is waited for by `poll` and then asked: as many a server in C does it.
 #[test]
 fn a_server_by_select() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {

@@ -3,15 +3,15 @@
 
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 
-mod both;
+mod support;
 
-use both::{answer, later, ms, pester, same, waits};
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
+use support::differential::{answer, ms, same, send_signal_repeatedly, spawn_delayed, waits};
 
 const SIGNAL: i32 = libc::SIGUSR1;
 static HANDLED: AtomicU32 = AtomicU32::new(0);
@@ -50,7 +50,7 @@ fn raise_later() -> thread::JoinHandle<()> {
     // SAFETY: no arguments.
     let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
     // SAFETY: no pointers.
-    later(move || unsafe { assert_eq!(libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL), 0) })
+    spawn_delayed(move || unsafe { assert_eq!(libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL), 0) })
 }
 
 /// What it answers, and how many handlers have run meanwhile.
@@ -116,7 +116,7 @@ fn masks(call: Call) {
             said.push(handled(|| waits(ms(10), || answer(call(&none, fd, 60_000)))));
             other.join().unwrap();
             // Something comes instead.
-            let writer = later(move || std::io::Write::write_all(&mut &there, b"x").unwrap());
+            let writer = spawn_delayed(move || std::io::Write::write_all(&mut &there, b"x").unwrap());
             said.push(handled(|| waits(ms(10), || answer(call(&none, fd, 60_000)))));
             writer.join().unwrap();
             said
@@ -131,7 +131,7 @@ fn masks(call: Call) {
 fn interrupted(call: Call) {
     let said = same(move || {
         let (here, _there) = UnixStream::pair().unwrap();
-        let stop = pester(SIGNAL);
+        let stop = send_signal_repeatedly(SIGNAL);
         let said = answer(call(null(), here.as_raw_fd(), 60_000));
         stop();
         said
@@ -193,7 +193,7 @@ fn suspend_and_pause() {
     assert_eq!(said, (once, once));
 
     let said = same(|| {
-        let stop = pester(SIGNAL);
+        let stop = send_signal_repeatedly(SIGNAL);
         // SAFETY: no preconditions.
         let said = waits(ms(0), || unsafe { answer(libc::pause()) });
         stop();

@@ -1,7 +1,5 @@
 //! What the tests about files share.
 
-#![allow(dead_code)] // each uses some of it
-
 use greenline::patch;
 use std::cell::Cell;
 use std::ffi::CString;
@@ -17,7 +15,7 @@ use std::time::Duration;
 pub(crate) const MIB: usize = 1 << 20;
 
 /// Every test begins so: patched, and not for ever.
-pub(crate) fn begin() -> Watch {
+pub(crate) fn setup() -> Watch {
     let (sender, ended) = mpsc::channel();
     let name = thread::current().name().unwrap_or("main").to_owned();
     let watch = greenline::thread::Thread::new(move || {

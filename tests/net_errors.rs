@@ -2,8 +2,8 @@
 
 use greenline::net::{TcpListener, TcpStream, UnixStream};
 
-#[path = "shared/bad_days.rs"]
-mod bad_days;
+#[path = "support/net_errors.rs"]
+mod net_errors;
 
 fn prepare() {}
 

@@ -14,8 +14,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[path = "shared/bad_days.rs"]
-mod bad_days;
+#[path = "support/net_errors.rs"]
+mod net_errors;
 
 fn prepare() {
     patch::all();
@@ -279,19 +279,19 @@ fn stops_with_readers() {
 
 #[test]
 fn a_hub_that_stops_ends_a_thousand_readers_and_closes_all() {
-    let output = bad_days::child("stops with a thousand readers").output().unwrap();
+    let output = net_errors::child("stops with a thousand readers").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A socket of std's never brings the signal about; a pipe does, where the program has left it as it is in C.
 #[test]
 fn the_signal_of_broken_pipes_comes_when_it_would_without_us() {
-    let output = bad_days::child("writes with the default").output().unwrap();
+    let output = net_errors::child("writes with the default").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{said}");
 }
 
 #[test]
 fn a_program_ends_with_its_main_whoever_waits() {
-    assert!(bad_days::child("ends by main").status().unwrap().success());
+    assert!(net_errors::child("ends by main").status().unwrap().success());
 }

@@ -2,7 +2,6 @@
 //! environment. For what is about processes, and about how they end.
 //!
 //! A case that hangs is killed, with all that it has started, and has failed.
-#![allow(dead_code)] // not all tests need all
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs::File;

@@ -1,7 +1,5 @@
 //! The same scenario on an OS thread without a hub, where every call goes to the kernel, and in a green thread.
 
-#![allow(dead_code)] // each test file uses some of it
-
 use greenline::patch;
 use greenline::thread::Thread;
 use std::cell::Cell;
@@ -15,15 +13,15 @@ use std::time::{Duration, Instant};
 pub(crate) const NOT_OPEN: i32 = 1000;
 
 /// A hang ends.
-pub(crate) fn begin() {
+pub(crate) fn setup() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
-        let bark = || {
+        let abort_on_timeout = || {
             thread::sleep(Duration::from_secs(100));
             eprintln!("a test hangs");
             std::process::abort();
         };
-        drop(Thread::new(bark).daemon(true).start().unwrap());
+        drop(Thread::new(abort_on_timeout).daemon(true).start().unwrap());
         // The table of descriptors grows: calls that look no further than its end now look at `NOT_OPEN`.
         // SAFETY: nobody has a number so large.
         unsafe { assert_eq!((libc::dup2(2, NOT_OPEN + 1), libc::close(NOT_OPEN + 1)), (NOT_OPEN + 1, 0)) };
@@ -32,12 +30,12 @@ pub(crate) fn begin() {
 }
 
 /// One test at a time: the numbers of descriptors are the whole process's.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // First, for a hub takes descriptors, too.
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    begin();
-    alone
+    let exclusive = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    setup();
+    exclusive
 }
 
 thread_local! {
@@ -49,7 +47,7 @@ thread_local! {
 pub(crate) fn same<T: PartialEq + Debug + Send + 'static>(
     scenario: impl Fn() -> T + Clone + Send + 'static,
 ) -> T {
-    begin();
+    setup();
     let as_os_thread = Thread::new(scenario.clone()).start().unwrap().join().unwrap();
     let green = move || {
         IS_GREEN.set(true);
@@ -69,7 +67,7 @@ pub(crate) fn answer(answer: impl TryInto<i64>) -> Result<i64, i32> {
 }
 
 /// Calls `f` while another green thread counts, at a millisecond's pace. Answers what it says, and how far that came.
-pub(crate) fn meanwhile<T>(f: impl FnOnce() -> T) -> (T, u32) {
+pub(crate) fn count_while<T>(f: impl FnOnce() -> T) -> (T, u32) {
     let (count, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (counting, stopped) = (count.clone(), stop.clone());
     let counter = thread::spawn(move || {
@@ -89,7 +87,7 @@ pub(crate) fn meanwhile<T>(f: impl FnOnce() -> T) -> (T, u32) {
 #[track_caller]
 pub(crate) fn waits<T>(at_least: Duration, f: impl FnOnce() -> T) -> T {
     let start = Instant::now();
-    let (answer, count) = meanwhile(f);
+    let (answer, count) = count_while(f);
     let took = start.elapsed();
     assert!(took >= at_least.mul_f32(0.9), "{took:?}");
     // If nobody else ran, the counter has not even begun.
@@ -102,7 +100,9 @@ pub(crate) fn ms(n: u64) -> Duration {
 }
 
 /// Some other thread, of the kind that the caller is, does `f` a little later.
-pub(crate) fn later<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+pub(crate) fn spawn_delayed<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
     thread::spawn(move || {
         thread::sleep(ms(20));
         f()
@@ -111,21 +111,21 @@ pub(crate) fn later<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -
 
 /// Sends `signal` to the OS thread that calls, again and again until it is told to stop: from an OS thread, so that
 /// the hub may be idle.
-pub(crate) fn pester(signal: i32) -> impl FnOnce() {
+pub(crate) fn send_signal_repeatedly(signal: i32) -> impl FnOnce() {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     // SAFETY: no arguments.
     let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
-    let pester = move || {
+    let sender = move || {
         while !stopped.load(SeqCst) {
             thread::sleep(ms(20));
             // SAFETY: no pointers.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
         }
     };
-    let pester = Thread::new(pester).start().unwrap();
+    let sender = Thread::new(sender).start().unwrap();
     move || {
         stop.store(true, SeqCst);
-        pester.join().unwrap();
+        sender.join().unwrap();
     }
 }

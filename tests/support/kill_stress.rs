@@ -1,5 +1,4 @@
 //! Processes that are killed at random moments, and what they may leave behind.
-#![allow(dead_code)] // not all tests need all
 
 use greenline::process::{Child, Process};
 use greenline::sleep;
@@ -23,24 +22,24 @@ impl Random {
 }
 
 /// Some processes, each in its place: who is killed is followed by another.
-pub(crate) struct Siege<F> {
+pub(crate) struct KillStress<F> {
     life: F,
     children: Vec<Child>,
     lives: u32,
     random: Random,
 }
 
-impl<F: Fn(usize, u32) + Clone + 'static> Siege<F> {
+impl<F: Fn(usize, u32) + Clone + 'static> KillStress<F> {
     /// `life` is what each of them does, for ever; it is told its place, and as which it comes in all.
-    pub(crate) fn new(places: usize, life: F) -> Siege<F> {
+    pub(crate) fn new(places: usize, life: F) -> KillStress<F> {
         let seed = std::process::id().into();
         eprintln!("seed: {seed}");
-        let mut siege = Siege { life, children: Vec::new(), lives: 0, random: Random::new(seed) };
+        let mut stress = KillStress { life, children: Vec::new(), lives: 0, random: Random::new(seed) };
         for place in 0..places {
-            let child = siege.start(place);
-            siege.children.push(child);
+            let child = stress.start(place);
+            stress.children.push(child);
         }
-        siege
+        stress
     }
 
     fn start(&mut self, place: usize) -> Child {

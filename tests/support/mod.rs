@@ -1,0 +1,13 @@
+//! Helpers that several test files share, each in one place. A test file says `mod support;` and uses what it needs.
+//!
+//! `net_errors.rs` holds tests, not helpers. The two test files that run it include it by its path.
+
+#![allow(dead_code)] // each test file uses a part
+
+#[cfg(feature = "patch")]
+pub(crate) mod differential;
+#[cfg(feature = "patch")]
+pub(crate) mod files;
+#[cfg(feature = "process")]
+pub(crate) mod kill_stress;
+pub(crate) mod subprocess;
