@@ -10,7 +10,7 @@
 //! place before the arrays; then the state says that it is *pending* for that place in the array, and it is copied there. One
 //! that is killed before it has done that leaves it to whoever comes next.
 
-use super::shared::{Change, Monitor};
+use super::shared::{Monitor, Transaction};
 use super::value::Plain;
 use std::fmt;
 use std::io;
@@ -186,7 +186,7 @@ impl<T: Plain> Array<T> {
     }
 
     /// As [`Monitor::change`], once nothing is pending.
-    fn change<R>(&self, f: impl FnOnce(&mut Change<'_, State>) -> R) -> R {
+    fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, State>) -> R) -> R {
         self.monitor.change(|state| {
             self.settle(state);
             f(state)
@@ -194,7 +194,7 @@ impl<T: Plain> Array<T> {
     }
 
     /// Writes one element of the array that counts.
-    fn put(&self, state: &mut Change<'_, State>, index: usize, value: T) {
+    fn put(&self, state: &mut Transaction<'_, State>, index: usize, value: T) {
         // SAFETY: nothing is pending, so the place before the arrays is nobody's.
         unsafe { self.pending(state).write(value) };
         state.pending = Some(index);
@@ -204,7 +204,7 @@ impl<T: Plain> Array<T> {
     }
 
     /// Does what is pending; who had it to do may have been killed.
-    fn settle(&self, state: &mut Change<'_, State>) {
+    fn settle(&self, state: &mut Transaction<'_, State>) {
         if let Some(index) = state.pending.take() {
             // SAFETY: two places that are there. Done twice, it does no harm.
             unsafe {
@@ -214,12 +214,12 @@ impl<T: Plain> Array<T> {
         }
     }
 
-    fn pending(&self, state: &Change<'_, State>) -> NonNull<T> {
+    fn pending(&self, state: &Transaction<'_, State>) -> NonNull<T> {
         state.memory(0, size_of::<T>()).cast()
     }
 
     /// Where the element at `index` of that array is, and those behind it.
-    fn place(&self, state: &Change<'_, State>, array: usize, index: usize) -> NonNull<T> {
+    fn place(&self, state: &Transaction<'_, State>, array: usize, index: usize) -> NonNull<T> {
         let at = 1 + array * self.length + index;
         state.memory(at * size_of::<T>(), (self.length - index) * size_of::<T>()).cast()
     }

@@ -4,7 +4,7 @@
 //! one that came before it, for as long as it waits; and before it comes it looks whether that one lives. So the death of any
 //! is seen by the next one at the latest when that comes.
 
-use super::shared::{Change, End, Monitor, Peer};
+use super::shared::{ExitFd, Monitor, ProcessId, Transaction};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ struct State {
     /// Which of the last 64 rounds were passed; bit 0 is the latest.
     passed: u64,
     /// Which process the last one that came belongs to.
-    last: Option<Peer>,
+    last: Option<ProcessId>,
 }
 
 const GATE: usize = 0;
@@ -131,7 +131,7 @@ impl Barrier {
 
     /// Whether it is broken.
     pub fn is_broken(&self) -> bool {
-        self.monitor.look().broken
+        self.monitor.snapshot().broken
     }
 
     /// For how many it is.
@@ -141,7 +141,7 @@ impl Barrier {
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.monitor.look().arrived as usize
+        self.monitor.snapshot().arrived as usize
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Arrival, BrokenBarrier> {
@@ -150,7 +150,7 @@ impl Barrier {
             return Ok(arrival);
         }
         let waiter = Waiter { barrier: self, round };
-        let watch = || before.as_ref().map(End::as_raw_fd);
+        let watch = || before.as_ref().map(ExitFd::as_raw_fd);
         let passed = self.monitor.wait_beside(GATE, deadline, watch, |state| {
             outcome(state, round).or_else(|| {
                 before.as_ref().filter(|end| end.has_come())?;
@@ -164,13 +164,13 @@ impl Barrier {
     }
 
     /// Comes, and answers in which round, and by what to see the end of who came before.
-    fn arrive(&self) -> Result<(Arrival, u64, Option<End>), BrokenBarrier> {
-        let this = Peer::current();
+    fn arrive(&self) -> Result<(Arrival, u64, Option<ExitFd>), BrokenBarrier> {
+        let this = ProcessId::current();
         loop {
-            let seen = self.monitor.look();
+            let seen = self.monitor.snapshot();
             let before = seen.last.filter(|&last| last != this).and_then(|last| last.end().ok());
-            let is_dead = before.as_ref().is_some_and(End::has_come);
-            let arrival = self.monitor.attempt(|state| {
+            let is_dead = before.as_ref().is_some_and(ExitFd::has_come);
+            let arrival = self.monitor.try_change(|state| {
                 if state.broken {
                     return Some(Err(BrokenBarrier));
                 }
@@ -208,13 +208,13 @@ fn outcome(state: &State, round: u64) -> Option<Result<(), BrokenBarrier>> {
     Some(if passed { Ok(()) } else { Err(BrokenBarrier) })
 }
 
-fn break_it(state: &mut Change<'_, State>) {
-    state.open(GATE);
+fn break_it(state: &mut Transaction<'_, State>) {
+    state.notify_all(GATE);
     state.broken = true;
 }
 
-fn begin_round(state: &mut Change<'_, State>, passed: bool) {
-    state.open(GATE);
+fn begin_round(state: &mut Transaction<'_, State>, passed: bool) {
+    state.notify_all(GATE);
     **state = State {
         arrived: 0,
         broken: false,
@@ -242,7 +242,7 @@ impl Drop for Waiter<'_> {
 
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.monitor.look();
+        let state = self.monitor.snapshot();
         f.debug_struct("Barrier")
             .field("parties", &self.parties)
             .field("waiting", &state.arrived)

@@ -2,7 +2,7 @@
 //! ends. So whoever waits for it waits for a descriptor, and no signal handler is needed; and nobody else's child is
 //! ever reaped, nor a stranger signalled who has the number of one that is gone.
 
-use super::{own, pidfd};
+use super::{pidfd, this_process};
 use crate::hub::existing;
 use crate::lock::Lock;
 use libc::{SIGKILL, SIGTERM};
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 /// A process that was started. Dropping it leaves the process alone.
 ///
 /// It may be sent to other OS threads, and joined by several at once, and as often as one likes.
-pub struct Child(Arc<Record>);
+pub struct Child(Arc<ChildRecord>);
 
 /// What is known of a child; its process keeps it until it was seen to end.
-pub(super) struct Record {
+pub(super) struct ChildRecord {
     name: Arc<str>,
     daemon: bool,
     pid: u32,
@@ -36,9 +36,9 @@ pub(super) enum Ended {
     Unknown,
 }
 
-impl Record {
-    pub(super) fn new(name: Arc<str>, daemon: bool, pid: u32, parent: u32, pidfd: OwnedFd) -> Record {
-        Record { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }
+impl ChildRecord {
+    pub(super) fn new(name: Arc<str>, daemon: bool, pid: u32, parent: u32, pidfd: OwnedFd) -> ChildRecord {
+        ChildRecord { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }
     }
 
     pub(super) fn is_daemon(&self) -> bool {
@@ -63,7 +63,7 @@ impl Record {
             *known
         };
         if ended.is_some() {
-            own::release(self);
+            this_process::release(self);
         }
         ended
     }
@@ -123,14 +123,14 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for ChildRecord {
     fn drop(&mut self) {
         crate::fds::forget(self.pidfd.as_raw_fd());
     }
 }
 
 impl Child {
-    pub(super) fn of(record: Arc<Record>) -> Child {
+    pub(super) fn of(record: Arc<ChildRecord>) -> Child {
         Child(record)
     }
 

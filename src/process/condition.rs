@@ -116,7 +116,7 @@ impl Condition {
     pub fn notify(&self, most: usize) {
         self.monitor.change(|state| {
             if state.waiting > 0 {
-                state.open(GATE);
+                state.notify_all(GATE);
                 state.notified = state.notified.saturating_add(most as u64).min(state.waiting);
                 state.times += 1;
             }
@@ -168,6 +168,6 @@ impl Drop for Waiter<'_> {
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condition").field("waiting", &self.monitor.look().waiting).finish()
+        f.debug_struct("Condition").field("waiting", &self.monitor.snapshot().waiting).finish()
     }
 }

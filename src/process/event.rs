@@ -50,7 +50,7 @@ impl Event {
     pub fn set(&self) {
         self.monitor.change(|state| {
             if !state.set {
-                state.open(GATE);
+                state.notify_all(GATE);
                 state.set = true;
                 state.times += 1;
             }
@@ -64,7 +64,7 @@ impl Event {
 
     /// Whether it is set.
     pub fn is_set(&self) -> bool {
-        self.monitor.look().set
+        self.monitor.snapshot().set
     }
 
     /// Waits until it is set.

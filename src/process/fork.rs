@@ -3,9 +3,9 @@
 //! What has to hold: there is one OS thread, nothing is left in a buffer that the child would have a copy of, and nobody
 //! but us holds std's locks of stdout and stderr, which the child is to find free.
 
-use super::child::{Child, Record};
-use super::own::{self, Plan};
-use super::{Refused, ending, pidfd};
+use super::child::{Child, ChildRecord};
+use super::this_process::{self, ChildSpec};
+use super::{Refused, at_exit, pidfd};
 use crate::hub::{self, as_nobody, existing};
 use crate::thread::{self, Halted};
 use std::io::{self, Write};
@@ -17,16 +17,16 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// On which side of the fork we are.
-pub(super) enum Side {
+pub(super) enum ForkResult {
     Parent(Child),
     Child,
 }
 
 /// Makes a child, which returns from here as well.
-pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<Side> {
+pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<ForkResult> {
     // Those whose end nobody has asked for.
-    own::children().iter().for_each(|child| _ = child.reap());
-    ending::prepare();
+    this_process::children().iter().for_each(|child| _ = child.reap());
+    at_exit::prepare();
     let until = Instant::now() + PATIENCE;
     let mut moment = Duration::from_micros(200);
     loop {
@@ -42,7 +42,7 @@ pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<Side> {
 }
 
 /// Forks, with nothing left in std's and C's buffers.
-fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
+fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
     // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     // What cannot be written now cannot be helped.
@@ -54,20 +54,20 @@ fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
 }
 
 /// Forks, if there are no other OS threads.
-fn try_to(name: Option<&str>, daemon: bool) -> Result<Side, Refused> {
+fn try_to(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
     let halted = thread::halt();
     halted.check()?;
     let own = std::process::id();
-    let plan = own::plan(name, daemon, pidfd::open(own)?)?;
+    let plan = this_process::plan(name, daemon, pidfd::open(own)?)?;
     // SAFETY: no other OS thread has locked anything. The child does not return to the parent's frames, for
     // `Process::start` does not.
     let pid = unsafe { hub::fork()? };
     if pid == 0 {
         halted.forget();
-        own::begin_anew(plan);
-        return Ok(Side::Child);
+        this_process::reset_after_fork(plan);
+        return Ok(ForkResult::Child);
     }
-    Ok(Side::Parent(Child::of(adopt(plan, pid, own)?)))
+    Ok(ForkResult::Parent(Child::of(adopt(plan, pid, own)?)))
 }
 
 impl Halted {
@@ -79,14 +79,14 @@ impl Halted {
 }
 
 /// Takes down who the child is.
-fn adopt(plan: Plan, pid: u32, own: u32) -> io::Result<Arc<Record>> {
-    let Plan { name, daemon, parent, .. } = plan;
+fn adopt(plan: ChildSpec, pid: u32, own: u32) -> io::Result<Arc<ChildRecord>> {
+    let ChildSpec { name, daemon, parent, .. } = plan;
     // Its descriptor makes room for the child's: so there is one left.
     drop(parent);
     match pidfd::open(pid) {
         Ok(pidfd) => {
-            let record = Arc::new(Record::new(name, daemon, pid, own, pidfd));
-            own::adopt(&record);
+            let record = Arc::new(ChildRecord::new(name, daemon, pid, own, pidfd));
+            this_process::adopt(&record);
             Ok(record)
         }
         Err(error) => {

@@ -1,6 +1,6 @@
 //! A lock between processes that is not lost with its holder.
 
-use super::shared::{Change, End, Monitor, Peer};
+use super::shared::{ExitFd, Monitor, ProcessId, Transaction};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -38,7 +38,7 @@ pub struct Lock {
 
 #[derive(Clone, Copy)]
 struct State {
-    holder: Option<Peer>,
+    holder: Option<ProcessId>,
 }
 
 const GATE: usize = 0;
@@ -47,7 +47,7 @@ const GATE: usize = 0;
 #[must_use = "dropped, it is released"]
 pub struct LockGuard<'a> {
     lock: &'a Lock,
-    holder: Peer,
+    holder: ProcessId,
     abandoned: bool,
 }
 
@@ -78,9 +78,9 @@ impl Lock {
     /// Takes it if it is free, or if its holder has ended.
     pub fn try_lock(&self) -> Option<LockGuard<'_>> {
         let attempt = Attempt::new();
-        let mut taken = self.monitor.attempt(|state| attempt.take(state));
+        let mut taken = self.monitor.try_change(|state| attempt.take(state));
         if taken.is_none() && attempt.watch().is_some() {
-            taken = self.monitor.attempt(|state| attempt.take(state));
+            taken = self.monitor.try_change(|state| attempt.take(state));
         }
         taken.map(|abandoned| LockGuard { lock: self, holder: attempt.by, abandoned })
     }
@@ -94,27 +94,27 @@ impl Lock {
 
     /// Whether somebody has it.
     pub fn is_locked(&self) -> bool {
-        self.monitor.look().holder.is_some()
+        self.monitor.snapshot().holder.is_some()
     }
 }
 
 /// One that wants the lock.
 struct Attempt {
-    by: Peer,
+    by: ProcessId,
     /// Who had it when we last looked, if another process did.
-    holder: Cell<Option<Peer>>,
+    holder: Cell<Option<ProcessId>>,
     /// By what we see its end.
-    end: RefCell<Option<End>>,
+    end: RefCell<Option<ExitFd>>,
 }
 
 impl Attempt {
     fn new() -> Attempt {
-        Attempt { by: Peer::current(), holder: Cell::new(None), end: RefCell::new(None) }
+        Attempt { by: ProcessId::current(), holder: Cell::new(None), end: RefCell::new(None) }
     }
 
     /// Takes it if it is free, or if its holder is known to have ended: `true`.
     #[inline]
-    fn take(&self, state: &mut Change<'_, State>) -> Option<bool> {
+    fn take(&self, state: &mut Transaction<'_, State>) -> Option<bool> {
         let abandoned = match state.holder {
             None => false,
             Some(holder) if self.has_ended(holder) => true,
@@ -127,7 +127,7 @@ impl Attempt {
         Some(abandoned)
     }
 
-    fn has_ended(&self, holder: Peer) -> bool {
+    fn has_ended(&self, holder: ProcessId) -> bool {
         self.end.borrow().as_ref().is_some_and(|end| end.of() == holder && end.has_come())
     }
 
@@ -138,7 +138,7 @@ impl Attempt {
         if end.as_ref().is_none_or(|end| end.of() != holder) {
             *end = holder.end().ok();
         }
-        end.as_ref().map(End::as_raw_fd)
+        end.as_ref().map(ExitFd::as_raw_fd)
     }
 }
 
@@ -157,9 +157,9 @@ impl<'a> LockGuard<'a> {
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         // In a child that was forked meanwhile this is a copy, and the lock is its parent's.
-        if self.holder == Peer::current() {
+        if self.holder == ProcessId::current() {
             self.lock.monitor.change(|state| {
-                state.open(GATE);
+                state.notify_all(GATE);
                 state.holder = None;
             });
         }

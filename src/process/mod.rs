@@ -50,23 +50,22 @@
 
 #[allow(unsafe_code)]
 mod array;
+#[allow(unsafe_code)]
+mod at_exit;
 mod barrier;
 #[allow(unsafe_code)]
 mod child;
+mod child_main;
 mod codec;
 mod condition;
 #[allow(unsafe_code)]
-mod ending;
+mod dev_null;
 mod event;
 mod exit;
 #[allow(unsafe_code)]
 mod fork;
-mod inside;
 mod lock;
 pub mod manager;
-#[allow(unsafe_code)]
-mod null;
-mod own;
 #[allow(unsafe_code)]
 mod pidfd;
 mod pipe;
@@ -75,6 +74,7 @@ mod queue;
 mod semaphore;
 #[allow(unsafe_code)]
 mod shared;
+mod this_process;
 #[allow(unsafe_code)]
 mod value;
 
@@ -87,16 +87,16 @@ pub use event::Event;
 pub use exit::Exit;
 pub use lock::{Lock, LockGuard};
 pub use manager::{Manager, RemoteManager};
-pub use own::{Current, Parent, active_children, current, parent};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 pub use pool::{Pool, TaskError};
 pub use queue::{GetError, Iter, PutError, Queue};
 pub use semaphore::{Permit, Semaphore};
+pub use this_process::{Current, Parent, active_children, current, parent};
 pub use value::{Plain, Value};
 
-use fork::Side;
-use inside::message;
-use pipe::End;
+use child_main::message;
+use fork::ForkResult;
+use pipe::PipeEnd;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
@@ -111,7 +111,7 @@ pub struct Process<F> {
     daemon: bool,
     /// Though it is a daemon.
     may_start: bool,
-    closing: Vec<Weak<End>>,
+    closing: Vec<Weak<PipeEnd>>,
 }
 
 impl<F, R> Process<F>
@@ -162,10 +162,10 @@ where
     /// processes, no memory, or no descriptor left to wait for the child by.
     pub fn start(self) -> io::Result<Child> {
         match fork::fork(self.name, self.daemon)? {
-            Side::Parent(child) => Ok(child),
-            Side::Child => {
-                own::allow_children(self.may_start);
-                inside::run(self.f, &self.closing)
+            ForkResult::Parent(child) => Ok(child),
+            ForkResult::Child => {
+                this_process::allow_children(self.may_start);
+                child_main::run(self.f, &self.closing)
             }
         }
     }

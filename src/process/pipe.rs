@@ -17,7 +17,7 @@
 //! later, has a copy of `ours`, too, and never uses `theirs`: there it is closed by
 //! [`Process::closing`](super::Process::closing).
 
-use super::null;
+use super::dev_null;
 use crate::hub::forks;
 use crate::io::wait_readable;
 use crate::net::UnixStream;
@@ -42,7 +42,7 @@ const CHUNK: usize = 1 << 16;
 /// An end is used by one at a time; [`split`](Connection::split) it to send and receive at the same time. To wait for
 /// several, use the descriptor that it borrows.
 pub struct Connection<S, R> {
-    end: Arc<End>,
+    end: Arc<PipeEnd>,
     /// What has come of the next message.
     inbox: Vec<u8>,
     /// What is to go, of which so much has gone.
@@ -84,7 +84,7 @@ pub type Receiver<T> = Connection<Nothing, T>;
 /// Source: Python's `multiprocessing.Pipe()`.
 pub fn pipe<T, U>() -> io::Result<(Connection<T, U>, Connection<U, T>)> {
     let (one, other) = UnixStream::pair()?;
-    let (one, other) = (Arc::new(End::new(one)), Arc::new(End::new(other)));
+    let (one, other) = (Arc::new(PipeEnd::new(one)), Arc::new(PipeEnd::new(other)));
     let _ = (one.other.set(Arc::downgrade(&other)), other.other.set(Arc::downgrade(&one)));
     Ok((Connection::new(one), Connection::new(other)))
 }
@@ -100,7 +100,7 @@ pub fn one_way<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
 }
 
 impl<S, R> Connection<S, R> {
-    fn new(end: Arc<End>) -> Connection<S, R> {
+    fn new(end: Arc<PipeEnd>) -> Connection<S, R> {
         Connection { end, inbox: Vec::new(), outbox: Vec::new(), gone: 0, messages: PhantomData }
     }
 
@@ -114,7 +114,7 @@ impl<S, R> Connection<S, R> {
     }
 
     /// For what has to be done to it in another process.
-    pub(super) fn weak(&self) -> Weak<End> {
+    pub(super) fn weak(&self) -> Weak<PipeEnd> {
         Arc::downgrade(&self.end)
     }
 }
@@ -300,19 +300,19 @@ impl<S, R> fmt::Debug for Connection<S, R> {
 }
 
 /// The end of a pipe, as this process has it.
-pub(super) struct End {
+pub(super) struct PipeEnd {
     stream: UnixStream,
-    other: OnceLock<Weak<End>>,
+    other: OnceLock<Weak<PipeEnd>>,
     /// In which process it was last used, or made, counted by forks.
     used_in: AtomicU32,
     /// It was given up in this process; its descriptor is something else.
     given_up: AtomicBool,
 }
 
-impl End {
-    fn new(stream: UnixStream) -> End {
+impl PipeEnd {
+    fn new(stream: UnixStream) -> PipeEnd {
         let (other, used_in) = (OnceLock::new(), AtomicU32::new(forks()));
-        End { stream, other, used_in, given_up: AtomicBool::new(false) }
+        PipeEnd { stream, other, used_in, given_up: AtomicBool::new(false) }
     }
 
     /// Before each use. The first one in a process that has only a copy of the pipe gives the other end up.
@@ -340,7 +340,7 @@ impl End {
         if self.given_up.swap(true, Relaxed) {
             return;
         }
-        if let Err(error) = null::become_null(self.stream.as_raw_fd()) {
+        if let Err(error) = dev_null::become_null(self.stream.as_raw_fd()) {
             log::warn!("the end of a pipe that is not this process's cannot be closed: {error}");
         }
     }

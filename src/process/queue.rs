@@ -4,7 +4,7 @@
 //! that puts or gets, outside of the monitor.
 
 use super::codec::{Bytes, CodecError, decode, encode};
-use super::shared::{Change, Monitor, Popped, Ring};
+use super::shared::{Monitor, Popped, Ring, Transaction};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::io;
@@ -102,7 +102,7 @@ impl<T> Queue<T> {
 
     /// How many messages are in it. Another process may change that before this one has looked.
     pub fn len(&self) -> usize {
-        self.shared.monitor.look().ring.count() as usize
+        self.shared.monitor.snapshot().ring.count() as usize
     }
 
     /// Whether none is in it.
@@ -115,15 +115,15 @@ impl<T> Queue<T> {
     /// Source: Python's `queue.Queue.shutdown`.
     pub fn close(&self) {
         self.shared.monitor.change(|state| {
-            state.open(MESSAGE);
-            state.open(ROOM);
+            state.notify_all(MESSAGE);
+            state.notify_all(ROOM);
             state.closed = true;
         });
     }
 
     /// Whether it was closed. Messages may be in it still.
     pub fn is_closed(&self) -> bool {
-        self.shared.monitor.look().closed
+        self.shared.monitor.snapshot().closed
     }
 }
 
@@ -234,7 +234,7 @@ impl Shared {
 
     fn try_put(&self, message: &[u8]) -> Result<(), Refused> {
         self.check(message)?;
-        self.monitor.attempt(|state| self.store(state, message)).unwrap_or(Err(Refused::Full))
+        self.monitor.try_change(|state| self.store(state, message)).unwrap_or(Err(Refused::Full))
     }
 
     /// Whether it would fit into the empty ring.
@@ -254,7 +254,7 @@ impl Shared {
     }
 
     fn try_get(&self) -> Result<Bytes, GetError> {
-        self.get_by(|bytes| self.monitor.attempt(|state| self.take(state, bytes)).ok_or(GetError::Empty))
+        self.get_by(|bytes| self.monitor.try_change(|state| self.take(state, bytes)).ok_or(GetError::Empty))
     }
 
     #[inline]
@@ -271,20 +271,20 @@ impl Shared {
 
     /// Stores a message at the tail. `None`: there is no room.
     #[inline]
-    fn store(&self, state: &mut Change<'_, State>, message: &[u8]) -> Option<Result<(), Refused>> {
+    fn store(&self, state: &mut Transaction<'_, State>, message: &[u8]) -> Option<Result<(), Refused>> {
         if state.closed {
             return Some(Err(Refused::Closed));
         }
         if state.ring.count() == self.items || !Ring::push(state, |state| &mut state.ring, message) {
             return None;
         }
-        state.open(MESSAGE);
+        state.notify_all(MESSAGE);
         Some(Ok(()))
     }
 
     /// Copies the message at the head, and takes it out. `None`: there is none.
     #[inline]
-    fn take(&self, state: &mut Change<'_, State>, bytes: &mut Bytes) -> Option<Got> {
+    fn take(&self, state: &mut Transaction<'_, State>, bytes: &mut Bytes) -> Option<Got> {
         let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes, Some(ROOM)) else {
             return state.closed.then_some(Got::Closed);
         };
@@ -301,7 +301,7 @@ impl<T> Clone for Queue<T> {
 
 impl<T> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.monitor.look();
+        let state = self.shared.monitor.snapshot();
         f.debug_struct("Queue").field("len", &state.ring.count()).field("closed", &state.closed).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! A semaphore between processes: a count, and a gate for those who find it at 0.
 
-use super::shared::{Change, Monitor, Peer};
+use super::shared::{Monitor, ProcessId, Transaction};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Semaphore {
 #[must_use = "dropped, it is given back"]
 pub struct Permit<'a> {
     of: &'a Semaphore,
-    by: Peer,
+    by: ProcessId,
 }
 
 const GATE: usize = 0;
@@ -68,7 +68,7 @@ impl Semaphore {
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.permits.attempt(take).map(|()| self.permit())
+        self.permits.try_change(take).map(|()| self.permit())
     }
 
     fn acquire_until(&self, deadline: Option<Instant>) -> Option<Permit<'_>> {
@@ -76,24 +76,24 @@ impl Semaphore {
     }
 
     fn permit(&self) -> Permit<'_> {
-        Permit { of: self, by: Peer::current() }
+        Permit { of: self, by: ProcessId::current() }
     }
 
     /// Adds `permits`; more than there were at first, too.
     pub fn release(&self, permits: usize) {
         self.permits.change(|count| {
-            count.open(GATE);
+            count.notify_all(GATE);
             **count = count.saturating_add(permits);
         });
     }
 
     /// How many there are to be taken. Another process may change that before this one has looked.
     pub fn available(&self) -> usize {
-        self.permits.look()
+        self.permits.snapshot()
     }
 }
 
-fn take(count: &mut Change<'_, usize>) -> Option<()> {
+fn take(count: &mut Transaction<'_, usize>) -> Option<()> {
     **count = count.checked_sub(1)?;
     Some(())
 }
@@ -107,7 +107,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.by == Peer::current() {
+        if self.by == ProcessId::current() {
             self.of.release(1);
         }
     }

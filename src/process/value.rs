@@ -84,7 +84,7 @@ impl<T: Plain> Value<T> {
 
     /// What it is now.
     pub fn get(&self) -> T {
-        self.monitor.look().value
+        self.monitor.snapshot().value
     }
 
     /// Makes it `value`.
@@ -106,10 +106,10 @@ impl<T: Plain> Value<T> {
     /// Source: std's `AtomicU64::fetch_update`.
     pub fn update<R>(&self, mut f: impl FnMut(&mut T) -> R) -> R {
         loop {
-            let mut new = self.monitor.look();
+            let mut new = self.monitor.snapshot();
             // Not under the monitor: it is code of a user, and may do what it likes.
             let answer = f(&mut new.value);
-            let stored = self.monitor.attempt(|state| {
+            let stored = self.monitor.try_change(|state| {
                 (state.version == new.version).then(|| {
                     state.value = new.value;
                     state.version += 1;

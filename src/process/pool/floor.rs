@@ -17,7 +17,7 @@
 
 use super::TaskError;
 use crate::process::codec::Bytes;
-use crate::process::shared::{Change, Monitor, Popped, Ring};
+use crate::process::shared::{Monitor, Popped, Ring, Transaction};
 use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -292,13 +292,13 @@ impl Floor {
     pub(super) fn update<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         self.0.monitor.change(|change| {
             let answer = f(change);
-            (0..WORK + self.0.places).for_each(|gate| _ = change.open(gate));
+            (0..WORK + self.0.places).for_each(|gate| _ = change.notify_all(gate));
             answer
         })
     }
 
     pub(super) fn look(&self) -> State {
-        self.0.monitor.look()
+        self.0.monitor.snapshot()
     }
 
     // The office's side.
@@ -318,7 +318,7 @@ impl Floor {
             }
             change.pending += u64::from(is_new);
             // Who is not asleep looks before it sleeps.
-            let _ = (WORK..WORK + self.0.places).find(|&gate| change.open(gate));
+            let _ = (WORK..WORK + self.0.places).find(|&gate| change.notify_all(gate));
             Ok(())
         })
     }
@@ -326,7 +326,7 @@ impl Floor {
     /// Takes a note.
     pub(super) fn next_note(&self, bytes: &mut Bytes) -> News {
         self.pop_by(bytes, |bytes| {
-            let pop = |change: &mut Change<'_, State>| {
+            let pop = |change: &mut Transaction<'_, State>| {
                 Some(match Ring::pop(change, |state| &mut state.notes, bytes, Some(ROOM)) {
                     Some(popped) => {
                         Ring::trim(change, |state| &mut state.notes);
@@ -335,7 +335,7 @@ impl Floor {
                     None => Err(**change),
                 })
             };
-            self.0.monitor.attempt(pop)
+            self.0.monitor.try_change(pop)
         })
         .map_or(News::Note, News::None)
     }
@@ -343,15 +343,15 @@ impl Floor {
     /// Whether there is nothing that the parent could do; then the caller is going to [wait](Floor::wait_in_office).
     pub(super) fn await_news(&self, was: &State) -> bool {
         let seen = |state: &State| (state.left, state.why_over().is_some(), state.tasks.count());
-        let news = |change: &mut Change<'_, State>| {
+        let news = |change: &mut Transaction<'_, State>| {
             (change.notes.count() > 0 || seen(change) != seen(was)).then_some(())
         };
-        self.0.monitor.attempt_or_await(OFFICE, news).is_none()
+        self.0.monitor.try_change_or_register(OFFICE, news).is_none()
     }
 
     /// Waits until something may have changed, or `beside` is readable, or the deadline: `false`.
     pub(super) fn wait_in_office(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
-        self.0.monitor.expect_at(OFFICE, deadline, beside)
+        self.0.monitor.spin_then_park(OFFICE, deadline, beside)
     }
 
     /// The parent has seen the end of so many chunks.
@@ -360,7 +360,7 @@ impl Floor {
             change.pending -= chunks;
             if change.closed && change.pending == 0 {
                 // Those who would leave now.
-                (WORK..WORK + self.0.places).for_each(|gate| _ = change.open(gate));
+                (WORK..WORK + self.0.places).for_each(|gate| _ = change.notify_all(gate));
             }
         });
     }
@@ -385,7 +385,7 @@ impl Floor {
     /// Takes a chunk. Blocks while there is none. `None`: there will be none.
     pub(super) fn next_job(&self, place: usize) -> Option<Job> {
         let (mut message, mut number) = (Bytes::new(), 0);
-        let mut take = |change: &mut Change<'_, State>, message: &mut Bytes| {
+        let mut take = |change: &mut Transaction<'_, State>, message: &mut Bytes| {
             if change.is_over() {
                 return Some(Err(()));
             }
@@ -395,15 +395,16 @@ impl Floor {
                 change.wants_room = false;
                 self.settle(change);
                 // If it was woken by nobody, it is still said to wait; a chunk that comes now is for another.
-                change.open(WORK + place);
+                change.notify_all(WORK + place);
                 number = change.last.number + 1;
                 change.last = Taken { number, place, chunk: long(message.as_slice()) };
                 Ring::trim(change, |state| &mut state.tasks);
             }
             Some(Ok(popped))
         };
-        let wait =
-            |message: &mut Bytes| Some(self.0.monitor.expect(WORK + place, |change| take(change, message)));
+        let wait = |message: &mut Bytes| {
+            Some(self.0.monitor.wait_spinning(WORK + place, |change| take(change, message)))
+        };
         match self.pop_by(&mut message, wait) {
             Some(()) => None,
             None => Some(Job { number, message }),
@@ -485,7 +486,7 @@ impl Floor {
                 return Some(());
             }
             // Even if there is no room: the parent is to make some.
-            change.open(OFFICE);
+            change.notify_all(OFFICE);
             Ring::push(change, |state| &mut state.notes, &message).then_some(())
         });
     }
@@ -517,7 +518,7 @@ impl Floor {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0.monitor.look().is_over()
+        self.0.monitor.snapshot().is_over()
     }
 
     /// Waits until workers are to be killed: `true`; or until all have left by themselves.

@@ -16,7 +16,7 @@ use crate::hub::{Readiness, Waker, as_nobody, hub};
 use crate::lock::Lock;
 use crate::process::Child;
 use crate::process::codec::Bytes;
-use crate::process::shared::Peer;
+use crate::process::shared::ProcessId;
 use crate::time::NEVER;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -42,7 +42,7 @@ impl Slice {
 pub(super) struct Office {
     floor: Floor,
     /// The process that this is of; another has only a copy.
-    owner: Peer,
+    owner: ProcessId,
     foreman: OnceLock<Child>,
     /// While it is open nobody parks, for the allocator may have locks that are patched.
     book: Lock<Book>,
@@ -185,7 +185,7 @@ impl Sent {
 
 impl Office {
     pub(super) fn new(floor: Floor) -> Office {
-        Office { floor, owner: Peer::current(), foreman: OnceLock::new(), book: Lock::default() }
+        Office { floor, owner: ProcessId::current(), foreman: OnceLock::new(), book: Lock::default() }
     }
 
     pub(super) fn floor(&self) -> &Floor {
@@ -388,7 +388,7 @@ impl Office {
 
     /// Whether this is the process that has made the pool.
     pub(super) fn is_ours(&self) -> bool {
-        Peer::current() == self.owner
+        ProcessId::current() == self.owner
     }
 }
 

@@ -18,14 +18,14 @@
 //! A handle is made in one process and inherited by those that are forked afterwards; that is the only way to pass it
 //! on. All of them run the same program, at the same addresses, so what one has written is a value to another.
 
-mod gate;
+mod condvar;
+mod mapping;
 mod monitor;
 mod mutex;
-mod os;
-mod peer;
-mod region;
+mod process_id;
 mod ring;
+mod robust_list;
 
-pub(crate) use monitor::{Change, Monitor};
-pub(crate) use peer::{End, Peer};
+pub(crate) use monitor::{Monitor, Transaction};
+pub(crate) use process_id::{ExitFd, ProcessId};
 pub(crate) use ring::{Popped, Ring};

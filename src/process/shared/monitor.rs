@@ -10,7 +10,7 @@
 //! for what is too large to be copied, and is changed only where the current state says that nothing is.
 //!
 //! *A wait* is a change that cannot be made yet. Who finds that, still holding the mutex, sets the gate's `awaited`, and
-//! then waits at it. Who makes a change by which others could go on [opens](Change::open) their gate: if it is awaited,
+//! then waits at it. Who makes a change by which others could go on [opens](Transaction::notify_all) their gate: if it is awaited,
 //! all who wait are woken, and it is awaited no more. They find the mutex locked until the change is committed; then each
 //! tries again, and those who still cannot go on wait as before.
 //!
@@ -19,9 +19,9 @@
 //! all were woken. And since a gate is not opened unless somebody waits, nobody makes a system call as long as nobody
 //! waits.
 
-use super::gate::Gate;
+use super::condvar::CondVar;
 use super::mutex::{Guard, Mutex};
-use super::{os, region::Region};
+use super::{mapping::Mapping, robust_list};
 use std::cell::UnsafeCell;
 use std::io;
 use std::marker::PhantomData;
@@ -36,8 +36,8 @@ use std::time::Instant;
 /// A state `S` that processes share. What is in it must mean the same in all of them: no addresses of what was allocated,
 /// no descriptors that were opened after the fork.
 pub(crate) struct Monitor<S> {
-    region: Region,
-    gates: Box<[Gate]>,
+    region: Mapping,
+    gates: Box<[CondVar]>,
     /// Where in the region its memory begins.
     memory_at: usize,
     of: PhantomData<S>,
@@ -72,11 +72,11 @@ impl<S: Copy> Monitor<S> {
     ///
     /// Errors: as for `new`.
     pub(crate) fn with_memory(initial: S, gates: usize, size: usize) -> io::Result<Monitor<S>> {
-        os::probe()?;
+        robust_list::check_support()?;
         let memory_at = Monitor::<S>::memory_at(gates);
         let size = memory_at.checked_add(size).ok_or(io::ErrorKind::OutOfMemory)?;
-        let gates = (0..gates).map(|_| Gate::new()).collect::<io::Result<_>>()?;
-        let monitor = Monitor { region: Region::new(size)?, gates, memory_at, of: PhantomData };
+        let gates = (0..gates).map(|_| CondVar::new()).collect::<io::Result<_>>()?;
+        let monitor = Monitor { region: Mapping::new(size)?, gates, memory_at, of: PhantomData };
         // SAFETY: nobody else has it yet. The zeros of the rest are a free mutex, state 0, and gates that nobody awaits.
         unsafe { (*monitor.shared().states[0].get()).write(initial) };
         Ok(monitor)
@@ -95,7 +95,7 @@ impl<S: Copy> Monitor<S> {
     }
 
     /// The state as it is now.
-    pub(crate) fn look(&self) -> S {
+    pub(crate) fn snapshot(&self) -> S {
         *self.lock()
     }
 
@@ -104,7 +104,7 @@ impl<S: Copy> Monitor<S> {
     /// While `f` runs others cannot, in no process, so it should be short; it must not block, nor use another monitor,
     /// nor run code of a user.
     #[inline]
-    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut Change<'_, S>) -> R) -> R {
+    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, S>) -> R) -> R {
         let mut change = self.lock();
         let answer = f(&mut change);
         change.commit();
@@ -113,7 +113,7 @@ impl<S: Copy> Monitor<S> {
 
     /// As [`change`](Monitor::change), if `f` can: where it answers `None`, nothing has changed.
     #[inline]
-    pub(crate) fn attempt<R>(&self, f: impl FnOnce(&mut Change<'_, S>) -> Option<R>) -> Option<R> {
+    pub(crate) fn try_change<R>(&self, f: impl FnOnce(&mut Transaction<'_, S>) -> Option<R>) -> Option<R> {
         let mut change = self.lock();
         let answer = f(&mut change)?;
         change.commit();
@@ -129,18 +129,22 @@ impl<S: Copy> Monitor<S> {
         &self,
         gate: usize,
         deadline: Option<Instant>,
-        f: impl FnMut(&mut Change<'_, S>) -> Option<R>,
+        f: impl FnMut(&mut Transaction<'_, S>) -> Option<R>,
     ) -> Option<R> {
         self.wait_beside(gate, deadline, || None, f)
     }
 
-    /// As [`wait`](Monitor::wait), without a deadline, by who [expects](Monitor::expect_at) that `f` can soon.
-    pub(crate) fn expect<R>(&self, gate: usize, mut f: impl FnMut(&mut Change<'_, S>) -> Option<R>) -> R {
+    /// As [`wait`](Monitor::wait), without a deadline, by who [expects](Monitor::spin_then_park) that `f` can soon.
+    pub(crate) fn wait_spinning<R>(
+        &self,
+        gate: usize,
+        mut f: impl FnMut(&mut Transaction<'_, S>) -> Option<R>,
+    ) -> R {
         loop {
-            if let Some(answer) = self.attempt_or_await(gate, &mut f) {
+            if let Some(answer) = self.try_change_or_register(gate, &mut f) {
                 return answer;
             }
-            self.expect_at(gate, None, None);
+            self.spin_then_park(gate, None, None);
         }
     }
 
@@ -151,11 +155,11 @@ impl<S: Copy> Monitor<S> {
         gate: usize,
         deadline: Option<Instant>,
         mut beside: impl FnMut() -> Option<RawFd>,
-        mut f: impl FnMut(&mut Change<'_, S>) -> Option<R>,
+        mut f: impl FnMut(&mut Transaction<'_, S>) -> Option<R>,
     ) -> Option<R> {
         let mut expired = false;
         loop {
-            if let Some(answer) = self.attempt_or_await(gate, &mut f) {
+            if let Some(answer) = self.try_change_or_register(gate, &mut f) {
                 return Some(answer);
             }
             if expired {
@@ -165,12 +169,12 @@ impl<S: Copy> Monitor<S> {
         }
     }
 
-    /// As [`attempt`](Monitor::attempt); where `f` cannot, who calls is going to [`wait_at`](Monitor::wait_at) the gate.
+    /// As [`attempt`](Monitor::try_change); where `f` cannot, who calls is going to [`wait_at`](Monitor::wait_at) the gate.
     #[inline]
-    pub(crate) fn attempt_or_await<R>(
+    pub(crate) fn try_change_or_register<R>(
         &self,
         gate: usize,
-        f: impl FnOnce(&mut Change<'_, S>) -> Option<R>,
+        f: impl FnOnce(&mut Transaction<'_, S>) -> Option<R>,
     ) -> Option<R> {
         let mut change = self.lock();
         let answer = f(&mut change);
@@ -188,18 +192,23 @@ impl<S: Copy> Monitor<S> {
     }
 
     /// As [`wait_at`](Monitor::wait_at), by who expects an answer, and so may look for it for a while before it sleeps.
-    pub(crate) fn expect_at(&self, gate: usize, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
+    pub(crate) fn spin_then_park(
+        &self,
+        gate: usize,
+        deadline: Option<Instant>,
+        beside: Option<RawFd>,
+    ) -> bool {
         // Whoever opens it says so last.
         self.gates[gate].expect(|| self.awaited(gate).load(Acquire) == 0, deadline, beside)
     }
 
     #[inline]
-    fn lock(&self) -> Change<'_, S> {
+    fn lock(&self) -> Transaction<'_, S> {
         let shared = self.shared();
         let guard = shared.mutex.lock();
         let state = shared.states[shared.current.load(Relaxed) as usize].get();
         // SAFETY: we hold the mutex, and the current state was written before it was made current.
-        Change { state: unsafe { (*state).assume_init() }, monitor: self, _guard: guard }
+        Transaction { state: unsafe { (*state).assume_init() }, monitor: self, _guard: guard }
     }
 
     fn shared(&self) -> &Shared<S> {
@@ -221,20 +230,20 @@ impl<S: Copy> Monitor<S> {
 }
 
 /// A change that is being made: derefs to the copy of the state that it is made on.
-pub(crate) struct Change<'a, S: Copy> {
+pub(crate) struct Transaction<'a, S: Copy> {
     state: S,
     monitor: &'a Monitor<S>,
     _guard: Guard<'a>,
 }
 
-impl<S: Copy> Change<'_, S> {
+impl<S: Copy> Transaction<'_, S> {
     /// Has all look again who wait at `gate`, when this change is made. Answers whether anybody may wait there.
     #[inline]
-    pub(crate) fn open(&self, gate: usize) -> bool {
+    pub(crate) fn notify_all(&self, gate: usize) -> bool {
         let awaited = self.monitor.awaited(gate);
         let is_awaited = awaited.load(Relaxed) != 0;
         if is_awaited {
-            self.monitor.gates[gate].open();
+            self.monitor.gates[gate].notify_all();
             // After it, and the store after both: whoever is killed here has woken them for nothing.
             awaited.store(0, Release);
         }
@@ -274,9 +283,9 @@ impl<S: Copy> Change<'_, S> {
     }
 
     /// Frees the memory of the whole pages in `range`. What is read there afterwards is zeros.
-    pub(crate) fn give_back(&self, range: Range<usize>) {
+    pub(crate) fn free_pages(&self, range: Range<usize>) {
         let start = self.monitor.memory_at;
-        self.monitor.region.give_back(start + range.start..start + range.end);
+        self.monitor.region.free_pages(start + range.start..start + range.end);
     }
 
     /// Makes what was changed so far the state, whatever comes after. Needed only by who goes on to change memory that the
@@ -292,7 +301,7 @@ impl<S: Copy> Change<'_, S> {
     }
 }
 
-impl<S: Copy> Deref for Change<'_, S> {
+impl<S: Copy> Deref for Transaction<'_, S> {
     type Target = S;
 
     #[inline]
@@ -301,7 +310,7 @@ impl<S: Copy> Deref for Change<'_, S> {
     }
 }
 
-impl<S: Copy> DerefMut for Change<'_, S> {
+impl<S: Copy> DerefMut for Transaction<'_, S> {
     #[inline]
     fn deref_mut(&mut self) -> &mut S {
         &mut self.state
@@ -361,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_not_to_be_has_not_changed() {
         let monitor = Monitor::new(1, 0).unwrap();
-        assert_eq!(monitor.attempt(|state| (std::mem::replace(&mut **state, 2) == 7).then_some(())), None);
+        assert_eq!(monitor.try_change(|state| (std::mem::replace(&mut **state, 2) == 7).then_some(())), None);
         let unwound = catch_unwind(AssertUnwindSafe(|| {
             monitor.change(|state| {
                 **state = 3;
@@ -369,9 +378,9 @@ mod tests {
             })
         }));
         assert!(unwound.is_err());
-        assert_eq!(monitor.look(), 1);
+        assert_eq!(monitor.snapshot(), 1);
         assert_eq!(monitor.change(|state| std::mem::replace(&mut **state, 4)), 1);
-        assert_eq!(monitor.look(), 4);
+        assert_eq!(monitor.snapshot(), 4);
     }
 
     #[test]
@@ -390,13 +399,13 @@ mod tests {
                 })
                 .collect();
             // Until they are at it, and a little.
-            while monitor.look()[0] < before + 10 {
+            while monitor.snapshot()[0] < before + 10 {
                 std::thread::yield_now();
             }
             (0..round * 10).for_each(|_| std::hint::spin_loop());
             for child in children {
                 kill_and_reap(child);
-                let state = monitor.look();
+                let state = monitor.snapshot();
                 assert!(state.iter().all(|&word| word == state[0]), "{state:?}");
                 before = state[0];
             }
@@ -414,7 +423,7 @@ mod tests {
             });
         });
         kill_and_reap(child);
-        assert_eq!(monitor.look(), 1);
+        assert_eq!(monitor.snapshot(), 1);
     }
 
     #[test]
@@ -426,7 +435,7 @@ mod tests {
                 std::hint::spin_loop();
             }
             monitor.change(|state| {
-                state.open(0);
+                state.notify_all(0);
                 **state = 7;
                 kill_self();
             });
@@ -437,7 +446,7 @@ mod tests {
             }
             monitor.change(|state| {
                 **state = 8;
-                state.open(0);
+                state.notify_all(0);
             });
         });
         assert_eq!(monitor.wait(0, None, |state| (**state != 0).then_some(**state)), Some(8));
@@ -459,7 +468,7 @@ mod tests {
                 for _ in 0..2_000 {
                     let turned = monitor.wait(of as usize, None, |state| {
                         (**state % 2 == of).then(|| **state += 1)?;
-                        state.open(1 - of as usize);
+                        state.notify_all(1 - of as usize);
                         Some(())
                     });
                     assert_eq!(turned, Some(()));
@@ -469,7 +478,7 @@ mod tests {
         let other = std::thread::spawn(turn(1));
         turn(0)();
         other.join().unwrap();
-        assert_eq!(monitor.look(), 4_000);
+        assert_eq!(monitor.snapshot(), 4_000);
     }
 
     #[test]
@@ -484,7 +493,7 @@ mod tests {
             let at = |value: u64| {
                 monitor.change(|state| {
                     **state = value;
-                    state.open(0);
+                    state.notify_all(0);
                 });
             };
             let (low, high) = (std::thread::spawn(waiter(1)), std::thread::spawn(waiter(2)));
@@ -505,7 +514,7 @@ mod tests {
     fn a_deadline_passes_and_a_kill_takes_nothing() {
         let _watchdog = Watchdog::new(60);
         let monitor = Arc::new(Monitor::new(0, 1).unwrap());
-        let never = |state: &mut Change<'_, u64>| {
+        let never = |state: &mut Transaction<'_, u64>| {
             **state += 1;
             None::<()>
         };
@@ -517,7 +526,7 @@ mod tests {
         waiter.kill();
         assert!(waiter.join().is_err());
         assert!(crate::timeout(Duration::from_millis(5), || monitor.wait(0, None, never)).is_err());
-        assert_eq!(monitor.look(), 0);
+        assert_eq!(monitor.snapshot(), 0);
     }
 
     #[test]
@@ -529,7 +538,7 @@ mod tests {
             let read = unsafe { libc::read(monitor.gates[0].as_raw(), count.as_mut_ptr().cast(), 8) };
             if read == 8 { u64::from_ne_bytes(count) } else { 0 }
         };
-        let open = || monitor.change(|state| state.open(0));
+        let open = || monitor.change(|state| state.notify_all(0));
         open();
         assert_eq!(counter(), 0);
         monitor.wait(0, Some(Instant::now()), |_| None::<()>);

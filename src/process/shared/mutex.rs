@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It is taken by writing one's id into the word, and released by writing 0. Before the first and until after the second
-//! the kernel knows of the word ([`OsThread::announce`]): so if who has it dies in between, the kernel finds its id
+//! the kernel knows of the word ([`OsThread::set_pending`]): so if who has it dies in between, the kernel finds its id
 //! there, writes HOLDER_DIED instead, and wakes one that waits. If it dies between releasing and waking, or if one that was
 //! woken dies before it looks, the kernel finds the word announced but free, and wakes another.
 //!
@@ -17,7 +17,7 @@
 //! What it guards has to bear that a holder stops anywhere: `monitor.rs`. So it is not even said to the next holder.
 //! Source: the robust futex ABI of the kernel, and glibc's robust mutexes, which keep to it.
 
-use super::os::OsThread;
+use super::robust_list::OsThread;
 use crate::arch::syscall::syscall;
 use std::hint::spin_loop;
 use std::ptr::null;
@@ -53,7 +53,7 @@ impl Mutex {
     #[inline]
     pub(super) fn lock(&self) -> Guard<'_> {
         let holder = OsThread::current();
-        holder.announce(&self.word);
+        holder.set_pending(&self.word);
         if self.word.compare_exchange(0, holder.id(), Acquire, Relaxed).is_err() {
             self.wait(holder.id());
         }
@@ -102,6 +102,6 @@ impl Drop for Guard<'_> {
         if self.mutex.word.swap(0, Release) & WAITERS != 0 {
             self.mutex.futex(libc::FUTEX_WAKE, 1, null());
         }
-        self.holder.withdraw();
+        self.holder.clear_pending();
     }
 }

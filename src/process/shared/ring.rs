@@ -9,7 +9,7 @@
 //! as the tail was moved past it, and gone as soon as the head was, and both are one commit. Whoever is killed before its
 //! commit has put nothing, or taken nothing.
 
-use super::monitor::Change;
+use super::monitor::Transaction;
 use crate::process::codec::Bytes;
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ impl Ring {
     /// Stores a message at the tail of the ring `of` a state. `false`: there is no room.
     #[inline]
     pub(crate) fn push<S: Copy>(
-        change: &mut Change<'_, S>,
+        change: &mut Transaction<'_, S>,
         of: impl Fn(&mut S) -> &mut Ring,
         message: &[u8],
     ) -> bool {
@@ -81,7 +81,7 @@ impl Ring {
     /// `room`. `None`: there is none.
     #[inline]
     pub(crate) fn pop<S: Copy>(
-        change: &mut Change<'_, S>,
+        change: &mut Transaction<'_, S>,
         of: impl Fn(&mut S) -> &mut Ring,
         bytes: &mut Bytes,
         room: Option<usize>,
@@ -96,7 +96,7 @@ impl Ring {
         };
         ring.read(change, ring.head + LENGTH, message);
         // Before any commit: who is killed between the two must not have left them asleep.
-        room.map(|gate| change.open(gate));
+        room.map(|gate| change.notify_all(gate));
         ring.head += LENGTH + length as u64;
         if ring.count == 0 {
             // What comes next is stored where the memory is in the cache still, or at least in memory.
@@ -108,26 +108,26 @@ impl Ring {
 
     /// After a `pop`, and all else that goes with it: gives back what an empty ring does not need. It commits.
     #[inline]
-    pub(crate) fn trim<S: Copy>(change: &mut Change<'_, S>, of: impl Fn(&mut S) -> &mut Ring) {
+    pub(crate) fn trim<S: Copy>(change: &mut Transaction<'_, S>, of: impl Fn(&mut S) -> &mut Ring) {
         let ring = *of(change);
         if ring.count == 0 && ring.high > KEPT {
             // The message that is taken now is in there until this is the state.
             change.commit();
-            change.give_back(ring.start + KEPT as usize..ring.start + ring.high as usize);
+            change.free_pages(ring.start + KEPT as usize..ring.start + ring.high as usize);
             of(change).high = KEPT;
         }
     }
 
     /// Writes where the state says that nothing is.
     #[inline]
-    fn write<S: Copy>(&self, change: &Change<'_, S>, at: u64, bytes: &[u8]) {
+    fn write<S: Copy>(&self, change: &Transaction<'_, S>, at: u64, bytes: &[u8]) {
         let (at, middle) = self.place(at, bytes.len());
         change.write(at, &bytes[..middle]);
         change.write(self.start, &bytes[middle..]);
     }
 
     #[inline]
-    fn read<S: Copy>(&self, change: &Change<'_, S>, at: u64, bytes: &mut [u8]) {
+    fn read<S: Copy>(&self, change: &Transaction<'_, S>, at: u64, bytes: &mut [u8]) {
         let (at, middle) = self.place(at, bytes.len());
         change.read(at, &mut bytes[..middle]);
         change.read(self.start, &mut bytes[middle..]);

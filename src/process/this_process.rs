@@ -1,17 +1,17 @@
 //! What a process knows of itself: its name, its parent, its children.
 
 use super::Refused;
-use super::child::{Child, Record};
+use super::child::{Child, ChildRecord};
 use crate::hub::as_nobody;
 use crate::lock::Lock;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// One for each process; the copy that a forked child finds is overwritten by [`begin_anew`].
-static OWN: Lock<Option<Own>> = Lock::new(None);
+/// One for each process; the copy that a forked child finds is overwritten by [`reset_after_fork`].
+static OWN: Lock<Option<ProcessInfo>> = Lock::new(None);
 
-struct Own {
+struct ProcessInfo {
     /// Which process this is about: one that was forked behind our back has a copy of another's.
     pid: u32,
     name: Arc<str>,
@@ -24,7 +24,7 @@ struct Own {
     count: u32,
     parent: Option<Parent>,
     /// Those that were not seen to end. Here they wait to be reaped whose handle is gone.
-    children: Vec<Arc<Record>>,
+    children: Vec<Arc<ChildRecord>>,
 }
 
 /// Who this process is.
@@ -85,17 +85,17 @@ impl fmt::Debug for Parent {
 }
 
 /// What is settled of a child before there is one.
-pub(super) struct Plan {
+pub(super) struct ChildSpec {
     pub(super) name: Arc<str>,
     pub(super) daemon: bool,
     pub(super) parent: Parent,
     prefix: String,
 }
 
-impl Own {
-    fn of_main() -> Own {
+impl ProcessInfo {
+    fn of_main() -> ProcessInfo {
         let (pid, name) = (std::process::id(), "main".into());
-        Own {
+        ProcessInfo {
             pid,
             name,
             daemon: false,
@@ -118,11 +118,11 @@ impl Own {
 }
 
 /// Calls `f` with what is known of this process. It must not block.
-fn with<R>(f: impl FnOnce(&mut Own) -> R) -> R {
+fn with<R>(f: impl FnOnce(&mut ProcessInfo) -> R) -> R {
     // An allocator may have locks that are patched; under ours nobody may park.
     as_nobody(|| {
         let mut own = OWN.lock();
-        let own = own.get_or_insert_with(Own::of_main);
+        let own = own.get_or_insert_with(ProcessInfo::of_main);
         own.check_process();
         f(own)
     })
@@ -131,7 +131,7 @@ fn with<R>(f: impl FnOnce(&mut Own) -> R) -> R {
 /// Settles what the next child is to be. `pidfd` stands for this process.
 ///
 /// Errors: this process is a daemon.
-pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<Plan, Refused> {
+pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<ChildSpec, Refused> {
     with(|own| {
         if own.daemon && !own.may_start {
             return Err(Refused::Daemon(own.name.clone()));
@@ -139,12 +139,12 @@ pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<P
         let number = format!("{}{}", own.prefix, own.count + 1);
         let name = name.map_or_else(|| format!("Process-{number}").into(), Arc::from);
         let parent = Parent { name: own.name.clone(), pid: own.pid, pidfd: Arc::new(pidfd) };
-        Ok(Plan { name, daemon, prefix: format!("{number}:"), parent })
+        Ok(ChildSpec { name, daemon, prefix: format!("{number}:"), parent })
     })
 }
 
 /// Keeps a child until it was seen to end.
-pub(super) fn adopt(record: &Arc<Record>) {
+pub(super) fn adopt(record: &Arc<ChildRecord>) {
     with(|own| {
         own.count += 1;
         own.children.push(record.clone());
@@ -152,12 +152,12 @@ pub(super) fn adopt(record: &Arc<Record>) {
 }
 
 /// Those that were not seen to end.
-pub(super) fn children() -> Vec<Arc<Record>> {
+pub(super) fn children() -> Vec<Arc<ChildRecord>> {
     with(|own| own.children.clone())
 }
 
 /// Nobody needs to look after that child any more.
-pub(super) fn release(record: &Record) {
+pub(super) fn release(record: &ChildRecord) {
     let gone = with(|own| {
         let at = own.children.iter().position(|child| std::ptr::eq(&raw const **child, record));
         at.map(|at| own.children.swap_remove(at))
@@ -166,10 +166,11 @@ pub(super) fn release(record: &Record) {
 }
 
 /// In a child: it is what was planned.
-pub(super) fn begin_anew(plan: Plan) {
-    let Plan { name, daemon, prefix, parent } = plan;
+pub(super) fn reset_after_fork(plan: ChildSpec) {
+    let ChildSpec { name, daemon, prefix, parent } = plan;
     let (pid, parent) = (std::process::id(), Some(parent));
-    let own = Own { pid, name, daemon, may_start: !daemon, prefix, count: 0, parent, children: Vec::new() };
+    let own =
+        ProcessInfo { pid, name, daemon, may_start: !daemon, prefix, count: 0, parent, children: Vec::new() };
     let before = OWN.lock().replace(own);
     // With the descriptors of its parent's children, and of its parent's parent.
     drop(before);

@@ -36,7 +36,7 @@ pub(super) struct OsThread {
 /// Whether the kernel opens the locks of who dies.
 ///
 /// Errors: it does not.
-pub(super) fn probe() -> io::Result<()> {
+pub(super) fn check_support() -> io::Result<()> {
     epoch()?;
     find_head().map(|_| ())
 }
@@ -52,13 +52,13 @@ impl OsThread {
         if known_since == epoch && epoch != 0 {
             return thread;
         }
-        let thread = OsThread::ask();
+        let thread = OsThread::query();
         KNOWN.set((epoch, thread));
         thread
     }
 
     #[cold]
-    fn ask() -> OsThread {
+    fn query() -> OsThread {
         // SAFETY: no pointers.
         let id = unsafe { syscall(libc::SYS_gettid, [0; 6]) } as u32;
         let head = find_head().expect("it was there when the first region was made");
@@ -74,7 +74,7 @@ impl OsThread {
     /// From now on, should it die: if the lock of that word has its id, the kernel marks the word, and wakes one who waits
     /// for it.
     #[inline]
-    pub(super) fn announce(self, word: &AtomicU32) {
+    pub(super) fn set_pending(self, word: &AtomicU32) {
         // SAFETY: the kernel's answer for this OS thread, and so good for as long as that runs.
         let head = unsafe { &*self.head };
         debug_assert_eq!(head.list_op_pending.load(Relaxed), 0, "one lock at a time");
@@ -86,7 +86,7 @@ impl OsThread {
 
     /// The lock is released, and who waited was woken.
     #[inline]
-    pub(super) fn withdraw(self) {
+    pub(super) fn clear_pending(self) {
         compiler_fence(SeqCst);
         // SAFETY: as above.
         unsafe { &*self.head }.list_op_pending.store(0, Relaxed);
@@ -138,13 +138,13 @@ pub(super) fn epoch() -> io::Result<u64> {
             return Ok(epoch);
         }
     }
-    begin_epoch()
+    detect_fork()
 }
 
 static EPOCH: AtomicPtr<AtomicU64> = AtomicPtr::new(null_mut());
 
 #[cold]
-fn begin_epoch() -> io::Result<u64> {
+fn detect_fork() -> io::Result<u64> {
     let mut page = EPOCH.load(Acquire);
     if page.is_null() {
         page = map_page()?;

@@ -3,7 +3,7 @@
 //! A number alone does not do, for it is given to another process when its own was reaped. With the time at which the
 //! process began it does; that is field 22 of `/proc/PID/stat`, see proc(5).
 
-use super::os::epoch;
+use super::robust_list::epoch;
 use crate::arch::syscall::syscall;
 use crate::fds;
 use crate::process::pidfd;
@@ -14,32 +14,32 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// A process, this one or another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Peer {
+pub(crate) struct ProcessId {
     id: u32,
     /// Clock ticks after the machine did; 0: not known, for there is no `/proc`.
     began: u64,
 }
 
 /// A descriptor that is readable once that process has ended.
-pub(crate) struct End {
-    of: Peer,
+pub(crate) struct ExitFd {
+    of: ProcessId,
     fd: OwnedFd,
 }
 
-impl Peer {
+impl ProcessId {
     /// This process. No system call but in the first call of each process.
     #[inline]
-    pub(crate) fn current() -> Peer {
+    pub(crate) fn current() -> ProcessId {
         static KNOWN_SINCE: AtomicU64 = AtomicU64::new(0);
         static ID: AtomicU64 = AtomicU64::new(0);
         static BEGAN: AtomicU64 = AtomicU64::new(0);
         let epoch = epoch().unwrap_or(0);
         if epoch != 0 && KNOWN_SINCE.load(Acquire) == epoch {
-            return Peer { id: ID.load(Relaxed) as u32, began: BEGAN.load(Relaxed) };
+            return ProcessId { id: ID.load(Relaxed) as u32, began: BEGAN.load(Relaxed) };
         }
         // All OS threads find the same.
         let id = std::process::id();
-        let peer = Peer { id, began: began(id) };
+        let peer = ProcessId { id, began: began(id) };
         ID.store(u64::from(id), Relaxed);
         BEGAN.store(peer.began, Relaxed);
         KNOWN_SINCE.store(epoch, Release);
@@ -49,27 +49,27 @@ impl Peer {
     /// What to wait for its end by.
     ///
     /// Errors: no descriptor left.
-    pub(crate) fn end(self) -> io::Result<End> {
+    pub(crate) fn end(self) -> io::Result<ExitFd> {
         let end = match pidfd::open(self.id) {
-            Ok(fd) => End { of: self, fd },
+            Ok(fd) => ExitFd { of: self, fd },
             // No such process; or that is an OS thread's number now.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
-                End { of: self, fd: ended()? }
+                ExitFd { of: self, fd: ended()? }
             }
             Err(error) => return Err(error),
         };
         // Asked after: if it was another process's number by then, it is another's descriptor that we have.
         let began = began(self.id);
         if began != 0 && self.began != 0 && began != self.began {
-            return Ok(End { of: self, fd: ended()? });
+            return Ok(ExitFd { of: self, fd: ended()? });
         }
         Ok(end)
     }
 }
 
-impl End {
+impl ExitFd {
     /// Of which process.
-    pub(crate) fn of(&self) -> Peer {
+    pub(crate) fn of(&self) -> ProcessId {
         self.of
     }
 
@@ -83,7 +83,7 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for ExitFd {
     fn drop(&mut self) {
         fds::forget(self.fd.as_raw_fd());
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn this_process_has_begun_and_has_not_ended() {
-        let this = Peer::current();
+        let this = ProcessId::current();
         assert_eq!((this.id, this.began), (std::process::id(), began(std::process::id())));
         assert_ne!(this.began, 0);
         assert!(!this.end().unwrap().has_come());
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn one_whose_number_is_another_processs_has_ended() {
-        let this = Peer::current();
-        assert!(Peer { began: this.began + 1, ..this }.end().unwrap().has_come());
+        let this = ProcessId::current();
+        assert!(ProcessId { began: this.began + 1, ..this }.end().unwrap().has_come());
         // Greater than any that is given.
-        assert!(Peer { id: 1 << 23, began: 1 }.end().unwrap().has_come());
+        assert!(ProcessId { id: 1 << 23, began: 1 }.end().unwrap().has_come());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-pub(super) struct Gate {
+pub(super) struct CondVar {
     counter: OwnedFd,
     /// How many of the next waits, in this process, are to begin by looking; at 0 and below, how many have not.
     credit: AtomicI32,
@@ -32,9 +32,9 @@ const BORROW: i32 = 64;
 /// How long who cannot wait for descriptors sleeps before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-impl Gate {
+impl CondVar {
     /// Errors: no descriptor left.
-    pub(super) fn new() -> io::Result<Gate> {
+    pub(super) fn new() -> io::Result<CondVar> {
         // SAFETY: no pointers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
@@ -44,11 +44,11 @@ impl Gate {
         }
         fds::forget(fd);
         // SAFETY: the kernel has just made it for us.
-        Ok(Gate { counter: unsafe { OwnedFd::from_raw_fd(fd) }, credit: AtomicI32::new(CREDIT) })
+        Ok(CondVar { counter: unsafe { OwnedFd::from_raw_fd(fd) }, credit: AtomicI32::new(CREDIT) })
     }
 
     /// Has all who wait look again.
-    pub(super) fn open(&self) {
+    pub(super) fn notify_all(&self) {
         let one = 1u64.to_ne_bytes();
         let args = [self.counter.as_raw_fd() as usize, one.as_ptr() as usize, one.len(), 0, 0, 0];
         // SAFETY: eight bytes of this frame. Past the C library, whose function may be patched. It fails if it was opened
@@ -56,7 +56,7 @@ impl Gate {
         unsafe { crate::arch::syscall::syscall(libc::SYS_write, args) };
     }
 
-    /// As [`wait`](Gate::wait), by who expects an answer soon: looks for a while whether it `is_open`, and then only
+    /// As [`wait`](CondVar::wait), by who expects an answer soon: looks for a while whether it `is_open`, and then only
     /// sleeps. Not so if that was in vain the last times, or keeps a green thread from running.
     pub(super) fn expect(
         &self,
@@ -118,7 +118,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for CondVar {
     fn drop(&mut self) {
         fds::forget(self.counter.as_raw_fd());
     }

@@ -1,8 +1,8 @@
 //! The child's whole life, on the stack that has forked. It leaves by `_exit`, and never by a return.
 
 use super::exit::Exit;
-use super::pipe::End;
-use super::{current, ending, null};
+use super::pipe::PipeEnd;
+use super::{at_exit, current, dev_null};
 use crate::green::JoinError;
 use crate::hub::{begin_own_life, catch};
 use crate::watchdog;
@@ -12,12 +12,12 @@ use std::sync::Weak;
 /// Runs `f`, and ends the process with what came of it.
 ///
 /// `f` lies on the stack of who has forked, like all else that its parent has; only `f` is moved, and dropped.
-pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<End>]) -> ! {
+pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<PipeEnd>]) -> ! {
     begin_own_life();
-    ending::prepare();
+    at_exit::prepare();
     watchdog::start_as_in_parent();
     // What the terminal says is said to the parent. It can be read from, if need be.
-    let _ = null::become_null(0);
+    let _ = dev_null::become_null(0);
     closing.iter().filter_map(Weak::upgrade).for_each(|end| end.give_up());
     let code = match catch(|| f().exit_code()) {
         Ok(code) => code,
@@ -30,7 +30,7 @@ pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<End>]) -> ! {
         // By `pthread_exit`.
         Err(_) => 0,
     };
-    ending::end(code)
+    at_exit::end(code)
 }
 
 /// What was said when it was thrown.

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             ("a panic is said with the process's name", |patched| {
                 let ended = run("a panic", patched);
                 assert_eq!(ended.stdout, "1\n");
-                assert!(ended.stderr.contains("panicked at tests/fork_process.rs"), "{ended:?}");
+                assert!(ended.stderr.contains("panicked at tests/process_lifecycle.rs"), "{ended:?}");
                 assert!(ended.stderr.contains("process 'singer' panicked: out of tune: 3"), "{ended:?}");
             }),
             ("an error is said with the process's name", |patched| {

@@ -1,6 +1,6 @@
 //! What is done with children when their parent ends: daemons are terminated, the others waited for.
 
-use super::own;
+use super::this_process;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ fn leave(code: i32) -> ! {
 /// Terminates the daemons, waits for the others, and reaps all. In the kernel, for no hub runs any more.
 fn end_children() {
     let (daemons, others): (Vec<_>, Vec<_>) =
-        own::children().into_iter().partition(|child| child.is_daemon());
+        this_process::children().into_iter().partition(|child| child.is_daemon());
     daemons.iter().for_each(|daemon| daemon.try_signal(libc::SIGTERM));
     let deadline = Instant::now() + GRACE;
     for daemon in daemons {
