@@ -11,7 +11,7 @@
 //! So many lines, workers to a line, jobs to a worker, chairs to a line. It says who glues which chair where, and proves
 //! at the end that each chair was made exactly once.
 
-use greenline::model::{Green, Model, OsThread, Process, Worker};
+use greenline::model::{Model, Worker};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::exit;
@@ -48,7 +48,7 @@ fn line(line: u32, plan: Plan) -> Vec<Chair> {
     let orders: Orders = Arc::new(Mutex::new((first..first + plan.chairs).rev().collect()));
     let workers = (1..=plan.workers).map(|_| {
         let orders = orders.clone();
-        hire(OsThread, move || worker(plan, &orders))
+        hire(Model::OsThread, move || worker(plan, &orders))
     });
     gather(workers.collect())
 }
@@ -57,7 +57,7 @@ fn line(line: u32, plan: Plan) -> Vec<Chair> {
 fn worker(plan: Plan, orders: &Orders) -> Vec<Chair> {
     let jobs = (1..=plan.jobs).map(|_| {
         let orders = orders.clone();
-        hire(Green, move || job(&orders))
+        hire(Model::Green, move || job(&orders))
     });
     gather(jobs.collect())
 }
@@ -80,7 +80,7 @@ fn job(orders: &Orders) -> Vec<Chair> {
 }
 
 /// Starts a worker of any model; without it there is no factory.
-fn hire<M: Model>(model: M, f: impl FnOnce() -> Vec<Chair> + Send + 'static) -> Worker<Vec<Chair>> {
+fn hire(model: Model, f: impl FnOnce() -> Vec<Chair> + Send + 'static) -> Worker<Vec<Chair>> {
     model.spawn(f).unwrap_or_else(|error| {
         eprintln!("no {} can be had: {error}", model.name());
         exit(1)
@@ -111,7 +111,7 @@ fn main() {
     greenline::patch::all();
 
     let start = Instant::now();
-    let lines = (0..plan.lines).map(|number| hire(Process, move || line(number, plan)));
+    let lines = (0..plan.lines).map(|number| hire(Model::Process, move || line(number, plan)));
     let chairs = gather(lines.collect());
     report(plan, &chairs, start.elapsed());
 }

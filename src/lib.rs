@@ -52,7 +52,7 @@
 //!   own if it needs one; a [`Handle`] is how others spawn there.
 //! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a [`process::Process`]. Who
 //!   waits for one, or for what it shares, blocks a green thread and no other.
-//! - A **model** is one of these three ways to run something beside what one is doing: [`model::Model`].
+//! - A **model** is one of these three ways to run a closure concurrently: [`model::Model`].
 //! - A **signal** that is [subscribed](signal::handle) to is a green thread for each delivery.
 //! - The **policy** says which of the ready green threads runs next; first in, first out unless you
 //!   [install](policy::install) another.

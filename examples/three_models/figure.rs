@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// In the order of [`ALL`](greenline::model::ALL).
+/// In the order of [`Model::ALL`](greenline::model::Model::ALL).
 pub(crate) const NAMES: [&str; 3] = ["green thread", "OS thread", "process"];
 
 /// What a number counts.

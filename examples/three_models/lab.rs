@@ -2,7 +2,7 @@
 //! crashes, or does not end, takes nobody with it. It is itself a worker of the model [`Process`].
 
 use super::kernel;
-use greenline::model::{AnyModel, Model, Process};
+use greenline::model::Model;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -30,22 +30,22 @@ impl Effort {
 ///
 /// Errors: what went wrong, in words.
 pub(crate) fn run<T>(
-    model: AnyModel,
+    model: Model,
     effort: Effort,
-    measure: impl FnOnce(AnyModel, Effort) -> io::Result<T> + Send + 'static,
+    measure: impl FnOnce(Model, Effort) -> io::Result<T> + Send + 'static,
 ) -> Result<T, String>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
 {
     let inside = move || {
         kernel::live_no_longer_than(SECONDS);
-        if model == AnyModel::Green {
+        if model == Model::Green {
             // What debug builds have besides would be measured, too.
             greenline::watchdog::stop();
             greenline::patch::try_all().map_err(|error| error.to_string())?;
         }
         measure(model, effort).map_err(|error| error.to_string())
     };
-    let lab = Process.spawn(inside).map_err(|error| error.to_string())?;
+    let lab = Model::Process.spawn(inside).map_err(|error| error.to_string())?;
     lab.join().unwrap_or_else(|error| Err(error.to_string()))
 }

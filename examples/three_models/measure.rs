@@ -3,7 +3,7 @@
 use super::kernel::{self, Usage};
 use super::lab::Effort;
 use super::work::{self, Crash, Day, Gate};
-use greenline::model::{AnyModel, Model, Worker, WorkerError};
+use greenline::model::{Model, Worker, WorkerError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -28,7 +28,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 /// Nanoseconds to start one that does nothing, and to join it.
-pub(crate) fn start(model: AnyModel, effort: Effort) -> io::Result<f64> {
+pub(crate) fn start(model: Model, effort: Effort) -> io::Result<f64> {
     const BATCH: u32 = 10;
     let until = Instant::now() + Duration::from_millis(effort.of(500, 50));
     let mut rounds = Vec::new();
@@ -43,7 +43,7 @@ pub(crate) fn start(model: AnyModel, effort: Effort) -> io::Result<f64> {
 }
 
 /// Nanoseconds from one to the other, when two on one core throw each other a byte through a socket.
-pub(crate) fn hand_over(model: AnyModel, effort: Effort) -> io::Result<f64> {
+pub(crate) fn hand_over(model: Model, effort: Effort) -> io::Result<f64> {
     kernel::stay_on_this_core()?;
     let throws = effort.of(4000, 400);
     let mut rounds = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn hand_over(model: AnyModel, effort: Effort) -> io::Result<f64> {
 
 /// Nanoseconds a switch, when two on one core do nothing but give way to each other. Counted are the switches that took
 /// place, by whoever makes them: the hub, or the kernel, which may find that there is no need.
-pub(crate) fn give_way(model: AnyModel, effort: Effort) -> io::Result<f64> {
+pub(crate) fn give_way(model: Model, effort: Effort) -> io::Result<f64> {
     kernel::stay_on_this_core()?;
     let times = effort.of(100_000, 10_000);
     let mut rounds = Vec::new();
@@ -98,8 +98,8 @@ pub(crate) fn give_way(model: AnyModel, effort: Effort) -> io::Result<f64> {
 }
 
 /// How often the hub has switched, if that is who does.
-fn switches_of_hub(model: AnyModel) -> Option<u64> {
-    (model == AnyModel::Green).then(|| greenline::stats().switches)
+fn switches_of_hub(model: Model) -> Option<u64> {
+    (model == Model::Green).then(|| greenline::stats().switches)
 }
 
 /// Bytes for each that waits.
@@ -109,10 +109,10 @@ pub(crate) struct Memory {
     pub(crate) kernels: f64,
 }
 
-pub(crate) fn memory(model: AnyModel, effort: Effort) -> io::Result<Memory> {
+pub(crate) fn memory(model: Model, effort: Effort) -> io::Result<Memory> {
     let workers = match model {
-        AnyModel::Green | AnyModel::OsThread => effort.of(1000, 200),
-        AnyModel::Process => effort.of(150, 30),
+        Model::Green | Model::OsThread => effort.of(1000, 200),
+        Model::Process => effort.of(150, 30),
     };
     kernel::raise_descriptor_limit();
     // What is made once, by the first.
@@ -141,7 +141,7 @@ impl Crowd {
     }
 
     /// One more, which has arrived.
-    fn add(&mut self, model: AnyModel) -> io::Result<()> {
+    fn add(&mut self, model: Model) -> io::Result<()> {
         let gate = self.gate.clone();
         self.workers.push(model.spawn(move || gate.pass().map_err(|error| error.to_string()))?);
         Ok(())
@@ -159,7 +159,7 @@ impl Crowd {
     }
 }
 
-fn park(model: AnyModel, workers: usize) -> io::Result<Crowd> {
+fn park(model: Model, workers: usize) -> io::Result<Crowd> {
     let mut crowd = Crowd::new()?;
     for _ in 0..workers {
         crowd.add(model)?;
@@ -178,11 +178,11 @@ pub(crate) struct Many {
     pub(crate) refused: bool,
 }
 
-pub(crate) fn many(model: AnyModel, effort: Effort) -> io::Result<Many> {
+pub(crate) fn many(model: Model, effort: Effort) -> io::Result<Many> {
     let cap = match model {
-        AnyModel::Green => effort.of(100_000, 10_000),
-        AnyModel::OsThread => effort.of(10_000, 1000),
-        AnyModel::Process => effort.of(2000, 100),
+        Model::Green => effort.of(100_000, 10_000),
+        Model::OsThread => effort.of(10_000, 1000),
+        Model::Process => effort.of(2000, 100),
     };
     kernel::raise_descriptor_limit();
     let memory = kernel::available_bytes();
@@ -242,7 +242,7 @@ fn fastest(mut once: impl FnMut() -> io::Result<Took>) -> io::Result<Took> {
 
 /// Runs `job` in so many workers at once.
 fn all_at_once(
-    model: AnyModel,
+    model: Model,
     workers: usize,
     job: impl Fn() -> u64 + Clone + Send + 'static,
 ) -> io::Result<Took> {
@@ -262,7 +262,7 @@ pub(crate) fn asking(effort: Effort) -> (usize, u32) {
     effort.of((100, 50), (50, 10))
 }
 
-pub(crate) fn ask(model: AnyModel, effort: Effort) -> io::Result<Took> {
+pub(crate) fn ask(model: Model, effort: Effort) -> io::Result<Took> {
     let (workers, times) = asking(effort);
     fastest(|| {
         all_at_once(model, workers, move || {
@@ -277,14 +277,14 @@ pub(crate) fn computing(effort: Effort) -> (usize, u64) {
     (8, effort.of(50_000, 10_000))
 }
 
-pub(crate) fn compute(model: AnyModel, effort: Effort) -> io::Result<Took> {
+pub(crate) fn compute(model: Model, effort: Effort) -> io::Result<Took> {
     let (workers, microseconds) = computing(effort);
     let rounds = microseconds * effort.rounds_per_microsecond;
     fastest(|| all_at_once(model, workers, move || work::compute(rounds)))
 }
 
 /// The same work without any workers, one piece after the other. Nanoseconds.
-pub(crate) fn compute_alone(_: AnyModel, effort: Effort) -> io::Result<f64> {
+pub(crate) fn compute_alone(_: Model, effort: Effort) -> io::Result<f64> {
     let (workers, microseconds) = computing(effort);
     let rounds = microseconds * effort.rounds_per_microsecond;
     let all = (0..ROUNDS).map(|_| {
@@ -298,7 +298,7 @@ pub(crate) fn compute_alone(_: AnyModel, effort: Effort) -> io::Result<f64> {
 }
 
 /// What the parent sees of a global after three workers have each added one to it.
-pub(crate) fn global(model: AnyModel, _: Effort) -> io::Result<u64> {
+pub(crate) fn global(model: Model, _: Effort) -> io::Result<u64> {
     let workers: Vec<_> = (0..3).map(|_| model.spawn(work::count)).collect::<io::Result<_>>()?;
     join_all(workers)?;
     Ok(work::counted())
@@ -309,7 +309,7 @@ pub(crate) const OTHERS: usize = 2;
 
 /// One crashes. Answers how many of the others have answered nonetheless; if nobody answers at all, the crash took the
 /// process that asked, too.
-pub(crate) fn crash(model: AnyModel, how: Crash) -> io::Result<u64> {
+pub(crate) fn crash(model: Model, how: Crash) -> io::Result<u64> {
     kernel::crash_quietly();
     let gate = Gate::new()?;
     let others: Vec<_> = (0..OTHERS)
@@ -332,7 +332,7 @@ pub(crate) fn crash(model: AnyModel, how: Crash) -> io::Result<u64> {
 pub(crate) const BUSY: Duration = Duration::from_millis(4);
 
 /// Who ran when: four that compute and wait by turns. The quickest of several such days, on which others disturbed least.
-pub(crate) fn days(model: AnyModel, effort: Effort) -> io::Result<Vec<Day>> {
+pub(crate) fn days(model: Model, effort: Effort) -> io::Result<Vec<Day>> {
     let mut best: Option<Vec<Day>> = None;
     for _ in 0..effort.of(10, 2) {
         let epoch = Instant::now();

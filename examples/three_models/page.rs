@@ -34,7 +34,7 @@ pub(crate) fn page(machine: &str, figures: &[Figure], crashes: &Crashes, timelin
 <body>
 <header>
 <h1>Green threads, OS threads, processes</h1>
-<p>The same functions, run by workers of three kinds through one trait. Every figure was measured in this run, each in a process
+<p>The same functions, run by workers of three kinds through one interface. Every figure was measured in this run, each in a process
 of its own, on {machine}. Other programs may have run meanwhile: the ratios say more than the times.</p>
 </header>
 <main>

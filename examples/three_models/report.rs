@@ -5,7 +5,7 @@ use super::kernel;
 use super::lab::{self, Effort};
 use super::measure::{self, Many, Memory, OTHERS, Took};
 use super::work::Crash;
-use greenline::model::{ALL, AnyModel};
+use greenline::model::Model;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -32,12 +32,12 @@ impl<S: FnMut(&str)> Taker<S> {
     fn take<T>(
         &mut self,
         what: &str,
-        measure: impl Fn(AnyModel, Effort) -> io::Result<T> + Clone + Send + 'static,
+        measure: impl Fn(Model, Effort) -> io::Result<T> + Clone + Send + 'static,
     ) -> Measured<T>
     where
         T: Serialize + DeserializeOwned + Send + 'static,
     {
-        ALL.map(|model| {
+        Model::ALL.map(|model| {
             (self.say)(&format!("{what}: {model}"));
             lab::run(model, self.effort, measure.clone())
         })
@@ -53,7 +53,7 @@ pub(crate) fn take_all(effort: Effort, say: impl FnMut(&str)) -> Taken {
     let many = taker.take("how many", measure::many);
     let room = kernel::available_bytes() as f64;
     let ask = taker.take("work that waits", measure::ask);
-    let alone = lab::run(AnyModel::OsThread, effort, measure::compute_alone);
+    let alone = lab::run(Model::OsThread, effort, measure::compute_alone);
     let compute = taker.take("work that computes", measure::compute);
     let global = taker.take("a global", measure::global);
     let crashes = [("a panic", Crash::Panic), ("abort()", Crash::Abort), ("a bad address", Crash::Fault)]
@@ -196,7 +196,7 @@ fn how_many(measured: Measured<Many>, room_for: Measured<f64>) -> Figure {
         }
         Err(reason) => Value { number: None, text: format!("failed: {reason}") },
     });
-    let ends = ALL.iter().zip(reasons).map(|(model, reason)| format!("{model}: {reason}"));
+    let ends = Model::ALL.iter().zip(reasons).map(|(model, reason)| format!("{model}: {reason}"));
     Figure {
         title: "How many were alive at once",
         how: format!(

@@ -1,26 +1,28 @@
-//! How a worker fails, in words that hold for all three models.
+//! Why a worker has no result, in terms that hold for all three models.
+//!
+//! Next: `process/mod.rs`, the processes that one of the models uses.
 
 use crate::green::JoinError;
 use std::any::Any;
 use std::fmt;
 use std::io;
 
-/// Why a worker gave no answer.
+/// Why a worker has no result.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// It panicked, and this is what it said. The payload itself stays behind: a process could not send it.
+    /// The worker panicked with this message. The payload itself is dropped, because a process could not send it.
     Panicked(String),
-    /// It was killed: green threads can be, by [`shutdown`](crate::shutdown).
+    /// The worker was killed. Green threads can be killed, by [`shutdown`](crate::shutdown).
     Killed,
-    /// Its process ended before it had answered, with this exit code; -N: by signal N.
+    /// The worker's process ended before it had delivered a result.
     Died {
-        /// The exit code, or minus the signal.
+        /// The exit code, or minus the number of the signal that ended the process.
         exit: i32,
     },
-    /// What it answered could not be written down, or not be read again.
+    /// The worker's result could not be serialized or deserialized, for this reason.
     Codec(String),
-    /// It could not be run, or not be waited for.
+    /// The worker could not be run, or the wait for it failed.
     Io(io::Error),
 }
 
@@ -34,7 +36,7 @@ impl From<JoinError> for WorkerError {
     }
 }
 
-/// What was said when it was thrown.
+/// Returns the text of a panic's payload.
 fn message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
@@ -48,13 +50,17 @@ impl fmt::Display for WorkerError {
             WorkerError::Panicked(message) => write!(f, "the worker panicked: {message}"),
             WorkerError::Killed => f.write_str("the worker was killed"),
             WorkerError::Died { exit: exit @ 0.. } => {
-                write!(f, "the worker's process ended with exit code {exit} before it had answered")
+                write!(f, "the worker's process ended with exit code {exit} before it had delivered a result")
             }
             WorkerError::Died { exit } => {
-                write!(f, "the worker's process was ended by signal {} before it had answered", -exit)
+                write!(
+                    f,
+                    "the worker's process was ended by signal {} before it had delivered a result",
+                    -exit
+                )
             }
             WorkerError::Codec(reason) => {
-                write!(f, "what the worker answered cannot cross to another process: {reason}")
+                write!(f, "the worker's result cannot be sent to another process: {reason}")
             }
             WorkerError::Io(error) => write!(f, "the worker could not be run or waited for: {error}"),
         }

@@ -1,103 +1,144 @@
-//! One worker that was started, whichever model it is of.
+//! The three models, and the handle of a worker of any of them.
+//!
+//! Next: `model/process_worker.rs`, where a worker process sends its result to its parent.
 
-use super::AnyModel;
-use super::delivery::Delivery;
 use super::error::WorkerError;
+use super::process_worker::ProcessWorker;
+use crate::green::JoinError;
+use crate::spawn::Builder;
+use crate::thread::Thread;
 use crate::{join, thread};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-/// A worker that was started, and the right to what it answers.
-///
-/// Dropping it lets the worker go on alone. When `main` returns, green threads and OS threads end with it, while
-/// processes are waited for.
-///
-/// As the handle of a green thread it stays on its OS thread: the strictest of the three.
-///
-/// # What a process answers
-///
-/// It is written in serde's terms, by the `postcard` crate, into memory that both processes have, without a limit to its
-/// size. A type that leaves fields out (`#[serde(skip)]`) arrives without them; from the other two it arrives as it is.
-#[must_use = "dropped, it goes on alone"]
-pub struct Worker<T>(Kind<T>);
+/// A way to run a closure concurrently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// Workers are green threads of the calling OS thread's hub. They run while the caller is blocked. See
+    /// [`spawn`](crate::spawn).
+    Green,
+    /// Workers are OS threads, also after [`patch::threads`](crate::patch::threads). See [`thread`](crate::thread).
+    OsThread,
+    /// Workers are processes, forked from the calling process. See [`process`](crate::process).
+    Process,
+}
 
-enum Kind<T> {
+impl Model {
+    /// All models, the cheapest first.
+    pub const ALL: [Model; 3] = [Model::Green, Model::OsThread, Model::Process];
+
+    /// Returns the model's name: "green thread", "OS thread" or "process".
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Green => "green thread",
+            Model::OsThread => "OS thread",
+            Model::Process => "process",
+        }
+    }
+
+    /// Starts a worker that runs `f`.
+    ///
+    /// # Errors
+    /// No memory, no process id or no descriptor is left. A process cannot be started while there are
+    /// [other OS threads](crate::process#one-os-thread).
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<Worker<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        Ok(Worker(match self {
+            Model::Green => Handle::Green(Builder::new().spawn(f)?),
+            Model::OsThread => Handle::OsThread(Thread::new(f).start()?),
+            Model::Process => Handle::Process(ProcessWorker::start(f)?),
+        }))
+    }
+}
+
+/// Writes the model's name.
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A started worker, and the right to its result.
+///
+/// If the handle is dropped, the worker goes on (it is detached). When `main` returns, green threads and OS threads end
+/// with it, while processes are waited for.
+///
+/// The handle cannot be sent to another OS thread, because the handle of a green thread cannot.
+///
+/// # The result of a process
+///
+/// The `postcard` crate serializes the result into memory that both processes map. Its size has no limit. Fields that the
+/// type leaves out (`#[serde(skip)]`) are missing in the result of a process. The other two models move the value.
+#[must_use = "if it is dropped, the worker goes on and its result is lost"]
+pub struct Worker<T>(Handle<T>);
+
+enum Handle<T> {
     Green(join::JoinHandle<T>),
     OsThread(thread::JoinHandle<T>),
-    Process(Delivery<T>),
+    Process(ProcessWorker<T>),
 }
 
 impl<T> Worker<T> {
-    pub(super) fn green(handle: join::JoinHandle<T>) -> Worker<T> {
-        Worker(Kind::Green(handle))
-    }
-
-    pub(super) fn os_thread(handle: thread::JoinHandle<T>) -> Worker<T> {
-        Worker(Kind::OsThread(handle))
-    }
-
-    pub(super) fn process(delivery: Delivery<T>) -> Worker<T> {
-        Worker(Kind::Process(delivery))
-    }
-
-    /// Of which model it is.
-    pub fn model(&self) -> AnyModel {
+    /// Returns the worker's model.
+    pub fn model(&self) -> Model {
         match self.0 {
-            Kind::Green(_) => AnyModel::Green,
-            Kind::OsThread(_) => AnyModel::OsThread,
-            Kind::Process(_) => AnyModel::Process,
+            Handle::Green(_) => Model::Green,
+            Handle::OsThread(_) => Model::OsThread,
+            Handle::Process(_) => Model::Process,
         }
     }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Worker<T> {
-    /// Waits for the worker to end, and answers what it returned. Blocks the current green thread and no other; where
-    /// there is no hub, the OS thread.
+    /// Waits until the worker has ended, and returns its result. Blocks only the current green thread. On an OS thread
+    /// without a hub, it blocks the OS thread.
     ///
     /// # Errors
-    /// It panicked, or died: [`WorkerError`].
+    /// The worker panicked or died: [`WorkerError`].
     ///
     /// # Panics
-    /// When a green thread joins itself. Unwinds when the green thread is killed or a timeout around it fires.
+    /// If a green thread joins itself. Unwinds if the green thread is killed or a timeout around it fires.
     #[track_caller]
     pub fn join(self) -> Result<T, WorkerError> {
         match self.0 {
-            Kind::Green(handle) => Ok(handle.join()?),
-            Kind::OsThread(handle) => Ok(handle.join()?),
-            Kind::Process(delivery) => delivery.join(),
+            Handle::Green(handle) => Ok(handle.join()?),
+            Handle::OsThread(handle) => Ok(handle.join()?),
+            Handle::Process(worker) => worker.join(),
         }
     }
 
-    /// As [`join`](Worker::join), for no longer than `timeout`. Zero only looks.
+    /// [`join`](Worker::join), with a time limit. A zero timeout does not wait.
     ///
     /// # Errors
-    /// The inner result is that of `join`. The outer error is this worker: the time is over, it runs on.
+    /// The inner result is that of `join`. The outer error is this worker, if it still runs after `timeout`.
     ///
     /// # Panics
     /// As `join`.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, WorkerError>, Worker<T>> {
-        match self.0 {
-            Kind::Green(handle) => match handle.join_timeout(timeout) {
-                Ok(ended) => Ok(ended.map_err(WorkerError::from)),
-                Err(handle) => Err(Worker::green(handle)),
-            },
-            Kind::OsThread(handle) => match handle.join_timeout(timeout) {
-                Ok(ended) => Ok(ended.map_err(WorkerError::from)),
-                Err(handle) => Err(Worker::os_thread(handle)),
-            },
-            Kind::Process(delivery) => delivery.join_timeout(timeout).map_err(Worker::process),
-        }
+        let result = |joined: Result<T, JoinError>| joined.map_err(WorkerError::from);
+        let joined = match self.0 {
+            Handle::Green(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::Green),
+            Handle::OsThread(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::OsThread),
+            Handle::Process(worker) => worker.join_timeout(timeout).map_err(Handle::Process),
+        };
+        joined.map_err(Worker)
     }
 
-    /// Whether `join` would answer at once. Green threads of this OS thread do not run meanwhile: who asks again and
-    /// again has to block now and then.
+    /// Returns whether `join` would return immediately. Green threads of this OS thread do not run during the call. A
+    /// caller that polls in a loop must block now and then.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
-            Kind::Green(handle) => handle.is_finished(),
-            Kind::OsThread(handle) => handle.is_finished(),
-            Kind::Process(delivery) => delivery.is_finished(),
+            Handle::Green(handle) => handle.is_finished(),
+            Handle::OsThread(handle) => handle.is_finished(),
+            Handle::Process(worker) => worker.is_finished(),
         }
     }
 }
