@@ -2,6 +2,8 @@
 
 use greenline::net::{TcpListener, TcpStream, UnixStream};
 
+mod support;
+
 #[path = "support/net_errors.rs"]
 mod net_errors;
 

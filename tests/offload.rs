@@ -1,52 +1,36 @@
 //! Functions that are run by other OS threads while their callers wait. The pool belongs to the whole process, and so do
 //! its limits: these tests run one at a time.
 
+mod support;
+
 use greenline::{Builder, JoinError, offload, offload_threads, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::hang_guard::HangGuard;
+use support::proc_fs::os_threads_named;
+use support::subprocess::{command, finish, run_cases_before_main};
 
-const CASE: &str = "GREENLINE_TEST_CASE";
-
-/// One test at a time, and not for ever.
-struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>, Sender<()>);
-
-fn turn() -> Turn {
+/// Lets one test run at a time, and aborts the test program if it hangs.
+fn turn() -> (MutexGuard<'static, ()>, HangGuard) {
     static ONE: Mutex<()> = Mutex::new(());
     let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let (sender, ended) = channel();
-    let name = thread::current().name().unwrap_or("main").to_owned();
-    thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
-            std::process::abort();
-        }
-    });
     offload_threads(64);
-    Turn(turn, sender)
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let _ = self.1.send(());
-    }
+    (turn, HangGuard::new())
 }
 
 fn name() -> String {
     thread::current().name().unwrap_or_default().to_owned()
 }
 
-/// The OS threads of the pool, as the kernel lists them.
+/// Returns the number of OS threads of the pool.
 fn pool() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
-    names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("greenline-off"))).count()
+    os_threads_named("greenline-off")
 }
 
 /// A function that says that it has begun and goes on when it is told.
@@ -329,7 +313,9 @@ fn there_must_be_one_at_least() {
     offload_threads(0);
 }
 
-/// What needs a process of its own, by name.
+run_cases_before_main!(run);
+
+/// The cases that run in a child.
 fn run(case: &str) {
     match case {
         "environment" => {
@@ -349,8 +335,10 @@ fn run(case: &str) {
             let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
             // SAFETY: a limit of our own.
             unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
-            println!("ran on {}", offload(name));
-            println!("ran on {}", spawn(|| offload(name)).join().unwrap());
+            // SAFETY: no arguments.
+            let os_thread = || unsafe { libc::gettid() };
+            println!("in place: {}", offload(os_thread) == os_thread());
+            println!("in place: {}", spawn(move || offload(os_thread)).join().unwrap() == os_thread());
             assert!(spawn(|| offload(|| panic!("boom"))).join().is_err());
         }
         #[cfg(feature = "patch")]
@@ -400,43 +388,33 @@ fn run(case: &str) {
     }
 }
 
-/// Runs a case in a process of its own, and answers what it prints.
-fn child(case: &str, variables: &[(&str, &str)]) -> String {
-    let mut command = Command::new("timeout");
-    command.arg("60").arg(std::env::current_exe().unwrap()).args(["--exact", "case", "--nocapture"]);
-    let output = command.env(CASE, case).envs(variables.iter().copied()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-#[test]
-fn case() {
-    if let Ok(case) = std::env::var(CASE) {
-        run(&case);
-    }
+/// Runs a case in a child with these environment variables. Returns what it prints.
+fn output_of(case: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = command(case);
+    command.envs(variables.iter().copied());
+    finish(command, |_| true).success()
 }
 
 #[test]
 fn the_environment_may_say_how_many() {
-    let text = child("environment", &[("GREENLINE_OFFLOAD", "1")]);
+    let text = output_of("environment", &[("GREENLINE_OFFLOAD", "1")]);
     assert!(text.contains("one at a time: true"), "{text}");
     for text in ["0", "many", ""] {
-        let text = child("environment", &[("GREENLINE_OFFLOAD", text)]);
+        let text = output_of("environment", &[("GREENLINE_OFFLOAD", text)]);
         assert!(text.contains("one at a time: false"), "{text}");
     }
 }
 
 #[test]
 fn where_no_os_thread_can_be_made_it_runs_in_place() {
-    let text = child("no OS threads", &[("GREENLINE_WATCHDOG", "0"), ("RUST_BACKTRACE", "0")]);
-    assert_eq!(text.matches("ran on case").count(), 2, "{text}");
+    let text = output_of("no OS threads", &[("GREENLINE_WATCHDOG", "0"), ("RUST_BACKTRACE", "0")]);
+    assert_eq!(text.matches("in place: true").count(), 2, "{text}");
 }
 
 #[test]
 #[cfg(feature = "patch")]
 fn after_a_fork_the_child_has_a_pool_of_its_own() {
-    let text = child("fork", &[]);
+    let text = output_of("fork", &[]);
     assert!(text.contains("in the child greenline-off-1, 1 of them\n"), "{text}");
     assert!(text.contains("status 7") && !text.contains("never"), "{text}");
 }
@@ -444,6 +422,6 @@ fn after_a_fork_the_child_has_a_pool_of_its_own() {
 #[test]
 #[cfg(feature = "patch")]
 fn a_function_that_forks_ends_the_child() {
-    let text = child("fork in the pool", &[]);
+    let text = output_of("fork in the pool", &[]);
     assert!(text.contains("status 0"), "{text}");
 }

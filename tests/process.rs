@@ -1,16 +1,15 @@
 //! What is seen only from outside of a process: what it prints, how it ends. Each case runs in a child, which
 //! is this program again with the case's name in the environment.
 
+mod support;
+
 use greenline::policy::{Policy, Why};
 use greenline::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
 use std::rc::Rc;
 use std::time::Duration;
-
-const CASE: &str = "GREENLINE_TEST_CASE";
+use support::subprocess::{output, run_cases_before_main};
 
 /// Says that the case takes what this process may not do.
 const NOT_PERMITTED: i32 = 77;
@@ -37,6 +36,8 @@ fn with_bad_policy(when: &'static str) {
     bad.set(when);
     let _ = spawn(|| ()).join();
 }
+
+run_cases_before_main!(run);
 
 /// The cases, by name. Each runs in a `main`, as far as the hub can tell.
 fn run(case: &str) {
@@ -249,36 +250,11 @@ fn fault() {
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
 }
 
-fn output(case: &str) -> Output {
-    let me = std::env::current_exe().unwrap();
-    Command::new(me).env(CASE, case).env("RUST_BACKTRACE", "0").output().unwrap()
-}
-
-/// Runs before libtest's `main`, on the main thread, in a child only.
-extern "C" fn main_of_child() {
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = std::panic::catch_unwind(|| run(&case));
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
-    }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[test]
 fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
     let output = output("overflow");
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
-    let said = stderr(&output);
+    assert_eq!(output.code, -libc::SIGABRT);
+    let said = output.stderr;
     assert!(said.contains("green thread 'deep' has overflowed its stack (128 KiB"), "{said}");
     assert!(said.contains("spawned at tests/process.rs:"), "{said}");
 }
@@ -286,20 +262,16 @@ fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
 #[test]
 fn an_overflow_in_a_generator_is_said_too() {
     let output = output("overflow in a generator");
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
-    assert!(stderr(&output).contains("a generator has overflowed its stack"), "{}", stderr(&output));
+    assert_eq!(output.code, -libc::SIGABRT);
+    assert!(output.stderr.contains("a generator has overflowed its stack"), "{}", output.stderr);
 }
 
 #[test]
 fn stacks_are_guarded_in_locked_memory_too() {
     let output = output("stacks in locked memory");
-    if output.status.code() != Some(NOT_PERMITTED) {
-        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
-        assert!(
-            stderr(&output).contains("green thread 'deep' has overflowed its stack"),
-            "{}",
-            stderr(&output)
-        );
+    if output.code != NOT_PERMITTED {
+        assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
+        assert!(output.stderr.contains("green thread 'deep' has overflowed its stack"), "{}", output.stderr);
     }
 }
 
@@ -307,8 +279,8 @@ fn stacks_are_guarded_in_locked_memory_too() {
 fn a_policy_that_panics_ends_the_process() {
     for (case, why) in [("a policy panics when asked", "asked"), ("a policy panics when told", "told")] {
         let output = output(case);
-        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{case}");
-        let said = stderr(&output);
+        assert_eq!(output.code, -libc::SIGABRT, "{case}");
+        let said = output.stderr;
         assert!(said.contains(why) && said.contains("a policy panicked"), "{said}");
     }
 }
@@ -317,21 +289,21 @@ fn a_policy_that_panics_ends_the_process() {
 fn any_other_fault_ends_the_process_as_it_would_have() {
     for case in ["other fault in a green thread", "fault in main after a hub was made"] {
         let output = output(case);
-        assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{case}");
-        assert!(!stderr(&output).contains("overflow"), "{case}: {}", stderr(&output));
+        assert_eq!(output.code, -libc::SIGSEGV, "{case}");
+        assert!(!output.stderr.contains("overflow"), "{case}: {}", output.stderr);
     }
 }
 
 #[test]
 fn a_fault_reaches_the_handler_that_was_there_before() {
-    assert_eq!(output("fault with a handler").status.code(), Some(42));
+    assert_eq!(output("fault with a handler").code, 42);
 }
 
 #[test]
 fn a_panic_is_reported_once_with_the_green_threads_name() {
     let output = output("panic");
-    assert!(output.status.success());
-    let said = stderr(&output);
+    assert!(output.code == 0);
+    let said = output.stderr;
     assert_eq!(said.matches("panicked at").count(), 1, "a kill is not a panic: {said}");
     assert!(said.contains("green thread 'work1': "), "{said}");
     assert!(said.contains("boom"), "{said}");
@@ -339,48 +311,48 @@ fn a_panic_is_reported_once_with_the_green_threads_name() {
 
 #[test]
 fn a_hook_that_was_there_before_is_called() {
-    let said = stderr(&output("panic with a hook"));
+    let said = output("panic with a hook").stderr;
     assert!(said.contains("green thread 'green-1': my hook: panicked at"), "{said}");
 }
 
 #[test]
 fn when_main_ends_the_process_does_and_shutdown_unwinds_before() {
-    assert_eq!(stdout(&output("main ends first")), "main ends\n");
-    assert_eq!(stdout(&output("shutdown")), "unwound\n");
+    assert_eq!(output("main ends first").stdout, "main ends\n");
+    assert_eq!(output("shutdown").stdout, "unwound\n");
 }
 
 #[test]
 fn exit_on_a_green_thread_ends_the_process_with_its_code() {
-    assert_eq!(output("exit").status.code(), Some(7));
+    assert_eq!(output("exit").code, 7);
 }
 
 #[test]
 fn a_deadlock_ends_the_program_with_the_report() {
     let output = output("deadlock");
-    assert_eq!(output.status.code(), Some(101));
-    let said = stderr(&output);
+    assert_eq!(output.code, 101);
+    let said = output.stderr;
     assert!(said.contains("deadlock: ") && said.contains("'lonely' waits for what never comes"), "{said}");
 }
 
 #[test]
 fn a_deadlock_is_reported_before_anything_is_logged() {
     let output = output("deadlock while the logger is in use");
-    assert_eq!(output.status.code(), Some(101), "{:?} {}", output.status, stderr(&output));
-    assert!(stderr(&output).contains("deadlock: "), "{}", stderr(&output));
+    assert_eq!(output.code, 101, "{output:#?}");
+    assert!(output.stderr.contains("deadlock: "), "{}", output.stderr);
 }
 
 #[test]
 fn without_memory_for_stacks_the_error_says_so_and_the_hub_lives() {
     let output = output("no memory for stacks");
-    let said = stdout(&output);
-    assert!(output.status.success(), "{said}{}", stderr(&output));
+    let said = output.stdout;
+    assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains("never ran: no memory for a green thread's stack"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
 }
 
 #[test]
 fn without_file_descriptors_a_handle_is_refused_and_the_hub_lives() {
-    let said = stdout(&output("no file descriptors"));
+    let said = output("no file descriptors").stdout;
     assert!(said.contains("no file descriptor for the hub's reactor"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
 }
@@ -388,27 +360,27 @@ fn without_file_descriptors_a_handle_is_refused_and_the_hub_lives() {
 #[test]
 fn a_policy_that_panics_aborts_before_borrowed_data_is_gone() {
     let output = output("a policy that panics");
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
-    assert!(stderr(&output).contains("greenline: a policy panicked; aborting"), "{}", stderr(&output));
+    assert_eq!(output.code, -libc::SIGABRT);
+    assert!(output.stderr.contains("greenline: a policy panicked; aborting"), "{}", output.stderr);
 }
 
 #[test]
 fn a_panic_hook_may_sleep() {
     let output = output("a hook that blocks");
-    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.code == 0, "{}", output.stderr);
 }
 
 #[test]
 fn one_stack_that_cannot_be_had_is_that_green_threads_error() {
-    let said = stdout(&output("one stack is too large"));
+    let said = output("one stack is too large").stdout;
     assert!(said.contains("never ran: no memory for a green thread's stack of 137438953472 bytes"), "{said}");
 }
 
 #[test]
 fn without_memory_for_any_stack_spawn_is_refused_and_the_hub_lives() {
     let output = output("no memory for any stack");
-    let said = stdout(&output);
-    assert!(output.status.success(), "{said}{}", stderr(&output));
+    let said = output.stdout;
+    assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains("no memory for a green thread's stack"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
 }
@@ -416,7 +388,7 @@ fn without_memory_for_any_stack_spawn_is_refused_and_the_hub_lives() {
 #[test]
 fn a_logger_may_block_and_ask_who_runs() {
     let output = output("a logger that asks who runs");
-    let said = stdout(&output);
-    assert!(output.status.success(), "{said}{}", stderr(&output));
+    let said = output.stdout;
+    assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains(": green thread 'big' never runs"), "{said}");
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use support::proc_fs::open_fds;
 use support::subprocess::{Case, Ended, is_patched, run, run_until};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -377,10 +378,6 @@ fn after_joins() {
     }
 }
 
-fn descriptors() -> usize {
-    read_dir("/proc/self/fd").unwrap().count()
-}
-
 /// Whether there is any child, ended or not.
 fn has_children() -> bool {
     // SAFETY: all zeros is a value of it, and there is room for one.
@@ -398,15 +395,15 @@ fn a_thousand() {
     child.kill().unwrap();
     child.join().unwrap();
     drop(child);
-    let before = descriptors();
+    let before = open_fds();
     for n in 0..1000 {
         assert_eq!(code(move || n), n & 255);
     }
-    assert_eq!(descriptors(), before);
+    assert_eq!(open_fds(), before);
     assert!(!has_children());
     assert!(active_children().is_empty());
     // Nor does a child inherit them: its own, to know its parent by, is one more.
-    let of_first = move || assert_eq!(descriptors(), before + 1);
+    let of_first = move || assert_eq!(open_fds(), before + 1);
     assert_eq!(code(of_first), 0);
     // And nothing of those whose handles are gone.
     (0..20).for_each(|_| drop(Process::new(|| sleep(LONG)).daemon(true).start().unwrap()));
@@ -414,7 +411,7 @@ fn a_thousand() {
 }
 
 fn reaped() {
-    let before = descriptors();
+    let before = open_fds();
     for _ in 0..50 {
         drop(start(|| ()));
     }
@@ -423,7 +420,7 @@ fn reaped() {
     }
     assert!(!has_children());
     // The hub's own may be there by now: two for the reactor.
-    assert!(descriptors() <= before + 3);
+    assert!(open_fds() <= before + 3);
     // By the next start as well.
     drop(start(|| ()));
     while has_children() {
@@ -571,12 +568,12 @@ fn close_on_exec() {
     let seen = || std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
     // Whatever our own parent has left open.
     let before = seen();
-    let here = descriptors();
+    let here = open_fds();
     let (_ours, theirs) = pipe::<(), ()>().unwrap();
     let child = start(move || {
         let _theirs = theirs;
         sleep(Duration::from_millis(1));
-        assert!(descriptors() > here, "the pipe, our parent's, the hub's");
+        assert!(open_fds() > here, "the pipe, our parent's, the hub's");
         assert_eq!(seen(), before);
     });
     assert_eq!(child.join().unwrap(), 0);

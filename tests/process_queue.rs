@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::kill_stress::{KillStress, Random, descriptors, shared_mappings, shared_memory};
+use support::kill_stress::{KillStress, shared_mappings, shared_memory};
+use support::proc_fs::open_eventfds;
+use support::random::Random;
 use support::subprocess::Case;
 
 const SOON: Duration = Duration::from_millis(5);
@@ -398,7 +400,7 @@ fn killed_processes(kills: u32) {
     let (numbers, seen) = (Queue::bounded(20).unwrap(), Queue::bounded(20).unwrap());
     // The hub makes a descriptor of its own when it first waits.
     assert_eq!(seen.get_timeout(Duration::ZERO), Err(GetError::TimedOut));
-    let before = (descriptors(), shared_mappings());
+    let before = (open_eventfds(), shared_mappings());
     let reader = spawn({
         let seen: Queue<(u32, u32, u32)> = seen.clone();
         move || seen.iter().map(Result::unwrap).collect::<Vec<_>>()
@@ -429,7 +431,7 @@ fn killed_processes(kills: u32) {
     seen.close();
     let all = reader.join().unwrap();
     assert!(numbers.is_empty() && seen.is_empty());
-    assert_eq!(before, (descriptors(), shared_mappings()));
+    assert_eq!(before, (open_eventfds(), shared_mappings()));
 
     let mut last = HashMap::new();
     let mut of_putter: HashMap<u32, Vec<u32>> = HashMap::new();
@@ -448,7 +450,7 @@ fn killed_processes(kills: u32) {
 }
 
 fn nothing_left() {
-    let before = (descriptors(), shared_mappings());
+    let before = (open_eventfds(), shared_mappings());
     let queues: RefCell<Vec<Queue<u32>>> = RefCell::default();
     for _ in 0..20 {
         let queue = Queue::new().unwrap();
@@ -463,9 +465,9 @@ fn nothing_left() {
     assert!(shared_mappings() > before.1);
     // The hub has made a few of its own meanwhile.
     let hubs = {
-        let used = descriptors();
+        let used = open_eventfds();
         queues.take();
-        used - descriptors()
+        used - open_eventfds()
     };
     assert_eq!((hubs, shared_mappings()), (2 * 20, before.1));
 }

@@ -10,7 +10,8 @@ use greenline::{join_all, sleep, spawn, thread, timeout, yield_now};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use support::kill_stress::{KillStress, descriptors, makes_no_system_calls, shared_mappings};
+use support::kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
+use support::proc_fs::open_eventfds;
 use support::subprocess::Case;
 
 const SOON: Duration = Duration::from_millis(5);
@@ -550,7 +551,7 @@ fn nothing_left() {
     // The hub makes a descriptor of its own when it first waits.
     assert!(lock.lock_timeout(Duration::ZERO).is_none());
     let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let before = (descriptors(), shared_mappings(), fds());
+    let before = (open_eventfds(), shared_mappings(), fds());
     for _ in 0..20 {
         let (semaphore, event, barrier) =
             (Semaphore::new(1).unwrap(), Event::new().unwrap(), Barrier::new(2).unwrap());
@@ -565,7 +566,7 @@ fn nothing_left() {
         barrier.wait().unwrap();
         assert_eq!(other.join().unwrap(), 0);
     }
-    assert_eq!(before, (descriptors(), shared_mappings(), fds()));
+    assert_eq!(before, (open_eventfds(), shared_mappings(), fds()));
     drop(guard);
 }
 

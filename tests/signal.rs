@@ -2,6 +2,8 @@
 
 #![cfg(feature = "patch")]
 
+mod support;
+
 use greenline::signal::{self, SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use greenline::{Handle, patch, wait};
 use std::cell::{Cell, RefCell};
@@ -15,8 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use support::subprocess::{command, run_cases_before_main};
 
-const CASE: &str = "GREENLINE_TEST_CASE";
 /// What never takes so long, unless it is lost.
 const LOST: Duration = Duration::from_secs(30);
 
@@ -347,6 +349,8 @@ fn a_child_that_ends_is_told_by_its_signal() {
     assert!(child.wait().unwrap().success());
 }
 
+run_cases_before_main!(run);
+
 /// The cases that run in a child, which is this program again.
 fn run(case: &str) {
     let say = |text: &str| {
@@ -426,23 +430,8 @@ fn run(case: &str) {
     }
 }
 
-extern "C" fn main_of_child() {
-    // What hangs is ended by this, be it this process or a child of its.
-    // SAFETY: no pointers.
-    unsafe { libc::alarm(100) };
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = catch_unwind(|| run(&case));
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
-    }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
-
 fn child(case: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let me = std::env::current_exe().unwrap();
-    let mut child = Command::new(me).env(CASE, case).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command(case).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     (child, lines)
 }

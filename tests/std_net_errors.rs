@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::proc_fs::open_fds;
+use support::subprocess::output;
+
+mod support;
 
 #[path = "support/net_errors.rs"]
 mod net_errors;
@@ -225,11 +229,6 @@ fn run(case: &str) {
     }
 }
 
-/// How many descriptors are open.
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 /// A read of std is not unwound: it fails once, as if by a signal, and then it is for the program to end.
 fn stops_with_readers() {
     static ENDED: AtomicU32 = AtomicU32::new(0);
@@ -246,7 +245,7 @@ fn stops_with_readers() {
     thread::yield_now();
     drop(there);
     assert_eq!(first.join().unwrap(), 0);
-    let before = descriptors();
+    let before = open_fds();
     let mut peers = Vec::new();
     for n in 0..1000 {
         let (mut here, there) = UnixStream::pair().unwrap();
@@ -274,24 +273,22 @@ fn stops_with_readers() {
     assert!(start.elapsed() < LOST / 2, "{:?}", start.elapsed());
     assert_eq!(greenline::stats().alive, 0);
     drop(peers);
-    assert_eq!(descriptors(), before);
+    assert_eq!(open_fds(), before);
 }
 
 #[test]
 fn a_hub_that_stops_ends_a_thousand_readers_and_closes_all() {
-    let output = net_errors::child("stops with a thousand readers").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output("stops with a thousand readers").success();
 }
 
 /// A socket of std's never brings the signal about; a pipe does, where the program has left it as it is in C.
 #[test]
 fn the_signal_of_broken_pipes_comes_when_it_would_without_us() {
-    let output = net_errors::child("writes with the default").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{said}");
+    let output = output("writes with the default");
+    assert_eq!(output.code, -libc::SIGPIPE, "{output:#?}");
 }
 
 #[test]
 fn a_program_ends_with_its_main_whoever_waits() {
-    assert!(net_errors::child("ends by main").status().unwrap().success());
+    output("ends by main").success();
 }

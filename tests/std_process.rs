@@ -3,18 +3,21 @@
 
 #![cfg(feature = "patch")]
 
+mod support;
+
 use greenline::patch;
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
+use support::subprocess::{command, finish, output, run_cases_before_main};
 
-const CASE: &str = "GREENLINE_TEST_CASE";
 const LONG: &str = "a name that is much longer than fifteen bytes";
+
+run_cases_before_main!(run);
 
 /// The cases, by name. Each runs in a `main`, as far as the hub can tell.
 fn run(case: &str) {
@@ -127,8 +130,8 @@ fn run(case: &str) {
                     write!(child.stdin.take().unwrap(), "in{n}").unwrap();
                     let output = child.wait_with_output().unwrap();
                     assert_eq!(output.status.code(), Some(n as i32));
-                    assert_eq!(stdout(&output), format!("in{n}"));
-                    assert_eq!(stderr(&output), format!("err{n}\n"));
+                    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("in{n}"));
+                    assert_eq!(String::from_utf8_lossy(&output.stderr), format!("err{n}\n"));
                 }
             };
             let all: Vec<_> = (0..8).map(|n| thread::spawn(talk(n))).collect();
@@ -249,39 +252,9 @@ fn recurse(n: u64) -> u64 {
     recurse(n + 1) + block[n as usize % 64]
 }
 
-fn child(case: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(CASE, case).env("RUST_BACKTRACE", "0");
-    command
-}
-
-fn output(case: &str) -> Output {
-    child(case).output().unwrap()
-}
-
-/// Runs before libtest's `main`, on the main thread, in a child only.
-extern "C" fn main_of_child() {
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = std::panic::catch_unwind(|| run(&case));
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
-    }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[test]
 fn lines_of_a_thousand_threads_come_whole_through_a_slow_pipe() {
-    let mut printing = child("println").stdout(Stdio::piped()).spawn().unwrap();
+    let mut printing = command("println").stdout(Stdio::piped()).spawn().unwrap();
     let mut pipe = printing.stdout.take().unwrap();
     let mut said = Vec::new();
     let mut piece = [0; 16 << 10];
@@ -306,15 +279,15 @@ fn lines_of_a_thousand_threads_come_whole_through_a_slow_pipe() {
 #[test]
 fn an_overflow_names_the_thread_and_aborts() {
     let output = output("overflow");
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("'{LONG}' has overflowed its stack")), "{}", stderr(&output));
+    assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
+    assert!(output.stderr.contains(&format!("'{LONG}' has overflowed its stack")), "{}", output.stderr);
 }
 
 #[test]
 fn an_overflow_of_a_thread_without_a_name_is_said_too() {
     let output = output("overflow without a name");
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", stderr(&output));
-    assert!(stderr(&output).contains("has overflowed its stack"), "{}", stderr(&output));
+    assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
+    assert!(output.stderr.contains("has overflowed its stack"), "{}", output.stderr);
 }
 
 /// Ends a child that would not end.
@@ -329,7 +302,7 @@ impl Drop for Hangs {
 
 #[test]
 fn a_deadlock_of_stds_mutexes_is_reported_by_name_and_hangs_as_it_would() {
-    let mut hangs = Hangs(child("deadlock").stderr(Stdio::piped()).spawn().unwrap());
+    let mut hangs = Hangs(command("deadlock").stderr(Stdio::piped()).spawn().unwrap());
     let mut said = String::new();
     for line in BufReader::new(hangs.0.stderr.take().unwrap()).lines() {
         said += &line.unwrap();
@@ -348,7 +321,7 @@ fn a_deadlock_of_stds_mutexes_is_reported_by_name_and_hangs_as_it_would() {
 
 #[test]
 fn a_deadlock_is_reported_though_stderr_is_locked() {
-    let mut hangs = Hangs(child("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
+    let mut hangs = Hangs(command("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
     let mut first = String::new();
     BufReader::new(hangs.0.stderr.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("greenline: deadlock: "), "{first}");
@@ -358,30 +331,30 @@ fn a_deadlock_is_reported_though_stderr_is_locked() {
 #[test]
 fn a_kill_does_not_break_into_the_destructor_of_a_thread_local() {
     let output = output("killed at its end");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "dropped whole\ndropped whole\n");
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(output.stdout, "dropped whole\ndropped whole\n");
 }
 
 #[test]
 fn when_main_returns_threads_that_sleep_end_with_the_process() {
     let start = Instant::now();
     let output = output("main ends first");
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!((stdout(&output), stderr(&output)), ("main ends\n".into(), String::new()));
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!((output.stdout, output.stderr), ("main ends\n".into(), String::new()));
     assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
 fn exit_in_a_thread_ends_the_process_with_its_code() {
     let output = output("exit in a thread");
-    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    assert_eq!(output.code, 7, "{}", output.stderr);
 }
 
 #[test]
 fn a_panic_says_what_std_says_and_once() {
     let output = output("panic");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let said = stderr(&output);
+    assert!(output.code == 0, "{}", output.stderr);
+    let said = output.stderr;
     assert_eq!(said.matches("panicked at tests/std_process.rs:").count(), 2, "{said}");
     assert!(said.contains(&format!("thread '{LONG}'")), "{said}");
     assert!(said.contains("boom") && said.contains("thread '<unnamed>'") && said.contains("bang"), "{said}");
@@ -391,36 +364,38 @@ fn a_panic_says_what_std_says_and_once() {
 #[test]
 fn commands_run_from_threads_and_talk() {
     let output = output("command");
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "all talked\n");
+    assert!(output.code == 0, "{}", output.stderr);
+    assert_eq!(output.stdout, "all talked\n");
 }
 
 #[test]
 fn a_thread_forks_and_the_child_may_allocate_and_make_threads() {
     let output = output("fork");
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "the child is well\nthe parent, too\n");
+    assert!(output.code == 0, "{}", output.stderr);
+    assert_eq!(output.stdout, "the child is well\nthe parent, too\n");
 }
 
 #[test]
 fn ten_thousand_threads_sleep_on_one_os_thread() {
     // Debug builds have a watchdog, which is an OS thread, too.
-    let output = child("ten thousand").env("GREENLINE_WATCHDOG", "0").output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "0 finished, 1 OS threads\n");
+    let mut command = command("ten thousand");
+    command.env("GREENLINE_WATCHDOG", "0");
+    let output = finish(command, |_| true);
+    assert!(output.code == 0, "{}", output.stderr);
+    assert_eq!(output.stdout, "0 finished, 1 OS threads\n");
 }
 
 #[test]
 fn where_a_hub_cannot_be_reached_threads_are_the_systems() {
     let output = output("no file descriptors");
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stdout(&output).contains("no file descriptor for the hub's reactor"), "{}", stdout(&output));
-    assert!(stdout(&output).ends_with("both are well\n"), "{}", stdout(&output));
+    assert!(output.code == 0, "{}", output.stderr);
+    assert!(output.stdout.contains("no file descriptor for the hub's reactor"), "{}", output.stdout);
+    assert!(output.stdout.ends_with("both are well\n"), "{}", output.stdout);
 }
 
 #[test]
 fn a_thread_that_there_is_no_memory_for_is_an_error_and_the_others_go_on() {
     let output = output("no memory");
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "some were made: true\n");
+    assert!(output.code == 0, "{}", output.stderr);
+    assert_eq!(output.stdout, "some were made: true\n");
 }

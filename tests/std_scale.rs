@@ -5,19 +5,21 @@
 
 #![cfg(feature = "patch")]
 
+mod support;
+
 use greenline::patch;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::proc_fs::{open_fds, resident_kib};
+use support::subprocess::{command, run_cases_before_main};
 
-/// Whom the clients connect to, and how many they are.
-const CASE: &str = "GREENLINE_TEST_CASE";
 const LOST: Duration = Duration::from_secs(100);
 
 /// One test at a time, for they count descriptors.
@@ -40,16 +42,6 @@ fn room_for(wanted: usize) -> usize {
         println!("only {room} connections, for no more descriptors may be had");
     }
     room
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn resident_kb() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// What is known of who serves.
@@ -109,7 +101,7 @@ fn use_all(streams: &mut [TcpStream], round: usize) {
     }
 }
 
-/// The clients' process: no hub, no green threads.
+/// The clients' process: no hub, no green threads. `case` is the server's address and the number of connections.
 fn clients(case: &str) {
     let (address, count) = case.split_once(' ').unwrap();
     let (address, count): (SocketAddr, usize) = (address.parse().unwrap(), count.parse().unwrap());
@@ -129,19 +121,7 @@ fn clients(case: &str) {
     }
 }
 
-extern "C" fn main_of_child() {
-    // What hangs is ended by this, be it this process or a child of its.
-    // SAFETY: no pointers.
-    unsafe { libc::alarm(300) };
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = std::panic::catch_unwind(|| clients(&case));
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
-    }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
+run_cases_before_main!(clients);
 
 /// `count` connections are held, and then all used at once, `rounds` times.
 fn hold(count: usize, rounds: usize) {
@@ -149,9 +129,9 @@ fn hold(count: usize, rounds: usize) {
     let count = room_for(count);
     let served = Arc::new(Served::default());
     let address = echo_server(served.clone());
-    let before = descriptors();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(CASE, format!("{address} {count}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let before = open_fds();
+    let mut command = command(&format!("{address} {count}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut lines = BufReader::new(from).lines();
@@ -162,7 +142,7 @@ fn hold(count: usize, rounds: usize) {
     let start = Instant::now();
     says("connected");
     served.until_there_are(count);
-    assert!(descriptors() >= before + count);
+    assert!(open_fds() >= before + count);
     let connected = start.elapsed();
     for _ in 0..rounds {
         to.write_all(b"go\n").unwrap();
@@ -180,7 +160,7 @@ fn hold(count: usize, rounds: usize) {
     let here = unsafe { libc::gettid() };
     assert_eq!(*served.os_threads.lock().unwrap(), HashSet::from([here]));
     drop(lines);
-    assert_eq!(descriptors(), before);
+    assert_eq!(open_fds(), before);
 }
 
 #[test]
@@ -220,9 +200,9 @@ fn fifty_thousand_connections_in_a_row_leave_nothing() {
         served.until_there_are(0);
     };
     run(5_000);
-    let before = (descriptors(), resident_kb());
+    let before = (open_fds(), resident_kib());
     run(45_000);
-    let after = (descriptors(), resident_kb());
+    let after = (open_fds(), resident_kib());
     assert_eq!(after.0, before.0);
     assert!(after.1 < before.1 + (4 << 10), "{} KiB more", after.1 - before.1);
 }

@@ -1,14 +1,16 @@
 //! The watchdog: who is reported, and who is not. Each case runs in a child, which is this program again with the
 //! case's name in the environment, for there is one watchdog in a process.
 
+mod support;
+
 use greenline::*;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use support::subprocess::{self, finish, run_cases_before_main};
 
-const CASE: &str = "GREENLINE_TEST_CASE";
 const LIMIT: Duration = Duration::from_millis(100);
 /// Long after the limit, also on a machine that is busy.
 const LONG: Duration = Duration::from_secs(30);
@@ -60,6 +62,9 @@ fn others() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count() - 1
 }
 
+run_cases_before_main!(run);
+
+/// The cases that run in a child.
 fn run(case: &str) {
     let logged = !case.starts_with("unlogged");
     if logged {
@@ -244,32 +249,16 @@ fn run(case: &str) {
     print!("{}", SAID.lock().unwrap());
 }
 
-/// Runs before libtest's `main`, on the main thread, in a child only.
-extern "C" fn main_of_child() {
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = std::panic::catch_unwind(|| run(&case));
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
-    }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
-
-/// To run a case, with what the environment says of the watchdog.
+/// Returns the command that runs a case, with this value of the environment variable `GREENLINE_WATCHDOG`.
 fn command(case: &str, millis: Option<&str>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(CASE, case).env("RUST_BACKTRACE", "0").env_remove("GREENLINE_WATCHDOG");
-    command.envs(millis.map(|millis| ("GREENLINE_WATCHDOG", millis)));
+    let mut command = subprocess::command(case);
+    command.env_remove("GREENLINE_WATCHDOG").envs(millis.map(|millis| ("GREENLINE_WATCHDOG", millis)));
     command
 }
 
-/// What was logged in a case that ends well.
+/// Runs a case, which must succeed. Returns what it logged.
 fn log_of(case: &str) -> String {
-    let output = command(case, None).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    finish(command(case, None), |_| true).success()
 }
 
 #[test]
@@ -361,7 +350,7 @@ fn who_was_spawned_before_on_the_hub_that_starts_it_is_known() {
 
 #[test]
 fn the_build_the_environment_and_the_program_decide_whether_it_starts_by_itself() {
-    let count = |case, millis| String::from_utf8(command(case, millis).output().unwrap().stdout).unwrap();
+    let count = |case, millis| finish(command(case, millis), |_| true).success();
     let by_itself = if cfg!(debug_assertions) { "1 others" } else { "0 others" };
     assert_eq!(count("by itself", None), by_itself);
     assert_eq!(count("by itself", Some("no number")), by_itself);

@@ -1,5 +1,8 @@
-//! The same scenario on an OS thread without a hub, where every call goes to the kernel, and in a green thread.
+//! Runs one scenario twice and compares: on an OS thread without a hub, where every call goes to the kernel, and in a
+//! green thread.
 
+use super::hang_guard::HangGuard;
+pub(crate) use super::time::ms;
 use greenline::patch;
 use greenline::thread::Thread;
 use std::cell::Cell;
@@ -9,31 +12,27 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A number that is not open, and stays so: it is beyond what others get.
+/// Number of a descriptor that is not open. It stays so, because other descriptors get the smallest free numbers.
 pub(crate) const NOT_OPEN: i32 = 1000;
 
-/// A hang ends.
+/// Patches, and aborts the test program if it hangs.
 pub(crate) fn setup() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
-        let abort_on_timeout = || {
-            thread::sleep(Duration::from_secs(100));
-            eprintln!("a test hangs");
-            std::process::abort();
-        };
-        drop(Thread::new(abort_on_timeout).daemon(true).start().unwrap());
-        // The table of descriptors grows: calls that look no further than its end now look at `NOT_OPEN`.
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // For the whole program.
+        std::mem::forget(HangGuard::new());
+        // The kernel's table of descriptors grows: calls that look no further than its end now look at `NOT_OPEN`.
         // SAFETY: nobody has a number so large.
         unsafe { assert_eq!((libc::dup2(2, NOT_OPEN + 1), libc::close(NOT_OPEN + 1)), (NOT_OPEN + 1, 0)) };
     });
     patch::all();
 }
 
-/// One test at a time: the numbers of descriptors are the whole process's.
+/// Lets one test run at a time, and patches: descriptors' numbers belong to the whole process.
 pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    // First, for a hub takes descriptors, too.
-    let exclusive = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    // Before `setup`, because a new hub takes descriptors, too.
+    let exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     setup();
     exclusive
 }
@@ -42,7 +41,7 @@ thread_local! {
     static IS_GREEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Both answer the same: what is answered.
+/// Runs `scenario` on an OS thread and in a green thread. Returns its result, which must be the same.
 #[track_caller]
 pub(crate) fn same<T: PartialEq + Debug + Send + 'static>(
     scenario: impl Fn() -> T + Clone + Send + 'static,
@@ -58,48 +57,44 @@ pub(crate) fn same<T: PartialEq + Debug + Send + 'static>(
     as_green_thread
 }
 
-/// The answer of a call, or the error's number.
-pub(crate) fn answer(answer: impl TryInto<i64>) -> Result<i64, i32> {
-    match answer.try_into().ok().unwrap() {
+/// Returns the result of a call of the C library. If it is -1, returns `errno` as the error.
+pub(crate) fn answer(result: impl TryInto<i64>) -> Result<i64, i32> {
+    match result.try_into().ok().unwrap() {
         -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap()),
-        answer => Ok(answer),
+        result => Ok(result),
     }
 }
 
-/// Calls `f` while another green thread counts, at a millisecond's pace. Answers what it says, and how far that came.
+/// Calls `f` while another green thread counts once in a millisecond. Returns the result of `f`, and the count.
 pub(crate) fn count_while<T>(f: impl FnOnce() -> T) -> (T, u32) {
     let (count, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (counting, stopped) = (count.clone(), stop.clone());
     let counter = thread::spawn(move || {
         while !stopped.load(SeqCst) {
             counting.fetch_add(1, SeqCst);
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(ms(1));
         }
     });
-    let answer = f();
+    let result = f();
     let count = count.load(SeqCst);
     stop.store(true, SeqCst);
     counter.join().unwrap();
-    (answer, count)
+    (result, count)
 }
 
-/// `f` takes at least so long, and others run meanwhile, if it is a green thread that waits.
+/// Calls `f`, which must take at least that long. If the caller is a green thread, another one must run meanwhile.
 #[track_caller]
 pub(crate) fn waits<T>(at_least: Duration, f: impl FnOnce() -> T) -> T {
     let start = Instant::now();
-    let (answer, count) = count_while(f);
+    let (result, count) = count_while(f);
     let took = start.elapsed();
     assert!(took >= at_least.mul_f32(0.9), "{took:?}");
-    // If nobody else ran, the counter has not even begun.
+    // If no other green thread has run, the counter has not even begun.
     assert!(count >= 1 || !IS_GREEN.get(), "the others stood still");
-    answer
+    result
 }
 
-pub(crate) fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// Some other thread, of the kind that the caller is, does `f` a little later.
+/// Spawns a thread of the caller's kind, which calls `f` after 20 ms.
 pub(crate) fn spawn_delayed<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> thread::JoinHandle<T> {
@@ -109,21 +104,21 @@ pub(crate) fn spawn_delayed<T: Send + 'static>(
     })
 }
 
-/// Sends `signal` to the OS thread that calls, again and again until it is told to stop: from an OS thread, so that
-/// the hub may be idle.
+/// Sends `signal` to the calling OS thread every 20 ms, until the returned function is called. An OS thread without a
+/// hub sends it, so that the caller's hub may be idle.
 pub(crate) fn send_signal_repeatedly(signal: i32) -> impl FnOnce() {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     // SAFETY: no arguments.
     let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
-    let sender = move || {
+    let send = move || {
         while !stopped.load(SeqCst) {
             thread::sleep(ms(20));
             // SAFETY: no pointers.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
         }
     };
-    let sender = Thread::new(sender).start().unwrap();
+    let sender = Thread::new(send).start().unwrap();
     move || {
         stop.store(true, SeqCst);
         sender.join().unwrap();

@@ -1,5 +1,7 @@
-//! What the tests about files share.
+//! Helpers of the tests about files.
 
+use super::hang_guard::HangGuard;
+use super::random::Random;
 use greenline::patch;
 use std::cell::Cell;
 use std::ffi::CString;
@@ -8,33 +10,14 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 pub(crate) const MIB: usize = 1 << 20;
 
-/// Every test begins so: patched, and not for ever.
-pub(crate) fn setup() -> Watch {
-    let (sender, ended) = mpsc::channel();
-    let name = thread::current().name().unwrap_or("main").to_owned();
-    let watch = greenline::thread::Thread::new(move || {
-        if ended.recv_timeout(Duration::from_secs(90)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
-            std::process::abort();
-        }
-    });
-    watch.start().unwrap();
+/// Patches, and aborts the test program if the guard lives for too long.
+pub(crate) fn setup() -> HangGuard {
+    let guard = HangGuard::new();
     patch::all();
-    Watch(sender)
-}
-
-pub(crate) struct Watch(mpsc::Sender<()>);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.0.send(());
-    }
+    guard
 }
 
 /// Calls `f` on an OS thread that is not patched.
@@ -42,10 +25,11 @@ pub(crate) fn unpatched<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'stati
     greenline::thread::Thread::new(f).start().unwrap().join().unwrap()
 }
 
-/// A path that is removed at the end.
+/// Path of a file that is removed at the end of the test.
 pub(crate) struct Temp(pub(crate) PathBuf);
 
 impl Temp {
+    /// Returns a path at which there is no file yet.
     pub(crate) fn new() -> Temp {
         use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -54,20 +38,23 @@ impl Temp {
         Temp(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
     }
 
+    /// Creates a file with this content.
     pub(crate) fn with(bytes: &[u8]) -> Temp {
         let temp = Temp::new();
         std::fs::write(&temp.0, bytes).unwrap();
         temp
     }
 
+    /// Creates a named pipe.
     pub(crate) fn fifo() -> Temp {
         let temp = Temp::new();
         let path = CString::new(temp.0.to_str().unwrap()).unwrap();
-        // SAFETY: a path.
+        // SAFETY: the path ends in 0.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
         temp
     }
 
+    /// Opens the file for reading and writing.
     pub(crate) fn open(&self) -> File {
         OpenOptions::new().read(true).write(true).open(&self.0).unwrap()
     }
@@ -79,32 +66,26 @@ impl Drop for Temp {
     }
 }
 
-pub(crate) fn random(len: usize, mut seed: u64) -> Vec<u8> {
-    seed = seed.wrapping_mul(2) + 1;
-    let next = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
+/// Returns `len` pseudo-random bytes.
+pub(crate) fn random(len: usize, seed: u64) -> Vec<u8> {
+    Random::new(seed).bytes(len)
 }
 
-/// Puts what memory has of a file out of it, from `offset` on.
+/// Writes the file to the disk, and evicts it from the page cache from `offset` on.
 pub(crate) fn drop_cache(file: &File, offset: usize) {
     file.sync_all().unwrap();
     forget_cache(file, offset);
 }
 
-/// The same, of what is on the disk.
+/// Evicts a file from the page cache from `offset` on, as far as it is on the disk.
 pub(crate) fn forget_cache(file: &File, offset: usize) {
     // SAFETY: no pointers.
-    let answer =
+    let result =
         unsafe { libc::posix_fadvise(file.as_raw_fd(), offset as libc::off_t, 0, libc::POSIX_FADV_DONTNEED) };
-    assert_eq!(answer, 0);
+    assert_eq!(result, 0);
 }
 
-/// Whether `f`, in a green thread, lets another run until it has ended.
+/// Calls `f` in a green thread. Returns its result, and whether another green thread has run before `f` returned.
 pub(crate) fn lets_others_run<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T, bool) {
     let ended = Rc::new(Cell::new(false));
     let ran = Rc::new(Cell::new(false));
@@ -119,7 +100,7 @@ pub(crate) fn lets_others_run<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T
     (works.join().unwrap(), ran.get())
 }
 
-/// Calls it until the others have run meanwhile: the kernel may read ahead, or be quick.
+/// Calls `f` until another green thread has run meanwhile, at most 100 times: the kernel may read ahead, or be quick.
 pub(crate) fn lets_others_run_once<T: 'static>(f: impl FnMut() -> T + 'static + Clone) {
     let lets_others_run = (0..100).any(|_| lets_others_run(f.clone()).1);
     assert!(lets_others_run, "it keeps the others from running");

@@ -2,12 +2,16 @@
 //!
 //! `net_errors.rs` holds tests, not helpers. The two test files that run it include it by its path.
 
-#![allow(dead_code)] // each test file uses a part
+#![allow(dead_code, unused_imports, unused_macros)] // each test file uses a part
 
 #[cfg(feature = "patch")]
 pub(crate) mod differential;
 #[cfg(feature = "patch")]
 pub(crate) mod files;
+pub(crate) mod hang_guard;
 #[cfg(feature = "process")]
 pub(crate) mod kill_stress;
+pub(crate) mod proc_fs;
+pub(crate) mod random;
 pub(crate) mod subprocess;
+pub(crate) mod time;

@@ -3,18 +3,16 @@
 //!
 //! Whoever has this as a module says which `TcpListener`, `TcpStream`, `UnixStream` are meant, and `prepare`s.
 
+use super::support::subprocess::{output, run_cases_before_main};
 use super::{TcpListener, TcpStream, UnixStream, prepare};
 use greenline::{JoinHandle, join_all, sleep, spawn, yield_now};
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::panic::catch_unwind;
-use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const CASE: &str = "GREENLINE_TEST_CASE";
 const SOON: Duration = Duration::from_millis(30);
 /// What never takes so long, unless it is lost.
 const LOST: Duration = Duration::from_secs(30);
@@ -366,32 +364,17 @@ fn without_descriptors() {
     assert_eq!(&bytes, b"hello");
 }
 
-extern "C" fn main_of_child() {
-    // What hangs is ended by this, be it this process or a child of its.
-    // SAFETY: no pointers.
-    unsafe { libc::alarm(100) };
-    if let Ok(case) = std::env::var(CASE) {
-        let ended = catch_unwind(|| match case.as_str() {
-            "without descriptors" => without_descriptors(),
-            other => super::run(other),
-        });
-        std::process::exit(if ended.is_ok() { 0 } else { 101 });
+run_cases_before_main!(run_case);
+
+/// Runs a case in a child: the one of this file, or one of the including file's.
+fn run_case(case: &str) {
+    match case {
+        "without descriptors" => without_descriptors(),
+        other => super::run(other),
     }
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = main_of_child;
-
-/// This program again, for one case.
-pub(super) fn child(case: &str) -> Command {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.env(CASE, case);
-    child
 }
 
 #[test]
 fn without_descriptors_accept_says_so_and_goes_on_later() {
-    let output = child("without descriptors").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output("without descriptors").success();
 }

@@ -1,8 +1,13 @@
-//! Cases that run in a process of their own, from its `main` on: this program again, with the case's name in the
-//! environment. For what is about processes, and about how they end.
+//! Cases that run in a process of their own: for tests about processes, and about how they end.
 //!
-//! A case that hangs is killed, with all that it has started, and has failed.
+//! A child is the test program again, with the name of the case in the environment. There are two kinds of test
+//! programs. One without libtest (`harness = false`) calls [`main`]. One with libtest says [`run_cases_before_main!`].
+//! Both then run cases by [`run`] or [`output`], or start a
+//! child by [`command`] and talk to it.
+//!
+//! A child that hangs is killed, together with every process it has started, and its test fails.
 
+use super::time::HANG_TIMEOUT;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -10,28 +15,42 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+/// Environment variable that holds the name of the case that a child is to run.
 const CASE: &str = "GREENLINE_TEST_CASE";
+/// Environment variable that is set if a child is to patch before it runs its case.
 const PATCHED: &str = "GREENLINE_TEST_PATCHED";
-/// How long a case may take, on a machine that does other things, too.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds after which the kernel ends a test program with libtest, or a child of one, that hangs.
+const ALARM_SECONDS: u32 = 300;
 
 pub(crate) type Case = (&'static str, fn());
 
-/// What came of a case.
+/// How a child has ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// As `Child::exit_code`.
+    /// Exit code, or the negated number of the signal that killed the child, as from `Child::exit_code`.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// Whether the case that runs is the patched one.
+impl Ended {
+    /// Fails the test, with the child's output, if the child has not exited with 0. Returns what it printed.
+    #[track_caller]
+    pub(crate) fn success(self) -> String {
+        assert_eq!(self.code, 0, "{self:#?}");
+        self.stdout
+    }
+}
+
+/// Returns whether this child is to be patched.
 pub(crate) fn is_patched() -> bool {
     std::env::var_os(PATCHED).is_some()
 }
 
-/// The `main` of such a test. Each of `alone` is a test by itself: it has to end with 0. The others are for `tests`.
+/// The `main` of a test program without libtest.
+///
+/// Each of `alone` is a test: it succeeds if its child exits with 0. `others` are cases that `tests` run. If the
+/// feature `patch` is on, each test runs twice: without a patch and patched.
 pub(crate) fn main(alone: &[Case], others: &[Case], tests: Vec<(&'static str, fn(bool))>) -> ExitCode {
     if let Ok(name) = std::env::var(CASE) {
         let (_, case) = alone.iter().chain(others).find(|case| case.0 == name).expect("a case of that name");
@@ -64,36 +83,81 @@ pub(crate) fn main(alone: &[Case], others: &[Case], tests: Vec<(&'static str, fn
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// Runs a case to its end.
-pub(crate) fn run(name: &str, patched: bool) -> Ended {
-    run_until(name, patched, |_| true)
+/// Makes a child of a test program with libtest call `$run` with the name of its case, instead of libtest's `main`.
+///
+/// The case runs on the main thread, before `main`. Therefore it sees what a program's `main` sees: the hub cannot tell
+/// the difference. If it panics, the child exits with 101.
+macro_rules! run_cases_before_main {
+    ($run:path) => {
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static RUN_CASE_BEFORE_MAIN: extern "C" fn() = {
+            extern "C" fn before_main() {
+                $crate::support::subprocess::run_case($run);
+            }
+            before_main
+        };
+    };
+}
+pub(crate) use run_cases_before_main;
+
+/// If this process is a child, runs its case and exits. See [`run_cases_before_main!`].
+pub(crate) fn run_case(run: fn(&str)) {
+    // SAFETY: no pointers. The alarm is for this process only: a child of its own has none after its fork.
+    unsafe { libc::alarm(ALARM_SECONDS) };
+    if let Ok(case) = std::env::var(CASE) {
+        let result = std::panic::catch_unwind(|| run(&case));
+        std::process::exit(if result.is_ok() { 0 } else { 101 });
+    }
 }
 
-/// Runs a case to its end, and then waits for those it has left behind, until what was said is `enough`.
-pub(crate) fn run_until(name: &str, patched: bool, enough: impl Fn(&str) -> bool) -> Ended {
-    let (mut out, mut err) = (file(), file());
+/// Returns the command that runs `case` in a child, without a patch.
+pub(crate) fn command(case: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(CASE, name).env("RUST_BACKTRACE", "0").process_group(0);
+    command.env(CASE, case).env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// Runs `case` to its end, without a patch.
+pub(crate) fn output(case: &str) -> Ended {
+    finish(command(case), |_| true)
+}
+
+/// Runs `case` to its end, patched if that is wanted.
+pub(crate) fn run(case: &str, patched: bool) -> Ended {
+    run_until(case, patched, |_| true)
+}
+
+/// Runs `case` to its end. Then waits for the processes it has left behind, until the output is `enough`.
+pub(crate) fn run_until(case: &str, patched: bool, enough: impl Fn(&str) -> bool) -> Ended {
+    let mut command = command(case);
     if patched {
         command.env(PATCHED, "yes");
     }
+    finish(command, enough)
+}
+
+/// Runs `command` to its end. Then waits for the processes it has left behind, until the output is `enough`.
+pub(crate) fn finish(mut command: Command, enough: impl Fn(&str) -> bool) -> Ended {
+    let (mut out, mut err) = (file(), file());
     let clone = |file: &File| Stdio::from(file.try_clone().unwrap());
-    // Not pipes: whoever is left behind would keep them open.
-    let mut main = command.stdin(Stdio::piped()).stdout(clone(&out)).stderr(clone(&err)).spawn().unwrap();
-    let group = main.id() as i32;
-    let deadline = Instant::now() + PATIENCE;
+    // Not pipes: a process that is left behind would keep them open.
+    command.process_group(0).stdin(Stdio::piped()).stdout(clone(&out)).stderr(clone(&err));
+    let mut child = command.spawn().unwrap();
+    let group = child.id() as i32;
+    let deadline = Instant::now() + HANG_TIMEOUT;
     let mut status = None;
     while Instant::now() < deadline {
-        status = main.try_wait().unwrap();
+        status = child.try_wait().unwrap();
         if status.is_some() && enough(&text(&mut out)) {
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // SAFETY: no preconditions. The group is there as long as its leader is not reaped; or whoever is left.
+    // SAFETY: no preconditions. The group exists as long as its leader is not reaped, or another process is in it.
     unsafe { libc::kill(-group, libc::SIGKILL) };
     let hung = status.is_none();
-    let status = status.unwrap_or_else(|| main.wait().unwrap());
+    let status = status.unwrap_or_else(|| child.wait().unwrap());
     let (stdout, mut stderr) = (text(&mut out), text(&mut err));
     if hung {
         stderr.push_str("(it hung, and was killed)\n");
@@ -102,7 +166,7 @@ pub(crate) fn run_until(name: &str, patched: bool, enough: impl Fn(&str) -> bool
     Ended { code, stdout, stderr }
 }
 
-/// A file without a name. What several write to it stands one behind the other.
+/// Returns a file without a name. Several processes may write to it: each write goes to its end.
 fn file() -> File {
     let path = std::env::temp_dir().join(format!(
         "greenline-{}-{:?}",
