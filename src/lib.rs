@@ -97,63 +97,51 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("greenline supports Linux on x86_64 and aarch64, and nothing else");
 
-mod abort;
+mod api;
 #[path = "../arch/mod.rs"]
 #[allow(unsafe_code)]
 mod arch;
 mod context;
-mod ending;
-mod fds;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-mod futex;
-mod generator;
+mod fd_table;
 mod green;
-mod hint;
 mod hub;
-pub mod io;
-mod join;
-mod local;
-mod lock;
+mod ids;
 #[cfg(feature = "process")]
 pub mod model;
 pub mod net;
-mod offload;
+mod observe;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
 #[cfg(feature = "process")]
 pub mod process;
 mod reactor;
-mod report;
-mod scope;
 pub mod signal;
-mod sleep;
-mod spawn;
 mod stack;
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    path = "tcb/none.rs"
-)]
-mod tcb;
+mod sys;
 pub mod thread;
 mod time;
-mod timeout;
-pub mod trace;
-pub mod wait;
-pub mod watchdog;
+#[cfg_attr(
+    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
+    path = "tls/none.rs"
+)]
+mod tls;
 
-pub use generator::{Generator, Yielder};
-pub use green::{GreenId, JoinError};
-pub use hub::{Handle, HubGone, RemoteJoinHandle, Stats};
-pub use join::{
+pub use api::generator::{Generator, Yielder};
+pub use api::join::{
     AsCompleted, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all, try_join_all,
 };
-pub use local::{AccessError, LocalKey};
-pub use offload::{offload, offload_threads};
-pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use sleep::{sleep, sleep_until, yield_now};
-pub use spawn::{Builder, Current, current, spawn, spawn_after};
-pub use timeout::{Elapsed, timeout};
+pub use api::local::{AccessError, LocalKey};
+pub use api::scope::{Scope, ScopedJoinHandle, scope};
+pub use api::sleep::{sleep, sleep_until, yield_now};
+pub use api::spawn::{Builder, Current, current, spawn, spawn_after};
+pub use api::timeout::{Elapsed, timeout};
+pub use api::{io, wait};
+pub use green::JoinError;
+pub use hub::{Handle, HubGone, RemoteJoinHandle, Stats};
+pub use ids::GreenId;
+pub use observe::{trace, watchdog};
+pub use thread::offload::{offload, offload_threads};
 
 use std::time::Duration;
 

@@ -14,23 +14,23 @@
 //! ```
 //!
 //! Leaves to others: who runs next (`hub`), where stacks come from (`stack`).
-//! Called by `hub` (green threads) and `generator`. Read next: `context/own.rs`.
+//! Called by `hub` (green threads) and `generator`. Read next: `context/asm.rs`.
 #![allow(unsafe_code)]
 
 // One of them is used; the tests use both.
-#[cfg(any(test, not(feature = "own-switch")))]
-mod coro;
 #[cfg(any(test, feature = "own-switch"))]
-mod own;
+mod asm;
+#[cfg(any(test, not(feature = "own-switch")))]
+mod corosensei;
 mod pool;
 
 use crate::stack::{Size, Stack};
 pub(crate) use pool::Pool;
 
-#[cfg(not(feature = "own-switch"))]
-pub(crate) use coro::Coro as Chosen;
 #[cfg(feature = "own-switch")]
-pub(crate) use own::Own as Chosen;
+pub(crate) use asm::Own as Chosen;
+#[cfg(not(feature = "own-switch"))]
+pub(crate) use corosensei::Coro as Chosen;
 
 /// What a context runs. It must not unwind: it catches what is thrown in it.
 pub(crate) type Job = Box<dyn FnOnce()>;
@@ -90,7 +90,7 @@ pub(crate) trait Context: Copy + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, coro::Coro, own::Own};
+    use super::{Context, asm::Own, corosensei::Coro};
     use crate::stack::{Size, Stacks};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;

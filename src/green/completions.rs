@@ -1,6 +1,6 @@
 //! In which order several green threads finished, for one that waits for them all.
 
-use super::Ticket;
+use crate::ids::Ticket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 

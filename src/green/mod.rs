@@ -18,85 +18,30 @@
 //!
 //! Leaves to others: moving between states (`hub`), the stack it runs on (`context`).
 
-mod cold;
 mod completions;
 mod interrupt;
 mod locals;
 mod outcome;
-mod parking;
-mod signals;
-mod unwinding;
+mod panic_count;
+mod prefetch;
 
 use crate::context::{Chosen, Job};
+use crate::ids::{Cause, GreenId, Wait};
 use crate::stack::Size;
-use crate::tcb::Tcb;
+use crate::sys::sigset::Signals;
 use crate::time::Time;
-pub(crate) use cold::{Depth, prefetch_record};
+use crate::tls::Tcb;
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::Locals;
 pub use outcome::JoinError;
 pub(crate) use outcome::Outcome;
-pub(crate) use parking::{Cause, Wait, Wake};
-pub use parking::{Ticket, Woken};
-pub(crate) use signals::Signals;
+pub(crate) use panic_count::{Unwinding, prepare as prepare_unwinding};
+pub(crate) use prefetch::{Depth, prefetch_record};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-pub(crate) use unwinding::{Unwinding, prepare as prepare_unwinding};
-
-/// Names one green thread of one hub. An id is not used again before 4,294,967,294 others were spawned.
-///
-/// Shown as a number that counts the spawns of the hub; the root (the OS thread's own stack) is 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GreenId(u64);
-
-impl GreenId {
-    pub(crate) const ROOT: GreenId = GreenId(0);
-    /// Nobody: the hub's own loop is running.
-    pub(crate) const NOBODY: GreenId = GreenId(u64::MAX);
-
-    /// The green thread with the record `key`, the `serial`th to be spawned. One word, for it is written
-    /// and read in one piece at every switch.
-    #[inline]
-    pub(crate) fn new(serial: u32, key: usize) -> GreenId {
-        debug_assert!(key <= u32::MAX as usize);
-        GreenId(u64::from(serial) << 32 | key as u64)
-    }
-
-    #[inline]
-    pub(crate) fn key(self) -> usize {
-        self.0 as u32 as usize
-    }
-
-    /// The one word that it is.
-    #[inline(always)]
-    pub(crate) fn bits(self) -> u64 {
-        self.0
-    }
-
-    #[inline(always)]
-    pub(crate) fn from_bits(bits: u64) -> GreenId {
-        GreenId(bits)
-    }
-
-    fn serial(self) -> u64 {
-        self.0 >> 32
-    }
-}
-
-impl fmt::Debug for GreenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GreenId({})", self.serial())
-    }
-}
-
-impl fmt::Display for GreenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serial().fmt(f)
-    }
-}
 
 /// Where a green thread is in its life: see the picture at the top of `green/mod.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +104,9 @@ pub(crate) struct Green {
     pub(crate) interrupted: bool,
     /// It is inside of a timeout, which may be due.
     pub(crate) has_timeouts: bool,
-    /// How deep its stack was when it last parked: see `green/cold.rs`.
+    /// How deep its stack was when it last parked: see `green/prefetch.rs`.
     pub(crate) depth: Depth,
-    /// It has signals blocked that the others have not, or the reverse: see `hub/masks.rs`.
+    /// It has signals blocked that the others have not, or the reverse: see `hub/sigmask.rs`.
     pub(crate) has_mask: bool,
 
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.

@@ -1,7 +1,9 @@
-//! Who runs soon: what a switch to it touches is asked for while others run. What that is, is told in `green/cold.rs`.
+//! Who runs soon: what a switch to it touches is asked for while others run. What that is, is told in `green/prefetch.rs`.
 
 use super::State;
-use crate::green::{self, Green, GreenId};
+use crate::green;
+use crate::green::Green;
+use crate::ids::GreenId;
 
 /// How many switches before its own a stack is asked for: as long as it takes to come from memory. What is to be known for
 /// that, as long before.

@@ -3,8 +3,9 @@
 //! Source: gevent's `LoopExit`, which names nobody; Go's "all goroutines are asleep".
 
 use super::{Hub, State};
-use crate::green::{Green, GreenId, State as GreenState, Wait};
-use crate::reactor::Direction;
+use crate::green::{Green, State as GreenState};
+use crate::ids::Direction;
+use crate::ids::{GreenId, Wait};
 use std::fmt::Write;
 use std::panic::Location;
 
@@ -27,7 +28,7 @@ impl Hub {
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(Wait::Futex(word), None);
-        crate::report::past_all_locks(&report);
+        crate::observe::panic_hook::past_all_locks(&report);
     }
 
     pub(crate) fn deadlock_report(&self, wait: Wait, at: Option<&Location<'_>>) -> String {
@@ -59,7 +60,7 @@ fn os_threads() -> u64 {
     use std::os::unix::fs::MetadataExt;
     // A directory has a link for each directory in it, and two more.
     let links = std::fs::metadata("/proc/self/task").map_or(4, |task| task.nlink());
-    links.saturating_sub(2 + crate::watchdog::os_threads())
+    links.saturating_sub(2 + crate::observe::watchdog::os_threads())
 }
 
 impl State {

@@ -1,7 +1,8 @@
 //! Kill and timeout, from asking to throwing. The rules are in `green/interrupt.rs`.
 
 use super::{Due, Hub};
-use crate::green::{GreenId, Interrupt, State as GreenState, TimeoutScope};
+use crate::green::{Interrupt, State as GreenState, TimeoutScope};
+use crate::ids::GreenId;
 use crate::time::NEVER;
 use std::time::Duration;
 

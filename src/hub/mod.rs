@@ -1,7 +1,7 @@
 //! The hub: one per OS thread, made when it is first needed.
 //!
 //! It owns the records of its green threads and moves them between their states. When a green thread
-//! blocks, it leaves its stack for the loop (`hub/run.rs`); when the OS thread's own stack, the root,
+//! blocks, it leaves its stack for the loop (`hub/scheduler.rs`); when the OS thread's own stack, the root,
 //! blocks, the loop runs there.
 //!
 //! Holds, and asserted where cheap: no borrow of `state` is alive across a switch; a green thread is in
@@ -27,66 +27,69 @@
 //! | `patched.rs`, `pthread.rs` | what interposed calls ask                   |
 //! | `deadlock.rs`, `overflow.rs` | what is said when all is lost             |
 //!
-//! Read next: `hub/run.rs`, the loop.
+//! Read next: `hub/scheduler.rs`, the loop.
 
 mod ahead;
-mod block;
-mod body;
+mod at_fork;
+mod current;
 mod deadlock;
-mod forked;
-mod interrupts;
-mod io;
-mod life;
-mod local;
-mod masks;
-mod overflow;
-mod pace;
+mod entry;
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(crate) mod futex;
+mod inbox;
 #[cfg(feature = "patch")]
-mod patched;
+mod interpose;
+mod interrupts;
+mod lifecycle;
+mod park;
+mod poll_interval;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod pthread;
-pub(crate) mod pulse;
-mod remote;
-mod run;
+mod scheduler;
+mod sigmask;
 mod signals;
 mod state;
+pub(crate) mod status;
+mod wait_fd;
 
 use crate::context::{Chosen, Pool};
-use crate::green::{Green, GreenId, Life, Origin, Signals, Ticket};
+use crate::green::{Green, Life, Origin};
+use crate::ids::{GreenId, Ticket};
+use crate::observe::trace::Event;
 use crate::policy::{Fifo, Policy, Shelf};
 use crate::reactor::Reactor;
-use crate::tcb::{Blocks, Tcb};
+use crate::sys::sigset::Signals;
 use crate::time::{Clock, Timers};
-use crate::trace::Event;
+use crate::tls::{Blocks, Tcb};
+pub(crate) use at_fork::forks;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use body::end;
-pub(crate) use body::{catch, drop_quietly, job};
-pub(crate) use forked::forks;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use forked::{begin_anew, is_ours_to_end, look_ahead};
+pub(crate) use at_fork::{begin_anew, is_ours_to_end, look_ahead};
 #[cfg(feature = "process")]
-pub(crate) use forked::{begin_own_life, fork};
-pub(crate) use io::Readiness;
-pub(crate) use life::Spawn;
-pub(crate) use local::{existing, existing_or_new, hub};
+pub(crate) use at_fork::{begin_own_life, fork};
+pub(crate) use current::{existing, existing_or_new, hub};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use local::{hub_word, plant, planted};
-use pace::Pace;
+pub(crate) use current::{hub_word, plant, planted};
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(crate) use entry::end;
+pub(crate) use entry::{catch, drop_quietly, job};
+pub(crate) use inbox::Promise;
+pub(crate) use inbox::Shared;
+#[cfg(feature = "process")]
+pub(crate) use inbox::Waker;
+pub use inbox::{Handle, HubGone, RemoteJoinHandle};
 #[cfg(feature = "patch")]
-pub(crate) use patched::keep_errno;
-use pulse::Pulse;
-pub(crate) use remote::Promise;
-pub(crate) use remote::Shared;
-#[cfg(feature = "process")]
-pub(crate) use remote::Waker;
-pub use remote::{Handle, HubGone, RemoteJoinHandle};
+pub(crate) use interpose::keep_errno;
+pub(crate) use lifecycle::Spawn;
+use poll_interval::Pace;
 use slab::Slab;
 use state::{Due, State};
+use status::Pulse;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+pub(crate) use wait_fd::Readiness;
 
 /// The hub of one OS thread.
 ///
@@ -128,7 +131,7 @@ pub(crate) struct Hub {
     /// After which switch who runs has asked the kernel without waiting, and how often since.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     at_once: Cell<(u64, u32)>,
-    remote: remote::Inbox,
+    remote: inbox::Inbox,
     signals: signals::Subscriptions,
     /// The signals that are blocked while nobody runs who has a mask of its own; noted while one does.
     mask: Cell<Signals>,
@@ -190,7 +193,7 @@ impl Hub {
             on_futex: Cell::new(0),
             on_io: Cell::new(0),
             at_once: Cell::new((0, 0)),
-            remote: remote::Inbox::default(),
+            remote: inbox::Inbox::default(),
             signals: signals::Subscriptions::default(),
             mask: Cell::new(Signals::default()),
             observer: RefCell::new(None),
@@ -329,7 +332,7 @@ impl Hub {
 
     /// Tells `say` who runs: name, id, where it was spawned. For the fault handler: allocates nothing,
     /// and answers `false` when the state is in use.
-    fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, Origin)) -> bool {
+    pub(crate) fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, Origin)) -> bool {
         let Ok(state) = self.state.try_borrow() else { return false };
         let Some(green) = state.greens.get(self.current().key()) else { return false };
         say(green.name.as_ref().map(|name| &***name), green.id, green.origin());
@@ -344,7 +347,7 @@ impl Hub {
         let alive = self.state.borrow().alive;
         if alive == 0 {
             drop_quietly(subscribers);
-            body::drop_locals_of_root();
+            entry::drop_locals_of_root();
             self.observe(None);
             let left: Vec<Green> = {
                 let mut state = self.state.borrow_mut();

@@ -4,10 +4,11 @@
 
 use super::{Hub, Spawn, keep_errno};
 use crate::context::{Chosen, Context, Job};
-use crate::green::{Cause, Life, Ticket, Wait, Wake};
+use crate::green::Life;
+use crate::ids::{Cause, Ticket, Wait, Wake};
 use crate::stack::Size;
-use crate::tcb::Tcb;
 use crate::time::Time;
+use crate::tls::Tcb;
 
 impl Hub {
     /// Makes a green thread that C, or std, is told of as a thread. It has its stack and its thread control block
@@ -46,7 +47,7 @@ impl Hub {
         let mut state = self.state.borrow_mut();
         let green = state.expect(self.current());
         let old = green.name.replace(Box::new(name.into()));
-        if crate::watchdog::is_on() {
+        if crate::observe::watchdog::is_on() {
             self.pulse.set_label(green.id, Some(name), green.spawned_at);
         }
         drop(state);

@@ -1,8 +1,8 @@
 //! Signals: who subscribes to which, and a green thread for each that has come. See `signal.rs` for what is promised,
-//! and `signal/bell.rs` for who counts.
+//! and `signal/handler.rs` for who counts.
 
 use super::{Hub, Spawn, job};
-use crate::signal::{bell, name};
+use crate::signal::{handler, name};
 use libc::c_int;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -33,7 +33,7 @@ pub(super) struct Subscriber {
 impl Subscriber {
     /// How often it has come since this was last asked.
     fn take(&mut self) -> u32 {
-        let now = bell::delivered(self.signal);
+        let now = handler::delivered(self.signal);
         now.wrapping_sub(std::mem::replace(&mut self.seen, now))
     }
 }
@@ -52,11 +52,11 @@ impl Hub {
         at: &'static Location<'static>,
     ) -> io::Result<u64> {
         if !self.signals.any.get() {
-            self.reactor().listen(bell::bell()?, true)?;
+            self.reactor().listen(handler::bell()?, true)?;
             self.signals.any.set(true);
         }
-        let seen = bell::delivered(signal);
-        if let Err(error) = bell::subscribe(signal) {
+        let seen = handler::delivered(signal);
+        if let Err(error) = handler::subscribe(signal) {
             self.listen_no_more();
             return Err(error);
         }
@@ -74,7 +74,7 @@ impl Hub {
             at.map(|at| list.remove(at))
         };
         if let Some(subscriber) = gone {
-            bell::unsubscribe(subscriber.signal);
+            handler::unsubscribe(subscriber.signal);
             self.listen_no_more();
             // What it has captured may do anything when it is dropped, here and without a borrow.
         }
@@ -83,7 +83,7 @@ impl Hub {
     /// Ends them all, with the hub. Answers what they have captured.
     pub(super) fn end_subscriptions(&self) -> Vec<Subscriber> {
         let all = self.signals.list.take();
-        all.iter().for_each(|subscriber| bell::unsubscribe(subscriber.signal));
+        all.iter().for_each(|subscriber| handler::unsubscribe(subscriber.signal));
         self.listen_no_more();
         all
     }
@@ -92,7 +92,7 @@ impl Hub {
     fn listen_no_more(&self) {
         if self.signals.any.get() && self.signals.list.borrow().is_empty() {
             self.signals.any.set(false);
-            if let Ok(bell) = bell::bell() {
+            if let Ok(bell) = handler::bell() {
                 let _ = self.reactor().listen(bell, false); // at worst it wakes us for nothing
             }
         }
@@ -101,7 +101,7 @@ impl Hub {
     /// Makes a green thread for each signal that has come. Answers whether to look who is ready now. For the loop.
     #[inline]
     pub(super) fn take_signals(&self) -> bool {
-        self.signals.any.get() && self.signals.looked.get() != bell::any() && self.spawn_for_signals()
+        self.signals.any.get() && self.signals.looked.get() != handler::any() && self.spawn_for_signals()
     }
 
     #[cold]
@@ -109,7 +109,7 @@ impl Hub {
     fn spawn_for_signals(&self) -> bool {
         self.go_home();
         // Before the counts of each: what comes in between is seen now, and looked for in vain the next time.
-        self.signals.looked.set(bell::any());
+        self.signals.looked.set(handler::any());
         let mut list = self.signals.list.borrow_mut();
         let due: Vec<_> = list.iter_mut().map(|subscriber| (subscriber.take(), subscriber.clone())).collect();
         drop(list);

@@ -1,6 +1,7 @@
 //! What the hub keeps about its green threads, and the steps that need nothing else.
 
-use crate::green::{Cause, Green, GreenId, State as GreenState, Ticket};
+use crate::green::{Green, State as GreenState};
+use crate::ids::{Cause, GreenId, Ticket};
 use crate::policy::{Shelf, Why};
 use crate::time::{Time, Timers};
 use slab::Slab;

@@ -5,9 +5,10 @@
 use super::error::WorkerError;
 use super::process_worker::ProcessWorker;
 use crate::green::JoinError;
-use crate::spawn::Builder;
+use crate::api::spawn::Builder;
 use crate::thread::Thread;
-use crate::{join, thread};
+use crate::api::join;
+use crate::thread;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;

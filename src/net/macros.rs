@@ -89,7 +89,7 @@ macro_rules! timeouts {
             /// # Errors
             /// `InvalidInput` for zero, as std has it.
             pub fn set_read_timeout(&self, timeout: Option<std::time::Duration>) -> std::io::Result<()> {
-                self.0.set_timeout($crate::reactor::Direction::Read, timeout)
+                self.0.set_timeout($crate::ids::Direction::Read, timeout)
             }
 
             /// How long sending waits, in the same way.
@@ -97,7 +97,7 @@ macro_rules! timeouts {
             /// # Errors
             /// `InvalidInput` for zero.
             pub fn set_write_timeout(&self, timeout: Option<std::time::Duration>) -> std::io::Result<()> {
-                self.0.set_timeout($crate::reactor::Direction::Write, timeout)
+                self.0.set_timeout($crate::ids::Direction::Write, timeout)
             }
 
             /// What was set.
@@ -105,7 +105,7 @@ macro_rules! timeouts {
             /// # Errors
             /// None: as std's.
             pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
-                Ok(self.0.get_timeout($crate::reactor::Direction::Read))
+                Ok(self.0.get_timeout($crate::ids::Direction::Read))
             }
 
             /// What was set.
@@ -113,7 +113,7 @@ macro_rules! timeouts {
             /// # Errors
             /// None: as std's.
             pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
-                Ok(self.0.get_timeout($crate::reactor::Direction::Write))
+                Ok(self.0.get_timeout($crate::ids::Direction::Write))
             }
         }
     };

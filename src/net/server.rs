@@ -3,7 +3,11 @@
 //! Built on nothing but [`spawn`](crate::spawn()), [`JoinHandle`] and [`wait`](crate::wait): yours may be, too.
 
 use super::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
-use crate::{Builder, JoinError, JoinHandle, sleep, wait, yield_now};
+use crate::api::join::JoinHandle;
+use crate::api::sleep::{sleep, yield_now};
+use crate::api::spawn::Builder;
+use crate::api::wait;
+use crate::green::JoinError;
 use slab::Slab;
 use std::cell::RefCell;
 use std::fmt;
@@ -250,7 +254,7 @@ impl Server {
     fn start(limit: usize, next: impl FnMut() -> io::Result<Job> + 'static) -> Server {
         let crew = Crew::default();
         let inside = crew.clone();
-        Server { acceptor: crate::spawn(move || inside.serve(limit, next)), crew }
+        Server { acceptor: crate::api::spawn::spawn(move || inside.serve(limit, next)), crew }
     }
 
     /// How many handlers run.

@@ -5,12 +5,12 @@
 #![allow(unsafe_code)]
 
 use super::address::Address;
+use crate::api::io::{result, retry_own};
 use crate::arch::syscall::syscall;
-use crate::fds;
-use crate::green::Wait;
+use crate::fd_table;
 use crate::hub::hub;
-use crate::io::{result, retry_own};
-use crate::reactor::Direction;
+use crate::ids::Direction;
+use crate::ids::Wait;
 use crate::time::{NEVER, Time};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -49,7 +49,7 @@ impl Socket {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Socket> {
         set_nonblocking(&fd, true)?;
         // Who made it may not have told.
-        fds::forget(fd.as_raw_fd());
+        fd_table::forget(fd.as_raw_fd());
         Ok(Socket::of_nonblocking(fd))
     }
 
@@ -87,7 +87,7 @@ impl Socket {
     /// # Safety
     /// It is open, and nobody else's.
     unsafe fn of_new(fd: RawFd) -> Socket {
-        fds::forget(fd);
+        fd_table::forget(fd);
         // SAFETY: the caller's contract.
         Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd) })
     }
@@ -95,7 +95,7 @@ impl Socket {
     /// Another descriptor for it, with the same timeouts.
     pub(super) fn try_clone(&self) -> io::Result<Socket> {
         let fd = self.fd.try_clone()?;
-        fds::forget(fd.as_raw_fd());
+        fd_table::forget(fd.as_raw_fd());
         let clone = Socket::of_nonblocking(fd);
         for direction in [Direction::Read, Direction::Write] {
             clone.timeout(direction).store(self.timeout(direction).load(Relaxed), Relaxed);
@@ -115,7 +115,7 @@ impl Socket {
         // SAFETY: taken once, for `self` is forgotten.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         std::mem::forget(self);
-        fds::forget(fd.as_raw_fd());
+        fd_table::forget(fd.as_raw_fd());
         Ok(fd)
     }
 
@@ -279,7 +279,7 @@ impl Socket {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
             connected => return connected.map(drop),
         }
-        crate::io::wait_writable(self, deadline)?;
+        crate::api::io::wait_writable(self, deadline)?;
         match take_error(self)? {
             None => Ok(()),
             Some(error) => Err(error),
@@ -327,7 +327,7 @@ impl AsFd for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        fds::forget(self.raw());
+        fd_table::forget(self.raw());
         // SAFETY: taken once.
         drop(unsafe { ManuallyDrop::take(&mut self.fd) });
     }
@@ -338,7 +338,7 @@ impl IntoRawFd for Socket {
         // SAFETY: taken once, for `self` is forgotten.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         std::mem::forget(self);
-        fds::forget(fd.as_raw_fd());
+        fd_table::forget(fd.as_raw_fd());
         fd.into_raw_fd()
     }
 }

@@ -33,7 +33,8 @@ mod pthread;
 mod sleep;
 
 use crate::hub::{Hub, existing, keep_errno};
-use crate::offload::{self, Load};
+use crate::thread::offload;
+use crate::thread::offload::Load;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -2,8 +2,8 @@
 
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
-use crate::green::{Wait, Wake};
 use crate::hub::{Hub, keep_errno};
+use crate::ids::{Wait, Wake};
 use crate::time::Time;
 use libc::{c_int, c_uint, clockid_t, timespec};
 use std::ptr::null_mut;

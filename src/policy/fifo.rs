@@ -5,7 +5,7 @@
 //! turn by it.
 
 use super::{Policy, Why};
-use crate::green::GreenId;
+use crate::ids::GreenId;
 use std::collections::VecDeque;
 
 /// A queue, and a short one beside it for those whose time has come. Start order is spawn order, and of two

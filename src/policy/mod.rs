@@ -36,8 +36,8 @@
 
 mod fifo;
 
-use crate::abort::AbortOnUnwind;
-use crate::green::GreenId;
+use crate::ids::GreenId;
+use crate::sys::abort::AbortOnUnwind;
 pub use fifo::Fifo;
 
 /// Chooses the next green thread to run.

@@ -10,7 +10,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Has the end of this process announced to us, before anybody else. In a child, what its parent was going to do at its
 /// end is thereby not done.
 pub(super) fn prepare() {
-    crate::ending::prepare_for(at_exit);
+    crate::sys::at_exit::prepare_for(at_exit);
 }
 
 /// `exit` was called, or `main` has returned, and the OS threads have ended.
@@ -23,7 +23,7 @@ fn at_exit(code: i32) {
 
 /// The end of a child whose closure has returned.
 pub(super) fn end(code: i32) -> ! {
-    crate::ending::wait_for_threads();
+    crate::sys::at_exit::wait_for_threads();
     end_children();
     leave(code)
 }

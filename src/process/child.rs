@@ -4,7 +4,7 @@
 
 use super::{pidfd, this_process};
 use crate::hub::existing;
-use crate::lock::Lock;
+use crate::sys::raw_mutex::Lock;
 use libc::{SIGKILL, SIGTERM};
 use std::fmt;
 use std::io;
@@ -125,7 +125,7 @@ impl ChildRecord {
 
 impl Drop for ChildRecord {
     fn drop(&mut self) {
-        crate::fds::forget(self.pidfd.as_raw_fd());
+        crate::fd_table::forget(self.pidfd.as_raw_fd());
     }
 }
 
@@ -263,7 +263,7 @@ fn wait_readable(pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result
     if existing().is_none_or(|hub| !hub.can_block()) {
         return pidfd::wait_in_kernel(pidfd, deadline);
     }
-    match crate::io::wait_readable(pidfd, deadline) {
+    match crate::api::io::wait_readable(pidfd, deadline) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
         waited => waited.map(|()| true),
     }

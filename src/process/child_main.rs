@@ -5,7 +5,7 @@ use super::pipe::PipeEnd;
 use super::{at_exit, current, dev_null};
 use crate::green::JoinError;
 use crate::hub::{begin_own_life, catch};
-use crate::watchdog;
+use crate::observe::watchdog;
 use std::any::Any;
 use std::sync::Weak;
 

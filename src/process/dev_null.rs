@@ -1,6 +1,6 @@
 //! Descriptors that become nothing, and stay where they are.
 
-use crate::fds;
+use crate::fd_table;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,7 +18,7 @@ pub(super) fn become_null(fd: RawFd) -> io::Result<()> {
         std::mem::forget(null);
         return Ok(());
     }
-    fds::forget(fd);
+    fd_table::forget(fd);
     // SAFETY: whoever owns `fd` still does, and finds it open.
     if unsafe { libc::dup3(null.as_raw_fd(), fd, flags) } < 0 {
         return Err(io::Error::last_os_error());

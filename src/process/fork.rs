@@ -112,7 +112,7 @@ fn undo(pid: u32, error: &io::Error) {
 /// Lets some time pass, for others to end.
 fn pause(moment: Duration) {
     match existing().filter(|hub| hub.can_block()) {
-        Some(_) => crate::sleep(moment),
+        Some(_) => crate::api::sleep::sleep(moment),
         None => std::thread::sleep(moment),
     }
 }

@@ -1,7 +1,7 @@
 //! Descriptors that stand for processes (`pidfd`, Linux 5.4): readable once the process has ended, and never another's.
 
 use crate::arch::syscall::syscall;
-use crate::fds;
+use crate::fd_table;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(super) fn open(pid: u32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd as i32));
     }
-    fds::forget(fd as RawFd);
+    fd_table::forget(fd as RawFd);
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

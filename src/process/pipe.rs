@@ -19,7 +19,7 @@
 
 use super::dev_null;
 use crate::hub::forks;
-use crate::io::wait_readable;
+use crate::api::io::wait_readable;
 use crate::net::UnixStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 use super::Refused;
 use super::child::{Child, ChildRecord};
 use crate::hub::as_nobody;
-use crate::lock::Lock;
+use crate::sys::raw_mutex::Lock;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

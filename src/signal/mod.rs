@@ -29,8 +29,7 @@
 //!
 //! Read next: `hub/signals.rs`, where what was counted becomes green threads.
 
-pub(crate) mod bell;
-pub(crate) mod former;
+pub(crate) mod handler;
 
 pub use libc::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -114,7 +113,7 @@ fn check(signal: c_int) -> io::Result<()> {
             refused("it says that an instruction has failed, and who ran it cannot go on until it is handled")
         }
         libc::SIGABRT => refused("the process ends by it, and no green thread runs any more"),
-        1..=bell::LAST => Ok(()),
+        1..=handler::LAST => Ok(()),
         _ => refused("there is no such signal"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{JoinHandle, Thread, at_rest};
 use crate::green::JoinError;
-use crate::lock::{wait_for_change, wake_by};
+use crate::sys::raw_mutex::{wait_for_change, wake_by};
 use std::fmt;
 use std::io;
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 //! waits for it like for any other, and it is asked without waiting. That ours is edge-triggered does no harm where
 //! theirs is not: what stays ready is told as soon as it is asked for, and we park only when it had nothing to tell.
 
-use super::several;
-use super::signals::Mask;
+use super::sigwait::Mask;
+use super::wait_any;
 use super::{failed, hub, kernel, length, timespec_of, with_errno};
-use crate::reactor::Direction;
+use crate::ids::Direction;
 use libc::{c_int, epoll_event, sigset_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
@@ -35,7 +35,7 @@ unsafe fn wait(
             answer => answer,
         }
     };
-    with_errno(several::wait(hub, limit, &mask, || vec![(epoll, Direction::Read)], look)) as c_int
+    with_errno(wait_any::wait(hub, limit, &mask, || vec![(epoll, Direction::Read)], look)) as c_int
 }
 
 /// See epoll_pwait(2).

@@ -1,6 +1,6 @@
 //! The life of a descriptor: what has to be known of it is noted, whether it is patched or not.
 //!
-//! A number that is closed is forgotten ([`fds::closing`]). It may also be closed where that is not seen: by C's `fclose`,
+//! A number that is closed is forgotten ([`fd_table::closing`]). It may also be closed where that is not seen: by C's `fclose`,
 //! or a system call that the program makes itself. So calls that make sockets forget the number, too, for sockets are
 //! not asked after before each wait; and so do those that make pipes or duplicates, so that old waiters hear of it soon.
 //! All other calls that make descriptors (`open`, `eventfd`, `timerfd_create` ...) need not be seen: what is not known
@@ -9,12 +9,12 @@
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
 
-use super::settings::settings_changed;
-use super::{failed, hub, kernel, lock, with_errno};
-use crate::fds;
-use crate::offload::Load;
+use super::fd_mode::settings_changed;
+use super::{failed, file_lock, hub, kernel, with_errno};
+use crate::fd_table;
 use crate::patch::elsewhere;
 use crate::patch::pthread::real;
+use crate::thread::offload::Load;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,9 +22,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// A raw answer that is a number, if it is one: it was just given out, as a duplicate of `old`.
 fn duplicated(old: c_int, answer: isize) -> isize {
     if answer >= 0 {
-        fds::forget(answer as c_int);
-        if fds::is_own_listener(old) {
-            fds::note_listener(answer as c_int);
+        fd_table::forget(answer as c_int);
+        if fd_table::is_own_listener(old) {
+            fd_table::note_listener(answer as c_int);
         }
     }
     answer
@@ -37,14 +37,14 @@ fn duplicated(old: c_int, answer: isize) -> isize {
 pub(super) unsafe fn made_pair(answer: isize, pair: *const c_int) -> isize {
     if answer == 0 {
         // SAFETY: the caller's.
-        unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fds::forget);
+        unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fd_table::forget);
     }
     answer
 }
 
 /// Closes a descriptor that nobody else has.
 pub(super) fn close_ours(fd: c_int) {
-    fds::forget(fd);
+    fd_table::forget(fd);
     // SAFETY: no pointers; it is ours.
     unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
@@ -53,9 +53,9 @@ pub(super) fn close_ours(fd: c_int) {
 #[unsafe(no_mangle)]
 extern "C" fn close(fd: c_int) -> c_int {
     // SAFETY: no pointers.
-    let close = || fds::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
+    let close = || fd_table::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
     let answer = while_it_lingers(fd, close);
-    lock::returned();
+    file_lock::returned();
     with_errno(answer) as c_int
 }
 
@@ -71,7 +71,7 @@ fn while_it_lingers(fd: c_int, close: impl FnOnce() -> isize) -> isize {
     };
     let answer = close();
     if duplicate >= 0 {
-        fds::forget(duplicate as c_int);
+        fd_table::forget(duplicate as c_int);
         elsewhere(Load::Wait, "a connection to be closed", move || {
             // SAFETY: no pointers; it is ours.
             unsafe { kernel(libc::SYS_close, [duplicate as usize, 0, 0, 0, 0, 0]) }
@@ -100,7 +100,7 @@ fn lingers(fd: c_int) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
-        fds::forget_range(first, last);
+        fd_table::forget_range(first, last);
     }
     // SAFETY: no pointers.
     with_errno(unsafe {
@@ -111,7 +111,7 @@ extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
 /// See closefrom(3).
 #[unsafe(no_mangle)]
 extern "C" fn closefrom(first: c_int) {
-    fds::forget_range(first.max(0) as c_uint, c_uint::MAX);
+    fd_table::forget_range(first.max(0) as c_uint, c_uint::MAX);
     // SAFETY: no preconditions.
     unsafe { real::closefrom(first) };
 }
@@ -168,7 +168,7 @@ extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     let replace = || unsafe { kernel(libc::SYS_dup3, args) };
     // What is refused closes nothing.
     let is_refused = old == new || !is_open(old);
-    with_errno(if is_refused { replace() } else { while_it_lingers(new, || fds::closing(new, replace)) })
+    with_errno(if is_refused { replace() } else { while_it_lingers(new, || fd_table::closing(new, replace)) })
         as c_int
 }
 
@@ -194,7 +194,7 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_in
 pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: the caller's.
     let answer = unsafe {
-        lock::lock(fd, command, argument)
+        file_lock::lock(fd, command, argument)
             .unwrap_or_else(|| kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]))
     };
     with_errno(match command {
@@ -204,7 +204,7 @@ pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
             answer
         }
         libc::F_OFD_SETLK if answer >= 0 => {
-            lock::returned();
+            file_lock::returned();
             answer
         }
         _ => answer,

@@ -12,16 +12,17 @@
 //! One that is under way elsewhere, at the file's own position, keeps that position locked in the kernel. So whoever
 //! comes next with this descriptor waits for its [`Turn`] first, and parks.
 
-use super::rw::At;
+use super::read_write::At;
 use super::{HERE, hub, kernel};
-use crate::futex::{self, Who};
-use crate::green::GreenId;
 use crate::hub::Hub;
-use crate::offload::Load;
+use crate::hub::futex;
+use crate::hub::futex::Who;
+use crate::ids::Direction;
+use crate::ids::GreenId;
 use crate::patch::elsewhere;
-use crate::reactor::Direction;
-use crate::tcb;
+use crate::thread::offload::Load;
 use crate::time::NEVER;
+use crate::tls;
 use libc::{c_int, iovec};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -175,7 +176,7 @@ pub(super) unsafe fn rest(
 /// ends, its green threads are abandoned where they wait: then what they have on their stacks stays, and their own
 /// thread-locals do, but not thread-locals that they share with the OS thread. (While the root waits it does not end.)
 fn outlasts(hub: &Hub) -> bool {
-    tcb::has_own() || hub.current() == GreenId::ROOT
+    tls::has_own() || hub.current() == GreenId::ROOT
 }
 
 /// Has an OS thread of the pool read or write; or does it here, if the memory may be gone before that is done.

@@ -25,32 +25,32 @@
 //! the kernel says that it would, the green thread parks, unless the program itself has made the descriptor
 //! non-blocking. How long it waits is what the program has set (`SO_RCVTIMEO`).
 
-mod covered;
+mod coverage;
 mod epoll;
 mod fd;
+mod fd_mode;
 mod file;
-mod lock;
-mod message;
-mod name;
+mod file_lock;
+mod ipc;
 mod open;
 mod poll;
 mod positional;
-mod process;
-mod queue;
+mod read_write;
+mod resolver;
 mod retry;
-mod rw;
 mod select;
-mod settings;
-mod several;
-mod signals;
+mod sendmsg;
+mod sigwait;
 mod socket;
 mod splice;
-mod whole;
+mod wait_any;
+mod waitpid;
+mod write_all;
 
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::hub::Hub;
-pub(super) use covered::COVERAGE;
+pub(super) use coverage::COVERAGE;
 use libc::{c_int, c_long, timespec};
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ const HERE: usize = usize::MAX;
 pub(super) fn begin_anew() {
     forked();
     file::begin_anew();
-    lock::begin_anew();
-    name::begin_anew();
+    file_lock::begin_anew();
+    resolver::begin_anew();
     socket::begin_anew();
 }
 

@@ -4,9 +4,9 @@
 //! C declares `open` with a variable number of arguments: see `fd.rs`.
 
 use super::{hub, kernel, with_errno};
-use crate::fds;
-use crate::offload::Load;
+use crate::fd_table;
 use crate::patch::elsewhere;
+use crate::thread::offload::Load;
 use libc::{c_char, c_int, mode_t};
 
 /// Opens a file. The number may have been another's, closed where it was not seen.
@@ -23,7 +23,7 @@ unsafe fn open_at(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -
         None => call(),
     };
     if answer >= 0 {
-        fds::forget(answer as c_int);
+        fd_table::forget(answer as c_int);
     }
     with_errno(answer) as c_int
 }

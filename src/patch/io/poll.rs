@@ -1,10 +1,10 @@
 //! `poll` and `ppoll`.
 
-use super::several::{self, Wanted};
-use super::signals::Mask;
+use super::sigwait::Mask;
+use super::wait_any::{self, Wanted};
 use super::{ZERO, failed, hub, kernel, length, timespec_of, with_errno};
 use crate::hub::Hub;
-use crate::reactor::Direction;
+use crate::ids::Direction;
 use libc::{c_int, c_short, nfds_t, pollfd, sigset_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
@@ -47,7 +47,7 @@ unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, limit: Option<Duratio
     let deadline = limit.map(|limit| hub.clock().after(limit));
     let mut left = limit;
     loop {
-        let answer = several::wait(hub, left, &mask, all, || look(fds, count, &mask));
+        let answer = wait_any::wait(hub, left, &mask, all, || look(fds, count, &mask));
         if answer != failed(libc::EBADF) {
             return answer;
         }

@@ -2,7 +2,7 @@
 //! were short.
 
 use super::file;
-use super::rw::{At, input, output, read_one};
+use super::read_write::{At, input, output, read_one};
 use super::{hub, kernel, with_errno};
 use crate::hub::Hub;
 use libc::{c_int, c_long, c_void, iovec, off_t, size_t, ssize_t};

@@ -1,9 +1,10 @@
 //! Trying and waiting: what each interposed call that may block goes through.
 
 use super::failed;
-use super::settings::{deadline, settings};
+use super::fd_mode::{deadline, settings};
 use crate::hub::{Hub, Readiness, keep_errno};
-use crate::reactor::{Direction, Source};
+use crate::ids::Direction;
+use crate::reactor::Source;
 use crate::time::Time;
 use libc::c_int;
 use std::os::fd::RawFd;
@@ -70,7 +71,7 @@ pub(super) fn retry_until(
         hub.reactor().drained(fd, direction);
         pause(hub, fd, direction, deadline)
     };
-    crate::io::retry(expired, attempt, pause).unwrap_or_else(failed)
+    crate::api::io::retry(expired, attempt, pause).unwrap_or_else(failed)
 }
 
 /// For what nobody says when to try again: calls `attempt` until it answers something else than EAGAIN, or `deadline`,

@@ -1,9 +1,9 @@
 //! `select` and `pselect`: `poll`'s elders, whose lists are sets of bits that the answer is written over.
 
-use super::several::{self, Wanted};
-use super::signals::Mask;
+use super::sigwait::Mask;
+use super::wait_any::{self, Wanted};
 use super::{failed, hub, kernel, length, timespec_of, with_errno};
-use crate::reactor::Direction;
+use crate::ids::Direction;
 use libc::{c_int, fd_set, sigset_t, suseconds_t, time_t, timespec, timeval};
 use std::ptr::null;
 use std::time::{Duration, Instant};
@@ -112,7 +112,7 @@ unsafe fn wait(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const s
             asked.put_back();
             kernel_select(count, sets, Some(Duration::ZERO), mask.as_ptr())
         };
-        let answer = several::wait(hub, limit, &mask, || asked.wanted(), look);
+        let answer = wait_any::wait(hub, limit, &mask, || asked.wanted(), look);
         if answer < 0 {
             asked.put_back();
         }

@@ -1,15 +1,15 @@
 //! Sockets: bytes, and connections.
 
+use super::fd_mode::{blocking_tcp, deadline, number_of, settings};
 use super::retry::{insist, retry, retry_after, retry_until};
-use super::settings::{blocking_tcp, deadline, number_of, settings};
-use super::whole::send_whole;
+use super::write_all::send_whole;
 use super::{failed, hub, kernel, with_errno};
-use crate::fds;
+use crate::fd_table;
 use crate::hub::Hub;
-use crate::lock::Lock;
-use crate::offload::Load;
+use crate::ids::Direction;
 use crate::patch::elsewhere;
-use crate::reactor::Direction;
+use crate::sys::raw_mutex::Lock;
+use crate::thread::offload::Load;
 use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
 use std::mem::zeroed;
 use std::sync::atomic::AtomicBool;
@@ -184,7 +184,7 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     let fd =
         unsafe { kernel(libc::SYS_socket, [domain as usize, kind as usize, protocol as usize, 0, 0, 0]) };
     if fd >= 0 {
-        fds::forget(fd as c_int);
+        fd_table::forget(fd as c_int);
     }
     with_errno(fd) as c_int
 }
@@ -206,7 +206,7 @@ extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     // SAFETY: no pointers.
     let answer = unsafe { kernel(libc::SYS_listen, [fd as usize, backlog as usize, 0, 0, 0, 0]) };
     if answer == 0 {
-        fds::note_listener(fd);
+        fd_table::note_listener(fd);
     }
     with_errno(answer) as c_int
 }
@@ -233,7 +233,7 @@ pub(super) fn begin_anew() {
 /// Accepts, if there is a connection. There is no flag to have it not wait, so it is asked for readiness first. If
 /// another may take the connection between the two, an OS thread of the pool calls, and waits for the next if need be.
 fn try_accept(hub: &Hub, fd: c_int, call: impl Fn() -> isize + Send) -> isize {
-    let has_others = OTHERS_ACCEPT.load(Relaxed) || !fds::is_own_listener(fd);
+    let has_others = OTHERS_ACCEPT.load(Relaxed) || !fd_table::is_own_listener(fd);
     if has_others && !settings(hub, fd).nonblocking {
         return match super::poll::now(fd, libc::POLLIN) {
             0 => failed(libc::EAGAIN),
@@ -264,7 +264,7 @@ unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, len: *mut sockle
         }
     };
     if answer >= 0 {
-        fds::forget(answer as c_int);
+        fd_table::forget(answer as c_int);
     }
     with_errno(answer) as c_int
 }

@@ -6,16 +6,16 @@
 //! told that without making it non-blocking for all who share it. So what is for a blocking socket is copied after all,
 //! in pieces, by calls that can be told (`MSG_DONTWAIT`).
 
+use super::fd_mode::settings;
 use super::file::kind;
+use super::read_write::{At, attempt, input};
 use super::retry::{pause, retry};
-use super::rw::{At, attempt, input};
-use super::settings::settings;
-use super::whole::{send_slices, send_whole};
+use super::write_all::{send_slices, send_whole};
 use super::{failed, hub, kernel, with_errno};
 use crate::hub::{Hub, keep_errno};
-use crate::offload::Load;
+use crate::ids::Direction;
 use crate::patch::elsewhere;
-use crate::reactor::Direction;
+use crate::thread::offload::Load;
 use crate::time::NEVER;
 use libc::{c_int, c_uint, c_void, iovec, off_t, size_t, ssize_t};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::{real, set_errno};
 use crate::hub::existing;
-use crate::tcb;
+use crate::tls;
 use libc::{c_char, c_int, pid_t, termios, winsize};
 
 /// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. So it
@@ -18,15 +18,15 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
             errno = *libc::__errno_location();
         }
     };
-    match existing().filter(|_| tcb::has_own()) {
+    match existing().filter(|_| tls::has_own()) {
         // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
         Some(hub) => hub.as_nobody(|| hub.at_home(at_home)),
         None => at_home(),
     }
     match answer {
         0 => {
-            tcb::renew_tid();
-            crate::futex::forget_all();
+            tls::renew_tid();
+            crate::hub::futex::forget_all();
             crate::hub::begin_anew();
             crate::patch::io::begin_anew();
         }

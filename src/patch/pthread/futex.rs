@@ -5,8 +5,9 @@
 
 use super::{Kind, cut_short, deadline, length, patched_hub, with_errno};
 use crate::arch::syscall::syscall as kernel;
-use crate::futex::{self, Waited, Who};
 use crate::hub::Hub;
+use crate::hub::futex;
+use crate::hub::futex::{Waited, Who};
 use crate::time::NEVER;
 use libc::{c_int, c_long, timespec};
 use std::sync::atomic::AtomicU32;

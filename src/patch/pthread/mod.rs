@@ -14,15 +14,15 @@
 
 mod fork;
 mod futex;
-mod identity;
-mod mask;
 pub(super) mod real;
+mod sigmask;
 mod sync;
 mod thread;
+mod thread_attr;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
-use crate::green::Signals;
 use crate::hub::{Hub, existing_or_new, keep_errno};
+use crate::sys::sigset::Signals;
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};
 use std::time::Duration;
@@ -122,10 +122,10 @@ pub(super) const COVERAGE: &[Covered] = {
 
 /// Looks whether it can be done, and makes ready; nothing is patched yet.
 pub(super) fn support() -> Result<(), Unsupported> {
-    crate::tcb::probe().map_err(Unsupported::new)?;
+    crate::tls::probe().map_err(Unsupported::new)?;
     sync::probe().map_err(Unsupported::new)?;
     reach_hub()?;
-    crate::tcb::want();
+    crate::tls::want();
     Ok(())
 }
 

@@ -2,14 +2,16 @@
 
 use super::real::{self, Start};
 use super::{Kind, check, deadline, patched_hub};
-use crate::futex::{self, Waited, Who};
 use crate::green::{Interrupt, Outcome};
+use crate::hub::futex;
+use crate::hub::futex::{Waited, Who};
 use crate::hub::{Hub, end, existing};
-use crate::offload::Load;
 use crate::patch::elsewhere;
 use crate::stack::Size;
-use crate::tcb::{self, DETACHED, ENDED, Tcb};
+use crate::thread::offload::Load;
 use crate::time::NEVER;
+use crate::tls;
+use crate::tls::{DETACHED, ENDED, Tcb};
 use libc::{c_int, c_void, clockid_t, pthread_attr_t, pthread_t, timespec};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -71,7 +73,7 @@ unsafe fn create(
     let job = Box::new(move || {
         // SAFETY: the caller of pthread_create says that it may be called, and this is the once.
         let result = crate::hub::catch(|| unsafe { start(arg as *mut c_void) } as usize);
-        tcb::own_block(|block| match result {
+        tls::own_block(|block| match result {
             Ok(result) => block.set_result(result as *mut c_void),
             // pthread_exit has noted a result; a kill has not.
             Err(_) if block.result().is_none() => block.set_result(CANCELED),
@@ -110,7 +112,7 @@ fn default_stack() -> usize {
 /// See pthread_exit(3): unwinds to the green thread's beginning. Its result is noted already.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_exit(result: *mut c_void) -> ! {
-    let is_green = tcb::own_block(|block| block.set_result(result)).is_some();
+    let is_green = tls::own_block(|block| block.set_result(result)).is_some();
     if is_green {
         std::panic::resume_unwind(Box::new(Interrupt::Exit));
     }
@@ -150,7 +152,7 @@ unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, tim
         if !result.is_null() {
             result.write(block.result().unwrap_or(CANCELED));
         }
-        tcb::take_back(tcb);
+        tls::take_back(tcb);
     }
     0
 }
@@ -298,7 +300,7 @@ unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
             return libc::EINVAL;
         }
         if before & ENDED != 0 {
-            tcb::take_back(tcb);
+            tls::take_back(tcb);
         }
         0
     }

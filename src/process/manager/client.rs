@@ -16,7 +16,7 @@ use super::store::{self, REGISTRY};
 use super::stream::Stream;
 use super::wire::{self, Fault};
 use crate::hub::{as_nobody, existing_or_new};
-use crate::lock::Lock;
+use crate::sys::raw_mutex::Lock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;

@@ -85,7 +85,7 @@ fn receive<const N: usize>(mut stream: &Stream) -> io::Result<[u8; N]> {
 ///
 /// Errors: `PermissionDenied`: the other end does not have the key; `TimedOut`; those of the connection.
 pub(super) fn serve(stream: &Stream, key: &Key) -> io::Result<()> {
-    crate::timeout(PATIENCE, || try_serve(stream, key))?
+    crate::api::timeout::timeout(PATIENCE, || try_serve(stream, key))?
 }
 
 fn try_serve(mut stream: &Stream, key: &Key) -> io::Result<()> {
@@ -105,7 +105,7 @@ fn try_serve(mut stream: &Stream, key: &Key) -> io::Result<()> {
 /// Errors: `PermissionDenied`: the other end is no manager, or does not have the key, or says that we do not;
 /// `TimedOut`; those of the connection.
 pub(super) fn connect(stream: &Stream, key: &Key) -> io::Result<()> {
-    crate::timeout(PATIENCE, || try_connect(stream, key))?
+    crate::api::timeout::timeout(PATIENCE, || try_connect(stream, key))?
 }
 
 fn try_connect(mut stream: &Stream, key: &Key) -> io::Result<()> {

@@ -6,7 +6,8 @@
 
 use super::session::{Session, Stop};
 use super::wire::Fault;
-use crate::wait::{self, Ticket};
+use crate::api::wait;
+use crate::api::wait::Ticket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

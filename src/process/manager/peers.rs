@@ -5,8 +5,10 @@
 //! that stands for it, and hangs up for it when it is gone.
 
 use super::session::Session;
+use crate::api::io;
+use crate::api::join::JoinHandle;
+use crate::api::spawn::spawn;
 use crate::process::pidfd;
-use crate::{JoinHandle, io, spawn};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};

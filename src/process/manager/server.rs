@@ -9,8 +9,11 @@ use super::session::Session;
 use super::store::Store;
 use super::stream::{Listener, Stream};
 use super::sys;
+use crate::api::io;
+use crate::api::join::join_first;
+use crate::api::spawn::spawn;
 use crate::net::StreamServer;
-use crate::{io, join_first, process, spawn};
+use crate::process;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 

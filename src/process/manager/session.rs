@@ -10,7 +10,7 @@
 use super::semaphore::{self, Held};
 use super::stream::Stream;
 use super::wire::{self, Fault};
-use crate::io::{Parked, park_unless_readable};
+use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;

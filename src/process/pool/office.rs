@@ -13,7 +13,7 @@ use super::TaskError;
 use super::floor::{Floor, News, Note, Refused, State};
 use super::task::Calls;
 use crate::hub::{Readiness, Waker, as_nobody, hub};
-use crate::lock::Lock;
+use crate::sys::raw_mutex::Lock;
 use crate::process::Child;
 use crate::process::codec::Bytes;
 use crate::process::shared::ProcessId;

@@ -24,7 +24,7 @@ pub(super) fn oversee(floor: &Floor, terms: Terms) {
     ask_for_children();
     let places = (0..floor.places()).map(|place| {
         let (floor, terms) = (floor.clone(), terms.clone());
-        crate::spawn(move || {
+        crate::api::spawn::spawn(move || {
             keep_staffed(&floor, place, &terms);
             floor.update(|state| state.left += 1);
         })
@@ -36,7 +36,7 @@ pub(super) fn oversee(floor: &Floor, terms: Terms) {
             let _ = worker.kill();
         }
     }
-    crate::join_all(places);
+    crate::api::join::join_all(places);
 }
 
 /// One place after another worker has it, until there is nothing left to do.

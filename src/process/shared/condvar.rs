@@ -4,9 +4,9 @@
 //! which every hub of every process is told, and has all its green threads look again that wait there. So there is no
 //! wake-up to be taken, and none is lost with a waiter that is killed: who has slept in vain sleeps on.
 
-use crate::fds;
+use crate::fd_table;
 use crate::hub::{Readiness, hub};
-use crate::reactor::Direction::Read;
+use crate::ids::Direction::Read;
 use crate::time::NEVER;
 use std::hint::spin_loop;
 use std::io;
@@ -42,7 +42,7 @@ impl CondVar {
             let text = format!("no descriptor for processes to wait by: {error}");
             return Err(io::Error::new(error.kind(), text));
         }
-        fds::forget(fd);
+        fd_table::forget(fd);
         // SAFETY: the kernel has just made it for us.
         Ok(CondVar { counter: unsafe { OwnedFd::from_raw_fd(fd) }, credit: AtomicI32::new(CREDIT) })
     }
@@ -120,6 +120,6 @@ impl CondVar {
 
 impl Drop for CondVar {
     fn drop(&mut self) {
-        fds::forget(self.counter.as_raw_fd());
+        fd_table::forget(self.counter.as_raw_fd());
     }
 }

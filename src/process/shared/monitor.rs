@@ -498,8 +498,8 @@ mod tests {
             };
             let (low, high) = (std::thread::spawn(waiter(1)), std::thread::spawn(waiter(2)));
             // Green threads of one hub, too.
-            let (green_low, green_high) = (crate::spawn(waiter(1)), crate::spawn(waiter(2)));
-            crate::yield_now();
+            let (green_low, green_high) = (crate::api::spawn::spawn(waiter(1)), crate::api::spawn::spawn(waiter(2)));
+            crate::api::sleep::yield_now();
             at(1);
             low.join().unwrap();
             green_low.join().unwrap();
@@ -521,11 +521,11 @@ mod tests {
         assert_eq!(monitor.wait(0, Some(Instant::now()), never), None);
         assert_eq!(monitor.wait(0, Some(Instant::now() + Duration::from_millis(5)), never), None);
         let inside = monitor.clone();
-        let waiter = crate::spawn(move || inside.wait(0, None, never));
-        crate::yield_now();
+        let waiter = crate::api::spawn::spawn(move || inside.wait(0, None, never));
+        crate::api::sleep::yield_now();
         waiter.kill();
         assert!(waiter.join().is_err());
-        assert!(crate::timeout(Duration::from_millis(5), || monitor.wait(0, None, never)).is_err());
+        assert!(crate::api::timeout::timeout(Duration::from_millis(5), || monitor.wait(0, None, never)).is_err());
         assert_eq!(monitor.snapshot(), 0);
     }
 

@@ -5,7 +5,7 @@
 
 use super::robust_list::epoch;
 use crate::arch::syscall::syscall;
-use crate::fds;
+use crate::fd_table;
 use crate::process::pidfd;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -85,7 +85,7 @@ impl ExitFd {
 
 impl Drop for ExitFd {
     fn drop(&mut self) {
-        fds::forget(self.fd.as_raw_fd());
+        fd_table::forget(self.fd.as_raw_fd());
     }
 }
 
@@ -97,7 +97,7 @@ fn ended() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd as i32));
     }
-    fds::forget(fd as RawFd);
+    fd_table::forget(fd as RawFd);
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -33,10 +33,11 @@ mod semaphore;
 mod spin;
 
 use super::{Kind, check, cut_short, deadline, is_clock, patched_hub, real, set_errno};
-use crate::futex::{self, Waited, Who};
 use crate::hub::Hub;
-use crate::tcb::as_owner;
+use crate::hub::futex;
+use crate::hub::futex::{Waited, Who};
 use crate::time::{NEVER, Time};
+use crate::tls::as_owner;
 use libc::{
     c_int, c_uint, clockid_t, pthread_barrier_t, pthread_barrierattr_t, pthread_cond_t, pthread_mutex_t,
     pthread_once_t, pthread_rwlock_t, pthread_spinlock_t, sem_t, timespec,

@@ -20,7 +20,7 @@ unsafe fn lock_rwlock(
         let shared = field(rwlock, RWLOCK_SHARED) != 0;
         let attempt = || {
             let answer = as_owner(|| attempt(rwlock));
-            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tcb::owner_number();
+            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tls::owner_number();
             if answer == libc::EBUSY && is_mine() { libc::EDEADLK } else { answer }
         };
         lock(hub, rwlock, until, shared, attempt)

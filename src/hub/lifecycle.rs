@@ -1,0 +1,290 @@
+//! Green threads made, watched, ended: all of a life that is not running or waiting.
+
+use super::{Due, FINISHED, Hub, MASKED};
+use crate::context::{Chosen, Job};
+use crate::green::{Extras, Green, Interrupt, Life, Outcome, State as GreenState, Watcher};
+use crate::ids::GreenId;
+use crate::ids::{Cause, Ticket, Wait, Wake, Woken};
+use crate::observe::trace::Event;
+use crate::policy::Why;
+use crate::stack::Size;
+use crate::sys::hint::unlikely;
+use crate::time::{NEVER, Time};
+use crate::tls::Tcb;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many times 10 ms an ending hub waits for green threads that keep swallowing kills.
+const PATIENCE: u32 = 64;
+
+/// How a green thread is to be made.
+pub(crate) struct Spawn {
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) stack_size: Size,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) detached: bool,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Spawn {
+    /// One that nobody holds a handle to, made by the hub itself.
+    #[track_caller]
+    pub(super) fn internal() -> Spawn {
+        Spawn {
+            name: None,
+            stack_size: Size::DEFAULT,
+            delay: None,
+            detached: true,
+            spawned_at: Location::caller(),
+        }
+    }
+}
+
+impl Hub {
+    /// Makes a green thread that will run `job`, last in line.
+    #[inline]
+    pub(crate) fn spawn(&self, spawn: Spawn, job: Job) -> GreenId {
+        self.insert(spawn, Life::Unstarted(job), None)
+    }
+
+    /// Makes its record; with a seat, if it is to have one before its first run.
+    #[inline]
+    pub(super) fn insert(&self, spawn: Spawn, life: Life, seat: Option<(Chosen, Tcb)>) -> GreenId {
+        let mut state = self.state.borrow_mut();
+        let serial = state.next_serial;
+        // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
+        state.next_serial = if serial >= u32::MAX - 1 { 1 } else { serial + 1 };
+        state.alive += 1;
+        // Made by the destructors of others, while the hub ends.
+        let closing = self.closing.get();
+        let entry = state.greens.vacant_entry();
+        let id = GreenId::new(serial, entry.key());
+        if crate::observe::watchdog::is_on() {
+            self.pulse.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
+        }
+        let mut green = Green::new(id, self.blocks.home(), life, spawn.spawned_at);
+        if let Some((context, tcb)) = seat {
+            (green.context, green.tcb) = (Some(context), tcb);
+        }
+        if spawn.delay.is_some() {
+            green.state = GreenState::Delayed;
+        }
+        (green.killed, green.interrupted) = (closing, closing);
+        if unlikely(self.left.get() & MASKED != 0) {
+            self.inherit_mask(&mut green);
+        }
+        green.detached = spawn.detached;
+        green.stack_size = spawn.stack_size;
+        green.name = spawn.name.map(Box::new);
+        entry.insert(green);
+        match spawn.delay {
+            None => state.ready.ready(id, Why::New),
+            Some(delay) => state.timers.set(self.clock.after(delay), Due::Start(id)),
+        }
+        self.pulse.set_alive(state.alive);
+        drop(state);
+        self.emit(Event::Spawn(id));
+        id
+    }
+
+    /// Tells the watchdog what all are called that there are.
+    pub(crate) fn label_everyone(&self) {
+        for (_, green) in &self.state.borrow().greens {
+            self.pulse.set_label(green.id, green.name.as_ref().map(|name| &***name), green.spawned_at);
+        }
+    }
+
+    /// Whether the current green thread was killed before its first run; the kill is thereby delivered.
+    #[inline]
+    pub(crate) fn killed_at_start(&self) -> bool {
+        self.interrupted.get() && self.take_interrupt() == Some(Interrupt::Kill)
+    }
+
+    /// Notes what became of the current green thread's body. The last thing that its job does.
+    #[inline]
+    pub(crate) fn finish(&self, outcome: Outcome) {
+        let id = self.current();
+        let mut state = self.state.borrow_mut();
+        state.alive -= 1;
+        self.pulse.set_alive(state.alive);
+        let green = state.expect(id);
+        green.state = GreenState::Finished;
+        green.life.set(Life::Ended(outcome));
+        let watcher = green.watcher.replace(Watcher::None);
+        let extras = green.extras.take();
+        match watcher {
+            Watcher::None => {}
+            Watcher::One(id, epoch) => {
+                state.wake(Ticket::new(id, epoch), Cause::Notified);
+            }
+            Watcher::Several(completions, index) => {
+                if let Some(ticket) = completions.push(index as usize) {
+                    state.wake(ticket, Cause::Notified);
+                }
+            }
+        }
+        if state.alive == 0 {
+            if let Some(ticket) = state.waits_for_all.take() {
+                state.wake(ticket, Cause::Notified);
+            }
+        }
+        drop(state);
+        self.left.set(self.left.get() | FINISHED);
+        if let Some(extras) = extras {
+            self.release(&extras);
+            self.run_links(*extras);
+        }
+    }
+
+    #[cold]
+    fn run_links(&self, extras: Extras) {
+        for job in extras.links {
+            self.spawn(Spawn::internal(), job);
+        }
+        // Those that are made anew whenever they are dropped: nothing of the green thread may run any more.
+        std::mem::forget(extras.locals);
+    }
+
+    /// Whether nobody will ask for the current green thread's outcome, and whether it may have locals.
+    #[inline]
+    pub(crate) fn at_end(&self) -> (bool, bool) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(self.current());
+        (green.detached, green.extras.is_some())
+    }
+
+    /// Takes the outcome of a finished green thread, and its record with it. `None`: not finished.
+    #[inline]
+    pub(crate) fn take_outcome(&self, id: GreenId) -> Option<Outcome> {
+        let mut state = self.state.borrow_mut();
+        if state.expect(id).state != GreenState::Finished {
+            return None;
+        }
+        match state.greens.remove(id.key()).life.into_inner() {
+            Life::Ended(outcome) => Some(outcome),
+            _ => unreachable!("a finished green thread has an outcome"),
+        }
+    }
+
+    /// Nobody will ask for the outcome of `id`.
+    pub(crate) fn detach(&self, id: GreenId) {
+        let mut state = self.state.borrow_mut();
+        let gone = match state.green(id) {
+            // Its outcome is dropped below, without a borrow: it may be anything.
+            Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
+            Some(green) => {
+                green.detached = true;
+                green.watcher.set(Watcher::None);
+                None
+            }
+            None => None,
+        };
+        drop(state);
+        drop(gone);
+    }
+
+    /// Calls `job` in a green thread of its own when `id` has finished; at once if it has.
+    #[track_caller]
+    pub(crate) fn link(&self, id: GreenId, job: Job) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        if green.state != GreenState::Finished {
+            green.extras().links.push(job);
+            return;
+        }
+        drop(state);
+        self.spawn(Spawn::internal(), job);
+    }
+
+    /// Has `watcher` told when `id` finishes; `false` if it has already.
+    pub(crate) fn watch(&self, id: GreenId, watcher: Watcher) -> bool {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        green.watcher.set(watcher);
+        green.state != GreenState::Finished
+    }
+
+    pub(crate) fn is_finished(&self, id: GreenId) -> bool {
+        self.state.borrow_mut().expect(id).state == GreenState::Finished
+    }
+
+    pub(crate) fn is_alive(&self, id: GreenId) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.green(id).is_some_and(|green| green.state != GreenState::Finished)
+    }
+
+    /// Blocks the root until no green thread is alive, or the deadline.
+    ///
+    /// Panics: on a green thread.
+    #[track_caller]
+    pub(crate) fn join_everything(&self, deadline: Time) -> bool {
+        assert!(
+            self.current() == GreenId::ROOT,
+            "only the root can wait for all green threads: this one would wait for itself"
+        );
+        loop {
+            let ticket = self.ticket();
+            {
+                let mut state = self.state.borrow_mut();
+                if state.alive == 0 {
+                    return true;
+                }
+                state.waits_for_all = Some(ticket);
+            }
+            if self.block(ticket, deadline, Wait::For("all green threads to end")) == Woken::Expired {
+                return false;
+            }
+        }
+    }
+
+    /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    pub(crate) fn wait_for_pthreads(&self) {
+        while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
+            let ticket = self.ticket();
+            self.waits_for_pthreads.set(Some(ticket));
+            let wait = Wait::For("the threads that were made here to end");
+            if self.park(ticket, NEVER, wait, true) == Wake::Deadlocked {
+                log::error!("{}", self.deadlock_report(wait, None));
+                return;
+            }
+        }
+    }
+
+    /// Kills all green threads and waits until they have ended: their destructors have run. Those that
+    /// swallow every kill are left where they are, and their stacks with them. For the root.
+    pub(crate) fn shut_down(&self) {
+        let everyone: Vec<GreenId> = {
+            let state = self.state.borrow();
+            state.greens.iter().map(|(_, green)| green.id).filter(|&id| id != GreenId::ROOT).collect()
+        };
+        for id in everyone {
+            self.kill(id);
+        }
+        self.closing.set(true);
+        let mut waited = 0;
+        loop {
+            let ticket = self.ticket();
+            {
+                let mut state = self.state.borrow_mut();
+                if state.alive == 0 {
+                    break;
+                }
+                state.waits_for_all = Some(ticket);
+            }
+            let patience = self.clock.after(Duration::from_millis(10));
+            match self.park(ticket, patience, Wait::For("all green threads to end"), true) {
+                Wake::Notified => {}
+                Wake::Expired if waited < PATIENCE => waited += 1,
+                Wake::Expired | Wake::Interrupted | Wake::Deadlocked => {
+                    log::error!(
+                        "{} green threads do not end when killed; they are abandoned",
+                        self.stats().alive
+                    );
+                    break;
+                }
+            }
+        }
+        self.closing.set(false);
+    }
+}

@@ -1,0 +1,355 @@
+//! The loop. It runs on the root's stack, while the root is blocked.
+//!
+//! ```text
+//!   (now and then: remote inbox, due timers) -> pick -> resume it -> put away what it left
+//!                                                  |
+//!                                                  +-- nobody ready: wait for the next timer or a call
+//!                                                      from outside; if neither can come: deadlock
+//! ```
+#![allow(unsafe_code)]
+
+use super::{Due, FINISHED, Hub, MASKED, State, entry};
+use crate::context::{Chosen, Context};
+use crate::green::{Green, Life, State as GreenState};
+use crate::ids::{Cause, GreenId};
+use crate::observe::trace::Event;
+use crate::policy::Why;
+use crate::stack::Size;
+use crate::sys::abort::AbortOnUnwind;
+use crate::sys::hint::unlikely;
+use crate::time::{NEVER, Time};
+use crate::tls;
+use crate::tls::Tcb;
+use std::cell::RefMut;
+use std::ops::Range;
+
+/// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
+const LOOK_AGAIN: Time = 1_000_000_000;
+
+/// Suspends `context`, on which we run.
+#[inline(always)]
+pub(super) fn leave(context: Chosen) {
+    // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `run_one`. If a
+    // generator's stack is in between, it was resumed from there, and stays suspended with it.
+    unsafe { context.suspend() }
+}
+
+impl Hub {
+    /// Runs green threads until the root is picked: `true`. `false`: nobody is ready, and nothing can
+    /// change that.
+    #[inline(never)]
+    pub(super) fn run(&self) -> bool {
+        // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
+        let guard = AbortOnUnwind("a policy panicked");
+        self.pulse.set_current(GreenId::NOBODY);
+        let alive = loop {
+            if unlikely(self.pace.is_due()) {
+                self.look_up();
+            }
+            let mut state = self.state.borrow_mut();
+            if unlikely(state.ready.is_foreign()) {
+                self.go_home();
+            }
+            match state.ready.pick() {
+                // The policy may answer it though it waits: then it waits again.
+                Some(GreenId::ROOT) => break true,
+                Some(id) => self.run_one(id, state),
+                None => {
+                    drop(state);
+                    if !self.wait() {
+                        break false;
+                    }
+                }
+            }
+        };
+        self.go_home();
+        let mut state = self.state.borrow_mut();
+        let root = state.expect(GreenId::ROOT);
+        root.state = GreenState::Runnable;
+        self.interrupted.set(root.interrupted);
+        self.pulse.set_current(GreenId::ROOT);
+        self.context.set(None);
+        self.pulse.count_switch();
+        drop(state);
+        guard.disarm();
+        self.emit(Event::Run(GreenId::ROOT));
+        alive
+    }
+
+    /// What else there is to do beside switching, now and then.
+    #[inline(never)]
+    fn look_up(&self) {
+        if self.remote.is_waiting() {
+            self.go_home();
+            self.take_in();
+        }
+        self.take_signals();
+        self.fire_timers();
+        if self.on_io.get() > 0 && self.pace.is_outside_due(self.pulse.switches()) {
+            self.look_outside(0);
+        }
+    }
+
+    /// Runs `id` until it leaves its stack. `state` is let go of before.
+    #[inline(always)]
+    fn run_one(&self, id: GreenId, mut state: RefMut<'_, State>) {
+        let Some(green) = state.green(id).filter(|green| green.state == GreenState::Runnable) else {
+            drop(state);
+            return self.note_wrong_pick(id);
+        };
+        let context = match green.context {
+            Some(context) => context,
+            None => match self.begin(green) {
+                Some(context) => context,
+                // The reserve is in use: again later.
+                None => return state.ready.ready(id, Why::Yielded),
+            },
+        };
+        let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
+        let has_mask = green.has_mask;
+        state.prefetch(record, id, (self.on_io.get() > 0) | tls::is_wanted());
+        drop(state);
+        self.pulse.count_switch();
+        self.interrupted.set(interrupted);
+        if unlikely(self.observed.get()) {
+            self.tell_of_run(id);
+        }
+        self.pulse.set_current(id);
+        self.context.set(Some(context));
+        if unlikely(has_mask) {
+            self.put_on_mask(id);
+        }
+        if tcb != self.loaded.get() {
+            // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
+            unsafe { tls::load(self.loaded.replace(tcb), tcb) };
+        }
+        // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
+        unsafe { context.resume() };
+        self.pulse.set_current(GreenId::NOBODY);
+        if unlikely(self.left.get() != 0) {
+            let left = self.left.replace(0);
+            if left & MASKED != 0 {
+                self.take_off_mask();
+            }
+            if left & FINISHED != 0 {
+                self.put_away(id, context);
+            }
+        }
+    }
+
+    /// The observer may kill who is about to run.
+    #[cold]
+    #[inline(never)]
+    fn tell_of_run(&self, id: GreenId) {
+        self.tell(Event::Run(id));
+        self.interrupted.set(self.state.borrow_mut().expect(id).interrupted);
+    }
+
+    #[cold]
+    fn note_wrong_pick(&self, id: GreenId) {
+        self.note(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
+    }
+
+    /// Loads the OS thread's own thread control block, if another is loaded: before the loop does anything that
+    /// may use what is thread-local. Not inlined, nor may what is called afterwards be: the compiler takes it
+    /// for granted that the address of a thread-local does not change within a function.
+    #[inline(never)]
+    pub(super) fn go_home(&self) {
+        let home = self.blocks.home();
+        if self.loaded.get() != home {
+            // SAFETY: what is loaded is loaded; home lives as long as the OS thread.
+            unsafe { tls::load(self.loaded.replace(home), home) };
+        }
+    }
+
+    /// Calls `f` with the OS thread's own thread control block loaded; it must not switch, nor unwind.
+    pub(crate) fn at_home(&self, f: impl FnOnce()) {
+        /// In a function of its own: see `go_home`.
+        #[inline(never)]
+        fn call(f: impl FnOnce()) {
+            f();
+        }
+        let here = self.loaded.get();
+        self.go_home();
+        call(f);
+        if here != self.loaded.get() {
+            // SAFETY: home is loaded; who called runs with the other, which lives.
+            unsafe { tls::load(self.loaded.replace(here), here) };
+        }
+    }
+
+    /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
+    /// there is none now, try again.
+    #[inline(never)]
+    fn begin(&self, green: &mut Green) -> Option<Chosen> {
+        let (context, tcb) = match self.seat(green.stack_size) {
+            Ok(seat) => seat,
+            Err(error) => return self.begin_without_stack(green, error),
+        };
+        let Life::Unstarted(job) = green.life.replace(Life::Started) else {
+            unreachable!("who has no context has not started");
+        };
+        // SAFETY: what comes from the pool is idle.
+        unsafe { context.assign(job) };
+        green.context = Some(context);
+        green.tcb = tcb;
+        Some(context)
+    }
+
+    /// A stack, and what std and C are to know by who runs on it.
+    #[inline]
+    pub(super) fn seat(&self, size: Size) -> std::io::Result<(Chosen, Tcb)> {
+        let context = self.pool.take(size)?;
+        let tcb = if tls::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.home()) };
+        // SAFETY: it came from the pool just now, and is idle.
+        unsafe {
+            match tcb {
+                Ok(tcb) => {
+                    self.blocks.set_stack(tcb, context.bounds());
+                    Ok((context, tcb))
+                }
+                Err(error) => {
+                    self.pool.put(context);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// A body has ended: its context can be used again, its record stays until its outcome is taken.
+    #[inline(never)]
+    fn put_away(&self, id: GreenId, context: Chosen) {
+        let mut state = self.state.borrow_mut();
+        let green = state.expect(id);
+        green.context = None;
+        let tcb = std::mem::replace(&mut green.tcb, self.blocks.home());
+        // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
+        unsafe {
+            assert!(context.is_idle(), "a body goes on after its end");
+            if self.on_reserve.get() == id {
+                self.on_reserve.set(GreenId::NOBODY);
+                self.reserve.set(Some(context));
+            } else {
+                self.pool.put(context);
+            }
+        }
+        let gone = green.detached.then(|| state.greens.remove(id.key()));
+        drop(state);
+        if tcb != self.blocks.home() {
+            self.go_home();
+            // SAFETY: not loaded any more, and its green thread has run its last.
+            unsafe { self.blocks.end(tcb) };
+        }
+        drop(gone);
+        self.emit(Event::Finish(id));
+    }
+
+    /// There is no stack for a green thread's body: dropping it is its job, on the stack kept in reserve,
+    /// and the error is its outcome. `None`: the reserve is in use, try again.
+    #[cold]
+    fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<Chosen> {
+        let context = self.reserve.take()?;
+        let Life::Unstarted(body) = green.life.replace(Life::Started) else {
+            unreachable!("who has no context has not started");
+        };
+        self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
+        self.on_reserve.set(green.id);
+        // SAFETY: the reserve is idle.
+        unsafe { context.assign(entry::unrunnable(body, error)) };
+        green.context = Some(context);
+        Some(context)
+    }
+
+    /// Makes ready all whose time has come. Answers whether there were any.
+    fn fire_timers(&self) -> bool {
+        let now = self.clock.now();
+        self.pace.looked_at(now);
+        let mut state = self.state.borrow_mut();
+        let mut fired = false;
+        while let Some(due) = state.timers.pop_due(now) {
+            state.fire(due, now);
+            fired = true;
+        }
+        fired
+    }
+
+    /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
+    #[inline(never)]
+    fn wait(&self) -> bool {
+        self.go_home();
+        if self.take_signals() || self.fire_timers() {
+            return true;
+        }
+        // A timer that nobody wants any more is no reason to wait.
+        let deadline = self.state.borrow_mut().next_deadline();
+        let (timeout, needs_handle) = match deadline {
+            Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
+            None if self.remote.has_handles() => (NEVER, true),
+            None if self.on_io.get() > 0 => (NEVER, false),
+            // Their end is not announced: then it is time to look again.
+            None if self.others_may_wake() => (LOOK_AGAIN, false),
+            // The last of either may have left a message behind.
+            None if self.remote.is_waiting() => (0, false),
+            None => return false,
+        };
+        if self.remote.is_waiting() {
+            self.take_in();
+        } else if timeout > 0 {
+            self.remote.asleep_while(needs_handle, || {
+                self.look_outside(timeout);
+            });
+        }
+        true
+    }
+
+    /// Where the current green thread's stack lies; `None` for the root, and for nobody.
+    pub(crate) fn stack_of_current(&self) -> Option<Range<usize>> {
+        // SAFETY: who runs has a context that is not retired.
+        self.context.get().map(|context| unsafe { context.bounds() })
+    }
+
+    pub(crate) fn reactor(&self) -> &crate::reactor::Reactor {
+        &self.reactor
+    }
+
+    /// Makes sure of a stack to drop a body on that there is no stack for.
+    ///
+    /// Errors: there is none for that either.
+    #[inline]
+    pub(crate) fn ensure_reserve(&self) -> std::io::Result<()> {
+        if self.has_reserve.get() { Ok(()) } else { self.make_reserve() }
+    }
+
+    #[cold]
+    fn make_reserve(&self) -> std::io::Result<()> {
+        self.reserve.set(Some(self.pool.take(Size::RESERVE)?));
+        self.has_reserve.set(true);
+        Ok(())
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        if let Some(context) = self.reserve.take() {
+            // SAFETY: the reserve is idle, and it was ours. The pool retires it.
+            unsafe { self.pool.put(context) };
+        }
+    }
+}
+
+impl State {
+    fn fire(&mut self, due: Due, now: Time) {
+        match due {
+            Due::Wake(ticket) => {
+                self.wake(ticket, Cause::Expired);
+            }
+            Due::Start(id) => {
+                if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {
+                    green.state = GreenState::Runnable;
+                    self.make_ready(id, Why::Due);
+                }
+            }
+            Due::Interrupt(id, _) => self.interrupt(id, now),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Waiting for a descriptor.
+
+use super::{Hub, State};
+use crate::fd_table;
+use crate::fd_table::Generation;
+use crate::ids::Direction;
+use crate::ids::{Cause, Ticket, Wait, Wake};
+use crate::reactor::{Source, Watch};
+use crate::sys::hint::unlikely;
+use crate::time::Time;
+use std::io;
+use std::os::fd::RawFd;
+
+/// How a wait for a descriptor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Try now.
+    Ready,
+    Expired,
+    /// A kill or a timeout is to be delivered; never when shielded.
+    Interrupted,
+    /// It was closed meanwhile.
+    Closed,
+    /// A signal was handled: only told to who waits for several.
+    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
+    Signalled,
+}
+
+impl Readiness {
+    #[inline]
+    fn of(wake: Wake) -> Readiness {
+        match wake {
+            Wake::Notified => Readiness::Ready,
+            Wake::Expired => Readiness::Expired,
+            Wake::Interrupted => Readiness::Interrupted,
+            Wake::Deadlocked => unreachable!("the world outside may always do something"),
+        }
+    }
+}
+
+/// How long who cannot be woken waits before it looks again, in nanoseconds.
+const A_LITTLE: Time = 1_000_000;
+
+impl Hub {
+    /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
+    /// may have been closed and opened behind our back.
+    ///
+    /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
+    /// reactor.
+    pub(crate) fn wait_fd(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        foreign: bool,
+        shield: bool,
+    ) -> io::Result<Readiness> {
+        if foreign {
+            self.ask_after(fd);
+        }
+        let source = match self.source(fd)? {
+            Watch::Source(source) => source,
+            Watch::Closing => return Ok(self.nap(fd, direction, deadline, shield)),
+            Watch::Always => return Ok(Readiness::Ready),
+        };
+        // An edge that has come and was not used is as good as the next.
+        if source.is_ready(direction) {
+            return Ok(Readiness::Ready);
+        }
+        Ok(self.wait_source(source, fd, direction, deadline, shield))
+    }
+
+    /// Blocks who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
+    #[inline(never)]
+    pub(crate) fn wait_source(
+        &self,
+        source: &Source,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        shield: bool,
+    ) -> Readiness {
+        let generation = source.generation();
+        let mut armed = false;
+        // The handler of a signal may have parked since that was last looked at, and the hub have seen an edge.
+        let arm = |ticket| {
+            armed = !unlikely(source.is_ready(direction));
+            if armed {
+                source.push(direction, ticket);
+                self.on_io.set(self.on_io.get() + 1);
+            }
+            armed
+        };
+        let (ticket, wake) = self.park_armed(arm, deadline, Wait::Io(fd, direction), shield);
+        if armed {
+            self.on_io.set(self.on_io.get() - 1);
+        }
+        let _entered = self.reactor.enter();
+        source.remove(direction, ticket);
+        if unlikely(generation.is_none() || source.current() != generation) {
+            return Readiness::Closed;
+        }
+        Readiness::of(wake)
+    }
+
+    /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
+    #[inline]
+    fn source(&self, fd: RawFd) -> io::Result<Watch<'_>> {
+        let enlist = || Ok(fd_table::enlist(self.inbox()?));
+        self.reactor.watch(fd, enlist, |ticket| {
+            self.wake(ticket);
+        })
+    }
+
+    /// `fd` may have been closed, and its number used again, without a word to [`fds`]: if so, it is told now.
+    pub(crate) fn ask_after(&self, fd: RawFd) {
+        if self.reactor.is_stale(fd) {
+            fd_table::forget(fd);
+        }
+    }
+
+    /// [`wait_fd`](Hub::wait_fd), for the next edge of any of several, or a signal's handler. Who calls has asked the
+    /// kernel, and what it waits for is not so. Where one cannot be waited for, this ends soon, and who calls looks again.
+    #[cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
+    pub(crate) fn wait_fds(
+        &self,
+        fds: &[(RawFd, Direction)],
+        deadline: Time,
+        foreign: bool,
+        shield: bool,
+    ) -> Readiness {
+        if foreign {
+            fds.iter().for_each(|&(fd, _)| self.ask_after(fd));
+        }
+        let ticket = self.ticket();
+        let mut armed = Vec::with_capacity(fds.len());
+        let mut until = deadline;
+        for &(fd, direction) in fds {
+            match self.source(fd) {
+                Ok(Watch::Source(source)) => {
+                    let _entered = self.reactor.enter();
+                    source.push(direction, ticket);
+                    armed.push((source, source.current(), direction));
+                }
+                // What is always ready, and not in the way that is waited for, never will be.
+                Ok(Watch::Always) => {}
+                Ok(Watch::Closing) | Err(_) => until = deadline.min(self.clock.now() + A_LITTLE),
+            }
+        }
+        let signals = self.reactor.signals();
+        self.reactor.tell_of_signals(ticket, true);
+        let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
+        self.on_io.set(self.on_io.get() + 1);
+        let ended = Readiness::of(self.park(ticket, until, wait, shield));
+        self.on_io.set(self.on_io.get() - 1);
+        self.reactor.tell_of_signals(ticket, false);
+        let _entered = self.reactor.enter();
+        let mut closed = false;
+        for (source, generation, direction) in armed {
+            source.remove(direction, ticket);
+            closed |= generation.is_none() || source.current() != generation;
+        }
+        match ended {
+            _ if closed => Readiness::Closed,
+            Readiness::Ready if signals != self.reactor.signals() => Readiness::Signalled,
+            Readiness::Expired if until < deadline => Readiness::Ready,
+            ended => ended,
+        }
+    }
+
+    /// For who wants to wait for what is just being closed: it may try again in a moment.
+    #[cold]
+    fn nap(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> Readiness {
+        let until = deadline.min(self.clock.now() + A_LITTLE);
+        match Readiness::of(self.park(self.ticket(), until, Wait::Io(fd, direction), shield)) {
+            Readiness::Expired if until < deadline => Readiness::Ready,
+            ended => ended,
+        }
+    }
+
+    /// That generation of `fd` is closed: those who wait for it are woken.
+    pub(super) fn fd_closed(&self, fd: RawFd, generation: Generation) {
+        self.reactor.closed(fd, generation, |ticket| {
+            self.wake(ticket);
+        });
+    }
+
+    /// Collects what has happened outside, for up to `timeout`, and makes ready whom it concerns.
+    pub(super) fn look_outside(&self, timeout: Time) {
+        if let Err(error) = self.reactor.collect(timeout) {
+            return self.note(log::Level::Error, format!("waiting for events: {error}"));
+        }
+        let mut state = self.state.borrow_mut();
+        self.reactor.dispatch(|ticket| notify(&mut state, ticket));
+        state.prefetch_first();
+        self.pace.asked(self.pulse.switches(), state.ready.len());
+    }
+}
+
+/// Not inlined: it would be once for each direction.
+#[inline(never)]
+fn notify(state: &mut State, ticket: Ticket) {
+    state.wake(ticket, Cause::Notified);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::hub;
+
+    #[test]
+    fn what_a_signal_interrupts_is_not_entered() {
+        let hub = hub();
+        assert!(hub.can_block());
+        let enlist = || {
+            assert!(!hub.can_block(), "who waits for what is being changed");
+            Err(io::ErrorKind::Other.into())
+        };
+        assert!(hub.reactor().watch(0, enlist, |_| panic!("nobody waits")).is_err());
+        assert!(hub.can_block());
+    }
+}
