@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::hub::Shared;
+use crate::hub::Inbox;
 use crate::sys::raw_mutex::Lock;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -32,7 +32,7 @@ type Page = [AtomicU64; PAGE];
 static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES];
 
 /// The hubs that watch descriptors, by number; the first has number 1.
-static HUBS: Lock<Vec<Weak<Shared>>> = Lock::new(Vec::new());
+static HUBS: Lock<Vec<Weak<Inbox>>> = Lock::new(Vec::new());
 
 /// A word of the table: the generation, and the hub that watches this one. `SEVERAL` do; 0: none.
 const SEVERAL: u32 = u32::MAX;
@@ -41,7 +41,7 @@ const CLOSING: u32 = u32::MAX - 1;
 
 /// Why a number is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unwatched {
+pub(crate) enum WatchError {
     /// It is just being closed, by another OS thread. Look again.
     Closing,
     /// It is beyond what the table holds, a million.
@@ -50,12 +50,12 @@ pub(crate) enum Unwatched {
 
 /// A number that is watched, as long as it is current.
 #[derive(Clone, Copy)]
-pub(crate) struct Watched {
+pub(crate) struct FdGeneration {
     word: &'static AtomicU64,
     generation: Generation,
 }
 
-impl Watched {
+impl FdGeneration {
     #[inline]
     pub(crate) fn generation(self) -> Generation {
         self.generation
@@ -99,7 +99,7 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
 }
 
 /// Gives a hub its number, for [`watch`].
-pub(crate) fn enlist(hub: &Arc<Shared>) -> u32 {
+pub(crate) fn enlist(hub: &Arc<Inbox>) -> u32 {
     let weak = Arc::downgrade(hub);
     let mut hubs = HUBS.lock();
     let free = hubs.iter().position(|hub| hub.strong_count() == 0);
@@ -116,19 +116,19 @@ pub(crate) fn enlist(hub: &Arc<Shared>) -> u32 {
 }
 
 /// `hub` watches this number from now on.
-pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<Watched, Unwatched> {
-    let word = word(fd).ok_or(Unwatched::TooLarge)?;
+pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<FdGeneration, WatchError> {
+    let word = word(fd).ok_or(WatchError::TooLarge)?;
     let mut seen = word.load(Acquire);
     loop {
         let (generation, watcher) = unpack(seen);
         let watcher = match watcher {
-            CLOSING => return Err(Unwatched::Closing),
+            CLOSING => return Err(WatchError::Closing),
             0 => hub,
             same if same == hub => hub,
             _ => SEVERAL,
         };
         match word.compare_exchange_weak(seen, pack(generation, watcher), AcqRel, Acquire) {
-            Ok(_) => return Ok(Watched { word, generation }),
+            Ok(_) => return Ok(FdGeneration { word, generation }),
             Err(now) => seen = now,
         }
     }
@@ -234,9 +234,9 @@ fn forget_listener(fd: RawFd) {
 
 /// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.
 #[cfg_attr(not(feature = "patch"), allow(dead_code))]
-pub(crate) fn forget_all() {
+pub(crate) fn reset_after_fork() {
     // SAFETY: the one OS thread of the child, which is not in here otherwise.
-    unsafe { HUBS.begin_anew(Vec::new()) };
+    unsafe { HUBS.reset_after_fork(Vec::new()) };
     for page in &TABLE {
         // SAFETY: null, or a page that is never given back.
         for word in unsafe { page.load(Acquire).as_ref() }.into_iter().flatten() {
@@ -260,7 +260,7 @@ mod tests {
         let before = watch(FD).ok().unwrap();
         assert!(before.is_current());
         closing(FD, || {
-            assert_eq!(watch(FD).err(), Some(Unwatched::Closing));
+            assert_eq!(watch(FD).err(), Some(WatchError::Closing));
             assert!(!before.is_current());
         });
         let after = watch(FD).ok().unwrap();
@@ -272,10 +272,10 @@ mod tests {
         });
         let next = next.unwrap();
         assert!(!after.is_current() && next.is_current(), "the mark was put back over the new watcher");
-        assert_eq!(watch(FD).map(Watched::generation).ok(), Some(next.generation()));
+        assert_eq!(watch(FD).map(FdGeneration::generation).ok(), Some(next.generation()));
         forget_range(FD as u32 - 1, u32::MAX);
         assert!(!next.is_current());
-        assert_eq!(watch(2_000_000).err(), Some(Unwatched::TooLarge));
+        assert_eq!(watch(2_000_000).err(), Some(WatchError::TooLarge));
     }
 
     #[test]

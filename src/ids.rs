@@ -14,7 +14,7 @@ pub struct GreenId(u64);
 impl GreenId {
     pub(crate) const ROOT: GreenId = GreenId(0);
     /// Nobody: the hub's own loop is running.
-    pub(crate) const NOBODY: GreenId = GreenId(u64::MAX);
+    pub(crate) const HUB: GreenId = GreenId(u64::MAX);
 
     /// The green thread with the record `key`, the `serial`th to be spawned. One word, for it is written
     /// and read in one piece at every switch.
@@ -80,7 +80,7 @@ impl fmt::Debug for Ticket {
 
 /// How a [`park`](crate::wait::park) ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
+pub enum WaitResult {
     /// By [`Ticket::wake`].
     Notified,
     /// By its deadline.
@@ -89,7 +89,7 @@ pub enum Woken {
 
 /// Why a parked green thread was made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum WakeReason {
     None,
     Notified,
     Expired,
@@ -98,7 +98,7 @@ pub(crate) enum Cause {
 
 /// How a park ended, inside the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
+pub(crate) enum ParkResult {
     Notified,
     Expired,
     /// A kill or a timeout is to be delivered.
@@ -119,7 +119,7 @@ pub(crate) enum Direction {
 /// Its tag has many unused values, of which the slab of records takes one: see [`Green`](super::Green).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Wait {
+pub(crate) enum WaitReason {
     Nothing,
     Sleep,
     Join(GreenId),

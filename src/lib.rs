@@ -150,7 +150,7 @@ use std::time::Duration;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-/// Blocks the root until all green threads of its hub have ended, detached ones included.
+/// TcbPool the root until all green threads of its hub have ended, detached ones included.
 ///
 /// # Panics
 /// When called by a green thread, which would wait for itself. When they can never end: see
@@ -159,7 +159,7 @@ mod readme {}
 /// Source: gevent's `wait()` without arguments.
 #[track_caller]
 pub fn join_everything() {
-    hub::hub().join_everything(time::NEVER);
+    hub::current().join_everything(time::NEVER);
 }
 
 /// As [`join_everything`], for no longer than `timeout`. Answers whether all have ended.
@@ -168,7 +168,7 @@ pub fn join_everything() {
 /// As [`join_everything`].
 #[track_caller]
 pub fn join_everything_timeout(timeout: Duration) -> bool {
-    let hub = hub::hub();
+    let hub = hub::current();
     hub.join_everything(hub.clock().after(timeout))
 }
 
@@ -179,12 +179,12 @@ pub fn join_everything_timeout(timeout: Duration) -> bool {
 /// When called by a green thread, which would wait for itself.
 #[track_caller]
 pub fn shutdown() {
-    let hub = hub::hub();
+    let hub = hub::current();
     assert!(hub.current() == GreenId::ROOT, "only the root can shut its hub down");
     hub.shut_down();
 }
 
 /// What this OS thread's hub has done so far.
 pub fn stats() -> Stats {
-    hub::hub().stats()
+    hub::current().stats()
 }

@@ -1,4 +1,4 @@
-//! Stacks: where they come from, how they are guarded, how one that overflows is recognised.
+//! StackAllocator: where they come from, how they are guarded, how one that overflows is recognised.
 //!
 //! A stack is a slot in a slab. A slab is one private mapping that reserves nothing (memory is committed
 //! page by page as it is touched), cut into slots of one length; the lowest page of each slot is its guard.
@@ -23,7 +23,7 @@
 //! top is lowered by a multiple of 64 bytes, another for each neighbour, but by no more than a quarter of a page: a green
 //! thread that sleeps in its first few frames touches one page.
 //!
-//! Leaves to others: what runs on a stack (`context`), and which stack to use again (`context::Pool`).
+//! Leaves to others: what runs on a stack (`context`), and which stack to use again (`context::ContextPool`).
 //! Holds: a slot is free, or owned by exactly one `Stack`; a slab is unmapped only when all its slots are
 //! free, so that a leaked stack stays mapped for ever. Read next: `context/mod.rs`.
 #![allow(unsafe_code)]
@@ -36,35 +36,35 @@ use std::sync::OnceLock;
 
 /// A size that stacks have, a power of two; the guard comes on top of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
+pub(crate) struct StackSize {
     log2: u8,
 }
 
-impl Size {
+impl StackSize {
     /// The smallest stack that can be asked for.
-    pub(crate) const MIN: Size = Size { log2: 14 };
+    pub(crate) const MIN: StackSize = StackSize { log2: 14 };
     /// Enough for destructors.
-    pub(crate) const RESERVE: Size = Size { log2: 16 };
+    pub(crate) const RESERVE: StackSize = StackSize { log2: 16 };
     /// The size of a stack that nobody chose: 256 KiB. Only what is touched costs memory.
-    pub(crate) const DEFAULT: Size = Size { log2: 18 };
+    pub(crate) const DEFAULT: StackSize = StackSize { log2: 18 };
     /// The largest, a terabyte: a process has room for some hundred of them.
-    const MAX: Size = Size { log2: 40 };
+    const MAX: StackSize = StackSize { log2: 40 };
 
     /// The size that has room for `usable` bytes, a colour and a context.
     ///
     /// Errors: that would be more than `MAX`.
-    pub(crate) fn for_usable(usable: usize) -> io::Result<Size> {
-        let wanted = usable.saturating_add(COLOUR_RANGE + CONTEXT).max(Size::MIN.bytes());
-        if wanted > Size::MAX.bytes() {
+    pub(crate) fn for_usable(usable: usize) -> io::Result<StackSize> {
+        let wanted = usable.saturating_add(COLOUR_RANGE + CONTEXT).max(StackSize::MIN.bytes());
+        if wanted > StackSize::MAX.bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
                     "a stack of {usable} bytes was asked for; the most is {}",
-                    Size::MAX.bytes() - COLOUR_RANGE - CONTEXT
+                    StackSize::MAX.bytes() - COLOUR_RANGE - CONTEXT
                 ),
             ));
         }
-        Ok(Size { log2: wanted.next_power_of_two().trailing_zeros() as u8 })
+        Ok(StackSize { log2: wanted.next_power_of_two().trailing_zeros() as u8 })
     }
 
     #[inline]
@@ -119,7 +119,7 @@ impl Stack {
         self.bottom
     }
 
-    pub(crate) fn size(&self) -> Size {
+    pub(crate) fn size(&self) -> StackSize {
         self.owner.size
     }
 
@@ -138,7 +138,7 @@ impl Drop for Stack {
 
 /// All stacks of one size that one hub uses.
 pub(crate) struct SizeClass {
-    size: Size,
+    size: StackSize,
     free: RefCell<Vec<usize>>,
     slabs: RefCell<Slabs>,
 }
@@ -156,7 +156,7 @@ struct Slabs {
 }
 
 impl SizeClass {
-    fn new(size: Size) -> Rc<SizeClass> {
+    fn new(size: StackSize) -> Rc<SizeClass> {
         Rc::new(SizeClass { size, free: RefCell::default(), slabs: RefCell::default() })
     }
 
@@ -292,15 +292,15 @@ fn install_guards(base: usize, slot: usize, slots: usize) -> io::Result<()> {
 
 /// The stacks of one hub, by size.
 #[derive(Default)]
-pub(crate) struct Stacks {
+pub(crate) struct StackAllocator {
     classes: RefCell<Vec<Rc<SizeClass>>>,
 }
 
-impl Stacks {
+impl StackAllocator {
     /// A stack of that size.
     ///
     /// Errors: the kernel has no address space, memory or mappings left.
-    pub(crate) fn take(&self, size: Size) -> io::Result<Stack> {
+    pub(crate) fn take(&self, size: StackSize) -> io::Result<Stack> {
         let class = {
             let mut classes = self.classes.borrow_mut();
             match classes.iter().find(|class| class.size == size) {
@@ -316,7 +316,7 @@ impl Stacks {
 
     /// If `address` lies in a guard page: the size of the stack it guards. Called by the fault handler,
     /// so it takes no lock and allocates nothing.
-    pub(crate) fn overflowed_at(&self, address: usize) -> Option<Size> {
+    pub(crate) fn overflowed_at(&self, address: usize) -> Option<StackSize> {
         let classes = self.classes.try_borrow().ok()?;
         classes.iter().find_map(|class| class.guard_at(address).map(|_| class.size))
     }
@@ -333,18 +333,18 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_two_with_room_for_the_context() {
-        assert_eq!(Size::for_usable(0).unwrap(), Size::MIN);
-        assert_eq!(Size::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
-        assert_eq!(Size::for_usable(8 << 10).unwrap(), Size::MIN);
-        assert_eq!(Size::for_usable(12 << 10).unwrap(), Size::MIN);
-        assert_eq!(Size::for_usable(15 << 10).unwrap().bytes(), 32 << 10);
-        assert!(Size::for_usable(usize::MAX).is_err());
+        assert_eq!(StackSize::for_usable(0).unwrap(), StackSize::MIN);
+        assert_eq!(StackSize::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
+        assert_eq!(StackSize::for_usable(8 << 10).unwrap(), StackSize::MIN);
+        assert_eq!(StackSize::for_usable(12 << 10).unwrap(), StackSize::MIN);
+        assert_eq!(StackSize::for_usable(15 << 10).unwrap().bytes(), 32 << 10);
+        assert!(StackSize::for_usable(usize::MAX).is_err());
     }
 
     #[test]
     fn slots_do_not_overlap_and_are_used_again() {
-        let stacks = Stacks::default();
-        let mut held: Vec<Stack> = (0..300).map(|_| stacks.take(Size::MIN).unwrap()).collect();
+        let stacks = StackAllocator::default();
+        let mut held: Vec<Stack> = (0..300).map(|_| stacks.take(StackSize::MIN).unwrap()).collect();
         held.sort_by_key(Stack::bottom);
         for pair in held.windows(2) {
             assert!(pair[0].top() <= pair[1].bottom());
@@ -354,26 +354,26 @@ mod tests {
             unsafe { (stack.top() as *mut u8).sub(1).write(7) };
         }
         let again = held.pop().unwrap().bottom();
-        assert_eq!(stacks.take(Size::MIN).unwrap().bottom(), again);
+        assert_eq!(stacks.take(StackSize::MIN).unwrap().bottom(), again);
         assert_eq!(stacks.made(), 300);
     }
 
     #[test]
     fn only_the_guard_counts_as_overflow() {
-        let stacks = Stacks::default();
-        let stack = stacks.take(Size::DEFAULT).unwrap();
-        assert_eq!(stacks.overflowed_at(stack.bottom()), Some(Size::DEFAULT));
-        assert_eq!(stacks.overflowed_at(stack.bottom() + page_size() - 1), Some(Size::DEFAULT));
+        let stacks = StackAllocator::default();
+        let stack = stacks.take(StackSize::DEFAULT).unwrap();
+        assert_eq!(stacks.overflowed_at(stack.bottom()), Some(StackSize::DEFAULT));
+        assert_eq!(stacks.overflowed_at(stack.bottom() + page_size() - 1), Some(StackSize::DEFAULT));
         assert_eq!(stacks.overflowed_at(stack.bottom() + page_size()), None);
         assert_eq!(stacks.overflowed_at(&raw const stack as usize), None);
     }
 
     #[test]
     fn tops_are_coloured_within_a_quarter_of_a_page() {
-        let stacks = Stacks::default();
-        let held: Vec<Stack> = (0..64).map(|_| stacks.take(Size::MIN).unwrap()).collect();
+        let stacks = StackAllocator::default();
+        let held: Vec<Stack> = (0..64).map(|_| stacks.take(StackSize::MIN).unwrap()).collect();
         let mut offsets: Vec<usize> =
-            held.iter().map(|stack| (stack.bottom() + Size::MIN.slot()) - stack.top()).collect();
+            held.iter().map(|stack| (stack.bottom() + StackSize::MIN.slot()) - stack.top()).collect();
         offsets.sort_unstable();
         offsets.dedup();
         assert!(offsets.len() == 16, "{offsets:?}");
@@ -383,8 +383,8 @@ mod tests {
     #[test]
     fn tops_spread_over_the_sets_of_a_tlb() {
         const SETS: usize = 64;
-        let stacks = Stacks::default();
-        for size in [Size::MIN, Size::DEFAULT] {
+        let stacks = StackAllocator::default();
+        for size in [StackSize::MIN, StackSize::DEFAULT] {
             let held: Vec<Stack> = (0..SETS).map(|_| stacks.take(size).unwrap()).collect();
             let mut sets: Vec<usize> = held.iter().map(|stack| stack.bottom() / page_size() % SETS).collect();
             sets.sort_unstable();
@@ -395,8 +395,8 @@ mod tests {
 
     #[test]
     fn a_slab_goes_when_its_last_stack_does() {
-        let stacks = Stacks::default();
-        let stack = stacks.take(Size::MIN).unwrap();
+        let stacks = StackAllocator::default();
+        let stack = stacks.take(StackSize::MIN).unwrap();
         let bottom = stack.bottom();
         drop(stacks);
         let mapped = || {

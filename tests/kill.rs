@@ -190,7 +190,10 @@ fn every_way_to_block_is_a_place_to_be_killed() {
         ("as_completed", Box::new(move || drop(as_completed([never()]).next()))),
         ("scope", Box::new(|| scope(|s| drop(s.spawn(|| sleep(LONG)))))),
         ("timeout", Box::new(|| timeout(LONG, || sleep(LONG)).unwrap())),
-        ("park", Box::new(|| assert!(wait::park(wait::ticket(), None, "nothing") == wait::Woken::Notified))),
+        (
+            "park",
+            Box::new(|| assert!(wait::park(wait::ticket(), None, "nothing") == wait::WaitResult::Notified)),
+        ),
         ("generator", Box::new(|| assert!(Generator::<()>::new(|_| sleep(LONG)).next().is_none()))),
     ];
     for (what, block) in blockers {

@@ -1,6 +1,6 @@
 //! The seams: policies that choose otherwise, and watching what happens.
 
-use greenline::policy::{self, Policy, Why};
+use greenline::policy::{self, Policy, ReadyReason};
 use greenline::trace::{self, Event};
 use greenline::*;
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ type Log<T> = Rc<RefCell<Vec<T>>>;
 struct Shuffle(Vec<GreenId>, u64);
 
 impl Policy for Shuffle {
-    fn ready(&mut self, green: GreenId, _: Why) {
+    fn ready(&mut self, green: GreenId, _: ReadyReason) {
         self.0.push(green);
     }
     fn pick(&mut self) -> Option<GreenId> {
@@ -75,7 +75,7 @@ fn those_that_were_ready_are_handed_over_to_a_new_policy() {
 struct Stutter(std::collections::VecDeque<GreenId>, Option<GreenId>);
 
 impl Policy for Stutter {
-    fn ready(&mut self, green: GreenId, _: Why) {
+    fn ready(&mut self, green: GreenId, _: ReadyReason) {
         self.1.get_or_insert(green);
         self.0.push_back(green);
         self.0.push_back(green);
@@ -101,9 +101,9 @@ fn a_policy_that_answers_wrongly_does_no_harm() {
 
 #[test]
 fn the_reasons_are_told() {
-    struct Notes(policy::Fifo, Log<Why>);
+    struct Notes(policy::Fifo, Log<ReadyReason>);
     impl Policy for Notes {
-        fn ready(&mut self, green: GreenId, why: Why) {
+        fn ready(&mut self, green: GreenId, why: ReadyReason) {
             self.1.borrow_mut().push(why);
             self.0.ready(green, why);
         }
@@ -111,14 +111,17 @@ fn the_reasons_are_told() {
             self.0.pick()
         }
     }
-    let log: Log<Why> = Rc::default();
+    let log: Log<ReadyReason> = Rc::default();
     policy::install(Notes(policy::Fifo::default(), log.clone()));
     let handle = spawn(|| {
         yield_now();
         sleep(Duration::from_millis(1));
     });
     handle.join().unwrap();
-    assert_eq!(*log.borrow(), [Why::New, Why::Yielded, Why::Due, Why::Woken]);
+    assert_eq!(
+        *log.borrow(),
+        [ReadyReason::New, ReadyReason::Yielded, ReadyReason::Expired, ReadyReason::Woken]
+    );
 }
 
 #[test]
@@ -220,7 +223,7 @@ fn who_is_killed_by_an_observer_before_it_runs_never_does() {
 fn a_policy_or_observer_that_is_replaced_is_dropped_where_it_may_use_the_hub() {
     struct Holds(policy::Fifo, #[allow(dead_code)] JoinHandle<()>);
     impl Policy for Holds {
-        fn ready(&mut self, green: GreenId, why: Why) {
+        fn ready(&mut self, green: GreenId, why: ReadyReason) {
             self.0.ready(green, why);
         }
         fn pick(&mut self) -> Option<GreenId> {

@@ -1,6 +1,6 @@
 //! Tickets and parking: what everything that blocks is built on.
 
-use greenline::wait::{self, Ticket, Woken};
+use greenline::wait::{self, Ticket, WaitResult};
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -32,7 +32,7 @@ fn a_ticket_is_good_for_one_park_however_that_ended() {
     assert_eq!(tickets.borrow().len(), 2, "and nobody was woken by it");
     assert!(waiting.wake());
     assert!(!waiting.wake(), "once");
-    assert_eq!(sleeper.join().unwrap(), [Woken::Expired, Woken::Notified, Woken::Expired]);
+    assert_eq!(sleeper.join().unwrap(), [WaitResult::Expired, WaitResult::Notified, WaitResult::Expired]);
     assert!(!waiting.wake(), "its green thread is gone");
 }
 
@@ -40,10 +40,10 @@ fn a_ticket_is_good_for_one_park_however_that_ended() {
 fn a_wake_up_before_the_park_is_not_lost() {
     let ticket = wait::ticket();
     assert!(ticket.wake());
-    assert_eq!(wait::park(ticket, None, "nothing more"), Woken::Notified);
+    assert_eq!(wait::park(ticket, None, "nothing more"), WaitResult::Notified);
     let next = wait::ticket();
     assert_ne!(ticket, next);
-    assert_eq!(wait::park(next, soon(), "a time"), Woken::Expired);
+    assert_eq!(wait::park(next, soon(), "a time"), WaitResult::Expired);
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn the_record_of_another_that_took_the_place_is_not_mistaken_for_it() {
     let heir = spawn(|| wait::park(wait::ticket(), soon(), "a test"));
     yield_now();
     assert!(!of_the_dead.wake());
-    assert_eq!(heir.join().unwrap(), Woken::Expired);
+    assert_eq!(heir.join().unwrap(), WaitResult::Expired);
 }
 
 #[test]
 fn a_wait_in_a_destructor_is_not_cut_short_by_a_second_kill() {
-    struct Waits(Rc<Cell<Option<Woken>>>);
+    struct Waits(Rc<Cell<Option<WaitResult>>>);
     impl Drop for Waits {
         fn drop(&mut self) {
             self.0.set(Some(wait::park(wait::ticket(), soon(), "a test")));
@@ -78,7 +78,7 @@ fn a_wait_in_a_destructor_is_not_cut_short_by_a_second_kill() {
     yield_now();
     victim.kill();
     assert!(victim.join().is_err());
-    assert_eq!(end.get(), Some(Woken::Expired));
+    assert_eq!(end.get(), Some(WaitResult::Expired));
 }
 
 #[test]
@@ -92,5 +92,5 @@ fn anothers_ticket_is_refused() {
 fn an_older_ticket_does_not_park_for_ever() {
     let old = wait::ticket();
     sleep(Duration::from_millis(1)); // any blocking call in between
-    assert_eq!(wait::park(old, None, "a test"), Woken::Notified, "look again, and take another");
+    assert_eq!(wait::park(old, None, "a test"), WaitResult::Notified, "look again, and take another");
 }

@@ -5,10 +5,11 @@
 //! and then blocks the green thread that asked.
 #![allow(unsafe_code)]
 
-use crate::context::{Chosen, Context};
-use crate::green::{Interrupt, Unwinding, carried_by};
-use crate::hub::{drop_quietly, existing, hub};
-use crate::stack::Size;
+use crate::context::{ActiveContext, Context};
+use crate::green::{Interrupt, PanicCount, carried_by};
+use crate::hub;
+use crate::hub::{drop_ignoring_panics, try_current};
+use crate::stack::StackSize;
 use crate::tls;
 use std::any::Any;
 use std::cell::Cell;
@@ -60,7 +61,7 @@ pub struct Generator<Y: 'static, S: 'static = ()> {
 enum Stage<Y: 'static, S: 'static> {
     New(Box<dyn FnOnce(&Yielder<Y, S>)>),
     /// Suspended at a `yield_`.
-    Waiting(Chosen),
+    Waiting(ActiveContext),
     /// Inside of `resume`, or abandoned there.
     Running,
     Done,
@@ -72,9 +73,9 @@ struct Link<Y, S> {
     sent: Cell<Option<S>>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
     closing: Cell<bool>,
-    context: Cell<Option<Chosen>>,
+    context: Cell<Option<ActiveContext>>,
     /// The thread-locals of who began it: they may be borrowed in it.
-    owner: Cell<tls::Locals>,
+    owner: Cell<tls::TlsOwner>,
     /// How many timeouts were open around who resumed.
     timeouts: Cell<usize>,
 }
@@ -101,14 +102,14 @@ impl<Y, S> Yielder<Y, S> {
         let ours = unsafe { context.bounds() }.contains(&(&raw const here as usize));
         assert!(ours, "yield_ was called on another stack than the generator's own");
         assert!(
-            hub().open_timeouts() <= self.link.timeouts.get(),
+            hub::current().open_timeouts() <= self.link.timeouts.get(),
             "yield_ was called inside of a timeout that was opened in the generator: it would limit others"
         );
         if self.link.closing.get() && !std::thread::panicking() {
             resume_unwind(Box::new(Closed));
         }
         self.link.out.set(Some(value));
-        let unwinding = Unwinding::take_along();
+        let unwinding = PanicCount::take_along();
         // SAFETY: we are on its stack, as was just looked at.
         unsafe { context.suspend() };
         unwinding.put_back();
@@ -168,7 +169,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
                 self.link.sent.set(value);
                 context
             }
-            Stage::New(f) => match hub().pool().take(Size::DEFAULT) {
+            Stage::New(f) => match hub::current().pool().take(StackSize::DEFAULT) {
                 Ok(context) => self.begin(context, f),
                 Err(error) => {
                     self.stage = Stage::New(f);
@@ -181,7 +182,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             }
             Stage::Running => panic!("a generator was asked for a value while it runs"),
         };
-        self.link.timeouts.set(hub().open_timeouts());
+        self.link.timeouts.set(hub::current().open_timeouts());
         // SAFETY: it has a job and is suspended: it was Waiting, or is fresh.
         if !unsafe { run(context) } {
             self.stage = Stage::Waiting(context);
@@ -189,14 +190,14 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
         }
         self.stage = Stage::Done;
         // SAFETY: idle, and the only one to have it forgets it.
-        unsafe { hub().pool().put(context) };
+        unsafe { hub::current().pool().put(context) };
         if let Some(payload) = self.link.panic.take() {
             resume_unwind(payload);
         }
         None
     }
 
-    fn begin(&self, context: Chosen, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> Chosen {
+    fn begin(&self, context: ActiveContext, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> ActiveContext {
         self.link.context.set(Some(context));
         self.link.owner.set(tls::locals());
         let yielder = Yielder { link: self.link.clone() };
@@ -218,8 +219,8 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 ///
 /// # Safety
 /// That of `Context::resume`.
-unsafe fn run(context: Chosen) -> bool {
-    let unwinding = Unwinding::take_along();
+unsafe fn run(context: ActiveContext) -> bool {
+    let unwinding = PanicCount::take_along();
     // SAFETY: the caller's promise.
     let idle = unsafe {
         context.resume();
@@ -241,7 +242,7 @@ impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
 impl<Y, S> Drop for Generator<Y, S> {
     fn drop(&mut self) {
         let Stage::Waiting(context) = std::mem::replace(&mut self.stage, Stage::Done) else { return };
-        if existing().is_none() {
+        if try_current().is_none() {
             // The OS thread is ending: its code cannot run any more. The stack stays mapped.
             return;
         }
@@ -255,7 +256,7 @@ impl<Y, S> Drop for Generator<Y, S> {
         // SAFETY: it is suspended; it ends, or (its destructors yield) is left as it is for ever.
         unsafe {
             if run(context) {
-                hub().pool().put(context);
+                hub::current().pool().put(context);
             } else {
                 log::error!("a dropped generator yields in a destructor; it is left suspended");
             }
@@ -263,10 +264,10 @@ impl<Y, S> Drop for Generator<Y, S> {
         let Some(thrown) = self.link.panic.take() else { return };
         if carried_by(&*thrown) == Some(Interrupt::Kill) {
             // Meant for who drops it, who was blocked in it: to be delivered where that may unwind.
-            hub().kill(hub().current());
+            hub::current().kill(hub::current().current());
         }
         // A panic in its destructors was reported by the panic hook, and goes no further: we may unwind.
-        drop_quietly(thrown);
+        drop_ignoring_panics(thrown);
     }
 }
 

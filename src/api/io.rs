@@ -3,14 +3,15 @@
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
-use crate::hub::{Hub, Readiness, hub};
+use crate::hub;
+use crate::hub::{FdWaitResult, Hub};
 use crate::ids::Direction;
 use crate::time::{NEVER, Time};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Instant;
 
-/// Blocks the current green thread until `fd` may be read from without blocking, or `deadline` has passed; `None` waits
+/// TcbPool the current green thread until `fd` may be read from without blocking, or `deadline` has passed; `None` waits
 /// for ever. Files are always ready.
 ///
 /// It may be that there is nothing to read after all: so try, by a call that does not block, and wait again.
@@ -45,7 +46,7 @@ pub fn wait_writable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<()>
 }
 
 fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-    let hub = hub();
+    let hub = hub::current();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     // Who calls may not have tried; so the kernel is asked, and not what edges have said.
     let (mut expired, mut foreign) = (false, true);
@@ -78,7 +79,7 @@ pub(crate) enum Parked {
 /// Errors: as for [`wait_readable`].
 #[cfg(feature = "process")]
 pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
-    let (hub, fd, direction) = (hub(), fd.as_fd().as_raw_fd(), Direction::Read);
+    let (hub, fd, direction) = (hub::current(), fd.as_fd().as_raw_fd(), Direction::Read);
     if is_ready(fd, direction)? {
         return Ok(Parked::Readable);
     }
@@ -119,20 +120,20 @@ fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time, foreign: bo
 
 /// What a wait came to, with interrupts delivered. `false`: the deadline has passed.
 #[inline]
-fn is_in_time(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
-    if readiness == Readiness::Ready { Ok(true) } else { ended_otherwise(hub, readiness) }
+fn is_in_time(hub: &Hub, readiness: FdWaitResult) -> io::Result<bool> {
+    if readiness == FdWaitResult::Ready { Ok(true) } else { ended_otherwise(hub, readiness) }
 }
 
 #[cold]
-fn ended_otherwise(hub: &Hub, readiness: Readiness) -> io::Result<bool> {
+fn ended_otherwise(hub: &Hub, readiness: FdWaitResult) -> io::Result<bool> {
     match readiness {
-        Readiness::Ready | Readiness::Signalled => Ok(true),
-        Readiness::Expired => Ok(false),
-        Readiness::Interrupted => {
-            hub.deliver();
+        FdWaitResult::Ready | FdWaitResult::Signalled => Ok(true),
+        FdWaitResult::Expired => Ok(false),
+        FdWaitResult::Interrupted => {
+            hub.throw_pending_interrupt();
             Ok(true)
         }
-        Readiness::Closed => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        FdWaitResult::Closed => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
 }
 

@@ -3,9 +3,9 @@
 //!
 //! Names are std's; gevent's are in the docs as aliases.
 
-use crate::green::{Completions, JoinError, Outcome, Watcher};
-use crate::hub::{self, Hub, existing, hub};
-use crate::ids::{GreenId, Wait, Woken};
+use crate::green::{Completions, JoinError, Joiner, Outcome};
+use crate::hub::{self, Hub, try_current};
+use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::{NEVER, Time};
 use std::fmt;
 use std::marker::PhantomData;
@@ -34,7 +34,7 @@ impl<T: 'static> JoinHandle<T> {
         JoinHandle { id, result: PhantomData }
     }
 
-    /// Blocks the current green thread (or the root) until this one has ended, and answers what it returned.
+    /// TcbPool the current green thread (or the root) until this one has ended, and answers what it returned.
     ///
     /// # Errors
     /// It panicked (with its payload) or was killed: [`JoinError`].
@@ -45,7 +45,7 @@ impl<T: 'static> JoinHandle<T> {
     #[doc(alias = "get")]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        match self.join_until(hub(), NEVER) {
+        match self.join_until(hub::current(), NEVER) {
             Ok(result) => result,
             Err(_) => unreachable!("a deadline that does not come has passed"),
         }
@@ -58,7 +58,7 @@ impl<T: 'static> JoinHandle<T> {
     /// thread runs on.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
-        let hub = hub();
+        let hub = hub::current();
         self.join_until(hub, deadline(hub, timeout))
     }
 
@@ -74,9 +74,9 @@ impl<T: 'static> JoinHandle<T> {
                 return Err(self);
             }
             let ticket = hub.ticket();
-            hub.watch(self.id, Watcher::One(ticket.id, ticket.epoch));
-            if hub.block(ticket, deadline, Wait::Join(self.id)) == Woken::Expired {
-                hub.watch(self.id, Watcher::None);
+            hub.watch(self.id, Joiner::One(ticket.id, ticket.epoch));
+            if hub.block(ticket, deadline, WaitReason::Join(self.id)) == WaitResult::Expired {
+                hub.watch(self.id, Joiner::None);
                 return Err(self);
             }
         }
@@ -85,7 +85,7 @@ impl<T: 'static> JoinHandle<T> {
     /// Whether [`join`](Self::join) would answer at once.
     #[doc(alias = "ready")]
     pub fn is_finished(&self) -> bool {
-        hub().is_finished(self.id)
+        hub::current().is_finished(self.id)
     }
 
     /// Which green thread it is.
@@ -95,7 +95,7 @@ impl<T: 'static> JoinHandle<T> {
 
     /// The name it was given, or `green-N`.
     pub fn name(&self) -> Rc<str> {
-        hub().name_of(self.id).expect("a handle keeps the record")
+        hub::current().name_of(self.id).expect("a handle keeps the record")
     }
 
     /// Asks the green thread to end; does not wait for it. Answers `false` when it has ended already.
@@ -110,7 +110,7 @@ impl<T: 'static> JoinHandle<T> {
     ///
     /// Source: gevent's `Greenlet.kill(block=False)`.
     pub fn kill(&self) -> bool {
-        hub().kill(self.id)
+        hub::current().kill(self.id)
     }
 
     /// Runs `callback` in a new green thread when this one has ended; at once if it has. Several run in the
@@ -120,14 +120,14 @@ impl<T: 'static> JoinHandle<T> {
     #[track_caller]
     pub fn link(&self, callback: impl FnOnce(GreenId) + 'static) {
         let id = self.id;
-        hub().link(id, hub::job(move || callback(id)));
+        hub::current().link(id, hub::job(move || callback(id)));
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         // No hub: the OS thread is ending, and its records went before us.
-        if let Some(hub) = existing() {
+        if let Some(hub) = try_current() {
             hub.detach(self.id);
         }
     }
@@ -182,7 +182,7 @@ pub fn join_all_timeout<T: 'static>(
     timeout: Duration,
 ) -> Vec<Result<Result<T, JoinError>, JoinHandle<T>>> {
     let handles: Vec<_> = handles.into_iter().collect();
-    let hub = hub();
+    let hub = hub::current();
     let deadline = deadline(hub, timeout);
     let mut results = Vec::with_capacity(handles.len());
     for handle in handles {
@@ -248,11 +248,11 @@ pub fn join_first<T: 'static>(
 /// ```
 #[doc(alias = "iwait")]
 pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> AsCompleted<T> {
-    let hub = hub();
+    let hub = hub::current();
     let completions = Rc::new(Completions::default());
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
     for (index, handle) in handles.iter().flatten().enumerate() {
-        if !hub.watch(handle.id, Watcher::Several(completions.clone(), index as u32)) {
+        if !hub.watch(handle.id, Joiner::Several(completions.clone(), index as u32)) {
             completions.push(index);
         }
     }
@@ -271,7 +271,7 @@ impl<T: 'static> AsCompleted<T> {
     /// As `next`, for no longer than `timeout`: `None` means that the time is over, or that none is left.
     #[track_caller]
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<(usize, Result<T, JoinError>)> {
-        self.advance(hub().clock().after(timeout))
+        self.advance(hub::current().clock().after(timeout))
     }
 
     #[track_caller]
@@ -279,14 +279,15 @@ impl<T: 'static> AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let hub = hub();
+        let hub = hub::current();
         let index = loop {
             if let Some(index) = self.completions.pop() {
                 break index;
             }
             let ticket = hub.ticket();
             self.completions.wait_by(ticket);
-            if hub.block(ticket, deadline, Wait::For("one of several green threads to end")) == Woken::Expired
+            if hub.block(ticket, deadline, WaitReason::For("one of several green threads to end"))
+                == WaitResult::Expired
             {
                 return None;
             }
@@ -300,11 +301,11 @@ impl<T: 'static> AsCompleted<T> {
 
     /// The handles of those that have not been answered, with their places.
     pub fn into_rest(self) -> Vec<(usize, JoinHandle<T>)> {
-        let hub = hub();
+        let hub = hub::current();
         let rest = self.handles.into_iter().enumerate();
         let rest = rest.filter_map(|(index, handle)| Some((index, handle?)));
         rest.inspect(|(_, handle)| {
-            hub.watch(handle.id, Watcher::None);
+            hub.watch(handle.id, Joiner::None);
         })
         .collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 
-use crate::hub::existing_or_new;
+use crate::hub::current_or_init;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -40,7 +40,7 @@ impl<T: 'static> LocalKey<T> {
     /// # Errors
     /// The OS thread is ending and its hub is gone.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        let Some(hub) = existing_or_new() else { return Err(AccessError(())) };
+        let Some(hub) = current_or_init() else { return Err(AccessError(())) };
         let key = (&raw const self.identity).cast::<()>();
         let value = match hub.local(key) {
             Some(value) => value,

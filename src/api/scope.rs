@@ -9,8 +9,9 @@
 
 use crate::api::join::JoinHandle;
 use crate::green::{Interrupt, JoinError, carried_by};
-use crate::hub::{catch, drop_quietly, hub};
-use crate::ids::{GreenId, Ticket, Wait, Wake};
+use crate::hub;
+use crate::hub::{catch, drop_ignoring_panics};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
 use crate::time::NEVER;
 use std::cell::{Cell, RefCell};
@@ -145,7 +146,7 @@ impl<F: FnOnce() -> T, T> Body<F, T> {
         let Body { f, packet, count_out } = self;
         packet.result.set(Some(catch(f)));
         // The value may be ours to drop, and its destructor may panic; it is not to skip the counting.
-        drop_quietly(packet);
+        drop_ignoring_panics(packet);
         drop(count_out);
     }
 }
@@ -169,7 +170,7 @@ impl<'scope> Scope<'scope, '_> {
         let handle = crate::api::spawn::spawn(body);
         let mut spawned = self.data.spawned.borrow_mut();
         if spawned.len() > 64 && spawned.len() > 2 * self.data.running.get() {
-            let hub = hub();
+            let hub = hub::current();
             spawned.retain(|&id| hub.is_alive(id));
         }
         spawned.push(handle.id());
@@ -183,16 +184,16 @@ impl<'scope> Scope<'scope, '_> {
     /// Waits until the last of them has done with its closure. An interrupt of the owner is passed on to them,
     /// each time one comes.
     fn wait_for_all(&self, at: &'static Location<'static>) -> Ended {
-        let hub = hub();
+        let hub = hub::current();
         let mut ended = Ended::ByItself;
         let mut deadlocks = 0;
         while self.data.running.get() > 0 {
             let ticket = hub.ticket();
             self.data.owner.set(Some(ticket));
-            let wait = Wait::For("the green threads of a scope to end");
+            let wait = WaitReason::For("the green threads of a scope to end");
             match hub.park(ticket, NEVER, wait, false) {
-                Wake::Notified | Wake::Expired => {}
-                Wake::Interrupted => {
+                ParkResult::Notified | ParkResult::Expired => {}
+                ParkResult::Interrupted => {
                     self.kill_all();
                     if let Some(interrupt) = hub.take_interrupt() {
                         // A kill goes before the end of a time.
@@ -201,7 +202,7 @@ impl<'scope> Scope<'scope, '_> {
                         }
                     }
                 }
-                Wake::Deadlocked => {
+                ParkResult::Deadlocked => {
                     let report = hub.deadlock_report(wait, Some(at));
                     deadlocks += 1;
                     if deadlocks > KILLS {
@@ -220,7 +221,7 @@ impl<'scope> Scope<'scope, '_> {
 
     fn kill_all(&self) {
         self.data.killed.set(true);
-        let hub = hub();
+        let hub = hub::current();
         for &id in self.data.spawned.borrow().iter() {
             hub.kill(id);
         }

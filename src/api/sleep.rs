@@ -1,7 +1,8 @@
 //! Letting time pass, and letting others run.
 
-use crate::hub::{Hub, hub};
-use crate::ids::{GreenId, Wait, Woken};
+use crate::hub;
+use crate::hub::Hub;
+use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::Time;
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,14 @@ use std::time::{Duration, Instant};
 /// Unwinds when the green thread is killed or a timeout around it fires. Source: gevent's `sleep(0)`.
 #[inline(always)]
 pub fn yield_now() {
-    let hub = hub();
+    let hub = hub::current();
     hub.yield_now();
     if hub.is_interrupted() {
-        hub.deliver();
+        hub.throw_pending_interrupt();
     }
 }
 
-/// Blocks the current green thread (or the root) for `duration`, and no other. Zero is [`yield_now`].
+/// TcbPool the current green thread (or the root) for `duration`, and no other. Zero is [`yield_now`].
 ///
 /// Those whose time is up together wake in the order in which they went to sleep. Precise to the kernel's
 /// timer slack, some 50 microseconds, when the OS thread is otherwise idle. A duration too long to count (584
@@ -30,14 +31,14 @@ pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
     }
-    let hub = hub();
+    let hub = hub::current();
     until(hub, hub.clock().after(duration));
 }
 
-/// Blocks the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
+/// TcbPool the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
-    let hub = hub();
+    let hub = hub::current();
     let time = hub.clock().at(deadline);
     if time <= hub.clock().now() {
         return yield_now();
@@ -47,10 +48,10 @@ pub fn sleep_until(deadline: Instant) {
 
 #[track_caller]
 fn until(hub: &Hub, deadline: Time) {
-    if hub.current() == GreenId::NOBODY {
+    if hub.current() == GreenId::HUB {
         // An observer, or a panic hook: then it is the OS thread that sleeps.
         return std::thread::sleep(Duration::from_nanos(deadline.saturating_sub(hub.clock().now())));
     }
     // Nobody has the ticket.
-    while hub.block(hub.ticket(), deadline, Wait::Sleep) != Woken::Expired {}
+    while hub.block(hub.ticket(), deadline, WaitReason::Sleep) != WaitResult::Expired {}
 }

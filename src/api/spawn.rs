@@ -1,9 +1,10 @@
 //! Making green threads.
 
 use crate::api::join::JoinHandle;
-use crate::hub::{Spawn, hub, job};
+use crate::hub;
+use crate::hub::{Spawn, job};
 use crate::ids::GreenId;
-use crate::stack::Size;
+use crate::stack::StackSize;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -33,7 +34,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, Size::DEFAULT, None, Location::caller()).unwrap_or_else(refused)
+    start(f, None, StackSize::DEFAULT, None, Location::caller()).unwrap_or_else(refused)
 }
 
 /// As [`spawn`], but the green thread becomes ready only when `delay` is over. It can be killed before, and
@@ -47,14 +48,14 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, Size::DEFAULT, Some(delay), Location::caller()).unwrap_or_else(refused)
+    start(f, None, StackSize::DEFAULT, Some(delay), Location::caller()).unwrap_or_else(refused)
 }
 
 #[inline]
 fn start<F, T>(
     f: F,
     name: Option<Rc<str>>,
-    stack_size: Size,
+    stack_size: StackSize,
     delay: Option<Duration>,
     spawned_at: &'static Location<'static>,
 ) -> io::Result<JoinHandle<T>>
@@ -62,7 +63,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let hub = hub();
+    let hub = hub::current();
     hub.ensure_reserve()?;
     let spawn = Spawn { name, stack_size, delay, detached: false, spawned_at };
     Ok(JoinHandle::new(hub.spawn(spawn, job(f))))
@@ -131,8 +132,8 @@ impl Builder {
         T: 'static,
     {
         let stack_size = match self.stack_size {
-            Some(bytes) => Size::for_usable(bytes)?,
-            None => Size::DEFAULT,
+            Some(bytes) => StackSize::for_usable(bytes)?,
+            None => StackSize::DEFAULT,
         };
         start(f, self.name, stack_size, self.delay, Location::caller())
     }
@@ -143,7 +144,7 @@ impl Builder {
 /// Source: gevent's `getcurrent`, `std::thread::current`.
 #[doc(alias = "getcurrent")]
 pub fn current() -> Current {
-    let hub = hub();
+    let hub = hub::current();
     let id = hub.current();
     let name = hub.name_of(id).unwrap_or_else(|| "hub".into());
     Current { id, name }

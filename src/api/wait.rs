@@ -6,11 +6,11 @@
 //! waking by it does nothing and says so. So nobody has to take tickets out of lists in time.
 //!
 //! Waking before the park is not lost: the park then returns at once. A wake-up that answers `true` reaches
-//! the waiter as [`Woken::Notified`], even if a kill or a deadline comes in the same moment; so whatever was
+//! the waiter as [`WaitResult::Notified`], even if a kill or a deadline comes in the same moment; so whatever was
 //! handed over with it is not lost either.
 //!
 //! ```
-//! use greenline::wait::{self, Ticket, Woken};
+//! use greenline::wait::{self, Ticket, WaitResult};
 //! use std::{cell::RefCell, rc::Rc};
 //!
 //! /// A gate: closed until it is opened, then open.
@@ -42,10 +42,11 @@
 //!
 //! Source: the single blocking primitive of libdill; tickets with generations as in Go's netpoll.
 
-pub use crate::ids::{Ticket, Woken};
+pub use crate::ids::{Ticket, WaitResult};
 
-use crate::hub::{existing, hub};
-use crate::ids::Wait;
+use crate::hub;
+use crate::hub::try_current;
+use crate::ids::WaitReason;
 use crate::time::NEVER;
 use std::time::Instant;
 
@@ -53,16 +54,16 @@ impl Ticket {
     /// Makes the green thread ready again. Answers whether this was the wake-up that did it; `false` when
     /// it has been woken already, or has gone on, or its hub is gone.
     pub fn wake(self) -> bool {
-        existing().is_some_and(|hub| hub.wake(self))
+        try_current().is_some_and(|hub| hub.wake(self))
     }
 }
 
 /// A ticket for the next park of the current green thread.
 pub fn ticket() -> Ticket {
-    hub().ticket()
+    hub::current().ticket()
 }
 
-/// Blocks the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
+/// TcbPool the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
 /// ever. `what` says what is waited for, in reports: "a channel to have room".
 ///
 /// May also return because of an earlier ticket of the same park, so wait in a loop that looks at what was
@@ -72,8 +73,8 @@ pub fn ticket() -> Ticket {
 /// When `ticket` belongs to another green thread. On the root, when nothing can ever wake the hub: see
 /// [`deadlock`](crate#deadlock). Unwinds when the green thread is killed or a timeout around it fires.
 #[track_caller]
-pub fn park(ticket: Ticket, deadline: Option<Instant>, what: &'static str) -> Woken {
-    let hub = hub();
+pub fn park(ticket: Ticket, deadline: Option<Instant>, what: &'static str) -> WaitResult {
+    let hub = hub::current();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
-    hub.block(ticket, deadline, Wait::For(what))
+    hub.block(ticket, deadline, WaitReason::For(what))
 }

@@ -5,17 +5,17 @@
 
 use super::{Context, Job};
 use crate::arch::switch::{prepare, switch};
-use crate::stack::{Size, Stack};
+use crate::stack::{Stack, StackSize};
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::NonNull;
 
 /// A context that `arch/` switches.
 #[derive(Clone, Copy)]
-pub(crate) struct Own(NonNull<Inner>);
+pub(crate) struct AsmContext(NonNull<ContextHeader>);
 
 /// Lies at the top of the stack, above its first frame.
-struct Inner {
+struct ContextHeader {
     /// This stack's pointer, valid while it is suspended.
     sp: Cell<usize>,
     /// The resumer's stack pointer, valid while this one runs.
@@ -26,13 +26,13 @@ struct Inner {
     stack: Stack,
 }
 
-const _: () = assert!(size_of::<Inner>() + 128 <= crate::stack::CONTEXT);
+const _: () = assert!(size_of::<ContextHeader>() + 128 <= crate::stack::CONTEXT);
 
 /// The first function on the stack. It never returns: a context is retired by forgetting where it was,
 /// which loses nothing, for between two jobs no frame holds anything.
 extern "C" fn work(inner: usize) -> ! {
-    // SAFETY: the address given to `prepare`; Inner outlives every frame on its stack.
-    let inner = unsafe { &*(inner as *const Inner) };
+    // SAFETY: the address given to `prepare`; ContextHeader outlives every frame on its stack.
+    let inner = unsafe { &*(inner as *const ContextHeader) };
     loop {
         let job = inner.job.take().expect("a context is resumed only with a job");
         job();
@@ -42,20 +42,20 @@ extern "C" fn work(inner: usize) -> ! {
     }
 }
 
-impl Own {
-    fn inner(&self) -> &Inner {
+impl AsmContext {
+    fn inner(&self) -> &ContextHeader {
         // SAFETY: written by `new`; every caller has promised that it is not retired.
         unsafe { self.0.as_ref() }
     }
 }
 
-impl Context for Own {
-    fn new(mut stack: Stack) -> Own {
-        let place = stack.reserve(size_of::<Inner>()).cast::<Inner>();
+impl Context for AsmContext {
+    fn new(mut stack: Stack) -> AsmContext {
+        let place = stack.reserve(size_of::<ContextHeader>()).cast::<ContextHeader>();
         let top = stack.top();
         // SAFETY: the stack is ours and empty; `work` aborts rather than unwind (extern "C").
         let sp = unsafe { prepare(top, work, place as usize) };
-        let inner = Inner {
+        let inner = ContextHeader {
             sp: Cell::new(sp),
             resumer: Cell::new(0),
             job: Cell::new(None),
@@ -65,7 +65,7 @@ impl Context for Own {
         };
         // SAFETY: reserved above for exactly this, aligned to 16.
         unsafe { place.write(inner) };
-        Own(NonNull::new(place).expect("a mapped address is not 0"))
+        AsmContext(NonNull::new(place).expect("a mapped address is not 0"))
     }
 
     #[inline]
@@ -103,7 +103,7 @@ impl Context for Own {
         self.inner().stack.bottom()..self.inner().top
     }
 
-    unsafe fn size(self) -> Size {
+    unsafe fn size(self) -> StackSize {
         self.inner().stack.size()
     }
 

@@ -1,7 +1,7 @@
 //! The contract kept by corosensei: its `Coroutine` on our stack. The default.
 
 use super::{Context, Job};
-use crate::stack::{Size, Stack};
+use crate::stack::{Stack, StackSize};
 use crate::sys::abort::AbortOnUnwind;
 use corosensei::stack::StackPointer;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -12,16 +12,16 @@ use std::ptr::{NonNull, null};
 
 /// A context that corosensei switches.
 #[derive(Clone, Copy)]
-pub(crate) struct Coro(NonNull<Inner>);
+pub(crate) struct CorosenseiContext(NonNull<ContextHeader>);
 
 /// Lies at the top of the stack, above corosensei's own first words.
 ///
 /// What a switch touches comes first, and is one line of the cache together with those.
 #[repr(C)]
-struct Inner {
+struct ContextHeader {
     /// corosensei's handle for suspending, which it hands out once, when the coroutine begins.
     yielder: Cell<*const Yielder<(), ()>>,
-    coroutine: UnsafeCell<Coroutine<(), (), (), Lent>>,
+    coroutine: UnsafeCell<Coroutine<(), (), (), StackBounds>>,
     job: Cell<Option<Job>>,
     idle: Cell<bool>,
     stack: Stack,
@@ -33,21 +33,21 @@ const LINE: usize = 64;
 const LINK: usize = 16;
 /// What is taken off a stack for us: so much that with those words our first ones are one line. (Where a stack begins is a
 /// multiple of it.)
-const RESERVED: usize = size_of::<Inner>().next_multiple_of(LINE) + LINE - LINK;
+const RESERVED: usize = size_of::<ContextHeader>().next_multiple_of(LINE) + LINE - LINK;
 
-const _: () = assert!(LINK + offset_of!(Inner, job) <= LINE);
+const _: () = assert!(LINK + offset_of!(ContextHeader, job) <= LINE);
 const _: () = assert!(RESERVED + 128 <= crate::stack::CONTEXT);
 
-/// What corosensei is told of a stack, which Inner keeps.
-struct Lent {
+/// What corosensei is told of a stack, which ContextHeader keeps.
+struct StackBounds {
     base: StackPointer,
     limit: StackPointer,
 }
 
-// SAFETY: base and limit bound memory that the `Stack` in Inner owns, which outlives the coroutine: `retire` gives it back
+// SAFETY: base and limit bound memory that the `Stack` in ContextHeader owns, which outlives the coroutine: `retire` gives it back
 // when that is done. The page at the limit faults (`stack::install_guards` has done that, or the stack is not handed out);
 // the least size is beyond corosensei's.
-unsafe impl corosensei::stack::Stack for Lent {
+unsafe impl corosensei::stack::Stack for StackBounds {
     fn base(&self) -> StackPointer {
         self.base
     }
@@ -58,7 +58,7 @@ unsafe impl corosensei::stack::Stack for Lent {
 }
 
 /// The first and last function on the stack: one job after the other, until resumed with none.
-fn work(inner: &Inner, yielder: &Yielder<(), ()>) {
+fn work(inner: &ContextHeader, yielder: &Yielder<(), ()>) {
     inner.yielder.set(yielder);
     while let Some(job) = inner.job.take() {
         let guard = AbortOnUnwind("a job unwound");
@@ -69,24 +69,24 @@ fn work(inner: &Inner, yielder: &Yielder<(), ()>) {
     }
 }
 
-impl Coro {
-    fn inner(&self) -> &Inner {
+impl CorosenseiContext {
+    fn inner(&self) -> &ContextHeader {
         // SAFETY: written by `new`; every caller has promised that it is not retired.
         unsafe { self.0.as_ref() }
     }
 }
 
-impl Context for Coro {
-    fn new(mut stack: Stack) -> Coro {
-        let place = stack.reserve(RESERVED).cast::<Inner>();
+impl Context for CorosenseiContext {
+    fn new(mut stack: Stack) -> CorosenseiContext {
+        let place = stack.reserve(RESERVED).cast::<ContextHeader>();
         let at = NonNull::new(place).expect("a mapped address is not 0");
         let mapped = |address: usize| StackPointer::new(address).expect("a mapped address is not 0");
-        let lent = Lent { base: mapped(stack.top()), limit: mapped(stack.bottom()) };
+        let lent = StackBounds { base: mapped(stack.top()), limit: mapped(stack.bottom()) };
         let coroutine = Coroutine::with_stack(lent, move |yielder, ()| {
-            // SAFETY: Inner was written before the first resume and outlives the coroutine in it.
+            // SAFETY: ContextHeader was written before the first resume and outlives the coroutine in it.
             work(unsafe { at.as_ref() }, yielder);
         });
-        let inner = Inner {
+        let inner = ContextHeader {
             coroutine: UnsafeCell::new(coroutine),
             yielder: Cell::new(null()),
             job: Cell::new(None),
@@ -95,7 +95,7 @@ impl Context for Coro {
         };
         // SAFETY: reserved above for exactly this, aligned to 16.
         unsafe { place.write(inner) };
-        Coro(at)
+        CorosenseiContext(at)
     }
 
     #[inline]
@@ -133,14 +133,14 @@ impl Context for Coro {
         stack.bottom()..stack.top()
     }
 
-    unsafe fn size(self) -> Size {
+    unsafe fn size(self) -> StackSize {
         self.inner().stack.size()
     }
 
     unsafe fn retire(self) -> Stack {
         debug_assert!(self.inner().idle.get());
         // SAFETY: moved out once, by the caller's promise; the place is plain memory afterwards.
-        let Inner { coroutine, stack, .. } = unsafe { self.0.as_ptr().read() };
+        let ContextHeader { coroutine, stack, .. } = unsafe { self.0.as_ptr().read() };
         let mut coroutine = coroutine.into_inner();
         if coroutine.started() {
             // Resumed with no job: `work` returns, and the coroutine is done. It finds no job in the
@@ -156,12 +156,13 @@ impl Context for Coro {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::Stacks;
+    use crate::stack::StackAllocator;
 
     #[test]
     fn what_a_switch_touches_is_one_line() {
-        let stacks = Stacks::default();
-        let all: Vec<Coro> = (0..20).map(|_| Coro::new(stacks.take(Size::MIN).unwrap())).collect();
+        let stacks = StackAllocator::default();
+        let all: Vec<CorosenseiContext> =
+            (0..20).map(|_| CorosenseiContext::new(stacks.take(StackSize::MIN).unwrap())).collect();
         for context in &all {
             assert_eq!((context.address() - LINK) % LINE, 0);
         }

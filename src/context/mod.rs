@@ -1,7 +1,7 @@
 //! A stack that can be resumed and suspended, behind one contract with two implementations.
 //!
-//! [`Coro`] does it by the corosensei crate, [`Own`] by the switch in `arch/`; the feature `own-switch`
-//! chooses which of them is [`Chosen`], and the same tests run against both. A context runs *jobs*, one
+//! [`CorosenseiContext`] does it by the corosensei crate, [`AsmContext`] by the switch in `arch/`; the feature `asm-switch`
+//! chooses which of them is [`ActiveContext`], and the same tests run against both. A context runs *jobs*, one
 //! after the other: a job that returns leaves the context idle on its warm stack, ready for the next.
 //!
 //! ```text
@@ -18,19 +18,19 @@
 #![allow(unsafe_code)]
 
 // One of them is used; the tests use both.
-#[cfg(any(test, feature = "own-switch"))]
+#[cfg(any(test, feature = "asm-switch"))]
 mod asm;
-#[cfg(any(test, not(feature = "own-switch")))]
+#[cfg(any(test, not(feature = "asm-switch")))]
 mod corosensei;
 mod pool;
 
-use crate::stack::{Size, Stack};
-pub(crate) use pool::Pool;
+use crate::stack::{Stack, StackSize};
+pub(crate) use pool::ContextPool;
 
-#[cfg(feature = "own-switch")]
-pub(crate) use asm::Own as Chosen;
-#[cfg(not(feature = "own-switch"))]
-pub(crate) use corosensei::Coro as Chosen;
+#[cfg(feature = "asm-switch")]
+pub(crate) use asm::AsmContext as ActiveContext;
+#[cfg(not(feature = "asm-switch"))]
+pub(crate) use corosensei::CorosenseiContext as ActiveContext;
 
 /// What a context runs. It must not unwind: it catches what is thrown in it.
 pub(crate) type Job = Box<dyn FnOnce()>;
@@ -79,7 +79,7 @@ pub(crate) trait Context: Copy + 'static {
     ///
     /// # Safety
     /// The context was not retired.
-    unsafe fn size(self) -> Size;
+    unsafe fn size(self) -> StackSize;
 
     /// Ends an idle context and gives its stack back.
     ///
@@ -90,16 +90,16 @@ pub(crate) trait Context: Copy + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, asm::Own, corosensei::Coro};
-    use crate::stack::{Size, Stacks};
+    use super::{Context, asm::AsmContext, corosensei::CorosenseiContext};
+    use crate::stack::{StackAllocator, StackSize};
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
     /// The same tests for each implementation.
     macro_rules! contract {
         ($($name:ident),*) => {
-            mod coro_keeps_it { $(#[test] fn $name() { super::$name::<super::Coro>() })* }
-            mod own_keeps_it { $(#[test] fn $name() { super::$name::<super::Own>() })* }
+            mod coro_keeps_it { $(#[test] fn $name() { super::$name::<super::CorosenseiContext>() })* }
+            mod own_keeps_it { $(#[test] fn $name() { super::$name::<super::AsmContext>() })* }
         };
     }
     contract!(
@@ -112,11 +112,11 @@ mod tests {
     );
 
     fn runs_jobs_one_after_the_other<C: Context>() {
-        let stacks = Stacks::default();
+        let stacks = StackAllocator::default();
         let log: Rc<RefCell<Vec<u32>>> = Rc::default();
         // SAFETY: resumed only with a job, never while running, retired once.
         unsafe {
-            let context = C::new(stacks.take(Size::DEFAULT).unwrap());
+            let context = C::new(stacks.take(StackSize::DEFAULT).unwrap());
             assert!(context.is_idle());
             for n in 0..3 {
                 let inside = log.clone();
@@ -140,13 +140,13 @@ mod tests {
     }
 
     fn hundreds_interleave<C: Context>() {
-        let stacks = Stacks::default();
+        let stacks = StackAllocator::default();
         let sum = Rc::new(Cell::new(0));
         // SAFETY: as above.
         unsafe {
             let all: Vec<C> = (0..300)
                 .map(|n| {
-                    let context = C::new(stacks.take(Size::MIN).unwrap());
+                    let context = C::new(stacks.take(StackSize::MIN).unwrap());
                     let sum = sum.clone();
                     context.assign(Box::new(move || {
                         for round in 0..10 {
@@ -167,14 +167,14 @@ mod tests {
     }
 
     fn nests<C: Context>() {
-        fn depth<C: Context>(stacks: &Rc<Stacks>, left: u32) -> u32 {
+        fn depth<C: Context>(stacks: &Rc<StackAllocator>, left: u32) -> u32 {
             if left == 0 {
                 return 0;
             }
             let answer = Rc::new(Cell::new(0));
             // SAFETY: as above.
             unsafe {
-                let context = C::new(stacks.take(Size::DEFAULT).unwrap());
+                let context = C::new(stacks.take(StackSize::DEFAULT).unwrap());
                 let (inside, stacks) = (answer.clone(), stacks.clone());
                 context.assign(Box::new(move || inside.set(depth::<C>(&stacks, left - 1) + 1)));
                 context.resume();
@@ -186,14 +186,14 @@ mod tests {
     }
 
     fn suspends_from_a_context_resumed_inside<C: Context>() {
-        let stacks = Rc::new(Stacks::default());
+        let stacks = Rc::new(StackAllocator::default());
         let log: Rc<RefCell<Vec<&str>>> = Rc::default();
         // SAFETY: the inner context suspends the outer one, from which it was resumed.
         unsafe {
-            let outer = C::new(stacks.take(Size::DEFAULT).unwrap());
+            let outer = C::new(stacks.take(StackSize::DEFAULT).unwrap());
             let (stacks, inside) = (stacks.clone(), log.clone());
             outer.assign(Box::new(move || {
-                let inner = C::new(stacks.take(Size::DEFAULT).unwrap());
+                let inner = C::new(stacks.take(StackSize::DEFAULT).unwrap());
                 let deep = inside.clone();
                 inner.assign(Box::new(move || {
                     deep.borrow_mut().push("inner");
@@ -217,11 +217,11 @@ mod tests {
     }
 
     fn catches_a_panic_on_its_own_stack<C: Context>() {
-        let stacks = Stacks::default();
+        let stacks = StackAllocator::default();
         let caught = Rc::new(Cell::new(false));
         // SAFETY: as above.
         unsafe {
-            let context = C::new(stacks.take(Size::DEFAULT).unwrap());
+            let context = C::new(stacks.take(StackSize::DEFAULT).unwrap());
             let inside = caught.clone();
             context.assign(Box::new(move || {
                 let thrown = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(7u8)));
@@ -235,10 +235,10 @@ mod tests {
 
     /// Values that the compiler keeps in vector registers survive a switch.
     fn keeps_live_floats<C: Context>() {
-        let stacks = Stacks::default();
+        let stacks = StackAllocator::default();
         // SAFETY: as above.
         unsafe {
-            let context = C::new(stacks.take(Size::DEFAULT).unwrap());
+            let context = C::new(stacks.take(StackSize::DEFAULT).unwrap());
             context.assign(Box::new(move || {
                 let third = std::hint::black_box(1.0f64) / std::hint::black_box(3.0);
                 context.suspend();

@@ -1,25 +1,25 @@
 //! Idle contexts, kept on their warm stacks for the next job. The last to become idle is the first to be
 //! used again, for its memory is still in the cache.
 
-use super::{Chosen, Context};
-use crate::stack::{Size, Stacks};
+use super::{ActiveContext, Context};
+use crate::stack::{StackAllocator, StackSize};
 use std::cell::RefCell;
 use std::io;
 
 /// The contexts of one hub.
 #[derive(Default)]
-pub(crate) struct Pool {
+pub(crate) struct ContextPool {
     /// Idle contexts, each list with the size of its stacks.
-    idle: RefCell<Vec<(Size, Vec<Chosen>)>>,
-    stacks: Stacks,
+    idle: RefCell<Vec<(StackSize, Vec<ActiveContext>)>>,
+    stacks: StackAllocator,
 }
 
-impl Pool {
+impl ContextPool {
     /// An idle context on a stack of that size.
     ///
-    /// Errors: as `Stacks::take`.
+    /// Errors: as `StackAllocator::take`.
     #[inline]
-    pub(crate) fn take(&self, size: Size) -> io::Result<Chosen> {
+    pub(crate) fn take(&self, size: StackSize) -> io::Result<ActiveContext> {
         for (of, list) in self.idle.borrow_mut().iter_mut() {
             if *of == size {
                 if let Some(context) = list.pop() {
@@ -27,7 +27,7 @@ impl Pool {
                 }
             }
         }
-        Ok(Chosen::new(self.stacks.take(size)?))
+        Ok(ActiveContext::new(self.stacks.take(size)?))
     }
 
     /// Takes a context back.
@@ -35,7 +35,7 @@ impl Pool {
     /// # Safety
     /// It is idle, and the caller uses it no more.
     #[inline]
-    pub(crate) unsafe fn put(&self, context: Chosen) {
+    pub(crate) unsafe fn put(&self, context: ActiveContext) {
         // SAFETY: the caller's promise.
         let size = unsafe { context.size() };
         let mut idle = self.idle.borrow_mut();
@@ -45,12 +45,12 @@ impl Pool {
         }
     }
 
-    pub(crate) fn stacks(&self) -> &Stacks {
+    pub(crate) fn stacks(&self) -> &StackAllocator {
         &self.stacks
     }
 }
 
-impl Pool {
+impl ContextPool {
     /// Ends all that are idle here.
     pub(crate) fn clear(&self) {
         for context in self.idle.borrow_mut().drain(..).flat_map(|(_, list)| list) {
@@ -60,7 +60,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for ContextPool {
     fn drop(&mut self) {
         self.clear();
     }

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 /// The values of one green thread. Few keys, so a list.
 #[derive(Default)]
-pub(crate) struct Locals(Vec<(*const (), Rc<dyn Any>)>);
+pub(crate) struct GreenLocals(Vec<(*const (), Rc<dyn Any>)>);
 
-impl Locals {
+impl GreenLocals {
     pub(crate) fn get(&self, key: *const ()) -> Option<Rc<dyn Any>> {
         self.0.iter().find(|(of, _)| *of == key).map(|(_, value)| value.clone())
     }

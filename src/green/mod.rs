@@ -25,19 +25,19 @@ mod outcome;
 mod panic_count;
 mod prefetch;
 
-use crate::context::{Chosen, Job};
-use crate::ids::{Cause, GreenId, Wait};
-use crate::stack::Size;
+use crate::context::{ActiveContext, Job};
+use crate::ids::{GreenId, WaitReason, WakeReason};
+use crate::stack::StackSize;
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use crate::tls::Tcb;
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
-pub(crate) use locals::Locals;
+pub(crate) use locals::GreenLocals;
 pub use outcome::JoinError;
 pub(crate) use outcome::Outcome;
-pub(crate) use panic_count::{Unwinding, prepare as prepare_unwinding};
-pub(crate) use prefetch::{Depth, prefetch_record};
+pub(crate) use panic_count::{PanicCount, prepare as prepare_panic_count};
+pub(crate) use prefetch::{StackDepth, prefetch_record};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -56,14 +56,14 @@ pub(crate) enum State {
 }
 
 /// What is still to be done, or what came of it.
-pub(crate) enum Life {
-    Unstarted(Job),
-    Started,
-    Ended(Outcome),
+pub(crate) enum BodyState {
+    NotStarted(Job),
+    Running,
+    Finished(Outcome),
 }
 
 /// Who is told when a green thread has finished.
-pub(crate) enum Watcher {
+pub(crate) enum Joiner {
     None,
     /// Wakes one that waits for it alone: the parts of a ticket.
     One(GreenId, u32),
@@ -73,9 +73,9 @@ pub(crate) enum Watcher {
 
 /// What few green threads need, kept apart so that a million sleeping ones do not pay for it.
 #[derive(Default)]
-pub(crate) struct Extras {
+pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
-    pub(crate) locals: Locals,
+    pub(crate) locals: GreenLocals,
     pub(crate) links: Vec<Job>,
     /// See `has_mask`; and which of them are blocked for all, since it waits for them.
     pub(crate) mask: Signals,
@@ -91,21 +91,21 @@ pub(crate) struct Extras {
 pub(crate) struct Green {
     pub(crate) id: GreenId,
     /// Where it runs: none before its first run, after its last, and for the root.
-    pub(crate) context: Option<Chosen>,
+    pub(crate) context: Option<ActiveContext>,
     /// What std and C know it by while it runs there: a thread control block of its own, or the OS thread's.
     pub(crate) tcb: Tcb,
 
     // Waiting: see `wait`. Touched by every park and wake.
-    pub(crate) wait: Wait,
+    pub(crate) wait: WaitReason,
     pub(crate) epoch: u32,
     pub(crate) state: State,
-    pub(crate) cause: Cause,
+    pub(crate) cause: WakeReason,
     /// A kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
     /// It is inside of a timeout, which may be due.
     pub(crate) has_timeouts: bool,
     /// How deep its stack was when it last parked: see `green/prefetch.rs`.
-    pub(crate) depth: Depth,
+    pub(crate) depth: StackDepth,
     /// It has signals blocked that the others have not, or the reverse: see `hub/sigmask.rs`.
     pub(crate) has_mask: bool,
 
@@ -118,22 +118,22 @@ pub(crate) struct Green {
     pub(crate) ending: bool,
     /// No handle will ask for the outcome.
     pub(crate) detached: bool,
-    pub(crate) stack_size: Size,
-    pub(crate) life: Cell<Life>,
-    pub(crate) watcher: Cell<Watcher>,
+    pub(crate) stack_size: StackSize,
+    pub(crate) life: Cell<BodyState>,
+    pub(crate) watcher: Cell<Joiner>,
     /// Few have one, so it takes one word here.
     pub(crate) name: Option<Box<Rc<str>>>,
-    pub(crate) extras: Option<Box<Extras>>,
+    pub(crate) extras: Option<Box<RareFields>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
 /// Where it was made, for reports: of std's and of C's threads that is not known.
-pub(crate) struct Origin {
+pub(crate) struct SpawnSite {
     is_pthread: bool,
     at: &'static Location<'static>,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SpawnSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.is_pthread {
             true => f.write_str("made by pthread_create"),
@@ -148,33 +148,38 @@ const _: () = assert!(size_of::<Green>() <= 128 && std::mem::offset_of!(Green, k
 impl Green {
     /// One that is ready to run `life`. For the rest, who makes it says what it is.
     #[inline]
-    pub(crate) fn new(id: GreenId, tcb: Tcb, life: Life, spawned_at: &'static Location<'static>) -> Green {
+    pub(crate) fn new(
+        id: GreenId,
+        tcb: Tcb,
+        life: BodyState,
+        spawned_at: &'static Location<'static>,
+    ) -> Green {
         Green {
             id,
             context: None,
             tcb,
-            wait: Wait::Nothing,
+            wait: WaitReason::Nothing,
             epoch: 0,
             state: State::Runnable,
-            cause: Cause::None,
+            cause: WakeReason::None,
             interrupted: false,
             has_timeouts: false,
             has_mask: false,
-            depth: Depth::default(),
+            depth: StackDepth::default(),
             killed: false,
             cut_short: false,
             ending: false,
             detached: false,
-            stack_size: Size::DEFAULT,
+            stack_size: StackSize::DEFAULT,
             life: Cell::new(life),
-            watcher: Cell::new(Watcher::None),
+            watcher: Cell::new(Joiner::None),
             name: None,
             extras: None,
             spawned_at,
         }
     }
 
-    pub(crate) fn extras(&mut self) -> &mut Extras {
+    pub(crate) fn extras(&mut self) -> &mut RareFields {
         self.extras.get_or_insert_default()
     }
 
@@ -195,8 +200,8 @@ impl Green {
         self.interrupted
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { is_pthread: self.tcb.is_pthread(), at: self.spawned_at }
+    pub(crate) fn origin(&self) -> SpawnSite {
+        SpawnSite { is_pthread: self.tcb.is_pthread(), at: self.spawned_at }
     }
 
     /// The name it was given, or `green-N`.

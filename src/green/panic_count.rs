@@ -39,26 +39,26 @@ enum Search {
 }
 
 /// A panic count that was taken along. Put it back before anything else is done on that stack.
-pub(crate) struct Unwinding(Option<usize>);
+pub(crate) struct PanicCount(Option<usize>);
 
-impl Unwinding {
+impl PanicCount {
     /// Takes the current count away: call when about to leave a stack that is unwinding.
-    pub(crate) fn take() -> Unwinding {
-        if has_own() { Unwinding(None) } else { Unwinding(swap(0)) }
+    pub(crate) fn take() -> PanicCount {
+        if has_own() { PanicCount(None) } else { PanicCount(swap(0)) }
     }
 
     /// The same between a generator and who asks it, who share one count in any case.
     #[inline]
-    pub(crate) fn take_along() -> Unwinding {
+    pub(crate) fn take_along() -> PanicCount {
         if !panicking() {
-            return Unwinding(None);
+            return PanicCount(None);
         }
         if let Search::NotYet = COUNT.get() {
             // A block of a green thread's own, in which nobody has looked; and where a generator yields, no panic hook
             // runs.
             prepare();
         }
-        Unwinding(swap(0))
+        PanicCount(swap(0))
     }
 
     /// Puts the count back: call when on that stack again.
@@ -229,7 +229,7 @@ mod tests {
         impl Drop for OnDrop {
             fn drop(&mut self) {
                 assert!(panicking());
-                let taken = Unwinding::take();
+                let taken = PanicCount::take();
                 assert!(!panicking(), "std's panic count was not found");
                 let caught = catch_unwind(|| resume_unwind(Box::new(1)));
                 assert!(caught.is_err() && !panicking());

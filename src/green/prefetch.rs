@@ -6,7 +6,7 @@
 
 use super::{Green, GreenId};
 use crate::arch::prefetch::prefetch;
-use crate::context::{Chosen, Context};
+use crate::context::{ActiveContext, Context};
 use crate::tls;
 
 /// How many lines of a stack are asked for, from where it was left upwards: the frames that are returned to first.
@@ -23,22 +23,22 @@ const LINE: usize = 64;
 
 /// How far a stack reaches down from its context, in lines: a hint, for on a generator's stack it is anything.
 #[derive(Clone, Copy)]
-pub(crate) struct Depth(u16);
+pub(crate) struct StackDepth(u16);
 
-impl Default for Depth {
+impl Default for StackDepth {
     /// A guess, for who has never parked: all that lies right below what is asked for at the top.
-    fn default() -> Depth {
-        Depth(((BELOW + FRAMES * LINE - SWITCH) / LINE) as u16)
+    fn default() -> StackDepth {
+        StackDepth(((BELOW + FRAMES * LINE - SWITCH) / LINE) as u16)
     }
 }
 
-impl Depth {
+impl StackDepth {
     /// That of who calls, on the stack of `context`.
     #[inline(always)]
-    pub(crate) fn here(context: Option<Chosen>) -> Depth {
+    pub(crate) fn here(context: Option<ActiveContext>) -> StackDepth {
         let local = 0u8;
-        let lines = |context: Chosen| context.address().wrapping_sub(&raw const local as usize) / LINE;
-        Depth(context.map_or(0, lines) as u16)
+        let lines = |context: ActiveContext| context.address().wrapping_sub(&raw const local as usize) / LINE;
+        StackDepth(context.map_or(0, lines) as u16)
     }
 }
 
@@ -71,9 +71,9 @@ impl Green {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::green::Life;
-    use crate::stack::{Size, Stacks};
-    use crate::tls::Blocks;
+    use crate::green::BodyState;
+    use crate::stack::{StackAllocator, StackSize};
+    use crate::tls::TcbPool;
     use slab::Slab;
     use std::cell::Cell;
     use std::panic::Location;
@@ -84,21 +84,21 @@ mod tests {
     fn a_stack_is_as_deep_as_it_is_left() {
         /// How deep it is here, by the measure and by an address.
         #[inline(never)]
-        fn here(context: Chosen) -> [usize; 2] {
+        fn here(context: ActiveContext) -> [usize; 2] {
             let local = 0u8;
-            [Depth::here(Some(context)).0.into(), (context.address() - &raw const local as usize) / LINE]
+            [StackDepth::here(Some(context)).0.into(), (context.address() - &raw const local as usize) / LINE]
         }
         #[inline(never)]
-        fn below_a_page(context: Chosen) -> [usize; 2] {
+        fn below_a_page(context: ActiveContext) -> [usize; 2] {
             let page = std::hint::black_box([0u8; 4096]);
             let depth = here(context);
             std::hint::black_box(page);
             depth
         }
-        let (stacks, seen) = (Stacks::default(), Rc::new(Cell::default()));
+        let (stacks, seen) = (StackAllocator::default(), Rc::new(Cell::default()));
         // SAFETY: resumed with a job, not while it runs, and retired once.
         unsafe {
-            let context = Chosen::new(stacks.take(Size::DEFAULT).unwrap());
+            let context = ActiveContext::new(stacks.take(StackSize::DEFAULT).unwrap());
             let inside = seen.clone();
             context.assign(Box::new(move || inside.set([here(context), below_a_page(context)])));
             context.resume();
@@ -109,14 +109,19 @@ mod tests {
             assert!(measured.abs_diff(by_address) <= 8, "{measured} and not {by_address}");
         }
         assert!(below[0] >= above[0] + 4096 / LINE, "{above:?} and {below:?}");
-        assert_eq!(Depth::here(None).0, 0);
+        assert_eq!(StackDepth::here(None).0, 0);
     }
 
     #[test]
     fn records_lie_in_a_row() {
-        let (blocks, mut greens) = (Blocks::new(), Slab::new());
+        let (blocks, mut greens) = (TcbPool::new(), Slab::new());
         for n in 0..3 {
-            greens.insert(Green::new(GreenId::new(1, n), blocks.home(), Life::Started, Location::caller()));
+            greens.insert(Green::new(
+                GreenId::new(1, n),
+                blocks.os_thread_tcb(),
+                BodyState::Running,
+                Location::caller(),
+            ));
         }
         let [second, third] = [1, 2].map(|key| (&raw const greens[key], GreenId::new(1, key)));
         assert_eq!(place(second.0, second.1, third.1), third.0);

@@ -18,7 +18,7 @@
     allow(dead_code)
 )]
 
-use super::{Hub, current, existing};
+use super::{Hub, current, try_current};
 use crate::signal::handler;
 use crate::thread::offload;
 use crate::{fd_table, thread};
@@ -33,17 +33,17 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// loader's lock may be held for ever by an OS thread that is not there.
 pub(crate) fn look_ahead() {
     if !std::thread::panicking() {
-        crate::green::prepare_unwinding();
+        crate::green::prepare_panic_count();
     }
 }
 
 /// Makes a new hub in the place of the one that was inherited, if one was.
-pub(crate) fn begin_anew() {
-    fd_table::forget_all();
-    handler::forget_all();
-    offload::forget_all();
-    thread::forget_all();
-    if let Some(parents) = existing() {
+pub(crate) fn reset_after_fork() {
+    fd_table::reset_after_fork();
+    handler::reset_after_fork();
+    offload::reset_after_fork();
+    thread::reset_after_fork();
+    if let Some(parents) = try_current() {
         let hub = Box::leak(Box::new(Hub::new()));
         // What names a green thread of the parent's names none of ours.
         hub.state.get_mut().next_serial = parents.state.try_borrow().map_or(1, |state| state.next_serial);
@@ -88,7 +88,7 @@ pub(crate) unsafe fn fork() -> io::Result<u32> {
     match unsafe { libc::fork() } {
         0 => {
             if forks() == before {
-                begin_anew();
+                reset_after_fork();
             }
             Ok(0)
         }

@@ -22,7 +22,7 @@ const ENDED: *const Hub = std::ptr::without_provenance(usize::MAX);
 
 /// Where the loaded thread control block keeps its `HUB`.
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) fn hub_word() -> usize {
+pub(crate) fn hub_tls_address() -> usize {
     HUB.with(|word| &raw const *word as usize)
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn hub_word() -> usize {
 /// # Safety
 /// `word` is such a place, and nobody else uses it now.
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) unsafe fn plant(word: usize, hub: *const Hub) {
+pub(crate) unsafe fn set_hub_in_tcb(word: usize, hub: *const Hub) {
     // SAFETY: a Cell of that type, by the caller's promise.
     unsafe { (*(word as *const Cell<*const Hub>)).set(hub) };
 }
@@ -41,7 +41,7 @@ pub(crate) unsafe fn plant(word: usize, hub: *const Hub) {
 /// # Safety
 /// As for `plant`.
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) unsafe fn planted(word: usize) -> *const Hub {
+pub(crate) unsafe fn hub_in_tcb(word: usize) -> *const Hub {
     // SAFETY: the caller's.
     unsafe { (*(word as *const Cell<*const Hub>)).get() }
 }
@@ -56,7 +56,7 @@ struct Owner(ManuallyDrop<Box<Hub>>);
 /// # Panics
 /// When the OS thread is ending and its hub is gone.
 #[inline(always)]
-pub(crate) fn hub() -> &'static Hub {
+pub(crate) fn current() -> &'static Hub {
     let hub = HUB.get();
     if hub.is_null() || hub == ENDED {
         return make();
@@ -68,7 +68,7 @@ pub(crate) fn hub() -> &'static Hub {
 
 /// This OS thread's hub, if it has one.
 #[inline]
-pub(crate) fn existing() -> Option<&'static Hub> {
+pub(crate) fn try_current() -> Option<&'static Hub> {
     let hub = HUB.get();
     if hub.is_null() || hub == ENDED {
         return None;
@@ -78,8 +78,8 @@ pub(crate) fn existing() -> Option<&'static Hub> {
 }
 
 /// This OS thread's hub, made if need be; `None` when it was ended already.
-pub(crate) fn existing_or_new() -> Option<&'static Hub> {
-    (HUB.get() != ENDED).then(hub)
+pub(crate) fn current_or_init() -> Option<&'static Hub> {
+    (HUB.get() != ENDED).then(current)
 }
 
 #[cold]
@@ -89,7 +89,7 @@ fn make() -> &'static Hub {
     crate::observe::panic_hook::install();
     // Later it may be in a panic hook that somebody parks.
     if !std::thread::panicking() {
-        crate::green::prepare_unwinding();
+        crate::green::prepare_panic_count();
     }
     // Now, for while there is no hub nothing parks.
     crate::observe::watchdog::start_by_itself();
@@ -103,12 +103,12 @@ fn make() -> &'static Hub {
         // A destructor of another thread-local came too late for an owner. Then nobody ends this hub.
         HUB.set(Box::leak(Box::new(Hub::new())));
     }
-    hub()
+    current()
 }
 
 /// Has another hub in the place of this OS thread's, which nobody owns, and which is left as it is.
 pub(super) fn replace(hub: &'static Hub) {
-    if let Some(before) = existing() {
+    if let Some(before) = try_current() {
         status::take_out(&raw const before.pulse);
     }
     // SAFETY: it is never dropped.
@@ -131,7 +131,7 @@ impl Drop for Owner {
         if nobody_left {
             // SAFETY: once, and nobody finds it any more.
             let hub = unsafe { ManuallyDrop::take(&mut self.0) };
-            super::drop_quietly(hub);
+            super::drop_ignoring_panics(hub);
         }
         // Otherwise green threads are alive, and must not be resumed: thread-locals that they may have
         // borrowed have been destroyed before us. They are left where they are, and their stacks with them.

@@ -5,7 +5,7 @@
 use super::{Hub, State};
 use crate::green::{Green, State as GreenState};
 use crate::ids::Direction;
-use crate::ids::{GreenId, Wait};
+use crate::ids::{GreenId, WaitReason};
 use std::fmt::Write;
 use std::panic::Location;
 
@@ -17,7 +17,7 @@ impl Hub {
 
     /// Panics in the root with a list of all green threads.
     #[cold]
-    pub(crate) fn panic_deadlocked(&self, wait: Wait, at: &Location<'_>) -> ! {
+    pub(crate) fn panic_deadlocked(&self, wait: WaitReason, at: &Location<'_>) -> ! {
         let report = self.deadlock_report(wait, Some(at));
         panic!("{report}");
     }
@@ -27,11 +27,11 @@ impl Hub {
     #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
-        let report = self.deadlock_report(Wait::Futex(word), None);
-        crate::observe::panic_hook::past_all_locks(&report);
+        let report = self.deadlock_report(WaitReason::Futex(word), None);
+        crate::observe::panic_hook::write_stderr_raw(&report);
     }
 
-    pub(crate) fn deadlock_report(&self, wait: Wait, at: Option<&Location<'_>>) -> String {
+    pub(crate) fn deadlock_report(&self, wait: WaitReason, at: Option<&Location<'_>>) -> String {
         let state = self.state.borrow();
         let mut report = String::from(
             "deadlock: this would block for ever, for no green thread is ready, no timer is set, and \
@@ -76,15 +76,17 @@ impl State {
         )
     }
 
-    fn describe(&self, wait: Wait) -> String {
+    fn describe(&self, wait: WaitReason) -> String {
         match wait {
-            Wait::Nothing => "nothing".into(),
-            Wait::Sleep => "a time".into(),
-            Wait::For(what) => what.into(),
-            Wait::Io(fd, Direction::Read) => format!("descriptor {fd} to be readable"),
-            Wait::Io(fd, Direction::Write) => format!("descriptor {fd} to be writable"),
-            Wait::Futex(word) => format!("a lock, a condition or a thread of std's (the futex at {word:#x})"),
-            Wait::Join(id) => {
+            WaitReason::Nothing => "nothing".into(),
+            WaitReason::Sleep => "a time".into(),
+            WaitReason::For(what) => what.into(),
+            WaitReason::Io(fd, Direction::Read) => format!("descriptor {fd} to be readable"),
+            WaitReason::Io(fd, Direction::Write) => format!("descriptor {fd} to be writable"),
+            WaitReason::Futex(word) => {
+                format!("a lock, a condition or a thread of std's (the futex at {word:#x})")
+            }
+            WaitReason::Join(id) => {
                 let green = self.greens.get(id.key()).filter(|green| green.id == id);
                 match green {
                     Some(green) => format!("green thread '{}' to end", green.name()),

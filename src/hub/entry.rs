@@ -1,10 +1,10 @@
 //! A green thread's body: from the closure that was spawned to the job that a context runs.
 
-use super::hub;
+use super::current;
 use crate::context::Job;
 use crate::green::{Interrupt, JoinError, Outcome, carried_by};
 use crate::ids::GreenId;
-use crate::tls::{has_endings, run_destructors};
+use crate::tls::{has_tls_destructors, run_destructors};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
@@ -16,8 +16,8 @@ where
     T: 'static,
 {
     Box::new(move || {
-        let outcome = if hub().killed_at_start() {
-            drop_quietly(f);
+        let outcome = if current().killed_at_start() {
+            drop_ignoring_panics(f);
             Outcome::Killed
         } else {
             match catch(f) {
@@ -34,7 +34,7 @@ where
 /// The job of a green thread for whose body there is no stack.
 pub(super) fn unrunnable(body: Job, error: std::io::Error) -> Job {
     Box::new(move || {
-        drop_quietly(body);
+        drop_ignoring_panics(body);
         end(Outcome::NoStack(error));
     })
 }
@@ -50,7 +50,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
 
 /// Drops `value`, whose destructor may block, and may panic without harm but the report on stderr.
 #[inline]
-pub(crate) fn drop_quietly<V>(value: V) {
+pub(crate) fn drop_ignoring_panics<V>(value: V) {
     if let Err(thrown) = catch(|| drop(value)) {
         // So may that of what it threw; but not for ever.
         if let Err(again) = catch(|| drop(thrown)) {
@@ -66,12 +66,12 @@ const ROUNDS: u32 = 1000;
 /// thread-locals that are its own. Any of them may bring about more of the others.
 #[inline]
 pub(crate) fn end(outcome: Outcome) {
-    let hub = hub();
+    let hub = current();
     if hub.current() == GreenId::ROOT {
         end_of_a_fork(&outcome);
     }
-    let (detached, has_extras) = hub.at_end();
-    if !detached && !has_extras && !has_endings() {
+    let (detached, has_extras) = hub.end_requirements();
+    if !detached && !has_extras && !has_tls_destructors() {
         return hub.finish(outcome);
     }
     end_slowly(outcome);
@@ -79,7 +79,7 @@ pub(crate) fn end(outcome: Outcome) {
 
 /// Destroys the thread-locals that there are by now. Answers whether there were any.
 fn end_locals(hub: &super::Hub) -> bool {
-    if !has_endings() {
+    if !has_tls_destructors() {
         return false;
     }
     hub.begin_ending();
@@ -95,13 +95,13 @@ fn end_of_a_fork(outcome: &Outcome) -> ! {
 
 #[cold]
 fn end_slowly(outcome: Outcome) {
-    let hub = hub();
+    let hub = current();
     let mut outcome = Some(outcome);
     for _ in 0..ROUNDS {
         if let Some(local) = hub.take_local() {
-            drop_quietly(local);
-        } else if outcome.is_some() && hub.at_end().0 {
-            drop_quietly(outcome.take());
+            drop_ignoring_panics(local);
+        } else if outcome.is_some() && hub.end_requirements().0 {
+            drop_ignoring_panics(outcome.take());
         } else if end_locals(hub) {
             // And those may have left locals behind.
         } else {
@@ -115,8 +115,8 @@ fn end_slowly(outcome: Outcome) {
 /// Drops the values that the root has, when its OS thread ends.
 pub(super) fn drop_locals_of_root() {
     for _ in 0..ROUNDS {
-        match hub().take_local() {
-            Some(local) => drop_quietly(local),
+        match current().take_local() {
+            Some(local) => drop_ignoring_panics(local),
             None => return,
         }
     }

@@ -19,8 +19,8 @@
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
-use crate::hub::{Hub, Shared, existing};
-use crate::ids::{GreenId, Ticket, Wait, Wake};
+use crate::hub::{Hub, Inbox, try_current};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason};
 use crate::sys::raw_mutex::Lock;
 use crate::time::Time;
 use std::cell::Cell;
@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, fence};
 
 /// Who waits.
 #[derive(Clone, Copy)]
-pub(crate) enum Who {
+pub(crate) enum Waiter {
     /// The green thread, or the root, that runs on this hub. `shield`: neither kill nor timeout ends it.
     Green { hub: &'static Hub, deadline: Time, shield: bool },
     /// An OS thread without a hub, until an absolute time of a clock.
@@ -40,7 +40,7 @@ pub(crate) enum Who {
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
+pub(crate) enum FutexWaitResult {
     /// By a waker, or for no reason.
     Woken,
     /// It did not begin: the word was not as it had to be.
@@ -56,43 +56,43 @@ pub(crate) enum Waited {
 }
 
 /// One that waits. It lies on its own stack, in which it does not move.
-struct Waiter {
+struct QueuedWaiter {
     /// Changed by a requeue, under the locks of both buckets.
     word: AtomicUsize,
     /// Which wakers it is for.
     bits: u32,
     /// How it is woken.
-    seat: Seat,
+    seat: WakeTarget,
     /// Whether it is in the table, and between whom; under the bucket's lock.
     queued: Cell<bool>,
-    before: Cell<*const Waiter>,
-    after: Cell<*const Waiter>,
+    before: Cell<*const QueuedWaiter>,
+    after: Cell<*const QueuedWaiter>,
 }
 
-enum Seat {
+enum WakeTarget {
     /// By its hub; by other OS threads through what they share with that.
-    Green { hub: *const Hub, shared: *const Shared, id: GreenId, epoch: u32 },
+    Green { hub: *const Hub, shared: *const Inbox, id: GreenId, epoch: u32 },
     /// By this word, set to 1.
     OsThread(AtomicU32),
 }
 
 /// Those that wait, the longest waiting first: a list through the waiters themselves, for nothing may be
 /// allocated under the lock (the allocator's own locks may be patched).
-struct Queue {
-    first: *const Waiter,
-    last: *const Waiter,
+struct WaitQueue {
+    first: *const QueuedWaiter,
+    last: *const QueuedWaiter,
 }
 
 // SAFETY: what it points to is reached only under the bucket's lock, by any OS thread, and taken out under it
 // before it goes.
-unsafe impl Send for Queue {}
+unsafe impl Send for WaitQueue {}
 
-impl Queue {
-    const fn new() -> Queue {
-        Queue { first: null(), last: null() }
+impl WaitQueue {
+    const fn new() -> WaitQueue {
+        WaitQueue { first: null(), last: null() }
     }
 
-    fn push(&mut self, waiter: &Waiter) {
+    fn push(&mut self, waiter: &QueuedWaiter) {
         waiter.before.set(self.last);
         waiter.after.set(null());
         // SAFETY: those in the queue are alive, for they take themselves out before they go.
@@ -104,7 +104,7 @@ impl Queue {
         waiter.queued.set(true);
     }
 
-    fn remove(&mut self, waiter: &Waiter) {
+    fn remove(&mut self, waiter: &QueuedWaiter) {
         let (before, after) = (waiter.before.get(), waiter.after.get());
         // SAFETY: as in `push`.
         unsafe {
@@ -121,7 +121,7 @@ impl Queue {
     }
 
     /// The first that waits for `word` and is met by `bits`.
-    fn find(&self, word: usize, bits: u32) -> Option<&Waiter> {
+    fn find(&self, word: usize, bits: u32) -> Option<&QueuedWaiter> {
         let mut at = self.first;
         // SAFETY: as in `push`; they stay while the lock is held, which the borrow of `self` stands for.
         while let Some(waiter) = unsafe { at.as_ref() } {
@@ -148,14 +148,14 @@ impl Queue {
 struct Bucket {
     /// At least as many as are in the queue.
     count: AtomicU32,
-    queue: Lock<Queue>,
+    queue: Lock<WaitQueue>,
 }
 
 /// Some 128 KiB, of which only what is used is ever touched.
 const BUCKETS: usize = 1 << 12;
 
 static TABLE: [Bucket; BUCKETS] =
-    [const { Bucket { count: AtomicU32::new(0), queue: Lock::new(Queue::new()) } }; BUCKETS];
+    [const { Bucket { count: AtomicU32::new(0), queue: Lock::new(WaitQueue::new()) } }; BUCKETS];
 
 /// The buckets of a word: which, by its address.
 fn index(word: usize) -> usize {
@@ -168,28 +168,28 @@ fn index(word: usize) -> usize {
 /// word, and not block.
 ///
 /// May end for no reason, as futex(2) may.
-pub(crate) fn wait(who: Who, word: usize, bits: u32, still: impl FnOnce() -> bool) -> Waited {
+pub(crate) fn wait(who: Waiter, word: usize, bits: u32, still: impl FnOnce() -> bool) -> FutexWaitResult {
     wait_after(who, word, bits, still, || true)
 }
 
 /// [`wait`], with `ready` called once wakers can see us, and no lock held. If it answers false, there is no wait.
 pub(crate) fn wait_after(
-    who: Who,
+    who: Waiter,
     word: usize,
     bits: u32,
     still: impl FnOnce() -> bool,
     ready: impl FnOnce() -> bool,
-) -> Waited {
+) -> FutexWaitResult {
     let mut ticket = None;
     let seat = match who {
-        Who::Green { hub, .. } => {
-            let Ok(shared) = hub.inbox() else { return Waited::Unreachable };
+        Waiter::Green { hub, .. } => {
+            let Ok(shared) = hub.inbox() else { return FutexWaitResult::Unreachable };
             let Ticket { id, epoch, .. } = *ticket.insert(hub.ticket());
-            Seat::Green { hub, shared: Arc::as_ptr(shared), id, epoch }
+            WakeTarget::Green { hub, shared: Arc::as_ptr(shared), id, epoch }
         }
-        Who::OsThread { .. } => Seat::OsThread(AtomicU32::new(0)),
+        Waiter::OsThread { .. } => WakeTarget::OsThread(AtomicU32::new(0)),
     };
-    let waiter = Waiter {
+    let waiter = QueuedWaiter {
         word: AtomicUsize::new(word),
         bits,
         seat,
@@ -205,42 +205,42 @@ pub(crate) fn wait_after(
         if !still() {
             drop(queue);
             bucket.count.fetch_sub(1, Relaxed);
-            return Waited::Refused;
+            return FutexWaitResult::Refused;
         }
         queue.push(&waiter);
     }
     let ended = if !ready() {
-        Waited::Refused
+        FutexWaitResult::Refused
     } else {
         match (who, ticket, &waiter.seat) {
-            (Who::Green { hub, deadline, shield }, Some(ticket), _) => {
-                match hub.park_on_futex(ticket, deadline, Wait::Futex(word), shield) {
-                    Wake::Notified => Waited::Woken,
-                    Wake::Expired => Waited::Expired,
-                    Wake::Interrupted => Waited::Interrupted,
-                    Wake::Deadlocked => Waited::Deadlocked,
+            (Waiter::Green { hub, deadline, shield }, Some(ticket), _) => {
+                match hub.park_on_futex(ticket, deadline, WaitReason::Futex(word), shield) {
+                    ParkResult::Notified => FutexWaitResult::Woken,
+                    ParkResult::Expired => FutexWaitResult::Expired,
+                    ParkResult::Interrupted => FutexWaitResult::Interrupted,
+                    ParkResult::Deadlocked => FutexWaitResult::Deadlocked,
                 }
             }
-            (Who::OsThread { until }, _, Seat::OsThread(woken)) => in_kernel(woken, 0, until),
+            (Waiter::OsThread { until }, _, WakeTarget::OsThread(woken)) => in_kernel(woken, 0, until),
             _ => unreachable!("a seat is of the kind that waits"),
         }
     };
     match take_out(&waiter) {
         true => ended,
         // Then it is a wake-up, whatever else happened.
-        false => Waited::Woken,
+        false => FutexWaitResult::Woken,
     }
 }
 
-/// Blocks the OS thread in the kernel, as long as `word` is `value`, until an absolute time of a clock.
+/// TcbPool the OS thread in the kernel, as long as `word` is `value`, until an absolute time of a clock.
 pub(crate) fn in_kernel(
     word: &AtomicU32,
     value: u32,
     until: Option<(libc::clockid_t, libc::timespec)>,
-) -> Waited {
+) -> FutexWaitResult {
     // The kernel refuses a time before the clock's own beginning, which has passed.
     if until.is_some_and(|(_, time)| time.tv_sec < 0) {
-        return Waited::Expired;
+        return FutexWaitResult::Expired;
     }
     let realtime = until.is_some_and(|(clock, _)| clock == libc::CLOCK_REALTIME);
     let operation = libc::FUTEX_WAIT_BITSET
@@ -251,11 +251,11 @@ pub(crate) fn in_kernel(
     let args = [word, operation as usize, value as usize, time as usize, 0, u32::MAX as usize];
     // SAFETY: a word that lives, and a time of ours.
     let answer = unsafe { syscall(libc::SYS_futex, args) };
-    if answer == -libc::ETIMEDOUT as isize { Waited::Expired } else { Waited::Woken }
+    if answer == -libc::ETIMEDOUT as isize { FutexWaitResult::Expired } else { FutexWaitResult::Woken }
 }
 
 /// Takes a waiter out of the table. `false`: somebody has, to wake it.
-fn take_out(waiter: &Waiter) -> bool {
+fn take_out(waiter: &QueuedWaiter) -> bool {
     loop {
         let word = waiter.word.load(Relaxed);
         let bucket = &TABLE[index(word)];
@@ -292,26 +292,26 @@ pub(crate) fn wake(word: usize, most: usize, bits: u32) -> usize {
 /// Who is to be woken, out of the table: on this OS thread's hub, or another's.
 enum Found {
     Here(&'static Hub, Ticket),
-    There(Arc<Shared>, Ticket),
+    There(Arc<Inbox>, Ticket),
     /// It waits in the kernel, if at all, at this address, where by now there may be something else.
     OsThread(usize),
 }
 
 fn take_first(bucket: &Bucket, word: usize, bits: u32) -> Option<Found> {
     let mut queue = bucket.queue.lock();
-    let waiter: *const Waiter = queue.find(word, bits)?;
+    let waiter: *const QueuedWaiter = queue.find(word, bits)?;
     bucket.count.fetch_sub(1, Relaxed);
     // SAFETY: in the queue until now. With the lock gone, it may be no more.
     let waiter = unsafe { &*waiter };
     queue.remove(waiter);
     let (hub, shared, ticket) = match &waiter.seat {
-        Seat::Green { hub, shared, id, epoch } => (*hub, *shared, Ticket::new(*id, *epoch)),
-        Seat::OsThread(woken) => {
+        WakeTarget::Green { hub, shared, id, epoch } => (*hub, *shared, Ticket::new(*id, *epoch)),
+        WakeTarget::OsThread(woken) => {
             woken.store(1, SeqCst);
             return Some(Found::OsThread(woken.as_ptr() as usize));
         }
     };
-    match existing().filter(|existing| std::ptr::eq(*existing, hub)) {
+    match try_current().filter(|current| std::ptr::eq(*current, hub)) {
         Some(hub) => Some(Found::Here(hub, ticket)),
         // SAFETY: it points into an Arc that the waiter's hub has; and while the waiter is in the queue, its hub
         // has not ended. Once it is out, it may go on by itself (by its deadline), end, and its hub with it.
@@ -344,11 +344,11 @@ impl Found {
 }
 
 /// Nobody waits any more: for the child of a fork, to whom all that wait are another process's.
-pub(crate) fn forget_all() {
+pub(crate) fn reset_after_fork() {
     for bucket in &TABLE {
         if bucket.count.swap(0, Relaxed) > 0 || bucket.queue.is_taken() {
             // SAFETY: the one OS thread of the child, which is not in here otherwise.
-            unsafe { bucket.queue.begin_anew(Queue::new()) };
+            unsafe { bucket.queue.reset_after_fork(WaitQueue::new()) };
         }
     }
 }

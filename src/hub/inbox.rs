@@ -11,11 +11,11 @@
 //! Were both to miss the other, each read would precede the other's write, in a circle. A waker called too
 //! early is remembered by the event counter behind it.
 
-use super::{Hub, Spawn, as_nobody, catch, drop_quietly, hub, job};
+use super::{Hub, Spawn, catch, current, drop_ignoring_panics, job, with_blocking_disabled};
 use crate::context::Job;
 use crate::fd_table::Generation;
 use crate::green::JoinError;
-use crate::ids::{Cause, GreenId, Ticket, Wait};
+use crate::ids::{GreenId, Ticket, WaitReason, WakeReason};
 use crate::sys::raw_mutex::Lock;
 use crate::time::NEVER;
 use std::cell::OnceCell;
@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 
 /// The hub's side. Empty until the first handle is made.
 #[derive(Default)]
-pub(super) struct Inbox(OnceCell<Arc<Shared>>);
+pub(super) struct InboxSlot(OnceCell<Arc<Inbox>>);
 
-pub(crate) struct Shared {
+pub(crate) struct Inbox {
     messages: Lock<Messages>,
     /// `messages` is not empty.
     pending: AtomicBool,
@@ -45,17 +45,17 @@ pub(crate) struct Shared {
 struct Messages {
     list: Vec<Message>,
     /// What was spawned from outside and may not have ended yet.
-    open: Vec<Weak<dyn Close>>,
+    open: Vec<Weak<dyn HubGoneListener>>,
     closed: bool,
 }
 
 /// To be told that the hub is gone.
-trait Close: Send + Sync {
+trait HubGoneListener: Send + Sync {
     fn hub_is_gone(&self);
 }
 
 impl Messages {
-    fn keep(&mut self, packet: Weak<dyn Close>) {
+    fn keep(&mut self, packet: Weak<dyn HubGoneListener>) {
         // Amortised: the list is looked through each time it has grown to twice what is left of it.
         if self.open.len() == self.open.capacity() {
             self.open.retain(|packet| packet.strong_count() > 0);
@@ -76,11 +76,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl Inbox {
     /// Answers the message when the hub is gone.
     fn send(&self, message: Message) -> Result<(), Message> {
         // The list may grow, and with it call an allocator, whose locks may be patched.
-        as_nobody(|| self.put(message))
+        with_blocking_disabled(|| self.put(message))
     }
 
     fn put(&self, message: Message) -> Result<(), Message> {
@@ -107,7 +107,7 @@ impl Shared {
 
     /// That generation of a descriptor was closed, on any OS thread.
     pub(crate) fn closed(&self, fd: RawFd, generation: Generation) {
-        match super::existing().filter(|hub| hub.can_block() && hub.remote.is(self)) {
+        match super::try_current().filter(|hub| hub.can_block() && hub.remote.is(self)) {
             Some(hub) => hub.fd_closed(fd, generation),
             None => drop(self.send(Message::Closed(fd, generation))),
         }
@@ -116,15 +116,15 @@ impl Shared {
     fn rouse(&self) {
         if self.asleep.swap(false, SeqCst) {
             // It writes to a descriptor: past the patch, if that is what it has.
-            if let Err(error) = as_nobody(|| self.waker.wake()) {
+            if let Err(error) = with_blocking_disabled(|| self.waker.wake()) {
                 log::error!("a sleeping hub could not be woken: {error}");
             }
         }
     }
 }
 
-impl Inbox {
-    fn is(&self, shared: &Shared) -> bool {
+impl InboxSlot {
+    fn is(&self, shared: &Inbox) -> bool {
         self.0.get().is_some_and(|ours| std::ptr::eq(&raw const **ours, shared))
     }
 
@@ -159,7 +159,7 @@ impl Inbox {
                 (std::mem::take(&mut messages.list), std::mem::take(&mut messages.open))
             };
             // Bodies that were never begun; their destructors are the user's.
-            left.into_iter().for_each(drop_quietly);
+            left.into_iter().for_each(drop_ignoring_panics);
             // And those that were, and will not end.
             open.iter().filter_map(Weak::upgrade).for_each(|packet| packet.hub_is_gone());
         }
@@ -170,13 +170,13 @@ impl Hub {
     /// What other OS threads reach this hub by, made if need be.
     ///
     /// Errors: no file descriptor is left to wake the hub by.
-    pub(crate) fn inbox(&self) -> io::Result<&Arc<Shared>> {
+    pub(crate) fn inbox(&self) -> io::Result<&Arc<Inbox>> {
         if let Some(shared) = self.remote.0.get() {
             return Ok(shared);
         }
         let waker = self.reactor().waker()?;
         Ok(self.remote.0.get_or_init(|| {
-            Arc::new(Shared {
+            Arc::new(Inbox {
                 messages: Lock::default(),
                 pending: AtomicBool::new(false),
                 asleep: AtomicBool::new(false),
@@ -202,7 +202,7 @@ impl Hub {
                 Message::Closed(fd, generation) => self.fd_closed(fd, generation),
                 Message::Wake(id, epoch) => {
                     let ticket = Ticket::new(id, epoch);
-                    self.state.borrow_mut().wake(ticket, Cause::Notified);
+                    self.state.borrow_mut().wake(ticket, WakeReason::Notified);
                 }
             }
         }
@@ -226,7 +226,7 @@ impl Hub {
 /// }
 /// assert_eq!(other.join().unwrap().as_deref(), std::thread::current().name());
 /// ```
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<Inbox>);
 
 impl Handle {
     /// A handle to the hub of the OS thread that calls, which is made if need be.
@@ -234,7 +234,7 @@ impl Handle {
     /// # Errors
     /// No file descriptor is left to wake the hub by, or no memory for any stack.
     pub fn current() -> io::Result<Handle> {
-        let hub = hub();
+        let hub = current();
         // For what will be spawned by it.
         hub.ensure_reserve()?;
         let shared = hub.inbox()?;
@@ -255,7 +255,7 @@ impl Handle {
     {
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()), done: Condvar::new() });
         {
-            let packet: Arc<dyn Close> = packet.clone();
+            let packet: Arc<dyn HubGoneListener> = packet.clone();
             let weak = Arc::downgrade(&packet);
             let keep = || {
                 let mut messages = self.0.messages.lock();
@@ -265,7 +265,7 @@ impl Handle {
                 messages.closed
             };
             // As in `send`.
-            if as_nobody(keep) {
+            if with_blocking_disabled(keep) {
                 return Err(HubGone(f));
             }
         }
@@ -338,7 +338,7 @@ impl<T> Default for PacketState<T> {
 /// Tells the joiner, in any case.
 struct Completer<T> {
     packet: Option<Arc<Packet<T>>>,
-    shared: Arc<Shared>,
+    shared: Arc<Inbox>,
 }
 
 impl<T> Completer<T> {
@@ -377,7 +377,7 @@ impl<T> Packet<T> {
 }
 
 impl<T> Packet<T> {
-    /// Blocks the OS thread; may end for no reason.
+    /// TcbPool the OS thread; may end for no reason.
     fn wait_for_done<'a>(
         &self,
         state: MutexGuard<'a, PacketState<T>>,
@@ -390,7 +390,7 @@ impl<T> Packet<T> {
     }
 }
 
-impl<T: Send> Close for Packet<T> {
+impl<T: Send> HubGoneListener for Packet<T> {
     fn hub_is_gone(&self) {
         self.complete(Err(JoinError::HubGone));
     }
@@ -398,26 +398,26 @@ impl<T: Send> Close for Packet<T> {
 
 /// A ticket that can be used from any OS thread.
 #[cfg(feature = "process")]
-pub(crate) struct Waker {
-    hub: Arc<Shared>,
+pub(crate) struct RemoteTicket {
+    hub: Arc<Inbox>,
     id: GreenId,
     epoch: u32,
 }
 
 #[cfg(feature = "process")]
-impl Waker {
+impl RemoteTicket {
     /// For the next park of the current green thread.
     ///
     /// Errors: no file descriptor is left to wake the hub by.
-    pub(crate) fn new(hub: &Hub) -> io::Result<Waker> {
+    pub(crate) fn new(hub: &Hub) -> io::Result<RemoteTicket> {
         let (hub, Ticket { id, epoch, .. }) = (hub.inbox()?.clone(), hub.ticket());
-        Ok(Waker { hub, id, epoch })
+        Ok(RemoteTicket { hub, id, epoch })
     }
 
     /// Makes the green thread ready again, if it is still in that park.
     pub(crate) fn wake(&self) {
         let ticket = Ticket::new(self.id, self.epoch);
-        match super::existing().filter(|hub| hub.can_block() && hub.remote.is(&self.hub)) {
+        match super::try_current().filter(|hub| hub.can_block() && hub.remote.is(&self.hub)) {
             Some(hub) => hub.wake(ticket),
             None => self.hub.wake(ticket),
         };
@@ -461,7 +461,7 @@ impl<T> RemoteJoinHandle<T> {
     pub fn join(self) -> Result<T, JoinError> {
         let at = Location::caller();
         self.join_by(|ticket| {
-            hub().block_at(ticket, NEVER, Wait::For("a green thread of another hub"), at);
+            current().block_at(ticket, NEVER, WaitReason::For("a green thread of another hub"), at);
         })
     }
 
@@ -474,9 +474,9 @@ impl<T> RemoteJoinHandle<T> {
         let at = Location::caller();
         let until = Instant::now().checked_add(timeout);
         let park = |ticket| {
-            let hub = hub();
+            let hub = current();
             let deadline = until.map_or(NEVER, |until| hub.clock().at(until));
-            hub.block_at(ticket, deadline, Wait::For("a green thread of another hub"), at);
+            hub.block_at(ticket, deadline, WaitReason::For("a green thread of another hub"), at);
         };
         self.wait(until, park).ok_or(self)
     }
@@ -489,7 +489,7 @@ impl<T> RemoteJoinHandle<T> {
     /// Waits for the result, until that time. `park` parks until then, by the ticket that it is given.
     fn wait(&self, until: Option<Instant>, park: impl Fn(Ticket)) -> Option<Result<T, JoinError>> {
         let is_over = || until.is_some_and(|until| until <= Instant::now());
-        let here = super::existing().filter(|hub| hub.can_block());
+        let here = super::try_current().filter(|hub| hub.can_block());
         match here.map(|hub| (hub, Handle::current())) {
             Some((hub, Ok(handle))) => loop {
                 let ticket = hub.ticket();

@@ -22,7 +22,7 @@ const OFTEN: u32 = 100;
 impl Hub {
     /// Who runs has asked the kernel, and need not, or does not want to, wait for the answer. Who asks again and again may be asking
     /// after what another is to do: so now and then the others run, as they would beside an OS thread that asks.
-    pub(crate) fn answered_at_once(&self) {
+    pub(crate) fn yield_if_polling(&self) {
         let switches = self.pulse.switches();
         let (since, times) = self.at_once.get();
         let times = if since == switches { times + 1 } else { 1 };

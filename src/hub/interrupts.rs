@@ -1,6 +1,6 @@
 //! Kill and timeout, from asking to throwing. The rules are in `green/interrupt.rs`.
 
-use super::{Due, Hub};
+use super::{Hub, TimerAction};
 use crate::green::{Interrupt, State as GreenState, TimeoutScope};
 use crate::ids::GreenId;
 use crate::time::NEVER;
@@ -15,7 +15,7 @@ impl Hub {
 
     /// Throws the interrupt that is pending, unless we unwind already.
     #[cold]
-    pub(crate) fn deliver(&self) {
+    pub(crate) fn throw_pending_interrupt(&self) {
         if let Some(interrupt) = self.take_interrupt() {
             std::panic::resume_unwind(Box::new(interrupt));
         }
@@ -85,7 +85,7 @@ impl Hub {
             green.cut_short = false;
             self.interrupted.set(true);
         } else if deadline != NEVER {
-            state.timers.set(deadline, Due::Interrupt(id, number));
+            state.timers.set(deadline, TimerAction::Interrupt(id, number));
         }
         number
     }

@@ -1,13 +1,13 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
-use super::{Due, FINISHED, Hub, MASKED};
-use crate::context::{Chosen, Job};
-use crate::green::{Extras, Green, Interrupt, Life, Outcome, State as GreenState, Watcher};
+use super::{FINISHED, Hub, MASKED, TimerAction};
+use crate::context::{ActiveContext, Job};
+use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, State as GreenState};
 use crate::ids::GreenId;
-use crate::ids::{Cause, Ticket, Wait, Wake, Woken};
+use crate::ids::{ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
 use crate::observe::trace::Event;
-use crate::policy::Why;
-use crate::stack::Size;
+use crate::policy::ReadyReason;
+use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
 use crate::tls::Tcb;
@@ -21,7 +21,7 @@ const PATIENCE: u32 = 64;
 /// How a green thread is to be made.
 pub(crate) struct Spawn {
     pub(crate) name: Option<Rc<str>>,
-    pub(crate) stack_size: Size,
+    pub(crate) stack_size: StackSize,
     pub(crate) delay: Option<Duration>,
     pub(crate) detached: bool,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -33,7 +33,7 @@ impl Spawn {
     pub(super) fn internal() -> Spawn {
         Spawn {
             name: None,
-            stack_size: Size::DEFAULT,
+            stack_size: StackSize::DEFAULT,
             delay: None,
             detached: true,
             spawned_at: Location::caller(),
@@ -45,12 +45,17 @@ impl Hub {
     /// Makes a green thread that will run `job`, last in line.
     #[inline]
     pub(crate) fn spawn(&self, spawn: Spawn, job: Job) -> GreenId {
-        self.insert(spawn, Life::Unstarted(job), None)
+        self.insert(spawn, BodyState::NotStarted(job), None)
     }
 
     /// Makes its record; with a seat, if it is to have one before its first run.
     #[inline]
-    pub(super) fn insert(&self, spawn: Spawn, life: Life, seat: Option<(Chosen, Tcb)>) -> GreenId {
+    pub(super) fn insert(
+        &self,
+        spawn: Spawn,
+        life: BodyState,
+        seat: Option<(ActiveContext, Tcb)>,
+    ) -> GreenId {
         let mut state = self.state.borrow_mut();
         let serial = state.next_serial;
         // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
@@ -63,7 +68,7 @@ impl Hub {
         if crate::observe::watchdog::is_on() {
             self.pulse.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
         }
-        let mut green = Green::new(id, self.blocks.home(), life, spawn.spawned_at);
+        let mut green = Green::new(id, self.blocks.os_thread_tcb(), life, spawn.spawned_at);
         if let Some((context, tcb)) = seat {
             (green.context, green.tcb) = (Some(context), tcb);
         }
@@ -79,8 +84,8 @@ impl Hub {
         green.name = spawn.name.map(Box::new);
         entry.insert(green);
         match spawn.delay {
-            None => state.ready.ready(id, Why::New),
-            Some(delay) => state.timers.set(self.clock.after(delay), Due::Start(id)),
+            None => state.ready.ready(id, ReadyReason::New),
+            Some(delay) => state.timers.set(self.clock.after(delay), TimerAction::Start(id)),
         }
         self.pulse.set_alive(state.alive);
         drop(state);
@@ -89,7 +94,7 @@ impl Hub {
     }
 
     /// Tells the watchdog what all are called that there are.
-    pub(crate) fn label_everyone(&self) {
+    pub(crate) fn publish_labels(&self) {
         for (_, green) in &self.state.borrow().greens {
             self.pulse.set_label(green.id, green.name.as_ref().map(|name| &***name), green.spawned_at);
         }
@@ -110,23 +115,23 @@ impl Hub {
         self.pulse.set_alive(state.alive);
         let green = state.expect(id);
         green.state = GreenState::Finished;
-        green.life.set(Life::Ended(outcome));
-        let watcher = green.watcher.replace(Watcher::None);
+        green.life.set(BodyState::Finished(outcome));
+        let watcher = green.watcher.replace(Joiner::None);
         let extras = green.extras.take();
         match watcher {
-            Watcher::None => {}
-            Watcher::One(id, epoch) => {
-                state.wake(Ticket::new(id, epoch), Cause::Notified);
+            Joiner::None => {}
+            Joiner::One(id, epoch) => {
+                state.wake(Ticket::new(id, epoch), WakeReason::Notified);
             }
-            Watcher::Several(completions, index) => {
+            Joiner::Several(completions, index) => {
                 if let Some(ticket) = completions.push(index as usize) {
-                    state.wake(ticket, Cause::Notified);
+                    state.wake(ticket, WakeReason::Notified);
                 }
             }
         }
         if state.alive == 0 {
             if let Some(ticket) = state.waits_for_all.take() {
-                state.wake(ticket, Cause::Notified);
+                state.wake(ticket, WakeReason::Notified);
             }
         }
         drop(state);
@@ -138,7 +143,7 @@ impl Hub {
     }
 
     #[cold]
-    fn run_links(&self, extras: Extras) {
+    fn run_links(&self, extras: RareFields) {
         for job in extras.links {
             self.spawn(Spawn::internal(), job);
         }
@@ -148,7 +153,7 @@ impl Hub {
 
     /// Whether nobody will ask for the current green thread's outcome, and whether it may have locals.
     #[inline]
-    pub(crate) fn at_end(&self) -> (bool, bool) {
+    pub(crate) fn end_requirements(&self) -> (bool, bool) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(self.current());
         (green.detached, green.extras.is_some())
@@ -162,7 +167,7 @@ impl Hub {
             return None;
         }
         match state.greens.remove(id.key()).life.into_inner() {
-            Life::Ended(outcome) => Some(outcome),
+            BodyState::Finished(outcome) => Some(outcome),
             _ => unreachable!("a finished green thread has an outcome"),
         }
     }
@@ -175,7 +180,7 @@ impl Hub {
             Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
             Some(green) => {
                 green.detached = true;
-                green.watcher.set(Watcher::None);
+                green.watcher.set(Joiner::None);
                 None
             }
             None => None,
@@ -198,7 +203,7 @@ impl Hub {
     }
 
     /// Has `watcher` told when `id` finishes; `false` if it has already.
-    pub(crate) fn watch(&self, id: GreenId, watcher: Watcher) -> bool {
+    pub(crate) fn watch(&self, id: GreenId, watcher: Joiner) -> bool {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         green.watcher.set(watcher);
@@ -214,7 +219,7 @@ impl Hub {
         state.green(id).is_some_and(|green| green.state != GreenState::Finished)
     }
 
-    /// Blocks the root until no green thread is alive, or the deadline.
+    /// TcbPool the root until no green thread is alive, or the deadline.
     ///
     /// Panics: on a green thread.
     #[track_caller]
@@ -232,19 +237,21 @@ impl Hub {
                 }
                 state.waits_for_all = Some(ticket);
             }
-            if self.block(ticket, deadline, Wait::For("all green threads to end")) == Woken::Expired {
+            if self.block(ticket, deadline, WaitReason::For("all green threads to end"))
+                == WaitResult::Expired
+            {
                 return false;
             }
         }
     }
 
-    /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    /// TcbPool the root until no green thread is left that `pthread_create` has made. Does not unwind.
     pub(crate) fn wait_for_pthreads(&self) {
         while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
             let ticket = self.ticket();
             self.waits_for_pthreads.set(Some(ticket));
-            let wait = Wait::For("the threads that were made here to end");
-            if self.park(ticket, NEVER, wait, true) == Wake::Deadlocked {
+            let wait = WaitReason::For("the threads that were made here to end");
+            if self.park(ticket, NEVER, wait, true) == ParkResult::Deadlocked {
                 log::error!("{}", self.deadlock_report(wait, None));
                 return;
             }
@@ -273,10 +280,10 @@ impl Hub {
                 state.waits_for_all = Some(ticket);
             }
             let patience = self.clock.after(Duration::from_millis(10));
-            match self.park(ticket, patience, Wait::For("all green threads to end"), true) {
-                Wake::Notified => {}
-                Wake::Expired if waited < PATIENCE => waited += 1,
-                Wake::Expired | Wake::Interrupted | Wake::Deadlocked => {
+            match self.park(ticket, patience, WaitReason::For("all green threads to end"), true) {
+                ParkResult::Notified => {}
+                ParkResult::Expired if waited < PATIENCE => waited += 1,
+                ParkResult::Expired | ParkResult::Interrupted | ParkResult::Deadlocked => {
                     log::error!(
                         "{} green threads do not end when killed; they are abandoned",
                         self.stats().alive

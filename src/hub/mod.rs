@@ -52,44 +52,44 @@ mod state;
 pub(crate) mod status;
 mod wait_fd;
 
-use crate::context::{Chosen, Pool};
-use crate::green::{Green, Life, Origin};
+use crate::context::{ActiveContext, ContextPool};
+use crate::green::{BodyState, Green, SpawnSite};
 use crate::ids::{GreenId, Ticket};
 use crate::observe::trace::Event;
-use crate::policy::{Fifo, Policy, Shelf};
+use crate::policy::{Fifo, Policy, RunQueue};
 use crate::reactor::Reactor;
 use crate::sys::sigset::Signals;
 use crate::time::{Clock, Timers};
-use crate::tls::{Blocks, Tcb};
+use crate::tls::{Tcb, TcbPool};
 pub(crate) use at_fork::forks;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use at_fork::{begin_anew, is_ours_to_end, look_ahead};
 #[cfg(feature = "process")]
 pub(crate) use at_fork::{begin_own_life, fork};
-pub(crate) use current::{existing, existing_or_new, hub};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use current::{hub_word, plant, planted};
+pub(crate) use at_fork::{is_ours_to_end, look_ahead, reset_after_fork};
+pub(crate) use current::{current, current_or_init, try_current};
+#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+pub(crate) use current::{hub_in_tcb, hub_tls_address, set_hub_in_tcb};
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use entry::end;
-pub(crate) use entry::{catch, drop_quietly, job};
+pub(crate) use entry::{catch, drop_ignoring_panics, job};
+pub(crate) use inbox::Inbox;
 pub(crate) use inbox::Promise;
-pub(crate) use inbox::Shared;
 #[cfg(feature = "process")]
-pub(crate) use inbox::Waker;
+pub(crate) use inbox::RemoteTicket;
 pub use inbox::{Handle, HubGone, RemoteJoinHandle};
 #[cfg(feature = "patch")]
 pub(crate) use interpose::keep_errno;
 pub(crate) use lifecycle::Spawn;
 use poll_interval::Pace;
 use slab::Slab;
-use state::{Due, State};
-use status::Pulse;
+use state::{State, TimerAction};
+use status::HubStatus;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-pub(crate) use wait_fd::Readiness;
+pub(crate) use wait_fd::FdWaitResult;
 
 /// The hub of one OS thread.
 ///
@@ -98,9 +98,9 @@ pub(crate) use wait_fd::Readiness;
 #[repr(C, align(64))]
 pub(crate) struct Hub {
     /// Who runs, and after how many switches: what the watchdog may see, too.
-    pulse: Pulse,
+    pulse: HubStatus,
     /// On which context; none for the root.
-    context: Cell<Option<Chosen>>,
+    context: Cell<Option<ActiveContext>>,
     /// Which thread control block is loaded.
     loaded: Cell<Tcb>,
     /// How many wait for a descriptor.
@@ -117,10 +117,10 @@ pub(crate) struct Hub {
     reactor: Reactor,
 
     clock: Clock,
-    pool: Pool,
-    blocks: Blocks,
+    pool: ContextPool,
+    blocks: TcbPool,
     /// An idle context, kept for when there is no memory for another; who is on it; whether it was ever made.
-    reserve: Cell<Option<Chosen>>,
+    reserve: Cell<Option<ActiveContext>>,
     on_reserve: Cell<GreenId>,
     has_reserve: Cell<bool>,
     /// How many green threads `pthread_create` has made that have not ended; the root, when it waits for them.
@@ -131,7 +131,7 @@ pub(crate) struct Hub {
     /// After which switch who runs has asked the kernel without waiting, and how often since.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     at_once: Cell<(u64, u32)>,
-    remote: inbox::Inbox,
+    remote: inbox::InboxSlot,
     signals: signals::Subscriptions,
     /// The signals that are blocked while nobody runs who has a mask of its own; noted while one does.
     mask: Cell<Signals>,
@@ -155,10 +155,11 @@ const NOTES: usize = 32;
 
 impl Hub {
     fn new() -> Hub {
-        let blocks = Blocks::new();
+        let blocks = TcbPool::new();
         let name: Rc<str> = std::thread::current().name().unwrap_or("root").into();
         let mut greens = Slab::new();
-        let mut root = Green::new(GreenId::ROOT, blocks.home(), Life::Started, Location::caller());
+        let mut root =
+            Green::new(GreenId::ROOT, blocks.os_thread_tcb(), BodyState::Running, Location::caller());
         root.detached = true;
         root.name = Some(Box::new(name.clone()));
         let root = greens.insert(root);
@@ -166,7 +167,7 @@ impl Hub {
         Hub {
             state: RefCell::new(State {
                 greens,
-                ready: Shelf::Fifo(Fifo::default()),
+                ready: RunQueue::Fifo(Fifo::default()),
                 timers: Timers::new(),
                 woken: None,
                 alive: 0,
@@ -174,18 +175,18 @@ impl Hub {
                 next_serial: 1,
                 next_timeout: 0,
             }),
-            pulse: Pulse::new(&name),
+            pulse: HubStatus::new(&name),
             context: Cell::new(None),
             left: Cell::new(0),
             interrupted: Cell::new(false),
             closing: Cell::new(false),
             pace: Pace::default(),
             clock: Clock::new(),
-            pool: Pool::default(),
-            loaded: Cell::new(blocks.home()),
+            pool: ContextPool::default(),
+            loaded: Cell::new(blocks.os_thread_tcb()),
             blocks,
             reserve: Cell::new(None),
-            on_reserve: Cell::new(GreenId::NOBODY),
+            on_reserve: Cell::new(GreenId::HUB),
             has_reserve: Cell::new(false),
             reactor: Reactor::default(),
             pthreads: Cell::new(0),
@@ -193,7 +194,7 @@ impl Hub {
             on_futex: Cell::new(0),
             on_io: Cell::new(0),
             at_once: Cell::new((0, 0)),
-            remote: inbox::Inbox::default(),
+            remote: inbox::InboxSlot::default(),
             signals: signals::Subscriptions::default(),
             mask: Cell::new(Signals::default()),
             observer: RefCell::new(None),
@@ -207,11 +208,11 @@ impl Hub {
     }
 
     #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-    pub(crate) fn blocks(&self) -> &Blocks {
+    pub(crate) fn blocks(&self) -> &TcbPool {
         &self.blocks
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &ContextPool {
         &self.pool
     }
 
@@ -222,14 +223,16 @@ impl Hub {
     }
 
     /// Whether somebody runs, and has since the hub has switched so often. For a signal handler on its OS thread.
-    pub(crate) fn is_where_it_was(&self, switches: u64) -> bool {
-        self.pulse.switches() == switches && self.current() != GreenId::NOBODY
+    pub(crate) fn is_same_time_slice(&self, switches: u64) -> bool {
+        self.pulse.switches() == switches && self.current() != GreenId::HUB
     }
 
     /// Whether a blocking call made now may be turned into a park: user code runs, not the hub's own. (The hub's own may
     /// have been interrupted by the handler of a signal.)
     pub(crate) fn can_block(&self) -> bool {
-        self.current() != GreenId::NOBODY && self.state.try_borrow_mut().is_ok() && self.reactor.is_at_rest()
+        self.current() != GreenId::HUB
+            && self.state.try_borrow_mut().is_ok()
+            && self.reactor.is_reentrant_safe()
     }
 
     pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
@@ -273,8 +276,8 @@ impl Hub {
         let woken = self.state.borrow_mut().woken.as_mut().map(std::mem::take).unwrap_or_default();
         let Some(mut observer) = self.observer.take() else { return };
         let mut told = Ok(());
-        self.as_nobody(|| {
-            self.at_home(|| {
+        self.with_blocking_disabled(|| {
+            self.with_os_thread_tcb(|| {
                 told = catch(|| woken.into_iter().map(Event::Ready).chain([event]).for_each(&mut observer));
             });
         });
@@ -294,9 +297,9 @@ impl Hub {
     }
 
     /// Calls `f` while nobody runs: blocking calls are refused, interposed ones are the plain system calls.
-    pub(crate) fn as_nobody<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn with_blocking_disabled<R>(&self, f: impl FnOnce() -> R) -> R {
         let (id, context) = (self.current(), self.context.replace(None));
-        self.pulse.set_current(GreenId::NOBODY);
+        self.pulse.set_current(GreenId::HUB);
         let answer = f();
         self.pulse.set_current(id);
         self.context.set(context);
@@ -332,7 +335,7 @@ impl Hub {
 
     /// Tells `say` who runs: name, id, where it was spawned. For the fault handler: allocates nothing,
     /// and answers `false` when the state is in use.
-    pub(crate) fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, Origin)) -> bool {
+    pub(crate) fn describe_current(&self, say: impl FnOnce(Option<&str>, GreenId, SpawnSite)) -> bool {
         let Ok(state) = self.state.try_borrow() else { return false };
         let Some(green) = state.greens.get(self.current().key()) else { return false };
         say(green.name.as_ref().map(|name| &***name), green.id, green.origin());
@@ -346,7 +349,7 @@ impl Hub {
         let subscribers = self.end_subscriptions();
         let alive = self.state.borrow().alive;
         if alive == 0 {
-            drop_quietly(subscribers);
+            drop_ignoring_panics(subscribers);
             entry::drop_locals_of_root();
             self.observe(None);
             let left: Vec<Green> = {
@@ -355,7 +358,7 @@ impl Hub {
                 let done = ids.into_iter().filter(|&id| id != GreenId::ROOT);
                 done.map(|id| state.greens.remove(id.key())).collect()
             };
-            drop_quietly(left);
+            drop_ignoring_panics(left);
         }
         let alive = self.state.borrow().alive;
         if alive > 0 {
@@ -370,7 +373,7 @@ impl Hub {
 
     /// Whether there are no green threads: then nobody is kept from running by a root that does not block.
     #[cfg(feature = "process")]
-    pub(crate) fn has_only_its_root(&self) -> bool {
+    pub(crate) fn has_no_green_threads(&self) -> bool {
         self.state.borrow().alive == 0
     }
 
@@ -380,10 +383,10 @@ impl Hub {
     }
 }
 
-/// [`Hub::as_nobody`], where there may be no hub.
-pub(crate) fn as_nobody<R>(f: impl FnOnce() -> R) -> R {
-    match existing() {
-        Some(hub) => hub.as_nobody(f),
+/// [`Hub::with_blocking_disabled`], where there may be no hub.
+pub(crate) fn with_blocking_disabled<R>(f: impl FnOnce() -> R) -> R {
+    match try_current() {
+        Some(hub) => hub.with_blocking_disabled(f),
         None => f(),
     }
 }
@@ -396,7 +399,7 @@ pub struct Stats {
     pub switches: u64,
     /// Green threads that have not ended, whether they have started or not.
     pub alive: usize,
-    /// Stacks ever made. They are used again and again, so this is how many were in use at once.
+    /// StackAllocator ever made. They are used again and again, so this is how many were in use at once.
     pub stacks: usize,
 }
 

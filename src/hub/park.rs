@@ -1,10 +1,10 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
-use super::{Due, Hub, State, scheduler};
-use crate::green::{Depth, Green, State as GreenState, Unwinding};
-use crate::ids::{Cause, GreenId, Ticket, Wait, Wake, Woken};
+use super::{Hub, State, TimerAction, scheduler};
+use crate::green::{Green, PanicCount, StackDepth, State as GreenState};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
 use crate::observe::trace::Event;
-use crate::policy::Why;
+use crate::policy::ReadyReason;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
 use std::panic::Location;
@@ -14,7 +14,7 @@ impl Hub {
     #[inline]
     pub(super) fn runner(&self) -> GreenId {
         let id = self.current();
-        assert!(id != GreenId::NOBODY, "an observer, or a panic hook, must not block");
+        assert!(id != GreenId::HUB, "an observer, or a panic hook, must not block");
         id
     }
 
@@ -27,17 +27,17 @@ impl Hub {
     }
 
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
-        self.state.borrow_mut().wake(ticket, Cause::Notified)
+        self.state.borrow_mut().wake(ticket, WakeReason::Notified)
     }
 
-    /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
+    /// TcbPool who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
     /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
     #[inline]
-    pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
+    pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: WaitReason, shield: bool) -> ParkResult {
         assert!(self.current() == ticket.id, "a ticket is good only for the green thread that took it");
         if self.state.borrow_mut().expect(ticket.id).epoch != ticket.epoch {
             // An older ticket: who waits by it has to look again.
-            return Wake::Notified;
+            return ParkResult::Notified;
         }
         self.park_armed(|_| true, deadline, wait, shield).1
     }
@@ -52,15 +52,15 @@ impl Hub {
         &self,
         arm: impl FnOnce(Ticket) -> bool,
         deadline: Time,
-        wait: Wait,
+        wait: WaitReason,
         shield: bool,
-    ) -> (Ticket, Wake) {
+    ) -> (Ticket, ParkResult) {
         let id = self.runner();
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
         let ticket = Ticket::new(id, green.epoch);
-        if unlikely(green.cause != Cause::None) {
+        if unlikely(green.cause != WakeReason::None) {
             // Woken before we got here.
             return (ticket, green.end_park(ticket));
         }
@@ -76,9 +76,9 @@ impl Hub {
         }
         green.state = GreenState::Parked { shielded: shield };
         green.wait = wait;
-        green.depth = Depth::here(green.context);
+        green.depth = StackDepth::here(green.context);
         if unlikely(deadline != NEVER) {
-            state.timers.set(deadline, Due::Wake(ticket));
+            state.timers.set(deadline, TimerAction::Wake(ticket));
         }
         drop(state);
         self.emit(Event::Park(id));
@@ -102,28 +102,28 @@ impl Hub {
     }
 
     #[cold]
-    fn begin_interrupt(&self) -> Wake {
+    fn begin_interrupt(&self) -> ParkResult {
         if self.closing.get() {
             // Who swallows it and comes straight back must not keep the root from running.
             self.yield_now();
         }
-        Wake::Interrupted
+        ParkResult::Interrupted
     }
 
     /// Nobody ever would have woken it.
     #[cold]
-    fn end_deadlocked(&self, ticket: Ticket) -> Wake {
+    fn end_deadlocked(&self, ticket: Ticket) -> ParkResult {
         // No notes are logged now: what a logger would wait for nobody may ever let go of.
         self.state.borrow_mut().end_wait(ticket);
-        Wake::Deadlocked
+        ParkResult::Deadlocked
     }
 
     /// Who waited goes on: how that came.
     #[inline(always)]
-    fn end_park(&self, ticket: Ticket, deadline: Time) -> Wake {
+    fn end_park(&self, ticket: Ticket, deadline: Time) -> ParkResult {
         let mut state = self.state.borrow_mut();
         let wake = state.end_wait(ticket);
-        if unlikely(deadline != NEVER) && wake != Wake::Expired {
+        if unlikely(deadline != NEVER) && wake != ParkResult::Expired {
             state.forget_timer();
         }
         drop(state);
@@ -136,7 +136,7 @@ impl Hub {
     /// [`park`](Self::park), with interrupts delivered and a deadlock reported.
     #[track_caller]
     #[inline]
-    pub(crate) fn block(&self, ticket: Ticket, deadline: Time, wait: Wait) -> Woken {
+    pub(crate) fn block(&self, ticket: Ticket, deadline: Time, wait: WaitReason) -> WaitResult {
         self.block_at(ticket, deadline, wait, Location::caller())
     }
 
@@ -146,17 +146,17 @@ impl Hub {
         &self,
         ticket: Ticket,
         deadline: Time,
-        wait: Wait,
+        wait: WaitReason,
         at: &'static Location<'static>,
-    ) -> Woken {
+    ) -> WaitResult {
         match self.park(ticket, deadline, wait, false) {
-            Wake::Notified => Woken::Notified,
-            Wake::Expired => Woken::Expired,
-            Wake::Interrupted => {
-                self.deliver();
-                Woken::Notified
+            ParkResult::Notified => WaitResult::Notified,
+            ParkResult::Expired => WaitResult::Expired,
+            ParkResult::Interrupted => {
+                self.throw_pending_interrupt();
+                WaitResult::Notified
             }
-            Wake::Deadlocked => self.panic_deadlocked(wait, at),
+            ParkResult::Deadlocked => self.panic_deadlocked(wait, at),
         }
     }
 
@@ -164,11 +164,11 @@ impl Hub {
     /// switch: so that no return has to be predicted that another stack's calls have spoilt.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {
-        if self.context.get().is_none() && self.current() == GreenId::NOBODY {
+        if self.context.get().is_none() && self.current() == GreenId::HUB {
             // An observer, or a panic hook: nobody is there to give way.
             return;
         }
-        self.state.borrow_mut().ready.ready(self.current(), Why::Yielded);
+        self.state.borrow_mut().ready.ready(self.current(), ReadyReason::Yielded);
         self.switch_out(std::thread::panicking());
     }
 
@@ -190,7 +190,7 @@ impl Hub {
 
     #[cold]
     fn switch_out_unwinding(&self) -> bool {
-        let unwinding = Unwinding::take();
+        let unwinding = PanicCount::take();
         let alive = self.switch_out(false);
         unwinding.put_back();
         alive
@@ -200,9 +200,9 @@ impl Hub {
 impl State {
     /// Who waited goes on.
     #[inline(always)]
-    fn end_wait(&mut self, ticket: Ticket) -> Wake {
+    fn end_wait(&mut self, ticket: Ticket) -> ParkResult {
         let green = self.expect(ticket.id);
-        green.wait = Wait::Nothing;
+        green.wait = WaitReason::Nothing;
         green.end_park(ticket)
     }
 }
@@ -216,13 +216,13 @@ impl Green {
 
     /// The epoch of `ticket` is over: answers how it ended.
     #[inline]
-    fn end_park(&mut self, ticket: Ticket) -> Wake {
+    fn end_park(&mut self, ticket: Ticket) -> ParkResult {
         debug_assert_eq!(self.epoch, ticket.epoch);
         self.epoch = self.epoch.wrapping_add(1);
-        match std::mem::replace(&mut self.cause, Cause::None) {
-            Cause::Notified | Cause::None => Wake::Notified,
-            Cause::Expired => Wake::Expired,
-            Cause::Interrupted => Wake::Interrupted,
+        match std::mem::replace(&mut self.cause, WakeReason::None) {
+            WakeReason::Notified | WakeReason::None => ParkResult::Notified,
+            WakeReason::Expired => ParkResult::Expired,
+            WakeReason::Interrupted => ParkResult::Interrupted,
         }
     }
 }

@@ -3,10 +3,10 @@
 #![allow(unsafe_code)]
 
 use super::{Hub, Spawn, keep_errno};
-use crate::context::{Chosen, Context, Job};
-use crate::green::Life;
-use crate::ids::{Cause, Ticket, Wait, Wake};
-use crate::stack::Size;
+use crate::context::{ActiveContext, Context, Job};
+use crate::green::BodyState;
+use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
+use crate::stack::StackSize;
 use crate::time::Time;
 use crate::tls::Tcb;
 
@@ -15,17 +15,17 @@ impl Hub {
     /// from the beginning: that they cannot be had must be said at once.
     ///
     /// Errors: they cannot.
-    pub(crate) fn spawn_pthread(&self, size: Size, detached: bool, job: Job) -> std::io::Result<Tcb> {
+    pub(crate) fn spawn_pthread(&self, size: StackSize, detached: bool, job: Job) -> std::io::Result<Tcb> {
         let seat = self.seat(size)?;
         self.begin_pthread(seat, detached, job);
         let tcb = seat.1;
         let spawn = Spawn { stack_size: size, ..Spawn::internal() };
-        self.insert(spawn, Life::Started, Some(seat));
+        self.insert(spawn, BodyState::Running, Some(seat));
         Ok(tcb)
     }
 
     /// Gives a seat its job, and makes it a thread to C.
-    pub(super) fn begin_pthread(&self, (context, tcb): (Chosen, Tcb), detached: bool, job: Job) {
+    pub(super) fn begin_pthread(&self, (context, tcb): (ActiveContext, Tcb), detached: bool, job: Job) {
         self.pthreads.set(self.pthreads.get() + 1);
         // SAFETY: idle, for it came from the pool for this.
         unsafe { context.assign(job) };
@@ -55,7 +55,13 @@ impl Hub {
     }
 
     /// [`park`](Hub::park), for what any OS thread may end.
-    pub(crate) fn park_on_futex(&self, ticket: Ticket, deadline: Time, wait: Wait, shield: bool) -> Wake {
+    pub(crate) fn park_on_futex(
+        &self,
+        ticket: Ticket,
+        deadline: Time,
+        wait: WaitReason,
+        shield: bool,
+    ) -> ParkResult {
         self.on_futex.set(self.on_futex.get() + 1);
         let wake = keep_errno(|| self.park(ticket, deadline, wait, shield));
         self.on_futex.set(self.on_futex.get() - 1);
@@ -67,7 +73,7 @@ impl Hub {
     pub(crate) fn try_wake(&self, ticket: Ticket) -> bool {
         let Ok(mut state) = self.state.try_borrow_mut() else { return false };
         // A stale one has been woken by something else meanwhile, and sees that it was taken out.
-        state.wake(ticket, Cause::Notified);
+        state.wake(ticket, WakeReason::Notified);
         true
     }
 }

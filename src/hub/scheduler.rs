@@ -8,13 +8,13 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{Due, FINISHED, Hub, MASKED, State, entry};
-use crate::context::{Chosen, Context};
-use crate::green::{Green, Life, State as GreenState};
-use crate::ids::{Cause, GreenId};
+use super::{FINISHED, Hub, MASKED, State, TimerAction, entry};
+use crate::context::{ActiveContext, Context};
+use crate::green::{BodyState, Green, State as GreenState};
+use crate::ids::{GreenId, WakeReason};
 use crate::observe::trace::Event;
-use crate::policy::Why;
-use crate::stack::Size;
+use crate::policy::ReadyReason;
+use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
@@ -28,7 +28,7 @@ const LOOK_AGAIN: Time = 1_000_000_000;
 
 /// Suspends `context`, on which we run.
 #[inline(always)]
-pub(super) fn leave(context: Chosen) {
+pub(super) fn leave(context: ActiveContext) {
     // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `run_one`. If a
     // generator's stack is in between, it was resumed from there, and stays suspended with it.
     unsafe { context.suspend() }
@@ -41,14 +41,14 @@ impl Hub {
     pub(super) fn run(&self) -> bool {
         // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
         let guard = AbortOnUnwind("a policy panicked");
-        self.pulse.set_current(GreenId::NOBODY);
+        self.pulse.set_current(GreenId::HUB);
         let alive = loop {
             if unlikely(self.pace.is_due()) {
                 self.look_up();
             }
             let mut state = self.state.borrow_mut();
             if unlikely(state.ready.is_foreign()) {
-                self.go_home();
+                self.load_os_thread_tcb();
             }
             match state.ready.pick() {
                 // The policy may answer it though it waits: then it waits again.
@@ -62,7 +62,7 @@ impl Hub {
                 }
             }
         };
-        self.go_home();
+        self.load_os_thread_tcb();
         let mut state = self.state.borrow_mut();
         let root = state.expect(GreenId::ROOT);
         root.state = GreenState::Runnable;
@@ -80,7 +80,7 @@ impl Hub {
     #[inline(never)]
     fn look_up(&self) {
         if self.remote.is_waiting() {
-            self.go_home();
+            self.load_os_thread_tcb();
             self.take_in();
         }
         self.take_signals();
@@ -102,7 +102,7 @@ impl Hub {
             None => match self.begin(green) {
                 Some(context) => context,
                 // The reserve is in use: again later.
-                None => return state.ready.ready(id, Why::Yielded),
+                None => return state.ready.ready(id, ReadyReason::Yielded),
             },
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
@@ -120,12 +120,12 @@ impl Hub {
             self.put_on_mask(id);
         }
         if tcb != self.loaded.get() {
-            // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `go_home`.
+            // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `load_os_thread_tcb`.
             unsafe { tls::load(self.loaded.replace(tcb), tcb) };
         }
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
-        self.pulse.set_current(GreenId::NOBODY);
+        self.pulse.set_current(GreenId::HUB);
         if unlikely(self.left.get() != 0) {
             let left = self.left.replace(0);
             if left & MASKED != 0 {
@@ -154,8 +154,8 @@ impl Hub {
     /// may use what is thread-local. Not inlined, nor may what is called afterwards be: the compiler takes it
     /// for granted that the address of a thread-local does not change within a function.
     #[inline(never)]
-    pub(super) fn go_home(&self) {
-        let home = self.blocks.home();
+    pub(super) fn load_os_thread_tcb(&self) {
+        let home = self.blocks.os_thread_tcb();
         if self.loaded.get() != home {
             // SAFETY: what is loaded is loaded; home lives as long as the OS thread.
             unsafe { tls::load(self.loaded.replace(home), home) };
@@ -163,14 +163,14 @@ impl Hub {
     }
 
     /// Calls `f` with the OS thread's own thread control block loaded; it must not switch, nor unwind.
-    pub(crate) fn at_home(&self, f: impl FnOnce()) {
-        /// In a function of its own: see `go_home`.
+    pub(crate) fn with_os_thread_tcb(&self, f: impl FnOnce()) {
+        /// In a function of its own: see `load_os_thread_tcb`.
         #[inline(never)]
         fn call(f: impl FnOnce()) {
             f();
         }
         let here = self.loaded.get();
-        self.go_home();
+        self.load_os_thread_tcb();
         call(f);
         if here != self.loaded.get() {
             // SAFETY: home is loaded; who called runs with the other, which lives.
@@ -181,12 +181,12 @@ impl Hub {
     /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
     /// there is none now, try again.
     #[inline(never)]
-    fn begin(&self, green: &mut Green) -> Option<Chosen> {
+    fn begin(&self, green: &mut Green) -> Option<ActiveContext> {
         let (context, tcb) = match self.seat(green.stack_size) {
             Ok(seat) => seat,
             Err(error) => return self.begin_without_stack(green, error),
         };
-        let Life::Unstarted(job) = green.life.replace(Life::Started) else {
+        let BodyState::NotStarted(job) = green.life.replace(BodyState::Running) else {
             unreachable!("who has no context has not started");
         };
         // SAFETY: what comes from the pool is idle.
@@ -198,9 +198,9 @@ impl Hub {
 
     /// A stack, and what std and C are to know by who runs on it.
     #[inline]
-    pub(super) fn seat(&self, size: Size) -> std::io::Result<(Chosen, Tcb)> {
+    pub(super) fn seat(&self, size: StackSize) -> std::io::Result<(ActiveContext, Tcb)> {
         let context = self.pool.take(size)?;
-        let tcb = if tls::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.home()) };
+        let tcb = if tls::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.os_thread_tcb()) };
         // SAFETY: it came from the pool just now, and is idle.
         unsafe {
             match tcb {
@@ -218,16 +218,16 @@ impl Hub {
 
     /// A body has ended: its context can be used again, its record stays until its outcome is taken.
     #[inline(never)]
-    fn put_away(&self, id: GreenId, context: Chosen) {
+    fn put_away(&self, id: GreenId, context: ActiveContext) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         green.context = None;
-        let tcb = std::mem::replace(&mut green.tcb, self.blocks.home());
+        let tcb = std::mem::replace(&mut green.tcb, self.blocks.os_thread_tcb());
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
             assert!(context.is_idle(), "a body goes on after its end");
             if self.on_reserve.get() == id {
-                self.on_reserve.set(GreenId::NOBODY);
+                self.on_reserve.set(GreenId::HUB);
                 self.reserve.set(Some(context));
             } else {
                 self.pool.put(context);
@@ -235,8 +235,8 @@ impl Hub {
         }
         let gone = green.detached.then(|| state.greens.remove(id.key()));
         drop(state);
-        if tcb != self.blocks.home() {
-            self.go_home();
+        if tcb != self.blocks.os_thread_tcb() {
+            self.load_os_thread_tcb();
             // SAFETY: not loaded any more, and its green thread has run its last.
             unsafe { self.blocks.end(tcb) };
         }
@@ -247,9 +247,9 @@ impl Hub {
     /// There is no stack for a green thread's body: dropping it is its job, on the stack kept in reserve,
     /// and the error is its outcome. `None`: the reserve is in use, try again.
     #[cold]
-    fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<Chosen> {
+    fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
         let context = self.reserve.take()?;
-        let Life::Unstarted(body) = green.life.replace(Life::Started) else {
+        let BodyState::NotStarted(body) = green.life.replace(BodyState::Running) else {
             unreachable!("who has no context has not started");
         };
         self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
@@ -276,7 +276,7 @@ impl Hub {
     /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
     #[inline(never)]
     fn wait(&self) -> bool {
-        self.go_home();
+        self.load_os_thread_tcb();
         if self.take_signals() || self.fire_timers() {
             return true;
         }
@@ -322,7 +322,7 @@ impl Hub {
 
     #[cold]
     fn make_reserve(&self) -> std::io::Result<()> {
-        self.reserve.set(Some(self.pool.take(Size::RESERVE)?));
+        self.reserve.set(Some(self.pool.take(StackSize::RESERVE)?));
         self.has_reserve.set(true);
         Ok(())
     }
@@ -338,18 +338,18 @@ impl Drop for Hub {
 }
 
 impl State {
-    fn fire(&mut self, due: Due, now: Time) {
-        match due {
-            Due::Wake(ticket) => {
-                self.wake(ticket, Cause::Expired);
+    fn fire(&mut self, action: TimerAction, now: Time) {
+        match action {
+            TimerAction::Wake(ticket) => {
+                self.wake(ticket, WakeReason::Expired);
             }
-            Due::Start(id) => {
+            TimerAction::Start(id) => {
                 if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {
                     green.state = GreenState::Runnable;
-                    self.make_ready(id, Why::Due);
+                    self.make_ready(id, ReadyReason::Expired);
                 }
             }
-            Due::Interrupt(id, _) => self.interrupt(id, now),
+            TimerAction::Interrupt(id, _) => self.interrupt(id, now),
         }
     }
 }

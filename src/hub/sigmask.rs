@@ -5,7 +5,7 @@
 //! for it (`sigwait`, a descriptor of signals) is *held*: blocked for all, until it is unblocked by who has done that.
 
 use super::{Hub, MASKED};
-use crate::green::{Extras, Green};
+use crate::green::{Green, RareFields};
 use crate::ids::GreenId;
 use crate::sys::sigset::Signals;
 
@@ -62,7 +62,7 @@ impl Hub {
     }
 
     /// Who has ended waits for nothing any more.
-    pub(super) fn release(&self, extras: &Extras) {
+    pub(super) fn release(&self, extras: &RareFields) {
         self.mask.set(self.mask.get().without(extras.held));
     }
 

@@ -107,7 +107,7 @@ impl Hub {
     #[cold]
     #[inline(never)]
     fn spawn_for_signals(&self) -> bool {
-        self.go_home();
+        self.load_os_thread_tcb();
         // Before the counts of each: what comes in between is seen now, and looked for in vain the next time.
         self.signals.looked.set(handler::any());
         let mut list = self.signals.list.borrow_mut();

@@ -1,8 +1,8 @@
 //! What the hub keeps about its green threads, and the steps that need nothing else.
 
 use crate::green::{Green, State as GreenState};
-use crate::ids::{Cause, GreenId, Ticket};
-use crate::policy::{Shelf, Why};
+use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::policy::{ReadyReason, RunQueue};
 use crate::time::{Time, Timers};
 use slab::Slab;
 
@@ -12,10 +12,10 @@ pub(super) struct State {
     /// Those that are not Finished, the root not counted.
     pub(super) alive: usize,
     pub(super) greens: Slab<Green>,
-    pub(super) ready: Shelf,
+    pub(super) ready: RunQueue,
     /// Woken since the observer was last told, if there is one.
     pub(super) woken: Option<Vec<GreenId>>,
-    pub(super) timers: Timers<Due>,
+    pub(super) timers: Timers<TimerAction>,
     /// The root, when it waits for `alive` to be 0.
     pub(super) waits_for_all: Option<Ticket>,
     pub(super) next_serial: u32,
@@ -24,7 +24,7 @@ pub(super) struct State {
 
 /// What a timer does when it is due.
 #[derive(Clone, Copy)]
-pub(super) enum Due {
+pub(super) enum TimerAction {
     /// Ends a park.
     Wake(Ticket),
     /// Starts a delayed green thread.
@@ -47,7 +47,7 @@ impl State {
 
     /// Puts one that waited in line.
     #[inline]
-    pub(super) fn make_ready(&mut self, id: GreenId, why: Why) {
+    pub(super) fn make_ready(&mut self, id: GreenId, why: ReadyReason) {
         self.ready.ready(id, why);
         if let Some(woken) = &mut self.woken {
             woken.push(id);
@@ -56,13 +56,14 @@ impl State {
 
     /// Makes a parked green thread ready. The stale, the woken and the gone answer `false`.
     #[inline]
-    pub(super) fn wake(&mut self, ticket: Ticket, cause: Cause) -> bool {
+    pub(super) fn wake(&mut self, ticket: Ticket, cause: WakeReason) -> bool {
         match self.green(ticket.id) {
-            Some(green) if green.epoch == ticket.epoch && green.cause == Cause::None => {
+            Some(green) if green.epoch == ticket.epoch && green.cause == WakeReason::None => {
                 green.cause = cause;
                 if let GreenState::Parked { .. } = green.state {
                     green.state = GreenState::Runnable;
-                    let why = if cause == Cause::Expired { Why::Due } else { Why::Woken };
+                    let why =
+                        if cause == WakeReason::Expired { ReadyReason::Expired } else { ReadyReason::Woken };
                     self.make_ready(ticket.id, why);
                 }
                 true
@@ -79,8 +80,8 @@ impl State {
         }
         green.cut_short = false;
         match green.state {
-            GreenState::Parked { shielded: false } if green.cause == Cause::None => {
-                green.cause = Cause::Interrupted;
+            GreenState::Parked { shielded: false } if green.cause == WakeReason::None => {
+                green.cause = WakeReason::Interrupted;
                 green.state = GreenState::Runnable;
             }
             GreenState::Delayed => {
@@ -89,16 +90,16 @@ impl State {
             }
             _ => return,
         }
-        self.make_ready(id, Why::Woken);
+        self.make_ready(id, ReadyReason::Woken);
     }
 
     /// Whether a timer could still do something.
-    pub(super) fn is_wanted(greens: &Slab<Green>, due: &Due) -> bool {
+    pub(super) fn is_wanted(greens: &Slab<Green>, due: &TimerAction) -> bool {
         let find = |id: GreenId| greens.get(id.key()).filter(|green| green.id == id);
         match *due {
-            Due::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
-            Due::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
-            Due::Interrupt(id, number) => find(id).is_some_and(|green| {
+            TimerAction::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
+            TimerAction::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
+            TimerAction::Interrupt(id, number) => find(id).is_some_and(|green| {
                 let scopes = green.extras.as_ref().map(|extras| extras.timeouts.iter());
                 scopes.into_iter().flatten().any(|scope| scope.number == number)
             }),

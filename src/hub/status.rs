@@ -17,17 +17,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI32, AtomicU64};
 
 /// All hubs that have not ended.
-static HUBS: Lock<Vec<Listed>> = Lock::new(Vec::new());
+static HUBS: Lock<Vec<HubPtr>> = Lock::new(Vec::new());
 
-struct Listed(*const Pulse);
+struct HubPtr(*const HubStatus);
 
-// SAFETY: it is followed only under the lock, and taken out under it before what it points to goes; a Pulse is
+// SAFETY: it is followed only under the lock, and taken out under it before what it points to goes; a HubStatus is
 // Sync.
-unsafe impl Send for Listed {}
+unsafe impl Send for HubPtr {}
 
 /// The part of a hub that others may look at. What every switch touches comes last, beside what else it does.
 #[repr(C)]
-pub(crate) struct Pulse {
+pub(crate) struct HubStatus {
     /// How many green threads have not ended.
     alive: AtomicU64,
     /// Which hub of the process: not used again, as its address may be.
@@ -37,29 +37,29 @@ pub(crate) struct Pulse {
     /// The name of the OS thread.
     os_thread: Box<str>,
     /// By the key of the record. Those who have ended stay until their record is used again.
-    labels: Lock<Vec<Option<Label>>>,
+    labels: Lock<Vec<Option<GreenLabel>>>,
     current: AtomicU64,
     switches: AtomicU64,
 }
 
 /// What a report says of a green thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Label {
+pub(crate) struct GreenLabel {
     id: GreenId,
     /// If it was given one.
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
-impl Pulse {
-    pub(super) fn new(os_thread: &str) -> Pulse {
+impl HubStatus {
+    pub(super) fn new(os_thread: &str) -> HubStatus {
         static COUNT: AtomicU64 = AtomicU64::new(1);
-        Pulse {
+        HubStatus {
             current: AtomicU64::new(GreenId::ROOT.bits()),
             switches: AtomicU64::new(0),
             alive: AtomicU64::new(0),
             number: COUNT.fetch_add(1, Relaxed),
-            tid: AtomicI32::new(own_tid()),
+            tid: AtomicI32::new(gettid()),
             os_thread: os_thread.into(),
             labels: Lock::default(),
         }
@@ -115,11 +115,11 @@ impl Pulse {
         if labels.len() <= id.key() {
             labels.resize(id.key() + 1, None);
         }
-        labels[id.key()] = Some(Label { id, name: name.map(Box::from), spawned_at });
+        labels[id.key()] = Some(GreenLabel { id, name: name.map(Box::from), spawned_at });
     }
 
     /// What was kept; `None` if it was spawned when there was no watchdog.
-    pub(crate) fn label(&self, id: GreenId) -> Option<Label> {
+    pub(crate) fn label(&self, id: GreenId) -> Option<GreenLabel> {
         self.labels.lock().get(id.key())?.clone().filter(|label| label.id == id)
     }
 }
@@ -128,17 +128,17 @@ impl Pulse {
 ///
 /// # Safety
 /// It stays where it is until it has been taken out again.
-pub(super) unsafe fn list(pulse: *const Pulse) {
-    HUBS.lock().push(Listed(pulse));
+pub(super) unsafe fn list(pulse: *const HubStatus) {
+    HUBS.lock().push(HubPtr(pulse));
 }
 
 /// Nobody sees it any more when this returns.
-pub(super) fn take_out(pulse: *const Pulse) {
+pub(super) fn take_out(pulse: *const HubStatus) {
     HUBS.lock().retain(|listed| listed.0 != pulse);
 }
 
 /// Shows all hubs, one by one. `look` is called under the lock that hubs begin and end with: it must not wait.
-pub(crate) fn look_at_each(mut look: impl FnMut(&Pulse)) {
+pub(crate) fn look_at_each(mut look: impl FnMut(&HubStatus)) {
     for listed in HUBS.lock().iter() {
         // SAFETY: it is listed, and we hold the lock.
         look(unsafe { &*listed.0 });
@@ -166,15 +166,15 @@ pub(crate) unsafe fn after_fork() {
 pub(crate) unsafe fn after_fork_in_child() {
     // SAFETY: the caller's.
     unsafe { HUBS.release() };
-    let own = super::existing().map(|hub| &hub.pulse);
+    let own = super::try_current().map(|hub| &hub.pulse);
     if let Some(own) = own {
-        own.tid.store(own_tid(), Relaxed);
+        own.tid.store(gettid(), Relaxed);
     }
     HUBS.lock().retain(|listed| own.is_some_and(|own| std::ptr::eq(own, listed.0)));
 }
 
 /// The kernel's id of this OS thread.
-pub(crate) fn own_tid() -> i32 {
+pub(crate) fn gettid() -> i32 {
     // SAFETY: it has no arguments. Past the C library, and so good in signal handlers.
     unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
 }
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_label_is_good_for_one_id_and_not_for_the_next_with_its_key() {
-        let pulse = Pulse::new("tests");
+        let pulse = HubStatus::new("tests");
         let (first, second) = (GreenId::new(7, 3), GreenId::new(8, 3));
         assert!(pulse.label(first).is_none());
         pulse.set_label(first, Some("first"), Location::caller());
@@ -205,7 +205,7 @@ mod tests {
         };
         let number = std::thread::spawn(move || {
             crate::api::sleep::yield_now();
-            let number = crate::hub::hub().pulse.number();
+            let number = crate::hub::current().pulse.number();
             assert_eq!(count(number), 1);
             number
         });

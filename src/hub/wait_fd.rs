@@ -4,8 +4,8 @@ use super::{Hub, State};
 use crate::fd_table;
 use crate::fd_table::Generation;
 use crate::ids::Direction;
-use crate::ids::{Cause, Ticket, Wait, Wake};
-use crate::reactor::{Source, Watch};
+use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
+use crate::reactor::{FdState, Registration};
 use crate::sys::hint::unlikely;
 use crate::time::Time;
 use std::io;
@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 
 /// How a wait for a descriptor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Readiness {
+pub(crate) enum FdWaitResult {
     /// Try now.
     Ready,
     Expired,
@@ -26,14 +26,14 @@ pub(crate) enum Readiness {
     Signalled,
 }
 
-impl Readiness {
+impl FdWaitResult {
     #[inline]
-    fn of(wake: Wake) -> Readiness {
+    fn of(wake: ParkResult) -> FdWaitResult {
         match wake {
-            Wake::Notified => Readiness::Ready,
-            Wake::Expired => Readiness::Expired,
-            Wake::Interrupted => Readiness::Interrupted,
-            Wake::Deadlocked => unreachable!("the world outside may always do something"),
+            ParkResult::Notified => FdWaitResult::Ready,
+            ParkResult::Expired => FdWaitResult::Expired,
+            ParkResult::Interrupted => FdWaitResult::Interrupted,
+            ParkResult::Deadlocked => unreachable!("the world outside may always do something"),
         }
     }
 }
@@ -42,7 +42,7 @@ impl Readiness {
 const A_LITTLE: Time = 1_000_000;
 
 impl Hub {
-    /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
+    /// TcbPool who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
     /// may have been closed and opened behind our back.
     ///
     /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
@@ -54,32 +54,32 @@ impl Hub {
         deadline: Time,
         foreign: bool,
         shield: bool,
-    ) -> io::Result<Readiness> {
+    ) -> io::Result<FdWaitResult> {
         if foreign {
-            self.ask_after(fd);
+            self.revalidate_fd(fd);
         }
         let source = match self.source(fd)? {
-            Watch::Source(source) => source,
-            Watch::Closing => return Ok(self.nap(fd, direction, deadline, shield)),
-            Watch::Always => return Ok(Readiness::Ready),
+            Registration::Registered(source) => source,
+            Registration::Closing => return Ok(self.nap(fd, direction, deadline, shield)),
+            Registration::AlwaysReady => return Ok(FdWaitResult::Ready),
         };
         // An edge that has come and was not used is as good as the next.
         if source.is_ready(direction) {
-            return Ok(Readiness::Ready);
+            return Ok(FdWaitResult::Ready);
         }
         Ok(self.wait_source(source, fd, direction, deadline, shield))
     }
 
-    /// Blocks who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
+    /// TcbPool who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
     #[inline(never)]
     pub(crate) fn wait_source(
         &self,
-        source: &Source,
+        source: &FdState,
         fd: RawFd,
         direction: Direction,
         deadline: Time,
         shield: bool,
-    ) -> Readiness {
+    ) -> FdWaitResult {
         let generation = source.generation();
         let mut armed = false;
         // The handler of a signal may have parked since that was last looked at, and the hub have seen an edge.
@@ -91,21 +91,21 @@ impl Hub {
             }
             armed
         };
-        let (ticket, wake) = self.park_armed(arm, deadline, Wait::Io(fd, direction), shield);
+        let (ticket, wake) = self.park_armed(arm, deadline, WaitReason::Io(fd, direction), shield);
         if armed {
             self.on_io.set(self.on_io.get() - 1);
         }
         let _entered = self.reactor.enter();
         source.remove(direction, ticket);
         if unlikely(generation.is_none() || source.current() != generation) {
-            return Readiness::Closed;
+            return FdWaitResult::Closed;
         }
-        Readiness::of(wake)
+        FdWaitResult::of(wake)
     }
 
     /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     #[inline]
-    fn source(&self, fd: RawFd) -> io::Result<Watch<'_>> {
+    fn source(&self, fd: RawFd) -> io::Result<Registration<'_>> {
         let enlist = || Ok(fd_table::enlist(self.inbox()?));
         self.reactor.watch(fd, enlist, |ticket| {
             self.wake(ticket);
@@ -113,7 +113,7 @@ impl Hub {
     }
 
     /// `fd` may have been closed, and its number used again, without a word to [`fds`]: if so, it is told now.
-    pub(crate) fn ask_after(&self, fd: RawFd) {
+    pub(crate) fn revalidate_fd(&self, fd: RawFd) {
         if self.reactor.is_stale(fd) {
             fd_table::forget(fd);
         }
@@ -128,30 +128,30 @@ impl Hub {
         deadline: Time,
         foreign: bool,
         shield: bool,
-    ) -> Readiness {
+    ) -> FdWaitResult {
         if foreign {
-            fds.iter().for_each(|&(fd, _)| self.ask_after(fd));
+            fds.iter().for_each(|&(fd, _)| self.revalidate_fd(fd));
         }
         let ticket = self.ticket();
         let mut armed = Vec::with_capacity(fds.len());
         let mut until = deadline;
         for &(fd, direction) in fds {
             match self.source(fd) {
-                Ok(Watch::Source(source)) => {
+                Ok(Registration::Registered(source)) => {
                     let _entered = self.reactor.enter();
                     source.push(direction, ticket);
                     armed.push((source, source.current(), direction));
                 }
                 // What is always ready, and not in the way that is waited for, never will be.
-                Ok(Watch::Always) => {}
-                Ok(Watch::Closing) | Err(_) => until = deadline.min(self.clock.now() + A_LITTLE),
+                Ok(Registration::AlwaysReady) => {}
+                Ok(Registration::Closing) | Err(_) => until = deadline.min(self.clock.now() + A_LITTLE),
             }
         }
         let signals = self.reactor.signals();
         self.reactor.tell_of_signals(ticket, true);
-        let wait = fds.first().map_or(Wait::Sleep, |&(fd, direction)| Wait::Io(fd, direction));
+        let wait = fds.first().map_or(WaitReason::Sleep, |&(fd, direction)| WaitReason::Io(fd, direction));
         self.on_io.set(self.on_io.get() + 1);
-        let ended = Readiness::of(self.park(ticket, until, wait, shield));
+        let ended = FdWaitResult::of(self.park(ticket, until, wait, shield));
         self.on_io.set(self.on_io.get() - 1);
         self.reactor.tell_of_signals(ticket, false);
         let _entered = self.reactor.enter();
@@ -161,19 +161,19 @@ impl Hub {
             closed |= generation.is_none() || source.current() != generation;
         }
         match ended {
-            _ if closed => Readiness::Closed,
-            Readiness::Ready if signals != self.reactor.signals() => Readiness::Signalled,
-            Readiness::Expired if until < deadline => Readiness::Ready,
+            _ if closed => FdWaitResult::Closed,
+            FdWaitResult::Ready if signals != self.reactor.signals() => FdWaitResult::Signalled,
+            FdWaitResult::Expired if until < deadline => FdWaitResult::Ready,
             ended => ended,
         }
     }
 
     /// For who wants to wait for what is just being closed: it may try again in a moment.
     #[cold]
-    fn nap(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> Readiness {
+    fn nap(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> FdWaitResult {
         let until = deadline.min(self.clock.now() + A_LITTLE);
-        match Readiness::of(self.park(self.ticket(), until, Wait::Io(fd, direction), shield)) {
-            Readiness::Expired if until < deadline => Readiness::Ready,
+        match FdWaitResult::of(self.park(self.ticket(), until, WaitReason::Io(fd, direction), shield)) {
+            FdWaitResult::Expired if until < deadline => FdWaitResult::Ready,
             ended => ended,
         }
     }
@@ -200,17 +200,17 @@ impl Hub {
 /// Not inlined: it would be once for each direction.
 #[inline(never)]
 fn notify(state: &mut State, ticket: Ticket) {
-    state.wake(ticket, Cause::Notified);
+    state.wake(ticket, WakeReason::Notified);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::hub;
+    use crate::hub::current;
 
     #[test]
     fn what_a_signal_interrupts_is_not_entered() {
-        let hub = hub();
+        let hub = current();
         assert!(hub.can_block());
         let enlist = || {
             assert!(!hub.can_block(), "who waits for what is being changed");

@@ -382,7 +382,7 @@ impl Crew {
         while !is_so(&self.0.borrow()) {
             let ticket = wait::ticket();
             self.0.borrow_mut().waiting.push(ticket);
-            if wait::park(ticket, deadline, "handlers of a server to end") == wait::Woken::Expired {
+            if wait::park(ticket, deadline, "handlers of a server to end") == wait::WaitResult::Expired {
                 return is_so(&self.0.borrow());
             }
         }

@@ -8,9 +8,9 @@ use super::address::Address;
 use crate::api::io::{result, retry_own};
 use crate::arch::syscall::syscall;
 use crate::fd_table;
-use crate::hub::hub;
+use crate::hub;
 use crate::ids::Direction;
-use crate::ids::Wait;
+use crate::ids::WaitReason;
 use crate::time::{NEVER, Time};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -153,7 +153,7 @@ impl Socket {
     }
 
     fn deadline(&self, direction: Direction) -> Time {
-        self.get_timeout(direction).map_or(NEVER, |timeout| hub().clock().after(timeout))
+        self.get_timeout(direction).map_or(NEVER, |timeout| hub::current().clock().after(timeout))
     }
 
     /// The loop, with this socket's timeout. `drains`: see [`retry_own`].
@@ -164,7 +164,7 @@ impl Socket {
         drains: usize,
         attempt: impl FnMut() -> isize,
     ) -> io::Result<usize> {
-        retry_own(hub(), self.raw(), direction, drains, || self.deadline(direction), attempt)
+        retry_own(hub::current(), self.raw(), direction, drains, || self.deadline(direction), attempt)
     }
 
     /// Receives into `buffer`.
@@ -307,14 +307,14 @@ fn insist(
     what: &'static str,
     mut attempt: impl FnMut() -> io::Result<usize>,
 ) -> io::Result<usize> {
-    let (hub, mut pause) = (hub(), Duration::from_micros(50));
+    let (hub, mut pause) = (hub::current(), Duration::from_micros(50));
     loop {
         match attempt() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && hub.clock().now() < deadline => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             answer => return answer,
         }
-        hub.block(hub.ticket(), deadline.min(hub.clock().after(pause)), Wait::For(what));
+        hub.block(hub.ticket(), deadline.min(hub.clock().after(pause)), WaitReason::For(what));
         pause = (pause * 2).min(Duration::from_millis(10));
     }
 }

@@ -6,14 +6,14 @@
 
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 use crate::arch::syscall::syscall;
-use crate::hub::existing;
+use crate::hub::try_current;
 use crate::ids::GreenId;
 use crate::tls;
 use std::panic;
 use std::sync::Once;
 
 /// Says something that the program should not miss: to its logger, or to stderr where it has none.
-pub(crate) fn loudly(level: log::Level, text: &str) {
+pub(crate) fn log_or_stderr(level: log::Level, text: &str) {
     if log::log_enabled!(level) {
         log::log!(level, "{text}");
     } else {
@@ -24,7 +24,7 @@ pub(crate) fn loudly(level: log::Level, text: &str) {
 /// Says something on stderr by the kernel alone.
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 #[allow(unsafe_code)]
-pub(crate) fn past_all_locks(text: &str) {
+pub(crate) fn write_stderr_raw(text: &str) {
     let line = format!("greenline: {text}\n");
     // SAFETY: bytes of ours.
     unsafe { syscall(libc::SYS_write, [2, line.as_ptr() as usize, line.len(), 0, 0, 0]) };
@@ -39,7 +39,7 @@ pub(crate) fn install() {
     }
     ONCE.call_once(|| {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match existing().filter(|hub| hub.can_block()) {
+        panic::set_hook(Box::new(move |info| match try_current().filter(|hub| hub.can_block()) {
             Some(hub) => {
                 let id = hub.current();
                 if tls::is_pthread() {
@@ -53,7 +53,7 @@ pub(crate) fn install() {
                 match tls::has_own() {
                     // Then it has a count of panics of its own, and locks may be waited for.
                     true => before(info),
-                    false => hub.as_nobody(|| before(info)),
+                    false => hub.with_blocking_disabled(|| before(info)),
                 }
             }
             None => before(info),

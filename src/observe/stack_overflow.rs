@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
-use crate::hub::existing;
+use crate::hub::try_current;
 use std::cell::RefCell;
 use std::io::Write;
 use std::mem::zeroed;
@@ -112,7 +112,7 @@ impl Write for Line {
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid siginfo_t for SA_SIGINFO.
     let address = unsafe { (*info).si_addr() } as usize;
-    if let Some(hub) = existing() {
+    if let Some(hub) = try_current() {
         if let Some(size) = hub.pool().stacks().overflowed_at(address) {
             let mut line = Line { bytes: [0; 512], len: 0 };
             let kib = size.bytes() >> 10;

@@ -34,10 +34,10 @@ pub enum Event {
 /// Calls `observer` for every event of this OS thread's hub, in place of an earlier observer. The observer
 /// is called in the middle of scheduling: it must not block, and one that panics is called no more.
 pub fn observe(observer: impl FnMut(Event) + 'static) {
-    crate::hub::hub().observe(Some(Box::new(observer)));
+    crate::hub::current().observe(Some(Box::new(observer)));
 }
 
 /// Ends the calls.
 pub fn stop_observing() {
-    crate::hub::hub().observe(None);
+    crate::hub::current().observe(None);
 }

@@ -32,9 +32,9 @@ mod io;
 mod pthread;
 mod sleep;
 
-use crate::hub::{Hub, existing, keep_errno};
+use crate::hub::{Hub, keep_errno, try_current};
 use crate::thread::offload;
-use crate::thread::offload::Load;
+use crate::thread::offload::WorkKind;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -203,12 +203,16 @@ fn patched_hub(kind: Kind) -> Option<&'static Hub> {
     if !is_patched(kind) {
         return None;
     }
-    existing().filter(|hub| hub.can_block())
+    try_current().filter(|hub| hub.can_block())
 }
 
 /// Has an OS thread do what blocks, and cannot be waited for in another way, while the others run. Not ended by kill or
 /// timeout. See `offload`.
 #[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), allow(dead_code))]
-fn elsewhere<T: Send + 'static>(load: Load, what: &'static str, f: impl FnOnce() -> T + Send) -> T {
+fn offload_blocking<T: Send + 'static>(
+    load: WorkKind,
+    what: &'static str,
+    f: impl FnOnce() -> T + Send,
+) -> T {
     keep_errno(|| offload::shielded(load, what, f))
 }

@@ -3,7 +3,7 @@
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::hub::{Hub, keep_errno};
-use crate::ids::{Wait, Wake};
+use crate::ids::{ParkResult, WaitReason};
 use crate::time::Time;
 use libc::{c_int, c_uint, clockid_t, timespec};
 use std::ptr::null_mut;
@@ -39,10 +39,10 @@ fn park_until(hub: &Hub, deadline: Time, duration: Duration) {
     loop {
         // Cut short once for a kill or a timeout; a loop of such calls is not to spin.
         let shield = hub.was_cut_short();
-        match hub.park(hub.ticket(), deadline, Wait::Sleep, shield) {
-            Wake::Expired => return,
+        match hub.park(hub.ticket(), deadline, WaitReason::Sleep, shield) {
+            ParkResult::Expired => return,
             // For ever, on the root, with nobody else: that is for the kernel to sleep.
-            Wake::Deadlocked => {
+            ParkResult::Deadlocked => {
                 let time =
                     timespec { tv_sec: duration.as_secs() as _, tv_nsec: duration.subsec_nanos() as _ };
                 let args = [&raw const time as usize, 0, 0, 0, 0, 0];
@@ -50,11 +50,11 @@ fn park_until(hub: &Hub, deadline: Time, duration: Duration) {
                 unsafe { syscall(libc::SYS_nanosleep, args) };
                 return;
             }
-            Wake::Interrupted => {
+            ParkResult::Interrupted => {
                 hub.cut_short();
                 return hub.yield_now();
             }
-            Wake::Notified => {}
+            ParkResult::Notified => {}
         }
     }
 }

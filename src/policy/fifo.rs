@@ -4,7 +4,7 @@
 //! takes turns with them. So a time is kept where it can be, and the others lose no more than every other
 //! turn by it.
 
-use super::{Policy, Why};
+use super::{Policy, ReadyReason};
 use crate::ids::GreenId;
 use std::collections::VecDeque;
 
@@ -38,9 +38,9 @@ impl Fifo {
 
 impl Policy for Fifo {
     #[inline]
-    fn ready(&mut self, green: GreenId, why: Why) {
+    fn ready(&mut self, green: GreenId, why: ReadyReason) {
         match why {
-            Why::Due => self.due.push_back(green),
+            ReadyReason::Expired => self.due.push_back(green),
             _ => self.line.push_back(green),
         }
     }
@@ -64,18 +64,20 @@ mod tests {
     #[test]
     fn who_is_due_takes_turns_with_the_line() {
         let mut fifo = Fifo::default();
-        for (key, why) in [(1, Why::New), (2, Why::Yielded), (3, Why::Woken), (4, Why::New)] {
+        for (key, why) in
+            [(1, ReadyReason::New), (2, ReadyReason::Yielded), (3, ReadyReason::Woken), (4, ReadyReason::New)]
+        {
             fifo.ready(GreenId::new(1, key), why);
         }
-        fifo.ready(GreenId::new(1, 8), Why::Due);
-        fifo.ready(GreenId::new(1, 9), Why::Due);
+        fifo.ready(GreenId::new(1, 8), ReadyReason::Expired);
+        fifo.ready(GreenId::new(1, 9), ReadyReason::Expired);
         assert_eq!(picked(&mut fifo), [8, 1, 9, 2, 3, 4]);
     }
 
     #[test]
     fn the_due_alone_run_in_their_order() {
         let mut fifo = Fifo::default();
-        (1..5).for_each(|key| fifo.ready(GreenId::new(1, key), Why::Due));
+        (1..5).for_each(|key| fifo.ready(GreenId::new(1, key), ReadyReason::Expired));
         assert_eq!(picked(&mut fifo), [1, 2, 3, 4]);
     }
 }

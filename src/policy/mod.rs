@@ -7,14 +7,14 @@
 //! Called by `hub`; calls nobody. Read next: `policy/fifo.rs`.
 //!
 //! ```
-//! use greenline::{GreenId, policy::{self, Policy, Why}};
+//! use greenline::{GreenId, policy::{self, Policy, ReadyReason}};
 //!
 //! /// The last to become ready runs first.
 //! #[derive(Default)]
 //! struct Lifo(Vec<GreenId>);
 //!
 //! impl Policy for Lifo {
-//!     fn ready(&mut self, green: GreenId, _: Why) {
+//!     fn ready(&mut self, green: GreenId, _: ReadyReason) {
 //!         self.0.push(green);
 //!     }
 //!     fn pick(&mut self) -> Option<GreenId> {
@@ -50,7 +50,7 @@ pub use fifo::Fifo;
 /// Source: the two verbs of Boost.Fiber's `algo` (`awakened`, `pick_next`).
 pub trait Policy {
     /// `green` became ready to run, and why. The root (the OS thread's own stack) is among those that do.
-    fn ready(&mut self, green: GreenId, why: Why);
+    fn ready(&mut self, green: GreenId, why: ReadyReason);
 
     /// Takes out the one that runs next; `None` when nobody is ready.
     fn pick(&mut self) -> Option<GreenId>;
@@ -59,7 +59,7 @@ pub trait Policy {
 /// Why a green thread became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum ReadyReason {
     /// It was just spawned.
     New,
     /// It gave way to the others.
@@ -67,21 +67,21 @@ pub enum Why {
     /// What it waited for came, or it is to be interrupted.
     Woken,
     /// Its time has come: the end of a sleep, of a wait with a deadline, of a delay.
-    Due,
+    Expired,
 }
 
 /// The policy in use. FIFO without an indirect call, anything else through one.
-pub(crate) enum Shelf {
+pub(crate) enum RunQueue {
     Fifo(Fifo),
     Other(Box<dyn Policy>),
 }
 
-impl Shelf {
+impl RunQueue {
     #[inline]
-    pub(crate) fn ready(&mut self, green: GreenId, why: Why) {
+    pub(crate) fn ready(&mut self, green: GreenId, why: ReadyReason) {
         match self {
-            Shelf::Fifo(fifo) => fifo.ready(green, why),
-            Shelf::Other(policy) => {
+            RunQueue::Fifo(fifo) => fifo.ready(green, why),
+            RunQueue::Other(policy) => {
                 // Who is ready and not in line never runs again.
                 let guard = AbortOnUnwind("a policy panicked");
                 policy.ready(green, why);
@@ -93,22 +93,22 @@ impl Shelf {
     #[inline]
     pub(crate) fn pick(&mut self) -> Option<GreenId> {
         match self {
-            Shelf::Fifo(fifo) => fifo.pick(),
-            Shelf::Other(policy) => policy.pick(),
+            RunQueue::Fifo(fifo) => fifo.pick(),
+            RunQueue::Other(policy) => policy.pick(),
         }
     }
 
     /// Whether it is code of the program's that chooses.
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
-        matches!(self, Shelf::Other(_))
+        matches!(self, RunQueue::Other(_))
     }
 
     /// How many are ready; 0 if that is not known.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Shelf::Fifo(fifo) => fifo.len(),
-            Shelf::Other(_) => 0,
+            RunQueue::Fifo(fifo) => fifo.len(),
+            RunQueue::Other(_) => 0,
         }
     }
 
@@ -116,23 +116,23 @@ impl Shelf {
     #[inline]
     pub(crate) fn soon<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
         match self {
-            Shelf::Fifo(fifo) => fifo.soon(ahead, cold),
-            Shelf::Other(_) => [None; N],
+            RunQueue::Fifo(fifo) => fifo.soon(ahead, cold),
+            RunQueue::Other(_) => [None; N],
         }
     }
 
     /// Puts `policy` in place; those that are ready now are handed over in the old policy's order.
     /// Answers the old one.
-    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) -> Shelf {
+    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) -> RunQueue {
         while let Some(green) = self.pick() {
-            policy.ready(green, Why::Yielded);
+            policy.ready(green, ReadyReason::Yielded);
         }
-        std::mem::replace(self, Shelf::Other(policy))
+        std::mem::replace(self, RunQueue::Other(policy))
     }
 }
 
 /// Makes this OS thread's hub choose by `policy` from now on. Green threads that are ready already are
 /// handed over to it in the order in which they would have run.
 pub fn install(policy: impl Policy + 'static) {
-    crate::hub::hub().install(Box::new(policy));
+    crate::hub::current().install(Box::new(policy));
 }

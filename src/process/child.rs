@@ -3,7 +3,7 @@
 //! ever reaped, nor a stranger signalled who has the number of one that is gone.
 
 use super::{pidfd, this_process};
-use crate::hub::existing;
+use crate::hub::try_current;
 use crate::sys::raw_mutex::Lock;
 use libc::{SIGKILL, SIGTERM};
 use std::fmt;
@@ -260,7 +260,7 @@ fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
 
 /// Waits as whoever calls can: by the hub, or else in the kernel. `false`: the deadline has passed.
 fn wait_readable(pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
-    if existing().is_none_or(|hub| !hub.can_block()) {
+    if try_current().is_none_or(|hub| !hub.can_block()) {
         return pidfd::wait_in_kernel(pidfd, deadline);
     }
     match crate::api::io::wait_readable(pidfd, deadline) {

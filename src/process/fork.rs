@@ -6,8 +6,8 @@
 use super::child::{Child, ChildRecord};
 use super::this_process::{self, ChildSpec};
 use super::{Refused, at_exit, pidfd};
-use crate::hub::{self, as_nobody, existing};
-use crate::thread::{self, Halted};
+use crate::hub::{self, try_current, with_blocking_disabled};
+use crate::thread::{self, QuiescentThreads};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +31,8 @@ pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<ForkResult>
     let mut moment = Duration::from_micros(200);
     loop {
         // First, for one that is there may have the locks that are taken next, and keep them.
-        let answer =
-            as_nobody(|| thread::halt().check()).and_then(|()| flush_and_fork(name.as_deref(), daemon));
+        let answer = with_blocking_disabled(|| thread::hold_quiescent().check())
+            .and_then(|()| flush_and_fork(name.as_deref(), daemon));
         match answer {
             Err(Refused::Threads(_)) if Instant::now() < until => pause(moment),
             answer => return Ok(answer?),
@@ -50,12 +50,12 @@ fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refuse
     // SAFETY: null means all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     // From here on until there are two, nobody else runs.
-    as_nobody(|| try_to(name, daemon))
+    with_blocking_disabled(|| try_to(name, daemon))
 }
 
 /// Forks, if there are no other OS threads.
 fn try_to(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
-    let halted = thread::halt();
+    let halted = thread::hold_quiescent();
     halted.check()?;
     let own = std::process::id();
     let plan = this_process::plan(name, daemon, pidfd::open(own)?)?;
@@ -70,7 +70,7 @@ fn try_to(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
     Ok(ForkResult::Parent(Child::of(adopt(plan, pid, own)?)))
 }
 
-impl Halted {
+impl QuiescentThreads {
     /// Errors: there are other OS threads.
     fn check(&self) -> Result<(), Refused> {
         let others = self.others()?;
@@ -111,7 +111,7 @@ fn undo(pid: u32, error: &io::Error) {
 
 /// Lets some time pass, for others to end.
 fn pause(moment: Duration) {
-    match existing().filter(|hub| hub.can_block()) {
+    match try_current().filter(|hub| hub.can_block()) {
         Some(_) => crate::api::sleep::sleep(moment),
         None => std::thread::sleep(moment),
     }

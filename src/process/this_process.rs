@@ -2,7 +2,7 @@
 
 use super::Refused;
 use super::child::{Child, ChildRecord};
-use crate::hub::as_nobody;
+use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -120,7 +120,7 @@ impl ProcessInfo {
 /// Calls `f` with what is known of this process. It must not block.
 fn with<R>(f: impl FnOnce(&mut ProcessInfo) -> R) -> R {
     // An allocator may have locks that are patched; under ours nobody may park.
-    as_nobody(|| {
+    with_blocking_disabled(|| {
         let mut own = OWN.lock();
         let own = own.get_or_insert_with(ProcessInfo::of_main);
         own.check_process();

@@ -4,7 +4,7 @@
 //! What few need is kept elsewhere. All of it is cells, so that who has found it can go on using it: it stays where it
 //! is as long as the reactor.
 
-use crate::fd_table::{Generation, Watched};
+use crate::fd_table::{FdGeneration, Generation};
 use crate::ids::Direction;
 use crate::ids::{GreenId, Ticket};
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use std::cell::Cell;
 /// What the program has set of a descriptor, as far as interposed calls need to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "patch"), allow(dead_code))]
-pub(crate) struct Settings {
+pub(crate) struct FdMode {
     /// Which state of the world it is; 0: it was never asked for.
     pub(crate) as_of: u32,
     pub(crate) nonblocking: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: u64,
 }
 
-impl Settings {
+impl FdMode {
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn timeout(self, direction: Direction) -> u64 {
         match direction {
@@ -36,24 +36,24 @@ impl Settings {
 /// A descriptor that was waited for.
 #[derive(Default)]
 #[repr(align(64))]
-pub(crate) struct Source {
+pub(crate) struct FdState {
     /// As what it is registered, if it is.
-    watched: Cell<Option<Watched>>,
-    read: Side,
-    write: Side,
+    watched: Cell<Option<FdGeneration>>,
+    read: DirectionState,
+    write: DirectionState,
     nonblocking: Cell<bool>,
     is_tcp: Cell<bool>,
-    /// See [`Settings`].
+    /// See [`FdMode`].
     as_of: Cell<u32>,
     has_rare: Cell<bool>,
-    rare: Cell<Option<Box<Rare>>>,
+    rare: Cell<Option<Box<ExtraWaiters>>>,
 }
 
-const _: () = assert!(size_of::<Source>() == 64);
+const _: () = assert!(size_of::<FdState>() == 64);
 
 /// One direction of it.
-struct Side {
-    /// Who waits; nobody: [`GreenId::NOBODY`]. Mostly it is one, the others are in [`Rare`].
+struct DirectionState {
+    /// Who waits; nobody: [`GreenId::HUB`]. Mostly it is one, the others are in [`ExtraWaiters`].
     waiter: Cell<GreenId>,
     epoch: Cell<u32>,
     /// An edge has come since it was last found drained.
@@ -63,10 +63,10 @@ struct Side {
     ended: Cell<bool>,
 }
 
-impl Default for Side {
-    fn default() -> Side {
-        Side {
-            waiter: Cell::new(GreenId::NOBODY),
+impl Default for DirectionState {
+    fn default() -> DirectionState {
+        DirectionState {
+            waiter: Cell::new(GreenId::HUB),
             epoch: Cell::new(0),
             ready: Cell::new(false),
             ended: Cell::new(false),
@@ -76,14 +76,14 @@ impl Default for Side {
 
 /// What few descriptors have.
 #[derive(Default)]
-struct Rare {
+struct ExtraWaiters {
     reading: Vec<Ticket>,
     writing: Vec<Ticket>,
     read_timeout: u64,
     write_timeout: u64,
 }
 
-impl Rare {
+impl ExtraWaiters {
     fn waiters(&mut self, direction: Direction) -> &mut Vec<Ticket> {
         match direction {
             Direction::Read => &mut self.reading,
@@ -96,17 +96,17 @@ impl Rare {
     }
 }
 
-impl Source {
+impl FdState {
     /// As what it was registered; `None`: it is not.
     #[inline]
     pub(crate) fn generation(&self) -> Option<Generation> {
-        self.watched.get().map(Watched::generation)
+        self.watched.get().map(FdGeneration::generation)
     }
 
     /// The same; `None`, too, if it was given back since.
     #[inline]
     pub(crate) fn current(&self) -> Option<Generation> {
-        self.watched.get().filter(|watched| watched.is_current()).map(Watched::generation)
+        self.watched.get().filter(|watched| watched.is_current()).map(FdGeneration::generation)
     }
 
     /// Whether it is registered as that generation of its number.
@@ -116,14 +116,14 @@ impl Source {
     }
 
     /// Begins anew. Nobody waits for it.
-    pub(super) fn begin(&self, watched: Watched) {
+    pub(super) fn begin(&self, watched: FdGeneration) {
         self.watched.set(Some(watched));
         for side in [&self.read, &self.write] {
-            debug_assert!(side.waiter.get() == GreenId::NOBODY);
+            debug_assert!(side.waiter.get() == GreenId::HUB);
             side.ready.set(false);
             side.ended.set(false);
         }
-        self.set_settings(Settings::default());
+        self.set_settings(FdMode::default());
     }
 
     /// It is not registered any more.
@@ -132,7 +132,7 @@ impl Source {
     }
 
     #[inline]
-    fn side(&self, direction: Direction) -> &Side {
+    fn side(&self, direction: Direction) -> &DirectionState {
         match direction {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
@@ -176,7 +176,7 @@ impl Source {
     #[inline]
     pub(crate) fn push(&self, direction: Direction, ticket: Ticket) {
         let side = self.side(direction);
-        if side.waiter.get() == GreenId::NOBODY {
+        if side.waiter.get() == GreenId::HUB {
             side.waiter.set(ticket.id);
             side.epoch.set(ticket.epoch);
         } else {
@@ -189,7 +189,7 @@ impl Source {
     pub(crate) fn remove(&self, direction: Direction, ticket: Ticket) {
         let side = self.side(direction);
         if side.waiter.get() == ticket.id && side.epoch.get() == ticket.epoch {
-            side.waiter.set(GreenId::NOBODY);
+            side.waiter.set(GreenId::HUB);
         } else if self.has_rare.get() {
             self.with_rare(|rare| rare.waiters(direction).retain(|&waiter| waiter != ticket));
         }
@@ -200,8 +200,8 @@ impl Source {
     pub(super) fn wake(&self, direction: Direction, wake: &mut impl FnMut(Ticket)) {
         let side = self.side(direction);
         let first = side.waiter.get();
-        if first != GreenId::NOBODY {
-            side.waiter.set(GreenId::NOBODY);
+        if first != GreenId::HUB {
+            side.waiter.set(GreenId::HUB);
             wake(Ticket::new(first, side.epoch.get()));
         }
         if self.has_rare.get() {
@@ -224,12 +224,12 @@ impl Source {
     /// What is known of its settings.
     #[inline]
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
-    pub(crate) fn settings(&self) -> Settings {
-        let mut settings = Settings {
+    pub(crate) fn settings(&self) -> FdMode {
+        let mut settings = FdMode {
             as_of: self.as_of.get(),
             nonblocking: self.nonblocking.get(),
             is_tcp: self.is_tcp.get(),
-            ..Settings::default()
+            ..FdMode::default()
         };
         if self.has_rare.get() {
             self.with_rare(|rare| {
@@ -239,7 +239,7 @@ impl Source {
         settings
     }
 
-    pub(crate) fn set_settings(&self, settings: Settings) {
+    pub(crate) fn set_settings(&self, settings: FdMode) {
         self.as_of.set(settings.as_of);
         self.nonblocking.set(settings.nonblocking);
         self.is_tcp.set(settings.is_tcp);
@@ -252,7 +252,7 @@ impl Source {
 
     /// Calls `f`, which must not come back here, with what few descriptors have.
     #[cold]
-    fn with_rare(&self, f: impl FnOnce(&mut Rare)) {
+    fn with_rare(&self, f: impl FnOnce(&mut ExtraWaiters)) {
         let mut rare = self.rare.take().unwrap_or_default();
         f(&mut rare);
         let rare = rare.is_of_use().then_some(rare);
@@ -271,7 +271,7 @@ mod tests {
         [1, 2, 3].map(|key| Ticket::new(GreenId::new(7, key), 40 + key as u32))
     }
 
-    fn woken(source: &Source, direction: Direction) -> Vec<Ticket> {
+    fn woken(source: &FdState, direction: Direction) -> Vec<Ticket> {
         let mut woken = Vec::new();
         source.wake(direction, &mut |ticket| woken.push(ticket));
         woken
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn several_wait_and_whoever_stops_is_not_woken() {
         let [a, b, c] = tickets();
-        let source = Source::default();
+        let source = FdState::default();
         for out in [a, b, c] {
             [a, b, c].into_iter().for_each(|ticket| source.push(Read, ticket));
             source.push(Write, out);
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_ends_is_not_guessed_to_be_drained() {
-        let source = Source::default();
+        let source = FdState::default();
         source.edge(Read, false, &mut |_| {});
         assert!(source.is_ready(Read) && !source.is_ready(Write));
         source.maybe_drained(Read);
@@ -316,18 +316,18 @@ mod tests {
 
     #[test]
     fn settings_are_kept_until_it_begins_anew() {
-        let source = Source::default();
-        let plain = Settings { as_of: 3, nonblocking: true, is_tcp: true, ..Settings::default() };
-        for settings in [plain, Settings { read_timeout: 5, write_timeout: 6, ..plain }, plain] {
+        let source = FdState::default();
+        let plain = FdMode { as_of: 3, nonblocking: true, is_tcp: true, ..FdMode::default() };
+        for settings in [plain, FdMode { read_timeout: 5, write_timeout: 6, ..plain }, plain] {
             source.set_settings(settings);
             assert_eq!(source.settings(), settings);
             assert_eq!(source.has_rare.get(), settings.read_timeout > 0);
         }
-        source.set_settings(Settings { write_timeout: 6, ..plain });
+        source.set_settings(FdMode { write_timeout: 6, ..plain });
         // A number that no other test has.
         let watched = fd_table::watch(900_101, 70_000).ok().unwrap();
         source.begin(watched);
-        assert_eq!((source.current(), source.settings()), (Some(watched.generation()), Settings::default()));
+        assert_eq!((source.current(), source.settings()), (Some(watched.generation()), FdMode::default()));
         assert!(source.is_of(watched.generation()) && !source.is_of(watched.generation() + 1));
         fd_table::forget(900_101);
         assert_eq!(source.current(), None);

@@ -2,7 +2,7 @@
 //!
 //! Over mio: its `Poll`, `Registry` and `Waker`. Descriptors are registered when they are first waited for, for both
 //! directions and edge-triggered, and stay registered until they are closed: so a request costs no call to
-//! register anything. What the edges have said so far is kept for each direction ([`Source`]), so that who knows
+//! register anything. What the edges have said so far is kept for each direction ([`FdState`]), so that who knows
 //! that a descriptor is drained waits for the next edge without asking the kernel once more.
 //!
 //! mio's own waiting rounds up to a millisecond, so the hub waits by `epoll_pwait2` (Linux 5.11) on mio's epoll
@@ -20,13 +20,13 @@ mod table;
 
 use crate::arch::syscall::syscall;
 use crate::fd_table;
-use crate::fd_table::{Generation, Unwatched};
+use crate::fd_table::{Generation, WatchError};
 use crate::ids::Direction;
 use crate::ids::{GreenId, Ticket};
 use crate::time::{NEVER, Time};
 #[cfg(feature = "patch")]
-pub(crate) use fd_state::Settings;
-pub(crate) use fd_state::Source;
+pub(crate) use fd_state::FdMode;
+pub(crate) use fd_state::FdState;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -54,22 +54,22 @@ pub(crate) struct Reactor {
     signalled: Cell<bool>,
     signals: Cell<u32>,
     /// By number.
-    sources: Table<Source>,
-    inner: OnceCell<Inner>,
+    sources: Table<FdState>,
+    inner: OnceCell<Epoll>,
     on_signal: RefCell<BTreeSet<(GreenId, u32)>>,
 }
 
 /// Takes the mark away again.
-pub(crate) struct Entered<'a>(&'a Cell<bool>);
+pub(crate) struct ReentryGuard<'a>(&'a Cell<bool>);
 
-impl Drop for Entered<'_> {
+impl Drop for ReentryGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.set(false);
     }
 }
 
-struct Inner {
+struct Epoll {
     poll: Poll,
     waker: Arc<Waker>,
     events: RefCell<Vec<libc::epoll_event>>,
@@ -80,24 +80,24 @@ struct Inner {
 }
 
 /// What came of wanting to wait for a descriptor.
-pub(crate) enum Watch<'a> {
+pub(crate) enum Registration<'a> {
     /// Who leaves a ticket there is woken by the next edge.
-    Source(&'a Source),
+    Registered(&'a FdState),
     /// It is a file, or something else that is always ready.
-    Always,
+    AlwaysReady,
     /// Another OS thread is about to close it: look again, a little later.
     Closing,
 }
 
 impl Reactor {
-    fn inner(&self) -> io::Result<&Inner> {
+    fn inner(&self) -> io::Result<&Epoll> {
         if let Some(inner) = self.inner.get() {
             return Ok(inner);
         }
         let inner = (|| {
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-            Ok(Inner {
+            Ok(Epoll {
                 poll,
                 waker,
                 events: RefCell::new(Vec::with_capacity(EVENTS)),
@@ -113,15 +113,15 @@ impl Reactor {
 
     /// Whether nobody is in here: the handler of a signal may come while somebody is.
     #[inline]
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_reentrant_safe(&self) -> bool {
         !self.entered.get() && self.on_signal.try_borrow_mut().is_ok()
     }
 
     /// Who changes who waits for what has this meanwhile.
     #[inline]
-    pub(crate) fn enter(&self) -> Entered<'_> {
+    pub(crate) fn enter(&self) -> ReentryGuard<'_> {
         self.entered.set(true);
-        Entered(&self.entered)
+        ReentryGuard(&self.entered)
     }
 
     /// What another OS thread ends our waiting with.
@@ -153,7 +153,7 @@ impl Reactor {
 
     /// What is kept of `fd`, if it is registered, and was not closed since.
     #[inline]
-    pub(crate) fn source(&self, fd: RawFd) -> Option<&Source> {
+    pub(crate) fn source(&self, fd: RawFd) -> Option<&FdState> {
         self.sources.get(fd).filter(|source| source.current().is_some())
     }
 
@@ -168,9 +168,9 @@ impl Reactor {
         fd: RawFd,
         enlist: impl FnOnce() -> io::Result<u32>,
         wake: impl FnMut(Ticket),
-    ) -> io::Result<Watch<'_>> {
+    ) -> io::Result<Registration<'_>> {
         match self.source(fd) {
-            Some(source) => Ok(Watch::Source(source)),
+            Some(source) => Ok(Registration::Registered(source)),
             None => self.begin_to_watch(fd, enlist, wake),
         }
     }
@@ -181,24 +181,24 @@ impl Reactor {
         fd: RawFd,
         enlist: impl FnOnce() -> io::Result<u32>,
         mut wake: impl FnMut(Ticket),
-    ) -> io::Result<Watch<'_>> {
+    ) -> io::Result<Registration<'_>> {
         let _entered = self.enter();
         let (hub, inner) = (self.number(enlist)?, self.inner()?);
         let watched = match fd_table::watch(fd, hub) {
             Ok(watched) => watched,
-            Err(Unwatched::Closing) => return Ok(Watch::Closing),
-            Err(Unwatched::TooLarge) => return Err(too_large(fd)),
+            Err(WatchError::Closing) => return Ok(Registration::Closing),
+            Err(WatchError::TooLarge) => return Err(too_large(fd)),
         };
         let source = self.sources.entry(fd).ok_or_else(|| too_large(fd))?;
         match register(&inner.poll, fd, watched.generation()) {
             Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Watch::Always),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Registration::AlwaysReady),
             Err(error) => return Err(error),
         }
         // Nobody will be told of the earlier one's end after this.
         source.wake_all(&mut wake);
         source.begin(watched);
-        Ok(Watch::Source(source))
+        Ok(Registration::Registered(source))
     }
 
     /// Whether `fd` was closed, and its number perhaps used again, without a word to `fds`. If it was not, what is
@@ -226,7 +226,7 @@ impl Reactor {
         };
     }
 
-    /// The kernel has said that `fd` is drained (or full) in that direction: see [`Source::drained`].
+    /// The kernel has said that `fd` is drained (or full) in that direction: see [`FdState::drained`].
     #[inline]
     pub(crate) fn drained(&self, fd: RawFd, direction: Direction) {
         if let Some(source) = self.source(fd) {
@@ -246,7 +246,7 @@ impl Reactor {
         }
     }
 
-    /// Blocks the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
+    /// TcbPool the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
     /// signal is handled: [`dispatch`](Reactor::dispatch) then says whom that concerns. 0 only looks.
     ///
     /// Errors: those of epoll_wait(2).
@@ -320,7 +320,7 @@ fn token(fd: RawFd, generation: Generation) -> Token {
     Token((generation as usize) << 32 | fd as usize)
 }
 
-impl Inner {
+impl Epoll {
     /// Waits for events, and has them ready to be dispatched. Answers whether a signal was handled instead.
     fn collect(&self, limit: *const libc::timespec) -> io::Result<bool> {
         let mut events = self.events.borrow_mut();

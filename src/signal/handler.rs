@@ -128,7 +128,7 @@ pub(crate) fn unsubscribe(signal: c_int) {
     not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
     allow(dead_code)
 )]
-pub(crate) fn forget_all() {
+pub(crate) fn reset_after_fork() {
     // Where another OS thread was about to change it in the parent, it cannot be told what is right.
     if !TABLE.is_taken() {
         let table = std::mem::replace(&mut *TABLE.lock(), NOBODY);
@@ -137,7 +137,7 @@ pub(crate) fn forget_all() {
         }
     }
     // SAFETY: the one OS thread of the child, which is not in here otherwise.
-    unsafe { TABLE.begin_anew(NOBODY) };
+    unsafe { TABLE.reset_after_fork(NOBODY) };
     let bell = BELL.swap(NONE, SeqCst);
     if bell != NONE {
         fd_table::forget(bell);

@@ -35,7 +35,8 @@ pub use libc::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
-use crate::hub::{Handle, existing, hub};
+use crate::hub;
+use crate::hub::{Handle, try_current};
 use libc::c_int;
 use std::io;
 use std::marker::PhantomData;
@@ -64,7 +65,7 @@ use std::panic::Location;
 pub fn handle(signal: c_int, f: impl Fn() + 'static) -> io::Result<Subscription> {
     check(signal)?;
     let handle = Handle::current()?;
-    let number = hub().subscribe(signal, Box::new(f), Location::caller())?;
+    let number = hub::current().subscribe(signal, Box::new(f), Location::caller())?;
     Ok(Subscription { number, signal, _handle: handle, _of_this_os_thread: PhantomData })
 }
 
@@ -95,7 +96,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // A hub that has ended has ended its subscriptions.
-        if let Some(hub) = existing() {
+        if let Some(hub) = try_current() {
             hub.unsubscribe(self.number);
         }
     }

@@ -8,7 +8,7 @@
 //! they were registered, one that is registered there anew comes first; in a `process::Process` it does not return.
 #![allow(unsafe_code)]
 
-use crate::hub::existing;
+use crate::hub::try_current;
 use crate::sys::raw_mutex::Lock;
 use crate::thread;
 use libc::{c_int, c_void};
@@ -70,7 +70,7 @@ pub(crate) fn wait_for_threads() {
     if !thread::are_there_others() {
         return;
     }
-    if let Some(hub) = existing() {
+    if let Some(hub) = try_current() {
         hub.close_inbox();
     }
     thread::wait_for_all();

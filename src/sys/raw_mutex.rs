@@ -63,7 +63,7 @@ impl<T> Lock<T> {
     /// # Safety
     /// There is no other OS thread, and this one does not hold it.
     #[cfg_attr(not(feature = "patch"), allow(dead_code))]
-    pub(crate) unsafe fn begin_anew(&self, value: T) {
+    pub(crate) unsafe fn reset_after_fork(&self, value: T) {
         // SAFETY: the caller's. The old value may be half changed, and is not dropped.
         unsafe { self.value.get().write(value) };
         self.state.store(FREE, Relaxed);
@@ -89,7 +89,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Blocks the OS thread for `limit`, or until somebody wakes it by the word at that address; not at all unless it is `value`.
+/// TcbPool the OS thread for `limit`, or until somebody wakes it by the word at that address; not at all unless it is `value`.
 pub(crate) fn wait_for_change(word: usize, value: u32, limit: Duration) {
     let time = libc::timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;

@@ -40,7 +40,7 @@ impl Signals {
     }
 }
 
-/// Blocks those, if any are given, and no others. Answers which were blocked before that. Past the C library: there may be no
+/// TcbPool those, if any are given, and no others. Answers which were blocked before that. Past the C library: there may be no
 /// place for an `errno`.
 fn change(set: Option<&Signals>) -> Signals {
     let mut before = Signals::default();

@@ -19,12 +19,12 @@ mod timer;
 
 use crate::green::JoinError;
 use crate::hub::{Promise, RemoteJoinHandle, catch};
-use non_daemon::Awaited;
+use non_daemon::NonDaemonGuard;
 pub(crate) use non_daemon::{are_there_others, wait_for_all};
-pub(crate) use quiescent::at_rest;
+pub(crate) use quiescent::quiescent;
 #[cfg(feature = "process")]
-pub(crate) use quiescent::{Halted, halt};
-pub(crate) use sigmask::Deaf;
+pub(crate) use quiescent::{QuiescentThreads, hold_quiescent};
+pub(crate) use sigmask::SignalsBlocked;
 #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use sigmask::with_signals_blocked;
 use std::cell::Cell;
@@ -41,9 +41,9 @@ thread_local! {
 }
 
 /// In the child of a fork: of its parent's OS threads none is there.
-pub(crate) fn forget_all() {
-    non_daemon::forget_all();
-    quiescent::forget_all();
+pub(crate) fn reset_after_fork() {
+    non_daemon::reset_after_fork();
+    quiescent::reset_after_fork();
 }
 
 /// Whether who calls is making an OS thread.
@@ -117,7 +117,7 @@ where
         let (promise, handle) = Promise::new();
         let awaited = (!self.daemon).then(|| {
             crate::sys::at_exit::prepare();
-            Awaited::new()
+            NonDaemonGuard::new()
         });
         let f = self.f;
         let outer = MAKING.replace(true);
@@ -134,12 +134,12 @@ fn next_name() -> String {
 }
 
 /// The whole life of the OS thread.
-fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>, awaited: Option<Awaited>) {
+fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>, awaited: Option<NonDaemonGuard>) {
     if let Some(awaited) = awaited {
         awaited.begin();
     }
     promise.keep(catch(f));
-    if let Some(hub) = crate::hub::existing() {
+    if let Some(hub) = crate::hub::try_current() {
         hub.wait_for_pthreads();
     }
 }
@@ -151,7 +151,7 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the OS thread to end. Blocks the current green thread and no other; where there is no hub, the
+    /// Waits for the OS thread to end. TcbPool the current green thread and no other; where there is no hub, the
     /// OS thread.
     ///
     /// # Errors

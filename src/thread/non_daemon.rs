@@ -1,8 +1,8 @@
 //! OS threads that are waited for when the process ends: those of [`Thread`](super::Thread) that are no daemons.
 #![allow(unsafe_code)]
 
-use crate::hub::as_nobody;
-use crate::hub::status::own_tid;
+use crate::hub::status::gettid;
+use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::{Lock, wait_for_change, wake_by};
 use std::cell::Cell;
 use std::fs;
@@ -17,7 +17,7 @@ static ENDED: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// Set before anything else, and so destroyed after all other thread-locals.
-    static LAST: Cell<Option<Awaited>> = const { Cell::new(None) };
+    static LAST: Cell<Option<NonDaemonGuard>> = const { Cell::new(None) };
 }
 
 struct Living {
@@ -27,15 +27,15 @@ struct Living {
 }
 
 /// One that is waited for until this is dropped.
-pub(super) struct Awaited(u64);
+pub(super) struct NonDaemonGuard(u64);
 
-impl Awaited {
+impl NonDaemonGuard {
     /// From now on one more is.
-    pub(super) fn new() -> Awaited {
+    pub(super) fn new() -> NonDaemonGuard {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, SeqCst);
-        as_nobody(|| LIVING.lock().push(Living { number, tid: 0 }));
-        Awaited(number)
+        with_blocking_disabled(|| LIVING.lock().push(Living { number, tid: 0 }));
+        NonDaemonGuard(number)
     }
 
     /// It is the OS thread that calls, until the last of its thread-locals is gone.
@@ -44,12 +44,12 @@ impl Awaited {
             .lock()
             .iter_mut()
             .filter(|living| living.number == self.0)
-            .for_each(|living| living.tid = own_tid());
+            .for_each(|living| living.tid = gettid());
         LAST.set(Some(self));
     }
 }
 
-impl Drop for Awaited {
+impl Drop for NonDaemonGuard {
     fn drop(&mut self) {
         LIVING.lock().retain(|living| living.number != self.0);
         ENDED.fetch_add(1, SeqCst);
@@ -59,7 +59,7 @@ impl Drop for Awaited {
 
 /// Waits until all have ended but who calls. At the end of the process: there may be no hub to wait by.
 pub(crate) fn wait_for_all() {
-    let own = own_tid();
+    let own = gettid();
     loop {
         let ended = ENDED.load(SeqCst);
         let others: Vec<i32> =
@@ -73,7 +73,7 @@ pub(crate) fn wait_for_all() {
 
 /// Whether anybody would be waited for.
 pub(crate) fn are_there_others() -> bool {
-    let own = own_tid();
+    let own = gettid();
     LIVING.lock().iter().any(|living| living.tid != own)
 }
 
@@ -87,9 +87,9 @@ fn has_called_exit(tid: i32) -> bool {
 }
 
 /// In the child of a fork there are none.
-pub(super) fn forget_all() {
+pub(super) fn reset_after_fork() {
     // SAFETY: the one OS thread of the child, which is not in here.
-    unsafe { LIVING.begin_anew(Vec::new()) };
+    unsafe { LIVING.reset_after_fork(Vec::new()) };
 }
 
 /// For a test: somebody else has the list.

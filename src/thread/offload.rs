@@ -9,7 +9,7 @@
 //!     join by the promise  <--------------------------------------------------+
 //! ```
 //!
-//! There are three kinds of jobs ([`Load`]). A *call* of the C library ends by itself: a disk, a name server answers. A
+//! There are three kinds of jobs ([`WorkKind`]). A *call* of the C library ends by itself: a disk, a name server answers. A
 //! *function* of the program may need a green thread to go on, which may need a call. So each of these kinds has the
 //! limit for itself, and calls always go on. A *wait* ends when somebody else does something: gives back a lock on a
 //! file, opens the other end of a pipe. He may need any of the others for that; were the limit used up by those who wait
@@ -25,11 +25,12 @@
 //! Source: gevent's `ThreadPool`; libuv's and Go's blocking calls.
 #![allow(unsafe_code)]
 
-use crate::hub::status::own_tid;
-use crate::hub::{Promise, as_nobody, catch, drop_quietly, existing, forks, hub};
-use crate::ids::Wait;
+use crate::hub;
+use crate::hub::status::gettid;
+use crate::hub::{Promise, catch, drop_ignoring_panics, forks, try_current, with_blocking_disabled};
+use crate::ids::WaitReason;
 use crate::sys::raw_mutex::{Lock, wait_for_change, wake_by};
-use crate::thread::{Deaf, Thread, at_rest};
+use crate::thread::{SignalsBlocked, Thread, quiescent};
 use crate::time::NEVER;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -104,9 +105,9 @@ where
     let (promise, handle) = Promise::new();
     // As it was thrown, for even a kill of who calls may come through here, where `f` runs in place.
     let body = move || promise.keep(Ok(catch_unwind(AssertUnwindSafe(f))));
-    run(Job { load: Load::Function, body: Box::new(body) });
+    run(Job { load: WorkKind::UserFn, body: Box::new(body) });
     let result = handle.join_by(|ticket| {
-        hub().block_at(ticket, NEVER, Wait::For("an offloaded function"), at);
+        hub::current().block_at(ticket, NEVER, WaitReason::For("an offloaded function"), at);
     });
     result.expect("a job keeps its promise").unwrap_or_else(|thrown| resume_unwind(thrown))
 }
@@ -124,7 +125,7 @@ where
 pub fn offload_threads(n: usize) {
     assert!(n > 0, "offload_threads(0): nothing that is offloaded would ever run");
     LIMIT.store(n, Relaxed);
-    as_nobody(serve_line);
+    with_blocking_disabled(serve_line);
 }
 
 /// What kind of job it is. See the top of this file.
@@ -133,10 +134,10 @@ pub fn offload_threads(n: usize) {
     not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
     allow(dead_code)
 )]
-pub(crate) enum Load {
-    Function,
-    Call,
-    Wait,
+pub(crate) enum WorkKind {
+    UserFn,
+    LibcCall,
+    ExternalWait,
 }
 
 /// [`offload`], for interposed calls: `f` may borrow from who calls, which waits until it has ended, come what may.
@@ -144,7 +145,11 @@ pub(crate) enum Load {
     not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
     allow(dead_code)
 )]
-pub(crate) fn shielded<T: Send + 'static>(load: Load, what: &'static str, f: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn shielded<T: Send + 'static>(
+    load: WorkKind,
+    what: &'static str,
+    f: impl FnOnce() -> T + Send,
+) -> T {
     let guard = crate::sys::abort::AbortOnUnwind("a wait that has to last was ended by an unwind");
     let (promise, handle) = Promise::new();
     let body = move || promise.keep(Ok(catch_unwind(AssertUnwindSafe(f))));
@@ -154,7 +159,7 @@ pub(crate) fn shielded<T: Send + 'static>(load: Load, what: &'static str, f: imp
     let body: Box<dyn FnOnce() + Send> = unsafe { std::mem::transmute(body) };
     run(Job { load, body });
     let result = handle.join_by(|ticket| {
-        hub().park(ticket, NEVER, Wait::For(what), true);
+        hub::current().park(ticket, NEVER, WaitReason::For(what), true);
     });
     guard.disarm();
     result.expect("a job keeps its promise").unwrap_or_else(|thrown| resume_unwind(thrown))
@@ -162,14 +167,14 @@ pub(crate) fn shielded<T: Send + 'static>(load: Load, what: &'static str, f: imp
 
 /// What is to be done. It throws nothing but what the destructor of its result throws.
 struct Job {
-    load: Load,
+    load: WorkKind,
     body: Box<dyn FnOnce() + Send>,
 }
 
 /// Has it run, here if need be. Given by nobody: the allocator may have locks, and std, for its threads, has some; and
 /// nobody may park while the pool is locked.
 fn run(job: Job) {
-    if let Err(job) = as_nobody(|| give(job)) {
+    if let Err(job) = with_blocking_disabled(|| give(job)) {
         (job.body)();
     }
 }
@@ -191,15 +196,15 @@ impl Pool {
     }
 
     /// Whether such a job may begin.
-    fn has_room(&self, load: Load) -> bool {
-        load == Load::Wait || self.running[load as usize] < LIMIT.load(Relaxed)
+    fn has_room(&self, load: WorkKind) -> bool {
+        load == WorkKind::ExternalWait || self.running[load as usize] < LIMIT.load(Relaxed)
     }
 
-    fn begin(&mut self, load: Load) {
+    fn begin(&mut self, load: WorkKind) {
         self.running[load as usize] += 1;
     }
 
-    fn end(&mut self, load: Load) {
+    fn end(&mut self, load: WorkKind) {
         self.running[load as usize] -= 1;
     }
 
@@ -278,7 +283,7 @@ enum Begun {
 /// might wait for itself; or there is no other OS thread to be had.
 fn give(job: Job) -> Result<(), Job> {
     settle_limit();
-    let me = own_tid();
+    let me = gettid();
     {
         let mut pool = POOL.lock();
         if pool.workers.iter().any(|worker| worker.tid.load(Relaxed) == me) {
@@ -357,33 +362,33 @@ fn serve_line() {
 impl Worker {
     /// The whole life of the OS thread.
     fn live(self: Arc<Worker>) {
-        self.tid.store(own_tid(), Relaxed);
-        let deaf = Deaf::new();
+        self.tid.store(gettid(), Relaxed);
+        let deaf = SignalsBlocked::new();
         let mut job = self.job.lock().take();
         while let Some(Job { load, body }) = job {
             // What the program's function starts has its signals.
-            let done = if load == Load::Function { deaf.hear(|| catch(body)) } else { catch(body) };
+            let done = if load == WorkKind::UserFn { deaf.hear(|| catch(body)) } else { catch(body) };
             // A destructor may throw: that of a result that nobody wants.
             if let Err(thrown) = done {
-                drop_quietly(thrown);
+                drop_ignoring_panics(thrown);
             }
             job = self.next(load);
         }
     }
 
     /// Another job, after one of that kind. `None`: the OS thread is to end.
-    fn next(self: &Arc<Worker>, done: Load) -> Option<Job> {
+    fn next(self: &Arc<Worker>, done: WorkKind) -> Option<Job> {
         let mut pool = POOL.lock();
         if self.forks != forks() {
             // The job has forked, and this is the child. Its one thread ends, and so, as C has it, does the process.
             return None;
         }
         pool.end(done);
-        if existing().is_some() {
+        if try_current().is_some() {
             // Green threads may be alive on it, and what is called here would be patched.
             pool.dismiss(self);
             drop(pool);
-            as_nobody(serve_line);
+            with_blocking_disabled(serve_line);
             return None;
         }
         if let Some(job) = pool.next_in_line() {
@@ -406,7 +411,7 @@ impl Worker {
             }
             let left = end.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                at_rest(|| wait_for_change(self.calls.as_ptr() as usize, calls, left));
+                quiescent(|| wait_for_change(self.calls.as_ptr() as usize, calls, left));
             } else if POOL.lock().remove_idle(self) {
                 return None;
             }
@@ -431,7 +436,7 @@ fn settle_limit() {
 }
 
 /// The child of a fork begins with nobody in its pool. What was given to the parent's, the parent does.
-pub(crate) fn forget_all() {
+pub(crate) fn reset_after_fork() {
     // SAFETY: the child has one OS thread, and it is here.
-    unsafe { POOL.begin_anew(Pool::new()) };
+    unsafe { POOL.reset_after_fork(Pool::new()) };
 }

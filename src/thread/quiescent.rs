@@ -6,7 +6,7 @@
 //! and stay where they are for as long as the answer is kept, even if what they wait for has come.
 #![allow(unsafe_code)]
 
-use crate::hub::status::own_tid;
+use crate::hub::status::gettid;
 #[cfg(feature = "process")]
 use crate::sys::raw_mutex::Guard;
 use crate::sys::raw_mutex::Lock;
@@ -17,8 +17,8 @@ use std::{fs, io};
 static RESTING: Lock<Vec<i32>> = Lock::new(Vec::new());
 
 /// Calls `wait`, during which the OS thread holds no lock that anybody else may want, and does nothing but wait.
-pub(crate) fn at_rest<R>(wait: impl FnOnce() -> R) -> R {
-    let tid = own_tid();
+pub(crate) fn quiescent<R>(wait: impl FnOnce() -> R) -> R {
+    let tid = gettid();
     RESTING.lock().push(tid);
     let answer = wait();
     RESTING.lock().retain(|&resting| resting != tid);
@@ -27,15 +27,15 @@ pub(crate) fn at_rest<R>(wait: impl FnOnce() -> R) -> R {
 
 /// Those that rest go on resting while this lives.
 #[cfg(feature = "process")]
-pub(crate) struct Halted(Guard<'static, Vec<i32>>);
+pub(crate) struct QuiescentThreads(Guard<'static, Vec<i32>>);
 
 #[cfg(feature = "process")]
-impl Halted {
+impl QuiescentThreads {
     /// The names of all other OS threads, but for those that rest.
     ///
     /// Errors: `/proc` cannot be read.
     pub(crate) fn others(&self) -> io::Result<Vec<String>> {
-        let own = own_tid();
+        let own = gettid();
         let tids = fs::read_dir("/proc/self/task").map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let text = format!("OS threads cannot be counted by /proc/self/task: {error}");
@@ -55,15 +55,15 @@ impl Halted {
 }
 
 /// In the child of a fork there are none.
-pub(super) fn forget_all() {
-    // SAFETY: the one OS thread of the child. If it has `Halted`, that is forgotten.
-    unsafe { RESTING.begin_anew(Vec::new()) };
+pub(super) fn reset_after_fork() {
+    // SAFETY: the one OS thread of the child. If it has `QuiescentThreads`, that is forgotten.
+    unsafe { RESTING.reset_after_fork(Vec::new()) };
 }
 
 /// Keeps those that rest from doing anything else. While it lives nobody may park, so it is called as nobody.
 #[cfg(feature = "process")]
-pub(crate) fn halt() -> Halted {
-    Halted(RESTING.lock())
+pub(crate) fn hold_quiescent() -> QuiescentThreads {
+    QuiescentThreads(RESTING.lock())
 }
 
 /// The name of an OS thread. `None`: it is gone, or about to be, and will not run a line of the program again.
@@ -86,17 +86,17 @@ mod tests {
     #[test]
     fn what_another_has_locked_is_free_in_a_child() {
         RESTING.seize();
-        crate::thread::living::seize();
+        crate::thread::non_daemon::seize();
         // SAFETY: the child does nothing that could want another's lock, and ends.
         unsafe {
             let child = libc::fork();
             if child == 0 {
                 libc::alarm(20);
-                let others = at_rest(are_there_others);
+                let others = quiescent(are_there_others);
                 libc::_exit(i32::from(others));
             }
             RESTING.release();
-            crate::thread::living::release();
+            crate::thread::non_daemon::release();
             let mut status = 0;
             assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
             assert_eq!(status, 0);

@@ -6,14 +6,14 @@ use std::mem::zeroed;
 
 /// An OS thread of greenline's own, which leaves the program's signals to the program's: it handles none from here on, but
 /// for those that say that one of its own instructions has failed.
-pub(crate) struct Deaf {
+pub(crate) struct SignalsBlocked {
     /// What was blocked before.
     former: Signals,
 }
 
-impl Deaf {
+impl SignalsBlocked {
     /// Makes the OS thread that calls so.
-    pub(crate) fn new() -> Deaf {
+    pub(crate) fn new() -> SignalsBlocked {
         const OWN: [i32; 7] = [
             libc::SIGSEGV,
             libc::SIGBUS,
@@ -32,7 +32,7 @@ impl Deaf {
             }
             others
         };
-        Deaf { former: Signals::of(&others).block() }
+        SignalsBlocked { former: Signals::of(&others).block() }
     }
 
     /// Calls `f`, which does not unwind, with the signals that it had before.

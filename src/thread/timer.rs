@@ -1,6 +1,6 @@
 //! A function that an OS thread of its own calls some time from now.
 
-use super::{JoinHandle, Thread, at_rest};
+use super::{JoinHandle, Thread, quiescent};
 use crate::green::JoinError;
 use crate::sys::raw_mutex::{wait_for_change, wake_by};
 use std::fmt;
@@ -83,7 +83,7 @@ where
     }
 }
 
-/// Blocks the OS thread until the time has come, or somebody cancels it. Answers whether it is to run.
+/// TcbPool the OS thread until the time has come, or somebody cancels it. Answers whether it is to run.
 fn wait(stage: &AtomicU32, until: Option<Instant>) -> bool {
     /// Some time for the kernel to count.
     const LONG: Duration = Duration::from_secs(3600);
@@ -92,7 +92,7 @@ fn wait(stage: &AtomicU32, until: Option<Instant>) -> bool {
         if left.is_zero() {
             return stage.compare_exchange(WAITS, RUNS, SeqCst, SeqCst).is_ok();
         }
-        at_rest(|| wait_for_change(stage.as_ptr() as usize, WAITS, left.min(LONG)));
+        quiescent(|| wait_for_change(stage.as_ptr() as usize, WAITS, left.min(LONG)));
     }
     false
 }
@@ -113,7 +113,7 @@ impl<T> TimerHandle<T> {
         cancelled
     }
 
-    /// Waits until the function was called and has returned: its value; `None` if it was cancelled. Blocks the current
+    /// Waits until the function was called and has returned: its value; `None` if it was cancelled. TcbPool the current
     /// green thread and no other; where there is no hub, the OS thread.
     ///
     /// # Errors

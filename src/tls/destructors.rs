@@ -51,7 +51,7 @@ pub(crate) fn push_destructor(destructor: Destructor) -> bool {
 
 /// Whether who calls, a green thread that ends, may have something to run.
 #[inline]
-pub(crate) fn has_endings() -> bool {
+pub(crate) fn has_tls_destructors() -> bool {
     BLOCK.with(|block| {
         // SAFETY: as above.
         block.is_ours() && (COUNT.load(Relaxed) > 0 || unsafe { !(*block.destructors.get()).is_empty() })
@@ -98,7 +98,7 @@ pub(crate) fn note_destruction() {
     BLOCK.with(|block| block.ending.set(block.ending.get() + 1));
 }
 
-fn pop(block: &super::Block) -> Option<Destructor> {
+fn pop(block: &super::GreenTls) -> Option<Destructor> {
     // SAFETY: as above; the list's memory goes with its last entry, for nobody drops it.
     unsafe {
         let list = &mut *block.destructors.get();

@@ -16,10 +16,10 @@
 //! If any of it is not so (another C library, one linked statically, one to come), [`probe`] answers what is
 //! missing, and nothing has been changed.
 
-use super::memory::Memory;
+use super::memory::TcbAllocator;
 use super::{BLOCK, Tcb, load};
 use crate::arch::thread_pointer;
-use crate::hub::hub_word;
+use crate::hub::hub_tls_address;
 use std::ffi::{CStr, c_void};
 use std::num::NonZero;
 use std::sync::OnceLock;
@@ -27,14 +27,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicIsize, AtomicUsize};
 
 /// Found once for the process.
-pub(super) static LAYOUT: OnceLock<Layout> = OnceLock::new();
+pub(super) static LAYOUT: OnceLock<GlibcLayout> = OnceLock::new();
 
 /// Distances are from the thread pointer, unless it says otherwise.
-pub(super) struct Layout {
+pub(super) struct GlibcLayout {
     allocate: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     clean: unsafe extern "C" fn(*mut c_void, bool) -> *mut c_void,
     deallocate: unsafe extern "C" fn(*mut c_void, bool),
-    memory: Memory,
+    memory: TcbAllocator,
     /// Where the thread pointer is in the memory of a block.
     place: usize,
     pub(super) pthread_size: usize,
@@ -91,7 +91,7 @@ pub(crate) fn probe() -> Result<(), &'static str> {
         }
         // From now on glibc knows that there is more than one thread, and it is this that the image says.
         std::thread::spawn(|| ()).join().map_err(|_| "no OS thread could be made")?;
-        let layout = Layout::find()?;
+        let layout = GlibcLayout::find()?;
         layout.try_out()?;
         let _ = LAYOUT.set(layout);
         Ok(())
@@ -141,8 +141,8 @@ fn distance(address: usize, from: usize) -> isize {
     address.wrapping_sub(from) as isize
 }
 
-impl Layout {
-    fn find() -> Result<Layout, &'static str> {
+impl GlibcLayout {
+    fn find() -> Result<GlibcLayout, &'static str> {
         const NO_BLOCKS: &str = "the C library is not glibc, or not one whose loader makes thread control blocks \
                                  for others (_dl_allocate_tls)";
         const NO_SIZES: &str = "the C library does not say how its struct pthread is laid out (_thread_db_*)";
@@ -191,7 +191,7 @@ impl Layout {
 
         let errno = libc_errno();
         let libc = segment_of(errno).ok_or("errno is not in a segment of thread-local storage")?;
-        let (hub, block) = (hub_word(), BLOCK.with(|block| &raw const *block as usize));
+        let (hub, block) = (hub_tls_address(), BLOCK.with(|block| &raw const *block as usize));
         let ours = segment_of(block).ok_or("this crate has no thread-local storage of its own")?;
         if ours.at == libc.at || libc.len > 4096 || libc.at % WORD != 0 || libc.len % WORD != 0 {
             return Err(
@@ -236,11 +236,11 @@ impl Layout {
             let size = symbol::<*const u32>(c"__rseq_size").map_or(0, |size| *size);
             symbol::<*const isize>(c"__rseq_offset").map(|offset| *offset).filter(|_| size > 0)
         };
-        Ok(Layout {
+        Ok(GlibcLayout {
             allocate: symbol(c"_dl_allocate_tls").ok_or(NO_BLOCKS)?,
             clean: symbol(c"_dl_allocate_tls_init").ok_or(NO_BLOCKS)?,
             deallocate: symbol(c"_dl_deallocate_tls").ok_or(NO_BLOCKS)?,
-            memory: Memory::new(size),
+            memory: TcbAllocator::new(size),
             place: thread_pointer::place(align, storage, pthread_size),
             pthread_size,
             image,
@@ -458,7 +458,7 @@ fn libc_errno() -> usize {
 
 /// What is expected of a fresh block. Runs on it.
 #[inline(never)]
-fn on_a_block(layout: &Layout, block: Tcb) -> Result<(), &'static str> {
+fn on_a_block(layout: &GlibcLayout, block: Tcb) -> Result<(), &'static str> {
     if libc_errno() != block.at(layout.errno_at) {
         return Err("errno is not found by the thread pointer");
     }
@@ -468,7 +468,7 @@ fn on_a_block(layout: &Layout, block: Tcb) -> Result<(), &'static str> {
     if found != (block.at(layout.block_at), false) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
-    if hub_word() != block.at(layout.hub_at) {
+    if hub_tls_address() != block.at(layout.hub_at) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
     // SAFETY: no preconditions.

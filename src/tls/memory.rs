@@ -17,7 +17,7 @@ const HUGE: usize = 2 << 20;
 const FIRST: usize = 128;
 
 /// The memory of all blocks, each `stride` bytes.
-pub(super) struct Memory {
+pub(super) struct TcbAllocator {
     stride: usize,
     state: Lock<State>,
 }
@@ -35,15 +35,15 @@ struct State {
 // SAFETY: what it points to is memory that nobody else has.
 unsafe impl Send for State {}
 
-impl Memory {
+impl TcbAllocator {
     /// For blocks of `size` bytes.
-    pub(super) fn new(size: usize) -> Memory {
+    pub(super) fn new(size: usize) -> TcbAllocator {
         let lines = size.div_ceil(LINE) | 1;
         let state = State { free: null_mut(), next: 0, end: 0, first: 0 };
-        Memory { stride: lines * LINE, state: Lock::new(state) }
+        TcbAllocator { stride: lines * LINE, state: Lock::new(state) }
     }
 
-    /// Memory for a block, aligned to a cache line. What is in it is not said. `None`: there is none.
+    /// TcbAllocator for a block, aligned to a cache line. What is in it is not said. `None`: there is none.
     pub(super) fn take(&self) -> Option<usize> {
         {
             let mut state = self.state.lock();

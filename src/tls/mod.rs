@@ -17,7 +17,7 @@
 //!
 //! The block is loaded by the hub's loop, straight from one green thread's to the next one's; the loop itself
 //! runs with whichever was loaded last and does not care, for it uses nothing thread-local. Where it calls what
-//! does, it goes home first: [`crate::hub`]'s `go_home`.
+//! does, it goes home first: [`crate::hub`]'s `load_os_thread_tcb`.
 //!
 //! Holds: a block is loaded on one OS thread at most, and only by the hub that made it. It is not used again
 //! before its green thread has ended and, if somebody may join it, was joined. Read next: `tls/layout.rs`, what
@@ -29,12 +29,12 @@ mod layout;
 mod memory;
 
 use crate::arch::{prefetch::prefetch, thread_pointer};
-use crate::hub::{plant, planted};
+use crate::hub::{hub_in_tcb, set_hub_in_tcb};
 pub(crate) use destructors::{
-    Destructor, forget_key, has_endings, note_destruction, note_key, push_destructor, run_destructors,
+    Destructor, forget_key, has_tls_destructors, note_destruction, note_key, push_destructor, run_destructors,
 };
 pub(crate) use layout::probe;
-use layout::{LAYOUT, Layout};
+use layout::{GlibcLayout, LAYOUT};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::io;
@@ -49,7 +49,7 @@ pub(crate) struct Tcb(NonZero<usize>);
 
 /// What we keep about a green thread in its own thread-local storage, where anybody who has its `pthread_t`
 /// finds it. In an OS thread's it stays as it is here.
-pub(crate) struct Block {
+pub(crate) struct GreenTls {
     /// Which green thread, counted from 1; 0 in an OS thread's.
     number: Cell<u32>,
     /// `ENDED`, `DETACHED`: a futex that joiners wait on.
@@ -68,14 +68,14 @@ pub(crate) struct Block {
     ending: Cell<u32>,
 }
 
-/// `Block::life`: it has ended.
+/// `GreenTls::life`: it has ended.
 pub(crate) const ENDED: u32 = 1;
-/// `Block::life`: nobody will join it.
+/// `GreenTls::life`: nobody will join it.
 pub(crate) const DETACHED: u32 = 2;
 
 thread_local! {
-    static BLOCK: Block = const {
-        Block {
+    static BLOCK: GreenTls = const {
+        GreenTls {
             number: Cell::new(0),
             life: AtomicU32::new(0),
             result: Cell::new(None),
@@ -104,28 +104,28 @@ pub(crate) fn want() {
 }
 
 /// The block of who calls: never one of ours in an OS thread without a hub.
-pub(crate) fn own_block<R>(f: impl FnOnce(&Block) -> R) -> Option<R> {
+pub(crate) fn own_block<R>(f: impl FnOnce(&GreenTls) -> R) -> Option<R> {
     BLOCK.with(|block| block.is_ours().then(|| f(block)))
 }
 
 /// Whether who calls has a block of its own.
 #[inline]
 pub(crate) fn has_own() -> bool {
-    BLOCK.with(Block::is_ours)
+    BLOCK.with(GreenTls::is_ours)
 }
 
 /// Whose thread-locals are in use, and whether some of them were destroyed since: what code that may have borrowed one
 /// compares before it goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Locals {
+pub(crate) struct TlsOwner {
     /// 0 for the OS thread's.
     of: u32,
     destroyed: u32,
 }
 
 /// Those of who calls.
-pub(crate) fn locals() -> Locals {
-    BLOCK.with(|block| Locals { of: block.number(), destroyed: block.ending.get() })
+pub(crate) fn locals() -> TlsOwner {
+    BLOCK.with(|block| TlsOwner { of: block.number(), destroyed: block.ending.get() })
 }
 
 /// Whether who calls was made by `pthread_create`.
@@ -183,46 +183,46 @@ impl Tcb {
     pub(crate) unsafe fn of_pthread(pthread: libc::pthread_t) -> Option<Tcb> {
         let layout = LAYOUT.get()?;
         let tcb = Tcb(NonZero::new(thread_pointer::of_pthread(pthread as usize, layout.pthread_size))?);
-        // SAFETY: every thread's storage has a Block at the same place, and lives as long as its pthread_t.
+        // SAFETY: every thread's storage has a GreenTls at the same place, and lives as long as its pthread_t.
         unsafe { tcb.block().is_ours().then_some(tcb) }
     }
 
     /// # Safety
     /// The thread control block lives for as long as the answer is used.
-    unsafe fn block<'a>(self) -> &'a Block {
-        // SAFETY: `probe` has found the Block at this distance from every thread pointer.
-        unsafe { &*(self.at(layout().block_at) as *const Block) }
+    unsafe fn block<'a>(self) -> &'a GreenTls {
+        // SAFETY: `probe` has found the GreenTls at this distance from every thread pointer.
+        unsafe { &*(self.at(layout().block_at) as *const GreenTls) }
     }
 
-    /// Its `Block`, of a block of ours.
+    /// Its `GreenTls`, of a block of ours.
     ///
     /// # Safety
     /// As for [`of_pthread`](Tcb::of_pthread).
-    pub(crate) unsafe fn green<'a>(self) -> &'a Block {
+    pub(crate) unsafe fn green<'a>(self) -> &'a GreenTls {
         // SAFETY: the caller's.
         unsafe { self.block() }
     }
 }
 
-fn layout() -> &'static Layout {
+fn layout() -> &'static GlibcLayout {
     LAYOUT.get().expect("blocks are made only after a successful probe")
 }
 
 /// The blocks of one hub.
-pub(crate) struct Blocks {
+pub(crate) struct TcbPool {
     /// The OS thread's own.
     home: Tcb,
     idle: RefCell<Vec<Tcb>>,
 }
 
-impl Blocks {
+impl TcbPool {
     /// For the OS thread that calls.
-    pub(crate) fn new() -> Blocks {
-        Blocks { home: Tcb::loaded(), idle: RefCell::default() }
+    pub(crate) fn new() -> TcbPool {
+        TcbPool { home: Tcb::loaded(), idle: RefCell::default() }
     }
 
     #[inline(always)]
-    pub(crate) fn home(&self) -> Tcb {
+    pub(crate) fn os_thread_tcb(&self) -> Tcb {
         self.home
     }
 
@@ -252,7 +252,7 @@ impl Blocks {
             let block = tcb.block();
             // Above all thread ids that the kernel gives (2^22), below the bits that futexes set aside.
             block.number.set(1 << 28 | NUMBER.fetch_add(1, Relaxed) & ((1 << 28) - 1));
-            plant(tcb.at(layout.hub_at), hub);
+            set_hub_in_tcb(tcb.at(layout.hub_at), hub);
         }
         Ok(tcb)
     }
@@ -282,7 +282,7 @@ impl Blocks {
         // SAFETY: the same.
         let is_pthread = unsafe { tcb.block().is_pthread.get() };
         if is_pthread {
-            if let Some(hub) = crate::hub::existing() {
+            if let Some(hub) = crate::hub::try_current() {
                 hub.end_pthread();
             }
         }
@@ -313,12 +313,12 @@ impl Blocks {
 /// Takes back the block of a green thread that has ended and was joined or detached, on any OS thread.
 ///
 /// # Safety
-/// As for [`Blocks::put`].
+/// As for [`TcbPool::put`].
 pub(crate) unsafe fn take_back(tcb: Tcb) {
     // SAFETY: the caller's.
     unsafe {
-        let made_by = planted(tcb.at(layout().hub_at));
-        match crate::hub::existing().filter(|hub| std::ptr::eq(*hub, made_by)) {
+        let made_by = hub_in_tcb(tcb.at(layout().hub_at));
+        match crate::hub::try_current().filter(|hub| std::ptr::eq(*hub, made_by)) {
             Some(hub) => hub.blocks().put(tcb),
             None => free(tcb),
         }
@@ -328,13 +328,13 @@ pub(crate) unsafe fn take_back(tcb: Tcb) {
 /// Gives a block back to the C library.
 ///
 /// # Safety
-/// As for [`Blocks::put`].
+/// As for [`TcbPool::put`].
 unsafe fn free(tcb: Tcb) {
     // SAFETY: the caller's.
     unsafe { layout().free(tcb.0.get()) };
 }
 
-impl Drop for Blocks {
+impl Drop for TcbPool {
     fn drop(&mut self) {
         for tcb in self.idle.borrow_mut().drain(..) {
             // SAFETY: idle, and ours.
@@ -360,7 +360,7 @@ pub(crate) unsafe fn load(from: Tcb, to: Tcb) {
     }
 }
 
-impl Block {
+impl GreenTls {
     #[inline]
     fn is_ours(&self) -> bool {
         self.number.get() != 0
@@ -413,16 +413,16 @@ pub(crate) fn renew_tid() {
 }
 
 /// What C's mutexes note as their owner when who runs takes them.
-pub(crate) fn owner_number() -> Option<i32> {
+pub(crate) fn mutex_owner_tid() -> Option<i32> {
     let layout = LAYOUT.get()?;
-    let own = own_block(Block::number);
+    let own = own_block(GreenTls::number);
     // SAFETY: the block that is loaded.
     Some(own.unwrap_or_else(|| unsafe { layout.tid(Tcb::loaded().0.get()) }) as i32)
 }
 
 /// The thread id that C's mutexes know their owner by, while `f` runs: the green thread's own.
-pub(crate) fn as_owner<R>(f: impl FnOnce() -> R) -> R {
-    let Some(number) = own_block(Block::number) else { return f() };
+pub(crate) fn with_green_tid<R>(f: impl FnOnce() -> R) -> R {
+    let Some(number) = own_block(GreenTls::number) else { return f() };
     let (layout, here) = (layout(), Tcb::loaded());
     // SAFETY: a block of ours, loaded; the kernel does not read the word, and `f` does not switch.
     unsafe {

@@ -18,14 +18,14 @@ impl Tcb {
     }
 }
 
-pub(crate) struct Blocks;
+pub(crate) struct TcbPool;
 
-impl Blocks {
-    pub(crate) fn new() -> Blocks {
-        Blocks
+impl TcbPool {
+    pub(crate) fn new() -> TcbPool {
+        TcbPool
     }
 
-    pub(crate) fn home(&self) -> Tcb {
+    pub(crate) fn os_thread_tcb(&self) -> Tcb {
         Tcb
     }
 
@@ -52,10 +52,10 @@ pub(crate) fn has_own() -> bool {
 
 /// Whose thread-locals are in use: the OS thread's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Locals;
+pub(crate) struct TlsOwner;
 
-pub(crate) fn locals() -> Locals {
-    Locals
+pub(crate) fn locals() -> TlsOwner {
+    TlsOwner
 }
 
 pub(crate) fn is_pthread() -> bool {
@@ -63,7 +63,7 @@ pub(crate) fn is_pthread() -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn has_endings() -> bool {
+pub(crate) fn has_tls_destructors() -> bool {
     false
 }
 

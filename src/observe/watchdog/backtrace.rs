@@ -13,8 +13,8 @@
 //! 2.35 on that finds its tables without a lock. What the addresses mean is found out by the watchdog.
 
 use crate::arch::syscall::syscall;
-use crate::hub::existing;
-use crate::hub::status::own_tid;
+use crate::hub::status::gettid;
+use crate::hub::try_current;
 use crate::sys::raw_mutex::wait_for_change;
 use libc::{c_int, c_void, siginfo_t};
 use std::ffi::CStr;
@@ -139,12 +139,12 @@ fn is_ours() -> bool {
 
 extern "C" fn handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let state = &SLIP.state;
-    if state.compare_exchange(own_tid(), TAKEN, AcqRel, Relaxed).is_ok() {
+    if state.compare_exchange(gettid(), TAKEN, AcqRel, Relaxed).is_ok() {
         // SAFETY: the address is this thread's own.
         let errno = unsafe { *libc::__errno_location() };
         // It may have moved on. In the midst of a switch there is no stack to walk.
         let switches = SLIP.switches.load(Relaxed);
-        let hub = existing().filter(|hub| hub.is_where_it_was(switches));
+        let hub = try_current().filter(|hub| hub.is_same_time_slice(switches));
         let len = hub.map_or(0, |hub| Walk::new(hub.stack_of_current()).up());
         SLIP.len.store(len, Relaxed);
         state.store(DONE, Release);

@@ -59,11 +59,11 @@ mod stall;
 mod thread_state;
 
 use crate::hub::status;
-use crate::hub::status::Pulse;
+use crate::hub::status::HubStatus;
 use crate::ids::GreenId;
-use crate::observe::panic_hook::loudly;
+use crate::observe::panic_hook::log_or_stderr;
 use crate::sys::raw_mutex::{wait_for_change, wake_by};
-use crate::thread::{Deaf, Thread, at_rest};
+use crate::thread::{SignalsBlocked, Thread, quiescent};
 use stall::{Finding, Watched};
 use std::fmt::Write;
 use std::io;
@@ -109,8 +109,8 @@ pub fn start(limit: Duration) -> io::Result<()> {
     let nanos = limit.max(SHORTEST).as_nanos();
     LIMIT.store(u64::try_from(nanos).unwrap_or(u64::MAX), SeqCst);
     ring();
-    if let Some(hub) = crate::hub::existing() {
-        hub.label_everyone();
+    if let Some(hub) = crate::hub::try_current() {
+        hub.publish_labels();
     }
     if RUNNING.swap(true, SeqCst) {
         return Ok(());
@@ -203,7 +203,7 @@ extern "C" fn after_fork_in_child() {
 
 /// The whole life of the watchdog.
 fn watch() {
-    Deaf::new();
+    SignalsBlocked::new();
     let mut hubs = Vec::new();
     let mut last = Instant::now();
     loop {
@@ -215,7 +215,7 @@ fn watch() {
         };
         let period = (limit / 4).clamp(SHORTEST, LONGEST);
         // Until then, or until the bell has rung since.
-        at_rest(|| wait_for_change(BELL.as_ptr() as usize, rung, period));
+        quiescent(|| wait_for_change(BELL.as_ptr() as usize, rung, period));
         // While the whole process was stopped, or the machine asleep, nobody could have switched.
         let passed = last.elapsed().min(2 * period);
         last = Instant::now();
@@ -246,7 +246,7 @@ fn look(hubs: &mut Vec<Watched>, passed: Duration, limit: Duration) -> Vec<Repor
         let mut watched = known.map_or_else(|| Watched::new(pulse.number()), |at| hubs.swap_remove(at));
         let who = pulse.current();
         let keeps_somebody = match who {
-            GreenId::NOBODY => false,
+            GreenId::HUB => false,
             GreenId::ROOT => pulse.alive() > 0,
             _ => true,
         };
@@ -271,7 +271,7 @@ fn look(hubs: &mut Vec<Watched>, passed: Duration, limit: Duration) -> Vec<Repor
 }
 
 /// Who keeps whom: the subject of a report's sentence.
-fn title(pulse: &Pulse, who: GreenId) -> String {
+fn title(pulse: &HubStatus, who: GreenId) -> String {
     match pulse.label(who).and_then(|label| label.name) {
         _ if who == GreenId::ROOT => "the root".into(),
         Some(name) => format!("green thread '{name}'"),
@@ -280,7 +280,7 @@ fn title(pulse: &Pulse, who: GreenId) -> String {
 }
 
 /// What else is to be said of it: where it is from, whom it keeps.
-fn besides(pulse: &Pulse, who: GreenId) -> String {
+fn besides(pulse: &HubStatus, who: GreenId) -> String {
     let mut text = String::new();
     if let Some(label) = pulse.label(who).filter(|_| who != GreenId::ROOT) {
         let _ = write!(text, "; spawned at {}", label.spawned_at);
@@ -311,7 +311,7 @@ impl Report {
                 text
             }
         };
-        let _ = crate::hub::catch(|| loudly(log::Level::Warn, &text));
+        let _ = crate::hub::catch(|| log_or_stderr(log::Level::Warn, &text));
     }
 }
 

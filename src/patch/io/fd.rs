@@ -4,7 +4,7 @@
 //! or a system call that the program makes itself. So calls that make sockets forget the number, too, for sockets are
 //! not asked after before each wait; and so do those that make pipes or duplicates, so that old waiters hear of it soon.
 //! All other calls that make descriptors (`open`, `eventfd`, `timerfd_create` ...) need not be seen: what is not known
-//! to be a socket is asked after when the kernel would wait (`Hub::ask_after`), before anything that was noted is used.
+//! to be a socket is asked after when the kernel would wait (`Hub::revalidate_fd`), before anything that was noted is used.
 //!
 //! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
 //! it, both processors pass it as they would a plain word.
@@ -12,9 +12,9 @@
 use super::fd_mode::settings_changed;
 use super::{failed, file_lock, hub, kernel, with_errno};
 use crate::fd_table;
-use crate::patch::elsewhere;
+use crate::patch::offload_blocking;
 use crate::patch::pthread::real;
-use crate::thread::offload::Load;
+use crate::thread::offload::WorkKind;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -72,7 +72,7 @@ fn while_it_lingers(fd: c_int, close: impl FnOnce() -> isize) -> isize {
     let answer = close();
     if duplicate >= 0 {
         fd_table::forget(duplicate as c_int);
-        elsewhere(Load::Wait, "a connection to be closed", move || {
+        offload_blocking(WorkKind::ExternalWait, "a connection to be closed", move || {
             // SAFETY: no pointers; it is ours.
             unsafe { kernel(libc::SYS_close, [duplicate as usize, 0, 0, 0, 0, 0]) }
         });

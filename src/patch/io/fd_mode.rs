@@ -6,7 +6,7 @@
 use super::kernel;
 use crate::hub::Hub;
 use crate::ids::Direction;
-use crate::reactor::{Settings, Source};
+use crate::reactor::{FdMode, FdState};
 use crate::time::{NEVER, Time};
 use libc::c_int;
 use std::os::fd::RawFd;
@@ -24,7 +24,7 @@ pub(super) fn settings_changed() {
 
 /// What the program has set of `fd`, as far as changes are made by calls that are interposed.
 #[inline]
-pub(super) fn settings(hub: &Hub, fd: RawFd) -> Settings {
+pub(super) fn settings(hub: &Hub, fd: RawFd) -> FdMode {
     match hub.reactor().source(fd) {
         Some(source) => settings_of(hub, source, fd),
         None => ask(fd, 0),
@@ -33,7 +33,7 @@ pub(super) fn settings(hub: &Hub, fd: RawFd) -> Settings {
 
 /// The same, of a descriptor that is waited for: it is kept there.
 #[inline]
-pub(super) fn settings_of(hub: &Hub, source: &Source, fd: RawFd) -> Settings {
+pub(super) fn settings_of(hub: &Hub, source: &FdState, fd: RawFd) -> FdMode {
     let _entered = hub.reactor().enter();
     let (known, now) = (source.settings(), CHANGES.load(Acquire));
     if known.as_of == now {
@@ -46,7 +46,7 @@ pub(super) fn settings_of(hub: &Hub, source: &Source, fd: RawFd) -> Settings {
 
 /// Asks the kernel for them.
 #[cold]
-fn ask(fd: RawFd, as_of: u32) -> Settings {
+fn ask(fd: RawFd, as_of: u32) -> FdMode {
     // SAFETY: no pointers.
     let flags = unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0]) };
     let timeout = |option: c_int| {
@@ -62,7 +62,7 @@ fn ask(fd: RawFd, as_of: u32) -> Settings {
             }
         }
     };
-    Settings {
+    FdMode {
         as_of,
         is_tcp: number_of(fd, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP),
         nonblocking: flags >= 0 && flags & libc::O_NONBLOCK as isize != 0,
@@ -88,14 +88,14 @@ pub(super) fn number_of(fd: RawFd, option: c_int) -> Result<c_int, isize> {
 /// Whether the program has made it non-blocking.
 pub(super) fn is_nonblocking(hub: &Hub, fd: RawFd, foreign: bool) -> bool {
     if foreign {
-        hub.ask_after(fd);
+        hub.revalidate_fd(fd);
     }
     settings(hub, fd).nonblocking
 }
 
 /// What is kept of `fd`, and what is set of it, if that is a blocking TCP socket.
 #[inline]
-pub(super) fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<(&Source, Settings)> {
+pub(super) fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<(&FdState, FdMode)> {
     let source = hub.reactor().source(fd)?;
     let settings = settings_of(hub, source, fd);
     (settings.is_tcp && !settings.nonblocking).then_some((source, settings))
@@ -103,7 +103,7 @@ pub(super) fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<(&Source, Settings)> 
 
 /// When a call that begins now is to give up.
 #[inline]
-pub(super) fn deadline(hub: &Hub, settings: Settings, direction: Direction) -> Time {
+pub(super) fn deadline(hub: &Hub, settings: FdMode, direction: Direction) -> Time {
     match settings.timeout(direction) {
         0 => NEVER,
         nanos => hub.clock().after(Duration::from_nanos(nanos)),

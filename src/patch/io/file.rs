@@ -9,18 +9,18 @@
 //!   disk (`O_SYNC`, `O_DIRECT`); and for a while after one has taken long, for the kernel slows down who writes more
 //!   than the disk takes.
 //!
-//! One that is under way elsewhere, at the file's own position, keeps that position locked in the kernel. So whoever
+//! One that is under way offload_blocking, at the file's own position, keeps that position locked in the kernel. So whoever
 //! comes next with this descriptor waits for its [`Turn`] first, and parks.
 
 use super::read_write::At;
 use super::{HERE, hub, kernel};
 use crate::hub::Hub;
 use crate::hub::futex;
-use crate::hub::futex::Who;
+use crate::hub::futex::Waiter;
 use crate::ids::Direction;
 use crate::ids::GreenId;
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use crate::tls;
 use libc::{c_int, iovec};
@@ -197,7 +197,9 @@ pub(super) unsafe fn other_thread(
     let _turn = (at.offset == HERE).then(|| Turn::take(hub, at.fd));
     let slices = slices as usize;
     // SAFETY: the caller's; it waits until it is done.
-    elsewhere(Load::Call, "a file", move || unsafe { at.call(direction, 0, slices as *const iovec, count) })
+    offload_blocking(WorkKind::LibcCall, "a file", move || unsafe {
+        at.call(direction, 0, slices as *const iovec, count)
+    })
 }
 
 /// Writes to a file.
@@ -269,7 +271,7 @@ impl Turn {
     pub(super) fn let_pass(hub: &'static Hub, fd: c_int) {
         let word = Turn::word(fd);
         while word.load(Acquire) != 0 {
-            let who = Who::Green { hub, deadline: NEVER, shield: true };
+            let who = Waiter::Green { hub, deadline: NEVER, shield: true };
             futex::wait(who, word.as_ptr() as usize, u32::MAX, || word.load(Acquire) != 0);
         }
     }
@@ -283,7 +285,7 @@ impl Drop for Turn {
 }
 
 /// In the child of a fork nobody has a turn.
-pub(super) fn begin_anew() {
+pub(super) fn reset_after_fork() {
     TAKEN.iter().for_each(|word| word.store(0, Relaxed));
 }
 
@@ -295,7 +297,7 @@ unsafe fn sync(number: libc::c_long, args: [usize; 6]) -> c_int {
     // SAFETY: the caller's; it waits until it is done.
     let call = move || unsafe { kernel(number, args) };
     super::with_errno(match hub() {
-        Some(_) => elsewhere(Load::Call, "a disk", call),
+        Some(_) => offload_blocking(WorkKind::LibcCall, "a disk", call),
         None => call(),
     }) as c_int
 }

@@ -7,10 +7,10 @@
 
 use super::{failed, hub, kernel, with_errno};
 use crate::hub::futex;
-use crate::hub::futex::{Waited, Who};
+use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::hub::{Hub, keep_errno};
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use libc::{c_int, off_t};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -35,7 +35,7 @@ pub(super) fn returned() {
 }
 
 /// In the child of a fork nobody waits.
-pub(super) fn begin_anew() {
+pub(super) fn reset_after_fork() {
     WAITING.store(0, SeqCst);
 }
 
@@ -61,9 +61,10 @@ fn wait(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
         }
         let deadline = hub.clock().after(pause);
         pause = (pause * 2).min(LONGEST);
-        let who = Who::Green { hub, deadline, shield: hub.was_cut_short() };
+        let who = Waiter::Green { hub, deadline, shield: hub.was_cut_short() };
         let word = RETURNED.as_ptr() as usize;
-        if futex::wait(who, word, u32::MAX, || RETURNED.load(SeqCst) == seen) == Waited::Interrupted {
+        if futex::wait(who, word, u32::MAX, || RETURNED.load(SeqCst) == seen) == FutexWaitResult::Interrupted
+        {
             hub.cut_short();
             keep_errno(|| hub.yield_now());
             return failed(libc::EINTR);
@@ -103,7 +104,7 @@ pub(super) unsafe fn lock(fd: c_int, command: c_int, argument: usize) -> Option<
         libc::F_OFD_SETLKW => hub().map(|hub| try_again(hub, || call(libc::F_OFD_SETLK))),
         libc::F_SETLKW => hub().map(|_| match call(libc::F_SETLK) {
             taken if taken == failed(libc::EAGAIN) || taken == failed(libc::EACCES) => {
-                elsewhere(Load::Wait, "a lock on a file", || call(libc::F_SETLKW))
+                offload_blocking(WorkKind::ExternalWait, "a lock on a file", || call(libc::F_SETLKW))
             }
             answer => answer,
         }),

@@ -62,12 +62,12 @@ fn hub() -> Option<&'static Hub> {
 const HERE: usize = usize::MAX;
 
 /// For the child of a fork: what was going on in its parent does not go on in it.
-pub(super) fn begin_anew() {
+pub(super) fn reset_after_fork() {
     forked();
-    file::begin_anew();
-    file_lock::begin_anew();
-    resolver::begin_anew();
-    socket::begin_anew();
+    file::reset_after_fork();
+    file_lock::reset_after_fork();
+    resolver::reset_after_fork();
+    socket::reset_after_fork();
 }
 
 /// For both sides of a fork: there are two processes now that have these descriptors.

@@ -5,8 +5,8 @@
 
 use super::{hub, kernel, with_errno};
 use crate::fd_table;
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use libc::{c_char, c_int, mode_t};
 
 /// Opens a file. The number may have been another's, closed where it was not seen.
@@ -19,7 +19,7 @@ unsafe fn open_at(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -
     let call = move || unsafe { kernel(libc::SYS_openat, args) };
     // SAFETY: the caller's.
     let answer = match hub().filter(|_| unsafe { waits(dir, path, flags) }) {
-        Some(_) => elsewhere(Load::Wait, "the other end of a named pipe", call),
+        Some(_) => offload_blocking(WorkKind::ExternalWait, "the other end of a named pipe", call),
         None => call(),
     };
     if answer >= 0 {

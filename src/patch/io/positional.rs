@@ -102,7 +102,7 @@ unsafe extern "C" fn pwrite(fd: c_int, bytes: *const c_void, len: size_t, offset
     unsafe { pwrite64(fd, bytes, len, offset) }
 }
 
-/// Reads or writes by `call` if it may be made elsewhere, or at once by the system call `plain`.
+/// Reads or writes by `call` if it may be made offload_blocking, or at once by the system call `plain`.
 ///
 /// # Safety
 /// As preadv2(2) or pwritev2(2).

@@ -10,8 +10,8 @@ use super::write_all::{send_slices, send_whole};
 use super::{HERE, failed, hub, kernel, with_errno};
 use crate::hub::Hub;
 use crate::ids::Direction;
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 
 /// Where to read or write.
@@ -112,7 +112,7 @@ unsafe fn write_to_room(at: At, slices: *const iovec, count: usize) -> isize {
             Some(libc::S_IFCHR) => {
                 // A terminal: it may be room for a byte, and who reads the rest may be one of us.
                 let slices = slices as usize;
-                elsewhere(Load::Wait, "a terminal", move || {
+                offload_blocking(WorkKind::ExternalWait, "a terminal", move || {
                     at.call(Direction::Write, 0, slices as *const iovec, count)
                 })
             }

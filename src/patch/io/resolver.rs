@@ -4,10 +4,10 @@
 use super::hub;
 use crate::hub::Hub;
 use crate::hub::futex;
-use crate::hub::futex::Who;
-use crate::patch::elsewhere;
+use crate::hub::futex::Waiter;
+use crate::patch::offload_blocking;
 use crate::patch::pthread::real;
-use crate::thread::offload::Load;
+use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use libc::{addrinfo, c_char, c_int, hostent, sockaddr, socklen_t};
 use std::sync::atomic::AtomicU32;
@@ -21,7 +21,7 @@ const MOST: u32 = 32;
 static FREE: AtomicU32 = AtomicU32::new(MOST);
 
 /// In the child of a fork nobody looks anything up.
-pub(super) fn begin_anew() {
+pub(super) fn reset_after_fork() {
     FREE.store(MOST, Release);
 }
 
@@ -144,7 +144,7 @@ unsafe extern "C" {
 /// Has an OS thread of the pool look something up. `errno` is as that has it, since some of these set it.
 fn look_up<T: Send + 'static>(hub: &'static Hub, call: impl FnOnce() -> T + Send) -> T {
     take_turn(hub);
-    let (answer, errno) = elsewhere(Load::Call, "a name to be looked up", || {
+    let (answer, errno) = offload_blocking(WorkKind::LibcCall, "a name to be looked up", || {
         // SAFETY: a thread's own.
         unsafe {
             *libc::__errno_location() = 0;
@@ -165,7 +165,7 @@ fn look_up<T: Send + 'static>(hub: &'static Hub, call: impl FnOnce() -> T + Send
 fn take_turn(hub: &'static Hub) {
     let take = |free: u32| free.checked_sub(1);
     while FREE.fetch_update(AcqRel, Acquire, take).is_err() {
-        let who = Who::Green { hub, deadline: NEVER, shield: true };
+        let who = Waiter::Green { hub, deadline: NEVER, shield: true };
         futex::wait(who, FREE.as_ptr() as usize, u32::MAX, || FREE.load(Acquire) == 0);
     }
 }

@@ -2,9 +2,9 @@
 
 use super::failed;
 use super::fd_mode::{deadline, settings};
-use crate::hub::{Hub, Readiness, keep_errno};
+use crate::hub::{FdWaitResult, Hub, keep_errno};
 use crate::ids::Direction;
-use crate::reactor::Source;
+use crate::reactor::FdState;
 use crate::time::Time;
 use libc::c_int;
 use std::os::fd::RawFd;
@@ -26,7 +26,7 @@ pub(super) fn retry(
 /// [`retry`]; `drained`: it is known that the first attempt would fail, of what is kept there, and when to give up.
 #[inline]
 pub(super) fn retry_after(
-    drained: Option<(&Source, Time)>,
+    drained: Option<(&FdState, Time)>,
     hub: &Hub,
     fd: RawFd,
     direction: Direction,
@@ -62,10 +62,10 @@ pub(super) fn retry_until(
     let pause = || {
         if foreign {
             // Before it is asked what is known of the number.
-            hub.ask_after(fd);
+            hub.revalidate_fd(fd);
         }
         let Some(deadline) = limit() else {
-            hub.answered_at_once();
+            hub.yield_if_polling();
             return Err(libc::EAGAIN);
         };
         hub.reactor().drained(fd, direction);
@@ -85,7 +85,7 @@ pub(super) fn insist(hub: &Hub, deadline: Time, mut attempt: impl FnMut() -> isi
         }
         let until = deadline.min(hub.clock().after(nap));
         nap = (nap * 2).min(LONGEST_NAP);
-        if keep_errno(|| hub.wait_fds(&[], until, false, hub.was_cut_short())) == Readiness::Interrupted {
+        if keep_errno(|| hub.wait_fds(&[], until, false, hub.was_cut_short())) == FdWaitResult::Interrupted {
             return cut_short(hub);
         }
     }
@@ -110,21 +110,21 @@ pub(super) fn pause(hub: &Hub, fd: RawFd, direction: Direction, deadline: Time) 
 #[inline]
 pub(super) fn waited(
     hub: &Hub,
-    wait: impl FnOnce(bool) -> std::io::Result<Readiness>,
+    wait: impl FnOnce(bool) -> std::io::Result<FdWaitResult>,
 ) -> Result<bool, c_int> {
     match keep_errno(|| wait(hub.was_cut_short())) {
-        Ok(Readiness::Ready) => Ok(true),
+        Ok(FdWaitResult::Ready) => Ok(true),
         other => ended_otherwise(hub, other),
     }
 }
 
 #[cold]
-fn ended_otherwise(hub: &Hub, ended: std::io::Result<Readiness>) -> Result<bool, c_int> {
+fn ended_otherwise(hub: &Hub, ended: std::io::Result<FdWaitResult>) -> Result<bool, c_int> {
     match ended {
-        Ok(Readiness::Ready | Readiness::Signalled) => Ok(true),
-        Ok(Readiness::Expired) => Ok(false),
-        Ok(Readiness::Closed) => Err(libc::EBADF),
-        Ok(Readiness::Interrupted) => {
+        Ok(FdWaitResult::Ready | FdWaitResult::Signalled) => Ok(true),
+        Ok(FdWaitResult::Expired) => Ok(false),
+        Ok(FdWaitResult::Closed) => Err(libc::EBADF),
+        Ok(FdWaitResult::Interrupted) => {
             cut_short(hub);
             Err(libc::EINTR)
         }

@@ -7,8 +7,8 @@ use super::{failed, file, hub, kernel, length, timespec_of, with_errno};
 use crate::fd_table;
 use crate::hub::Hub;
 use crate::ids::Direction;
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use std::ptr::null_mut;
 use std::time::Instant;
@@ -110,7 +110,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
             match message.as_ref() {
                 Some(plain) if plain.msg_controllen == 0 => receive_whole(hub, fd, message, flags),
                 // Which control data comes with how much of it is for the kernel to say.
-                _ => elsewhere(Load::Wait, "all of a message", move || receive(flags)),
+                _ => offload_blocking(WorkKind::ExternalWait, "all of a message", move || receive(flags)),
             }
         },
         Some(hub) => retry(hub, fd, Direction::Read, false, || receive(flags | libc::MSG_DONTWAIT)),

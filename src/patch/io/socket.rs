@@ -7,9 +7,9 @@ use super::{failed, hub, kernel, with_errno};
 use crate::fd_table;
 use crate::hub::Hub;
 use crate::ids::Direction;
-use crate::patch::elsewhere;
+use crate::patch::offload_blocking;
 use crate::sys::raw_mutex::Lock;
-use crate::thread::offload::Load;
+use crate::thread::offload::WorkKind;
 use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
 use std::mem::zeroed;
 use std::sync::atomic::AtomicBool;
@@ -225,9 +225,9 @@ pub(super) fn share_listeners() {
 }
 
 /// In the child of a fork nobody else accepts.
-pub(super) fn begin_anew() {
+pub(super) fn reset_after_fork() {
     // SAFETY: the child has one OS thread, and it is not in here.
-    unsafe { ACCEPTING.begin_anew(()) };
+    unsafe { ACCEPTING.reset_after_fork(()) };
 }
 
 /// Accepts, if there is a connection. There is no flag to have it not wait, so it is asked for readiness first. If
@@ -237,7 +237,7 @@ fn try_accept(hub: &Hub, fd: c_int, call: impl Fn() -> isize + Send) -> isize {
     if has_others && !settings(hub, fd).nonblocking {
         return match super::poll::now(fd, libc::POLLIN) {
             0 => failed(libc::EAGAIN),
-            _ => elsewhere(Load::Wait, "a connection", call),
+            _ => offload_blocking(WorkKind::ExternalWait, "a connection", call),
         };
     }
     let _nobody_else = ACCEPTING.lock();

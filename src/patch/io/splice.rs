@@ -14,8 +14,8 @@ use super::write_all::{send_slices, send_whole};
 use super::{failed, hub, kernel, with_errno};
 use crate::hub::{Hub, keep_errno};
 use crate::ids::Direction;
-use crate::patch::elsewhere;
-use crate::thread::offload::Load;
+use crate::patch::offload_blocking;
+use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use libc::{c_int, c_uint, c_void, iovec, off_t, size_t, ssize_t};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn is_nonblocking(fd: c_int) -> bool {
 /// That of the system call.
 unsafe fn on_file(number: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: the caller's; it waits until it is done.
-    elsewhere(Load::Call, "a file", move || unsafe { kernel(number, args) })
+    offload_blocking(WorkKind::LibcCall, "a file", move || unsafe { kernel(number, args) })
 }
 
 /// Writes all of it to a blocking socket or pipe. Answers how much has gone, or an error if nothing has.
@@ -172,7 +172,7 @@ fn from_end_to_end(hub: &Hub, from: c_int, out: c_int, attempt: impl Fn() -> isi
             keep_errno(|| hub.yield_now());
             continue;
         };
-        hub.ask_after(fd);
+        hub.revalidate_fd(fd);
         let deadline = match settings(hub, fd).timeout(direction) {
             0 => NEVER,
             nanos => hub.clock().after(Duration::from_nanos(nanos)),

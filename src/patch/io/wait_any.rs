@@ -7,7 +7,7 @@
 use super::failed;
 use super::retry::cut_short;
 use super::sigwait::Mask;
-use crate::hub::{Hub, Readiness, keep_errno};
+use crate::hub::{FdWaitResult, Hub, keep_errno};
 use crate::ids::Direction;
 use crate::time::NEVER;
 use libc::c_int;
@@ -29,7 +29,7 @@ pub(super) fn wait(
 ) -> isize {
     let found = look();
     if found != 0 || limit == Some(Duration::ZERO) {
-        hub.answered_at_once();
+        hub.yield_if_polling();
         return found;
     }
     let deadline = limit.map_or(NEVER, |limit| hub.clock().after(limit));
@@ -39,18 +39,18 @@ pub(super) fn wait(
     let mut foreign = true;
     loop {
         let ended = keep_errno(|| hub.wait_fds(&wanted, deadline, foreign, hub.was_cut_short()));
-        if ended == Readiness::Closed {
+        if ended == FdWaitResult::Closed {
             // The number may be another's by now, who is not to be asked.
             return failed(libc::EBADF);
         }
         let found = look();
         match ended {
             _ if found != 0 => return found,
-            Readiness::Expired => return 0,
-            Readiness::Signalled => return failed(libc::EINTR),
-            Readiness::Interrupted => return cut_short(hub),
+            FdWaitResult::Expired => return 0,
+            FdWaitResult::Signalled => return failed(libc::EINTR),
+            FdWaitResult::Interrupted => return cut_short(hub),
             // Asking after them once more would be an edge once more, for what is not waited for as well.
-            Readiness::Ready | Readiness::Closed => foreign = false,
+            FdWaitResult::Ready | FdWaitResult::Closed => foreign = false,
         }
     }
 }

@@ -8,10 +8,10 @@ use super::{failed, hub, kernel, with_errno};
 use crate::fd_table;
 use crate::hub::Hub;
 use crate::ids::Direction;
-use crate::patch::elsewhere;
+use crate::patch::offload_blocking;
 use crate::patch::pthread::real;
 use crate::sys::sigset::Signals;
-use crate::thread::offload::Load;
+use crate::thread::offload::WorkKind;
 use crate::thread::with_signals_blocked;
 use crate::time::NEVER;
 use libc::{FILE, c_char, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -55,7 +55,7 @@ fn hub_to_wait(options: c_int) -> Option<&'static Hub> {
     if options & libc::WNOHANG == 0 {
         return Some(hub);
     }
-    hub.answered_at_once();
+    hub.yield_if_polling();
     None
 }
 
@@ -145,7 +145,7 @@ unsafe extern "C" fn system(command: *const c_char) -> c_int {
 
 /// What `wait` answers, by an OS thread of the pool: how a child has ended, or -1 and an error number.
 fn status_of(what: &'static str, wait: impl FnOnce() -> c_int + Send) -> c_int {
-    let answer = elsewhere(Load::Wait, what, || match wait() {
+    let answer = offload_blocking(WorkKind::ExternalWait, what, || match wait() {
         // SAFETY: the address is this thread's own.
         -1 => failed(unsafe { *libc::__errno_location() }),
         status => status as isize,

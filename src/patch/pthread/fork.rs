@@ -1,7 +1,7 @@
 //! `fork` and what the C library makes of it: in the child, nothing of the parent's hubs goes on.
 
 use super::{real, set_errno};
-use crate::hub::existing;
+use crate::hub::try_current;
 use crate::tls;
 use libc::{c_char, c_int, pid_t, termios, winsize};
 
@@ -11,24 +11,24 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
     crate::hub::look_ahead();
     let mut answer = -1;
     let mut errno = 0;
-    let mut at_home = || {
+    let mut with_os_thread_tcb = || {
         // SAFETY: no preconditions but those that every fork in a program with threads has.
         unsafe {
             answer = fork();
             errno = *libc::__errno_location();
         }
     };
-    match existing().filter(|_| tls::has_own()) {
+    match try_current().filter(|_| tls::has_own()) {
         // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
-        Some(hub) => hub.as_nobody(|| hub.at_home(at_home)),
-        None => at_home(),
+        Some(hub) => hub.with_blocking_disabled(|| hub.with_os_thread_tcb(with_os_thread_tcb)),
+        None => with_os_thread_tcb(),
     }
     match answer {
         0 => {
             tls::renew_tid();
-            crate::hub::futex::forget_all();
-            crate::hub::begin_anew();
-            crate::patch::io::begin_anew();
+            crate::hub::futex::reset_after_fork();
+            crate::hub::reset_after_fork();
+            crate::patch::io::reset_after_fork();
         }
         1.. => crate::patch::io::forked(),
         _ => set_errno(errno),

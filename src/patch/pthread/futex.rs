@@ -7,7 +7,7 @@ use super::{Kind, cut_short, deadline, length, patched_hub, with_errno};
 use crate::arch::syscall::syscall as kernel;
 use crate::hub::Hub;
 use crate::hub::futex;
-use crate::hub::futex::{Waited, Who};
+use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::time::NEVER;
 use libc::{c_int, c_long, timespec};
 use std::sync::atomic::AtomicU32;
@@ -131,21 +131,21 @@ unsafe fn wait(hub: &'static Hub, command: c_int, args: [usize; 6], bits: u32) -
         let until = if is_private { limit } else { limit.min(hub.clock().after(SHARED)) };
         // SAFETY: the caller's.
         let still = || unsafe { load(word) == value as u32 };
-        let who = Who::Green { hub, deadline: until, shield: hub.was_cut_short() };
+        let who = Waiter::Green { hub, deadline: until, shield: hub.was_cut_short() };
         match futex::wait(who, word, bits, still) {
-            Waited::Woken => return Some(0),
-            Waited::Refused => return error(libc::EAGAIN),
-            Waited::Expired if until < limit => {}
-            Waited::Expired => return error(libc::ETIMEDOUT),
-            Waited::Interrupted => {
+            FutexWaitResult::Woken => return Some(0),
+            FutexWaitResult::Refused => return error(libc::EAGAIN),
+            FutexWaitResult::Expired if until < limit => {}
+            FutexWaitResult::Expired => return error(libc::ETIMEDOUT),
+            FutexWaitResult::Interrupted => {
                 cut_short(hub);
                 return Some(0);
             }
-            Waited::Deadlocked => {
+            FutexWaitResult::Deadlocked => {
                 hub.tell_deadlock(word);
                 return None;
             }
-            Waited::Unreachable => return None,
+            FutexWaitResult::Unreachable => return None,
         }
     }
 }

@@ -21,7 +21,7 @@ mod thread;
 mod thread_attr;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
-use crate::hub::{Hub, existing_or_new, keep_errno};
+use crate::hub::{Hub, current_or_init, keep_errno};
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};
@@ -131,7 +131,7 @@ pub(super) fn support() -> Result<(), Unsupported> {
 
 /// Makes the hub of this OS thread, and has it reachable from others.
 pub(super) fn reach_hub() -> Result<(), Unsupported> {
-    let hub = existing_or_new().ok_or_else(|| Unsupported::new("this OS thread is ending"))?;
+    let hub = current_or_init().ok_or_else(|| Unsupported::new("this OS thread is ending"))?;
     hub.inbox().map_err(|error| Unsupported::new(error.to_string()))?;
     Ok(())
 }

@@ -4,11 +4,11 @@ use super::real::{self, Start};
 use super::{Kind, check, deadline, patched_hub};
 use crate::green::{Interrupt, Outcome};
 use crate::hub::futex;
-use crate::hub::futex::{Waited, Who};
-use crate::hub::{Hub, end, existing};
-use crate::patch::elsewhere;
-use crate::stack::Size;
-use crate::thread::offload::Load;
+use crate::hub::futex::{FutexWaitResult, Waiter};
+use crate::hub::{Hub, end, try_current};
+use crate::patch::offload_blocking;
+use crate::stack::StackSize;
+use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use crate::tls;
 use crate::tls::{DETACHED, ENDED, Tcb};
@@ -68,7 +68,7 @@ unsafe fn create(
             pthread_attr_getdetachstate(attr, &raw mut state);
         }
     }
-    let Ok(size) = Size::for_usable(stack) else { return libc::EINVAL };
+    let Ok(size) = StackSize::for_usable(stack) else { return libc::EINVAL };
     let arg = arg as usize;
     let job = Box::new(move || {
         // SAFETY: the caller of pthread_create says that it may be called, and this is the once.
@@ -138,7 +138,7 @@ unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, tim
         if word.load(Acquire) & DETACHED != 0 {
             return libc::EINVAL;
         }
-        let waited = match existing().filter(|hub| hub.can_block()) {
+        let waited = match try_current().filter(|hub| hub.can_block()) {
             Some(hub) => wait(hub, word, until),
             // An OS thread without a hub: the kernel's futex will do.
             None => wait_in_kernel(word, until),
@@ -163,25 +163,25 @@ fn wait(hub: &'static Hub, word: &AtomicU32, until: Option<(clockid_t, timespec)
         Some((clock, until)) => deadline(hub, clock, until)?,
         None => NEVER,
     };
-    let who = Who::Green { hub, deadline, shield: true };
+    let who = Waiter::Green { hub, deadline, shield: true };
     let address = word.as_ptr() as usize;
     match futex::wait(who, address, u32::MAX, || word.load(Acquire) & ENDED == 0) {
-        Waited::Expired => return Err(libc::ETIMEDOUT),
-        Waited::Deadlocked => {
+        FutexWaitResult::Expired => return Err(libc::ETIMEDOUT),
+        FutexWaitResult::Deadlocked => {
             hub.tell_deadlock(address);
             return wait_in_kernel(word, until);
         }
-        Waited::Unreachable => return wait_in_kernel(word, until),
-        Waited::Woken | Waited::Refused | Waited::Interrupted => {}
+        FutexWaitResult::Unreachable => return wait_in_kernel(word, until),
+        FutexWaitResult::Woken | FutexWaitResult::Refused | FutexWaitResult::Interrupted => {}
     }
     Ok(())
 }
 
-/// Blocks the OS thread as long as the green thread has not ended.
+/// TcbPool the OS thread as long as the green thread has not ended.
 fn wait_in_kernel(word: &AtomicU32, until: Option<(clockid_t, timespec)>) -> Result<(), c_int> {
-    let who = Who::OsThread { until };
+    let who = Waiter::OsThread { until };
     match futex::wait(who, word.as_ptr() as usize, u32::MAX, || word.load(Acquire) & ENDED == 0) {
-        Waited::Expired => Err(libc::ETIMEDOUT),
+        FutexWaitResult::Expired => Err(libc::ETIMEDOUT),
         _ => Ok(()),
     }
 }
@@ -194,7 +194,7 @@ unsafe fn join_os_thread(
     result: *mut *mut c_void,
     join: impl Fn(*mut *mut c_void) -> c_int + Send + 'static,
 ) -> c_int {
-    let (answer, value) = elsewhere(Load::Wait, "an OS thread to end", move || {
+    let (answer, value) = offload_blocking(WorkKind::ExternalWait, "an OS thread to end", move || {
         let mut result = null_mut();
         let answer = join(&raw mut result);
         (answer, result as usize)

@@ -1,7 +1,7 @@
 //! What a thread is asked about itself, and what is run at its end.
 
 use super::real::{self, KeyDestructor, ThreadDestructor};
-use crate::hub::existing;
+use crate::hub::try_current;
 use crate::tls;
 use crate::tls::Tcb;
 use libc::{c_char, c_int, c_void, pthread_attr_t, pthread_key_t, pthread_t};
@@ -82,7 +82,7 @@ extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
 ///
 /// # Safety
 /// The `pthread_t` is valid: its thread was not joined, and has not ended detached.
-unsafe fn green<'a>(thread: pthread_t) -> Option<&'a tls::Block> {
+unsafe fn green<'a>(thread: pthread_t) -> Option<&'a tls::GreenTls> {
     // SAFETY: the caller's.
     unsafe { Tcb::of_pthread(thread).map(|tcb| tcb.green()) }
 }
@@ -124,7 +124,7 @@ unsafe extern "C" fn pthread_setname_np(thread: pthread_t, name: *const c_char) 
         place.copy_from_slice(text);
         green.set_name(bytes);
         if thread == libc::pthread_self() {
-            if let Some(hub) = existing() {
+            if let Some(hub) = try_current() {
                 hub.rename_current(&full_name(text));
             }
         }

@@ -15,7 +15,7 @@ use super::handshake::{self, Key};
 use super::store::{self, REGISTRY};
 use super::stream::Stream;
 use super::wire::{self, Fault};
-use crate::hub::{as_nobody, existing_or_new};
+use crate::hub::{current_or_init, with_blocking_disabled};
 use crate::sys::raw_mutex::Lock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,7 +52,7 @@ pub(super) struct Connection {
 impl Client {
     /// The manager at `address`, whose key is `key`.
     pub(super) fn of(address: Address, key: Key) -> Arc<Client> {
-        as_nobody(|| {
+        with_blocking_disabled(|| {
             let mut known = KNOWN.lock();
             known.retain(|client| client.strong_count() > 0);
             let same = |client: &Arc<Client>| client.address == address && client.key == key;
@@ -68,7 +68,7 @@ impl Client {
 
     /// The manager at `address`, if its key is known here.
     pub(super) fn known(address: &Address) -> Option<Arc<Client>> {
-        as_nobody(|| {
+        with_blocking_disabled(|| {
             KNOWN.lock().iter().rev().filter_map(Weak::upgrade).find(|client| client.address == *address)
         })
     }
@@ -144,7 +144,7 @@ impl Client {
     /// One that nobody uses, or a new one.
     fn connection(&self) -> Result<Connection, ManagerError> {
         let pid = std::process::id();
-        let (found, inherited) = as_nobody(|| {
+        let (found, inherited) = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
             if idle.pid == pid {
                 return (idle.connections.pop(), Vec::new());
@@ -180,7 +180,7 @@ impl Client {
 
     /// Nobody uses it any more.
     pub(super) fn keep(&self, connection: Connection) {
-        let surplus = as_nobody(|| {
+        let surplus = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
             if idle.pid != connection.pid || idle.connections.len() >= IDLE {
                 return Some(connection);
@@ -208,7 +208,7 @@ impl Client {
 impl Connection {
     /// Whether this process has made it, and something can be said by it still: not so when its OS thread is ending.
     pub(super) fn is_usable(&self) -> bool {
-        self.pid == std::process::id() && existing_or_new().is_some_and(|hub| hub.can_block())
+        self.pid == std::process::id() && current_or_init().is_some_and(|hub| hub.can_block())
     }
 }
 

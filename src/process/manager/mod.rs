@@ -239,7 +239,7 @@ impl Manager {
         self.server.pid()
     }
 
-    /// Blocks until the server has ended, which it does not do by itself: for a process that does nothing but have a
+    /// TcbPool until the server has ended, which it does not do by itself: for a process that does nothing but have a
     /// manager for others.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-/// A manager elsewhere, whose published objects can be looked up.
+/// A manager offload_blocking, whose published objects can be looked up.
 ///
 /// ```no_run
 /// use greenline::process::manager::RemoteManager;

@@ -12,11 +12,11 @@
 use super::TaskError;
 use super::floor::{Floor, News, Note, Refused, State};
 use super::task::Calls;
-use crate::hub::{Readiness, Waker, as_nobody, hub};
-use crate::sys::raw_mutex::Lock;
+use crate::hub::{FdWaitResult, RemoteTicket, current, with_blocking_disabled};
 use crate::process::Child;
 use crate::process::codec::Bytes;
 use crate::process::shared::ProcessId;
+use crate::sys::raw_mutex::Lock;
 use crate::time::NEVER;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -74,7 +74,7 @@ type OsThread = usize;
 
 struct Waiter {
     on: OsThread,
-    waker: Waker,
+    waker: RemoteTicket,
     /// It waits for room, or for the end: for what no batch tells it.
     for_floor: bool,
 }
@@ -198,7 +198,7 @@ impl Office {
 
     /// Calls `f` with the book open.
     fn open<R>(&self, f: impl FnOnce(&mut Book) -> R) -> R {
-        as_nobody(|| f(&mut self.book.lock()))
+        with_blocking_disabled(|| f(&mut self.book.lock()))
     }
 
     /// Sends `calls`, the first of which is number `first` of the batch. Blocks while there is no room, or until the deadline:
@@ -271,11 +271,11 @@ impl Office {
     ) -> Result<Option<R>, TaskError> {
         self.check_process()?;
         let mut stay =
-            Stay { office: self, batch, on: std::ptr::from_ref(hub()) as usize, role: Role::Nobody };
+            Stay { office: self, batch, on: std::ptr::from_ref(current()) as usize, role: Role::Nobody };
         let mut expired = false;
         loop {
             // Without a descriptor left for others to wake it by, it wakes by itself.
-            let mut waker = Waker::new(hub()).ok();
+            let mut waker = RemoteTicket::new(current()).ok();
             let step = self.open(|book| {
                 if stay.role == Role::Watch {
                     book.waiting.wake_for_floor();
@@ -412,7 +412,7 @@ enum Role {
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Stay<'_> {
-    fn enter(&mut self, book: &mut Book, waker: Option<Waker>) {
+    fn enter(&mut self, book: &mut Book, waker: Option<RemoteTicket>) {
         let waiting = &mut book.waiting;
         if !waiting.watched.contains(&self.on) {
             waiting.watched.push(self.on);
@@ -446,7 +446,7 @@ impl Stay<'_> {
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires.
     fn park(&self, deadline: Option<Instant>) -> bool {
-        let hub = hub();
+        let hub = current();
         let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let ended = match self.role {
             Role::Watch => {
@@ -459,9 +459,9 @@ impl Stay<'_> {
             }
         };
         match ended {
-            Readiness::Interrupted => hub.deliver(),
-            Readiness::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
-            Readiness::Ready | Readiness::Closed | Readiness::Signalled => {}
+            FdWaitResult::Interrupted => hub.deliver(),
+            FdWaitResult::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
+            FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
         }
         true
     }

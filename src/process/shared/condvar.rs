@@ -5,7 +5,8 @@
 //! wake-up to be taken, and none is lost with a waiter that is killed: who has slept in vain sleeps on.
 
 use crate::fd_table;
-use crate::hub::{Readiness, hub};
+use crate::hub;
+use crate::hub::FdWaitResult;
 use crate::ids::Direction::Read;
 use crate::time::NEVER;
 use std::hint::spin_loop;
@@ -65,7 +66,7 @@ impl CondVar {
         beside: Option<RawFd>,
     ) -> bool {
         let credit = self.credit.load(Relaxed);
-        if credit > 0 && hub().has_only_its_root() {
+        if credit > 0 && hub::current().has_no_green_threads() {
             for _ in 0..LOOKS {
                 if is_open() {
                     self.credit.store(CREDIT, Relaxed);
@@ -78,7 +79,7 @@ impl CondVar {
         self.wait(deadline, beside)
     }
 
-    /// Blocks the current green thread until somebody may have opened the gate since the caller was last woken, or
+    /// TcbPool the current green thread until somebody may have opened the gate since the caller was last woken, or
     /// `beside` may be readable, or the deadline has passed: `false`.
     ///
     /// The caller has looked at what it waits for after it was woken, and before it calls; and whoever changes that opens
@@ -86,7 +87,7 @@ impl CondVar {
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires.
     pub(super) fn wait(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
-        let hub = hub();
+        let hub = hub::current();
         let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let fd = self.counter.as_raw_fd();
         // Edges that the hub has collected by now came before the caller looked.
@@ -96,10 +97,10 @@ impl CondVar {
             Some(beside) => Ok(hub.wait_fds(&[(fd, Read), (beside, Read)], until, false, false)),
         };
         match ended {
-            Ok(Readiness::Ready | Readiness::Closed | Readiness::Signalled) => true,
-            Ok(Readiness::Expired) => false,
-            Ok(Readiness::Interrupted) => {
-                hub.deliver();
+            Ok(FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled) => true,
+            Ok(FdWaitResult::Expired) => false,
+            Ok(FdWaitResult::Interrupted) => {
+                hub.throw_pending_interrupt();
                 true
             }
             // No descriptor is left for the hub's reactor, or no memory. That is no reason to fail.

@@ -120,7 +120,7 @@ impl<S: Copy> Monitor<S> {
         Some(answer)
     }
 
-    /// Waits at `gate` until `f` can. `None`: the deadline has passed, and `f` cannot still. Blocks the current green thread
+    /// Waits at `gate` until `f` can. `None`: the deadline has passed, and `f` cannot still. TcbPool the current green thread
     /// and no other.
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires; never after `f` could.
@@ -498,7 +498,8 @@ mod tests {
             };
             let (low, high) = (std::thread::spawn(waiter(1)), std::thread::spawn(waiter(2)));
             // Green threads of one hub, too.
-            let (green_low, green_high) = (crate::api::spawn::spawn(waiter(1)), crate::api::spawn::spawn(waiter(2)));
+            let (green_low, green_high) =
+                (crate::api::spawn::spawn(waiter(1)), crate::api::spawn::spawn(waiter(2)));
             crate::api::sleep::yield_now();
             at(1);
             low.join().unwrap();
@@ -525,7 +526,9 @@ mod tests {
         crate::api::sleep::yield_now();
         waiter.kill();
         assert!(waiter.join().is_err());
-        assert!(crate::api::timeout::timeout(Duration::from_millis(5), || monitor.wait(0, None, never)).is_err());
+        assert!(
+            crate::api::timeout::timeout(Duration::from_millis(5), || monitor.wait(0, None, never)).is_err()
+        );
         assert_eq!(monitor.snapshot(), 0);
     }
 

@@ -110,18 +110,18 @@ pub(super) fn wait_while(word: &AtomicU32, value: u32) {
     let mut os_thread = false;
     while word.load(Acquire) == value {
         let who = match hub().filter(|_| !os_thread) {
-            Some(hub) => Who::Green { hub, deadline: NEVER, shield: true },
-            None => Who::OsThread { until: None },
+            Some(hub) => Waiter::Green { hub, deadline: NEVER, shield: true },
+            None => Waiter::OsThread { until: None },
         };
         let address = word.as_ptr() as usize;
         match futex::wait(who, address, ANY, || word.load(Acquire) == value) {
-            Waited::Deadlocked => {
+            FutexWaitResult::Deadlocked => {
                 if let Some(hub) = hub() {
                     hub.tell_deadlock(address);
                 }
                 os_thread = true;
             }
-            Waited::Unreachable => os_thread = true,
+            FutexWaitResult::Unreachable => os_thread = true,
             _ => {}
         }
     }

@@ -31,9 +31,9 @@ unsafe fn wait_condition(
                 Some(Ok(deadline)) => deadline,
                 Some(Err(number)) => return Some(number),
             };
-            Who::Green { hub, deadline, shield: hub.was_cut_short() }
+            Waiter::Green { hub, deadline, shield: hub.was_cut_short() }
         }
-        None => Who::OsThread { until },
+        None => Waiter::OsThread { until },
     };
     let mut unlocked = 0;
     // We are in the table before the mutex is released; so whoever signals afterwards finds us.
@@ -43,23 +43,23 @@ unsafe fn wait_condition(
         unlocked == 0
     };
     let mut waited = futex::wait_after(who, cond as usize, ANY, || true, &mut release);
-    if waited == Waited::Unreachable {
+    if waited == FutexWaitResult::Unreachable {
         // It never began, and has to be the OS thread that waits.
-        let who = Who::OsThread { until };
+        let who = Waiter::OsThread { until };
         waited = futex::wait_after(who, cond as usize, ANY, || true, release);
     }
     if unlocked != 0 {
         return Some(unlocked);
     }
-    if let (Waited::Interrupted, Some(hub)) = (waited, hub) {
+    if let (FutexWaitResult::Interrupted, Some(hub)) = (waited, hub) {
         cut_short(hub);
     }
     // SAFETY: we had it.
     let locked = unsafe { pthread_mutex_lock(mutex) };
     match waited {
         _ if locked != 0 => Some(locked),
-        Waited::Expired => Some(libc::ETIMEDOUT),
-        Waited::Deadlocked => {
+        FutexWaitResult::Expired => Some(libc::ETIMEDOUT),
+        FutexWaitResult::Deadlocked => {
             if let Some(hub) = hub {
                 hub.tell_deadlock(cond as usize);
             }

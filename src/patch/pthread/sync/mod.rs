@@ -35,9 +35,9 @@ mod spin;
 use super::{Kind, check, cut_short, deadline, is_clock, patched_hub, real, set_errno};
 use crate::hub::Hub;
 use crate::hub::futex;
-use crate::hub::futex::{Waited, Who};
+use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::time::{NEVER, Time};
-use crate::tls::as_owner;
+use crate::tls::with_green_tid;
 use libc::{
     c_int, c_uint, clockid_t, pthread_barrier_t, pthread_barrierattr_t, pthread_cond_t, pthread_mutex_t,
     pthread_once_t, pthread_rwlock_t, pthread_spinlock_t, sem_t, timespec,
@@ -186,22 +186,22 @@ fn take<T>(
             return Taken::Answer(answer);
         }
         let deadline = if shared { limit.min(hub.clock().after(SHARED)) } else { limit };
-        let who = Who::Green { hub, deadline, shield };
+        let who = Waiter::Green { hub, deadline, shield };
         let still = || {
             answer = attempt();
             answer == libc::EBUSY
         };
         match futex::wait(who, address as usize, ANY, still) {
-            Waited::Refused => return Taken::Answer(answer),
-            Waited::Expired if deadline < limit => {}
-            Waited::Expired => return Taken::Expired,
-            Waited::Interrupted => return Taken::Interrupted,
-            Waited::Unreachable => return Taken::Block,
-            Waited::Deadlocked => {
+            FutexWaitResult::Refused => return Taken::Answer(answer),
+            FutexWaitResult::Expired if deadline < limit => {}
+            FutexWaitResult::Expired => return Taken::Expired,
+            FutexWaitResult::Interrupted => return Taken::Interrupted,
+            FutexWaitResult::Unreachable => return Taken::Block,
+            FutexWaitResult::Deadlocked => {
                 hub.tell_deadlock(address as usize);
                 return Taken::Block;
             }
-            Waited::Woken => {}
+            FutexWaitResult::Woken => {}
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) unsafe fn is_the_kernels(mutex: *mut pthread_mutex_t) -> bool {
 /// As pthread_mutex_trylock(3).
 unsafe fn try_lock(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's.
-    as_owner(|| unsafe { real::pthread_mutex_trylock(mutex) })
+    with_green_tid(|| unsafe { real::pthread_mutex_trylock(mutex) })
 }
 
 /// `None`: block in the C library.
@@ -32,7 +32,7 @@ unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, until: Option<(clockid_t, time
         let kind = field(mutex, MUTEX_KIND);
         let attempt = || {
             let answer = try_lock(mutex);
-            let is_mine = || Some(field(mutex, MUTEX_OWNER)) == crate::tls::owner_number();
+            let is_mine = || Some(field(mutex, MUTEX_OWNER)) == crate::tls::mutex_owner_tid();
             if answer == libc::EBUSY && kind & 3 == ERRORCHECK && is_mine() { libc::EDEADLK } else { answer }
         };
         lock(hub, mutex, until, kind & MUTEX_SHARED != 0, attempt)
@@ -47,7 +47,7 @@ unsafe fn lock_in_library(mutex: *mut pthread_mutex_t, call: impl FnOnce() -> c_
     // SAFETY: the caller's.
     match unsafe { is_the_kernels(mutex) } {
         true => call(),
-        false => as_owner(call),
+        false => with_green_tid(call),
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t
         if is_the_kernels(mutex) {
             return real::pthread_mutex_unlock(mutex);
         }
-        let answer = as_owner(|| real::pthread_mutex_unlock(mutex));
+        let answer = with_green_tid(|| real::pthread_mutex_unlock(mutex));
         wake(mutex, 1);
         answer
     }

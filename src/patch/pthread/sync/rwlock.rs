@@ -19,8 +19,8 @@ unsafe fn lock_rwlock(
     unsafe {
         let shared = field(rwlock, RWLOCK_SHARED) != 0;
         let attempt = || {
-            let answer = as_owner(|| attempt(rwlock));
-            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tls::owner_number();
+            let answer = with_green_tid(|| attempt(rwlock));
+            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tls::mutex_owner_tid();
             if answer == libc::EBUSY && is_mine() { libc::EDEADLK } else { answer }
         };
         lock(hub, rwlock, until, shared, attempt)
@@ -36,7 +36,7 @@ unsafe extern "C" fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_i
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, None, real::pthread_rwlock_tryrdlock)
-            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_rdlock(rwlock)))
+            .unwrap_or_else(|| with_green_tid(|| real::pthread_rwlock_rdlock(rwlock)))
     }
 }
 
@@ -49,7 +49,7 @@ unsafe extern "C" fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_i
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, None, real::pthread_rwlock_trywrlock)
-            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_wrlock(rwlock)))
+            .unwrap_or_else(|| with_green_tid(|| real::pthread_rwlock_wrlock(rwlock)))
     }
 }
 
@@ -60,7 +60,7 @@ unsafe extern "C" fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_i
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_rwlock_tryrdlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's.
-    as_owner(|| unsafe { real::pthread_rwlock_tryrdlock(rwlock) })
+    with_green_tid(|| unsafe { real::pthread_rwlock_tryrdlock(rwlock) })
 }
 
 /// See pthread_rwlock_trywrlock(3). The C library notes the writer, and by that tells at the release what it was.
@@ -70,7 +70,7 @@ unsafe extern "C" fn pthread_rwlock_tryrdlock(rwlock: *mut pthread_rwlock_t) -> 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_rwlock_trywrlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's.
-    as_owner(|| unsafe { real::pthread_rwlock_trywrlock(rwlock) })
+    with_green_tid(|| unsafe { real::pthread_rwlock_trywrlock(rwlock) })
 }
 
 /// See pthread_rwlock_clockrdlock(3).
@@ -86,7 +86,7 @@ unsafe extern "C" fn pthread_rwlock_clockrdlock(
     // SAFETY: the caller's.
     unsafe {
         lock_rwlock(rwlock, Some((clock, *until)), real::pthread_rwlock_tryrdlock)
-            .unwrap_or_else(|| as_owner(|| real::pthread_rwlock_clockrdlock(rwlock, clock, until)))
+            .unwrap_or_else(|| with_green_tid(|| real::pthread_rwlock_clockrdlock(rwlock, clock, until)))
     }
 }
 
@@ -103,7 +103,7 @@ unsafe extern "C" fn pthread_rwlock_clockwrlock(
     // SAFETY: the caller's.
     unsafe {
         let block = || {
-            let answer = as_owner(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until));
+            let answer = with_green_tid(|| real::pthread_rwlock_clockwrlock(rwlock, clock, until));
             if answer == libc::ETIMEDOUT {
                 // Readers may have let it go first.
                 wake(rwlock, usize::MAX);
@@ -147,7 +147,7 @@ unsafe extern "C" fn pthread_rwlock_timedwrlock(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_rwlock_unlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's. Once it is released, only its address is used.
-    let answer = as_owner(|| unsafe { real::pthread_rwlock_unlock(rwlock) });
+    let answer = with_green_tid(|| unsafe { real::pthread_rwlock_unlock(rwlock) });
     // All try again: one writer, or all readers.
     wake(rwlock, usize::MAX);
     answer
