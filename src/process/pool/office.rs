@@ -459,7 +459,7 @@ impl Stay<'_> {
             }
         };
         match ended {
-            FdWaitResult::Interrupted => hub.deliver(),
+            FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
             FdWaitResult::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
             FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
         }
