@@ -4,11 +4,11 @@
 
 use super::error::WorkerError;
 use super::process_worker::ProcessWorker;
-use crate::green::JoinError;
-use crate::api::spawn::Builder;
-use crate::thread::Thread;
 use crate::api::join;
+use crate::api::spawn::Builder;
+use crate::green::JoinError;
 use crate::thread;
+use crate::thread::Thread;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
