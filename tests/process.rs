@@ -3,7 +3,7 @@
 
 mod support;
 
-use greenline::policy::{Policy, Why};
+use greenline::policy::{Policy, ReadyReason};
 use greenline::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -154,7 +154,7 @@ fn run(case: &str) {
         "a policy that panics" => {
             struct Panics;
             impl policy::Policy for Panics {
-                fn ready(&mut self, _: GreenId, _: policy::Why) {}
+                fn ready(&mut self, _: GreenId, _: policy::ReadyReason) {}
                 fn pick(&mut self) -> Option<GreenId> {
                     panic!("in pick")
                 }
