@@ -18,7 +18,7 @@ const NOT_PERMITTED: i32 = 77;
 struct Bad(Rc<Cell<&'static str>>, VecDeque<GreenId>);
 
 impl Policy for Bad {
-    fn ready(&mut self, green: GreenId, _: Why) {
+    fn ready(&mut self, green: GreenId, _: ReadyReason) {
         assert!(self.0.get() != "told", "told");
         self.1.push_back(green);
     }
