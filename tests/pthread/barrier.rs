@@ -1,7 +1,7 @@
 //! `pthread_barrier_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::patch;
 use libc::pthread_barrier_t;
 use std::ptr::null;

@@ -1,6 +1,6 @@
 //! The C library's objects, the functions that make them, and the calls under test.
 
-use crate::threads::LONG;
+use crate::support::threads::LONG;
 use greenline::spawn;
 use greenline::thread::Thread;
 use libc::{

@@ -1,7 +1,7 @@
 //! `pthread_cond_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{JoinError, patch, spawn, yield_now};
 use libc::{c_int, clockid_t, timespec};
 use std::cell::Cell;
@@ -136,7 +136,7 @@ fn pthread_cond_signal_wakes_one_and_broadcast_wakes_all() {
             assert_eq!(unlock(&mutex), 0);
         })();
         until(|| woken.load(SeqCst) == n);
-        let_others_run();
+        yield_100_times();
         assert_eq!(woken.load(SeqCst), n, "one signal wakes one waiter");
     }
     assert_eq!(lock(&mutex), 0);

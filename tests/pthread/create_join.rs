@@ -1,7 +1,7 @@
 //! `pthread_create`, `pthread_exit`, `pthread_join` with its variants, and `pthread_detach`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{JoinError, patch, spawn};
 use libc::pthread_t;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -74,7 +74,7 @@ fn pthread_join_by_either_kind_returns_the_result() {
                 }
                 assert_eq!(join(thread), (0, 5));
             });
-            let_others_run();
+            yield_100_times();
             go.store(true, SeqCst);
             joiner();
         }
@@ -153,7 +153,7 @@ fn pthread_detach_lets_a_thread_end_and_makes_join_fail() {
     // The first is created detached, the second is detached while it runs, the third after its end.
     let (first, [second, third]) =
         (create(Some(&detached), body()), [body(), body()].map(|b| create(None, b)));
-    let_others_run();
+    yield_100_times();
     assert_eq!(stack_of(first).1, libc::PTHREAD_CREATE_DETACHED);
     assert_eq!(stack_of(second).1, libc::PTHREAD_CREATE_JOINABLE);
     // SAFETY: each thread lives, or was neither joined nor detached yet.
@@ -163,7 +163,7 @@ fn pthread_detach_lets_a_thread_end_and_makes_join_fail() {
     assert_eq!((join(first).0, join(second).0), (libc::EINVAL, libc::EINVAL));
     go.store(true, SeqCst);
     until(|| ended.load(SeqCst) == 3);
-    let_others_run();
+    yield_100_times();
     assert_eq!(detach(third), 0);
 }
 

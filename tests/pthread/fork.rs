@@ -1,7 +1,7 @@
 //! `pthread_mutex_*` between a process and its forked child.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{patch, spawn};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 

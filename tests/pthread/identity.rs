@@ -1,7 +1,7 @@
 //! What C knows of one thread: `pthread_self`, its stack, its name, the signals sent to it.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{Builder, current, patch, spawn, yield_now};
 use libc::c_int;
 use std::ffi::CStr;
@@ -159,12 +159,12 @@ fn pthread_kill_of_a_green_thread_signals_its_os_thread() {
         assert_eq!(BY.load(SeqCst), here);
     })();
     assert_eq!(cancel(thread), libc::ENOTSUP);
-    let_others_run();
+    yield_100_times();
     go.store(true, SeqCst);
-    let_others_run();
+    yield_100_times();
     // The thread has ended and receives no signal. C returns 0 all the same.
     assert_eq!(kill(thread, libc::SIGUSR2), 0);
-    let_others_run();
+    yield_100_times();
     assert_eq!(HANDLED.load(SeqCst), 2);
     assert_eq!(join(thread), (0, 3));
 }

@@ -1,7 +1,7 @@
 //! `pthread_key_*`, `pthread_setspecific` and `pthread_getspecific`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{patch, spawn};
 use libc::{c_int, c_void, pthread_key_t};
 use std::sync::Arc;

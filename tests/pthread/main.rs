@@ -15,5 +15,5 @@ mod once;
 mod rwlock;
 mod semaphore;
 mod spin;
-#[path = "../support/threads.rs"]
-mod threads;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,7 +1,7 @@
 //! `pthread_mutex_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::thread::Thread;
 use greenline::{JoinError, patch, sleep, spawn, trace, yield_now};
 use std::process::Command;
@@ -79,7 +79,7 @@ fn pthread_mutex_lock_makes_the_green_thread_the_owner() {
                 assert_eq!(unlock(&inside), 0);
             });
             until(|| had.load(SeqCst) == 1);
-            let_others_run();
+            yield_100_times();
             assert_eq!(had.load(SeqCst), 1, "it went on without the mutex");
             assert_eq!(unlock(&mutex), 0);
             until(|| had.load(SeqCst) == 2);
@@ -230,7 +230,7 @@ fn locks_without_file_descriptors() {
         until(|| unsafe { (*mutex.get().cast::<AtomicU32>()).load(SeqCst) == 2 });
         assert_eq!(unlock(mutex), 0);
     }
-    let_others_run();
+    yield_100_times();
     assert_eq!(unlock_rw(&rw), 0);
     until(|| stage.load(SeqCst) == 1);
     assert_eq!(lock(&mutexes[0]), 0);
@@ -272,11 +272,11 @@ fn pthread_mutex_lock_and_rwlock_rdlock_when_killed_still_get_the_lock() {
     });
     yield_now();
     green.kill();
-    let_others_run();
+    yield_100_times();
     assert_eq!(got.load(SeqCst), 0);
     assert_eq!(unlock(&mutex), 0);
     until(|| got.load(SeqCst) == 1);
-    let_others_run();
+    yield_100_times();
     assert_eq!(got.load(SeqCst), 1);
     assert_eq!(unlock_rw(&rw), 0);
     assert!(matches!(green.join(), Err(JoinError::Killed)));

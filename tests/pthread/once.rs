@@ -1,7 +1,7 @@
 //! `pthread_once`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::patch;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

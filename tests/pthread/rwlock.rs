@@ -1,7 +1,7 @@
 //! `pthread_rwlock_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::patch;
 use libc::c_int;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ fn pthread_rwlock_rdlock_admits_many_and_wrlock_one() {
             })
         })
         .into();
-    let_others_run();
+    yield_100_times();
     assert_eq!(written.load(SeqCst), 0);
     leave.store(true, SeqCst);
     join_each(readers.into_iter().chain(writers));

@@ -1,7 +1,7 @@
 //! `sem_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::{JoinError, patch, spawn, yield_now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -64,7 +64,7 @@ fn sem_post_releases_one_waiter_of_either_kind() {
         assert_eq!(errno(wait_sem(&back)), 0);
         assert_eq!(released.load(SeqCst), n + 1);
     }
-    let_others_run();
+    yield_100_times();
     assert_eq!(released.load(SeqCst), 200);
     let inside = sem.clone();
     joins.push(start(Os, move || (0..300).for_each(|_| assert_eq!(post(&inside), 0))));
@@ -90,7 +90,7 @@ fn sem_wait_when_killed_returns_eintr_once() {
     yield_now();
     green.kill();
     until(|| returns.load(SeqCst) == 1);
-    let_others_run();
+    yield_100_times();
     assert_eq!(returns.load(SeqCst), 1, "the second wait was interrupted, too");
     assert_eq!(post(&sem), 0);
     assert!(matches!(green.join(), Err(JoinError::Killed)));

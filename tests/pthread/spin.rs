@@ -1,7 +1,7 @@
 //! `pthread_spin_*`.
 
 use crate::c::*;
-use crate::threads::*;
+use crate::support::threads::*;
 use greenline::patch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};

@@ -14,4 +14,5 @@ pub(crate) mod kill_stress;
 pub(crate) mod proc_fs;
 pub(crate) mod random;
 pub(crate) mod subprocess;
+pub(crate) mod threads;
 pub(crate) mod time;

@@ -1,19 +1,15 @@
 //! Threads of both kinds for tests in which both use the same object: green threads of the caller's hub, a second hub,
 //! OS threads without a hub, and forked children.
 
-#![allow(dead_code)] // each test binary uses a part of it
-
+use super::time::HANG_TIMEOUT;
+pub(crate) use super::time::ms;
 use greenline::spawn;
 use greenline::thread::Thread;
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
-/// A duration far longer than any test takes.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-pub(crate) fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+/// A time limit that no wait reaches unless it hangs.
+pub(crate) const LONG: Duration = HANG_TIMEOUT;
 
 /// Returns the calling OS thread's id, which all green threads of a hub share.
 pub(crate) fn os_thread() -> i32 {
@@ -21,19 +17,19 @@ pub(crate) fn os_thread() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Yields until `condition` holds. Fails the test if it does not hold within `LONG`.
+/// Yields until `condition` holds, on a thread of any kind. Fails the test after [`HANG_TIMEOUT`].
 #[track_caller]
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < LONG, "the condition never held");
+        assert!(start.elapsed() < HANG_TIMEOUT, "the condition never held");
         std::thread::yield_now();
     }
 }
 
-/// Lets every thread run that is ready. A test calls it before it checks that none of them went on.
-pub(crate) fn let_others_run() {
-    (0..50).for_each(|_| std::thread::yield_now());
+/// Lets every other thread run that is ready. A test calls it before it checks that none of them went on.
+pub(crate) fn yield_100_times() {
+    (0..100).for_each(|_| std::thread::yield_now());
 }
 
 /// The kinds of thread that use an object together.
