@@ -1,4 +1,4 @@
-//! Nothing can ever wake the hub: said with names, and only when it is true.
+//! Deadlock: if nothing can ever wake the hub, it reports every green thread by name. It never reports a false one.
 
 use greenline::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ fn report(block: impl FnOnce()) -> String {
 }
 
 #[test]
-fn the_report_names_every_green_thread_what_it_waits_for_and_where_it_came_from() {
+fn deadlock_report_names_every_green_thread_its_wait_and_its_origin() {
     let reader = Builder::new().name("reader").spawn(never).unwrap();
     let line = line!() - 1;
     let joiner = Builder::new().name("joiner").spawn(move || reader.join().unwrap()).unwrap();
@@ -29,7 +29,7 @@ fn the_report_names_every_green_thread_what_it_waits_for_and_where_it_came_from(
 }
 
 #[test]
-fn the_hub_is_as_good_as_before() {
+fn deadlock_leaves_the_hub_usable() {
     let stuck = spawn(never);
     for _ in 0..3 {
         report(never);
@@ -41,7 +41,7 @@ fn the_hub_is_as_good_as_before() {
 }
 
 #[test]
-fn every_way_for_the_root_to_wait_for_ever_is_reported() {
+fn deadlock_is_reported_for_every_wait_of_the_root() {
     let stuck = || spawn(never);
     report(|| drop(join_all([stuck(), stuck()])));
     report(|| drop(as_completed([stuck()]).next()));
@@ -51,7 +51,7 @@ fn every_way_for_the_root_to_wait_for_ever_is_reported() {
 }
 
 #[test]
-fn the_timer_of_one_that_was_killed_is_no_reason_to_wait() {
+fn deadlock_is_reported_though_a_killed_green_thread_had_a_timer() {
     let sleeper = spawn(|| sleep(Duration::from_secs(3600)));
     let later = spawn_after(Duration::from_secs(3600), || ());
     yield_now();
@@ -61,7 +61,7 @@ fn the_timer_of_one_that_was_killed_is_no_reason_to_wait() {
 }
 
 #[test]
-fn a_timer_is_a_reason_to_wait() {
+fn deadlock_is_not_reported_while_a_timer_runs() {
     let slow = spawn(|| sleep(Duration::from_millis(20)));
     slow.join().unwrap();
     spawn_after(Duration::from_millis(20), || ()).join().unwrap();
@@ -70,7 +70,7 @@ fn a_timer_is_a_reason_to_wait() {
 }
 
 #[test]
-fn a_handle_outside_is_a_reason_to_wait_until_it_is_gone() {
+fn deadlock_is_not_reported_while_another_os_thread_has_a_handle() {
     let handle = Handle::current().unwrap();
     let ticket = std::rc::Rc::new(std::cell::Cell::new(None));
     let slot = ticket.clone();
@@ -90,7 +90,7 @@ fn a_handle_outside_is_a_reason_to_wait_until_it_is_gone() {
     });
     waits.join().unwrap();
     assert!(other.join().unwrap());
-    // All handles are gone now, also from under a hub that sleeps.
+    // All handles are gone now. A hub that sleeps notices that, too.
     let handle = Handle::current().unwrap();
     let other = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
@@ -101,9 +101,9 @@ fn a_handle_outside_is_a_reason_to_wait_until_it_is_gone() {
 }
 
 #[test]
-fn a_wait_that_was_refused_is_no_reason_to_wait() {
+fn deadlock_is_reported_though_a_wait_was_refused_before() {
     let (mut here, _there) = net::UnixStream::pair().unwrap();
-    // An observer must not block: it panics, and is called no more.
+    // An observer must not block: the call panics, and the observer is not called again.
     trace::observe(move |_| {
         let _ = std::io::Read::read(&mut here, &mut [0]);
     });

@@ -1,9 +1,8 @@
-//! DESIGN.md cites code as `path: name` between backticks. Each citation still hits: the file is there, and
-//! declares the name.
+//! DESIGN.md cites code as `path: name` between backticks. For each citation, the file must exist and declare the name.
 
 use std::path::Path;
 
-/// What lies between backticks outside of fenced blocks; a line break in it counts as a space.
+/// Returns the spans between backticks outside of fenced blocks. A line break in a span counts as a space.
 fn spans(text: &str) -> Vec<String> {
     let mut fenced = false;
     let mut prose = String::new();
@@ -22,7 +21,7 @@ fn spans(text: &str) -> Vec<String> {
     prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The citations among them: a source file, and a name in it.
+/// Returns the citations: a source file, and a name in it.
 fn citations(text: &str) -> Vec<(String, String)> {
     let is_source = |path: &str| path.ends_with(".rs") || path.ends_with(".s");
     let cited = spans(text).into_iter().filter_map(|span| {
@@ -32,7 +31,7 @@ fn citations(text: &str) -> Vec<(String, String)> {
     cited.collect()
 }
 
-/// The places where `word` stands alone, as what is before it in its line and what is after it.
+/// Returns where `word` stands alone: the part of the line before it, and the part after it.
 fn places<'a>(source: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
     source.lines().flat_map(move |line| {
@@ -42,7 +41,7 @@ fn places<'a>(source: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, 
     })
 }
 
-/// Whether `source` declares `word`: an item, a macro, a field or an assembly label, a variant.
+/// Returns whether `source` declares `word` as an item, a macro, a field, an assembly label, or a variant.
 fn declares(source: &str, word: &str) -> bool {
     const ITEMS: [&str; 9] =
         ["fn ", "struct ", "enum ", "trait ", "const ", "static ", "type ", "mod ", "macro_rules! "];
@@ -57,7 +56,7 @@ fn declares(source: &str, word: &str) -> bool {
     })
 }
 
-/// What is wrong with the citations in `text`, one line each.
+/// Returns the stale citations in `text`, one line each.
 fn stale(text: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let wrong = citations(text).into_iter().filter_map(|(path, name)| {
@@ -72,7 +71,7 @@ fn stale(text: &str) -> Vec<String> {
     wrong.collect()
 }
 
-/// Files that are named without a name in them.
+/// Returns the paths in `text` at which there is no file. These are citations without a name.
 fn missing(text: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rooms = ["src/", "arch/", "tests/", "examples/"];
@@ -85,7 +84,7 @@ fn design() -> String {
 }
 
 #[test]
-fn every_citation_hits() {
+fn design_citations_hit() {
     let text = design();
     let (stale, missing) = (stale(&text), missing(&text));
     assert!(stale.is_empty(), "stale citations in DESIGN.md:\n  {}", stale.join("\n  "));
@@ -93,13 +92,13 @@ fn every_citation_hits() {
 }
 
 #[test]
-fn the_book_cites_its_code() {
+fn design_cites_its_code() {
     let found = citations(&design()).len();
     assert!(found >= 40, "only {found} citations: has their form changed?");
 }
 
 #[test]
-fn a_planted_stale_citation_is_found() {
+fn design_stale_citation_is_found() {
     let planted = "A good one: `src/stack.rs: install_guards`. One of no file: `src/nowhere.rs: f`. One\n\
         broken over lines: `src/stack.rs:\nno_such_function`. One that is only called there, or told of in a\n\
         comment: `src/stack.rs: mmap`, `src/stack.rs: mprotect`.\n```text\n`src/not_seen.rs: x`\n```\n";

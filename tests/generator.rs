@@ -11,7 +11,7 @@ fn count_to(n: u32) -> Generator<u32> {
 }
 
 #[test]
-fn it_is_an_iterator_and_stays_at_its_end() {
+fn generator_is_an_iterator_and_stays_at_its_end() {
     let mut three = count_to(3);
     assert_eq!(three.by_ref().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((three.next(), three.next()), (None, None));
@@ -20,7 +20,7 @@ fn it_is_an_iterator_and_stays_at_its_end() {
 }
 
 #[test]
-fn nothing_runs_until_the_first_value_is_asked_for() {
+fn generator_runs_nothing_before_the_first_next() {
     let began = Rc::new(Cell::new(false));
     let inside = began.clone();
     let mut lazy = Generator::new(move |y| {
@@ -33,7 +33,7 @@ fn nothing_runs_until_the_first_value_is_asked_for() {
 }
 
 #[test]
-fn values_are_sent_in() {
+fn generator_send_passes_values_in() {
     let mut echo = Generator::<String, Option<u32>>::receiving(|y| {
         let mut got = y.yield_("ready".into());
         while let Some(n) = got {
@@ -49,11 +49,11 @@ fn values_are_sent_in() {
 }
 
 #[test]
-fn dropped_half_way_its_destructors_run() {
+fn generator_dropped_half_way_runs_its_destructors() {
     struct Set(Rc<Cell<u32>>);
     impl Drop for Set {
         fn drop(&mut self) {
-            yield_now(); // may block
+            yield_now(); // a destructor may block
             self.0.set(self.0.get() + 1);
         }
     }
@@ -77,7 +77,7 @@ fn dropped_half_way_its_destructors_run() {
 }
 
 #[test]
-fn a_panic_inside_reaches_who_asked() {
+fn generator_panic_reaches_the_caller_of_next() {
     let mut bad = Generator::new(|y| {
         y.yield_(1);
         std::panic::panic_any(9u8);
@@ -89,7 +89,7 @@ fn a_panic_inside_reaches_who_asked() {
 }
 
 #[test]
-fn it_may_block_and_then_blocks_who_asked_and_nobody_else() {
+fn generator_that_blocks_parks_only_the_caller_of_next() {
     let order: Rc<RefCell<Vec<&str>>> = Rc::default();
     let (a, b) = (order.clone(), order.clone());
     let asks = spawn(move || {
@@ -105,7 +105,7 @@ fn it_may_block_and_then_blocks_who_asked_and_nobody_else() {
     let other = spawn(move || b.borrow_mut().push("other"));
     join_all([asks, other]);
     assert_eq!(*order.borrow(), ["other", "slow", "asked"]);
-    // In the root as well.
+    // A generator may block in the root, too.
     let mut slow = Generator::new(|y| {
         sleep(Duration::from_millis(1));
         y.yield_(spawn(|| 5).join().unwrap());
@@ -114,7 +114,7 @@ fn it_may_block_and_then_blocks_who_asked_and_nobody_else() {
 }
 
 #[test]
-fn it_may_go_from_one_green_thread_to_another() {
+fn generator_moves_from_one_green_thread_to_another() {
     let mut numbers = count_to(4);
     assert_eq!(numbers.next(), Some(1));
     let (second, mut numbers) = spawn(move || (numbers.next(), numbers)).join().unwrap();
@@ -125,7 +125,7 @@ fn it_may_go_from_one_green_thread_to_another() {
 }
 
 #[test]
-fn generators_nest() {
+fn generator_inside_a_generator_yields_its_values() {
     fn tree(depth: u32) -> Generator<u32> {
         Generator::new(move |y| {
             if depth > 0 {
@@ -139,7 +139,7 @@ fn generators_nest() {
 }
 
 #[test]
-fn yielding_on_anothers_stack_is_refused() {
+fn yielder_on_another_stack_panics() {
     let mut sly = Generator::new(|y: &Yielder<u32>| {
         let refused = scope(|s| s.spawn(|| y.yield_(1)).join());
         assert!(refused.unwrap_err().to_string().contains("another stack"));
@@ -149,7 +149,7 @@ fn yielding_on_anothers_stack_is_refused() {
 }
 
 #[test]
-fn a_leaked_generator_is_harmless() {
+fn generator_leaked_is_harmless() {
     let mut leaked = count_to(3);
     leaked.next();
     std::mem::forget(leaked);
@@ -168,7 +168,7 @@ green_local! {
 }
 
 #[test]
-fn locals_are_one_for_each_green_thread() {
+fn green_local_has_one_value_per_green_thread() {
     let bump = |by: u32| {
         move || {
             for _ in 0..3 {
@@ -181,7 +181,7 @@ fn locals_are_one_for_each_green_thread() {
     };
     let both: Vec<_> = join_all([spawn(bump(1)), spawn(bump(10))]).into_iter().map(Result::unwrap).collect();
     assert_eq!(both, [(103, 1), (130, 1)]);
-    assert_eq!(COUNT.get(), 100, "the root has its own");
+    assert_eq!(COUNT.get(), 100, "the root has its own value");
 }
 
 struct Said(&'static str);
@@ -190,7 +190,7 @@ thread_local! {
 }
 impl Drop for Said {
     fn drop(&mut self) {
-        yield_now(); // may block
+        yield_now(); // a destructor may block
         HEARD.with_borrow_mut(|heard| heard.push(self.0));
     }
 }
@@ -200,12 +200,12 @@ green_local! {
 }
 
 #[test]
-fn locals_are_dropped_when_their_green_thread_ends_in_the_order_of_their_making() {
+fn green_local_is_dropped_at_the_end_in_the_order_of_creation() {
     let handle = spawn(|| {
         SECOND.with(|_| sleep(Duration::from_millis(1)));
         current().id()
     });
-    // Dropped at the end, though the handle is kept.
+    // The values are dropped at the end, although the handle still exists.
     while !handle.is_finished() {
         yield_now();
     }
@@ -230,7 +230,7 @@ impl Drop for SleepsOnDrop {
 }
 
 #[test]
-fn a_local_made_while_the_outcome_is_dropped_is_dropped_before_the_end() {
+fn green_local_created_while_the_outcome_is_dropped_is_dropped_before_the_end() {
     struct MakesOne;
     impl Drop for MakesOne {
         fn drop(&mut self) {
@@ -246,7 +246,7 @@ fn a_local_made_while_the_outcome_is_dropped_is_dropped_before_the_end() {
 }
 
 #[test]
-fn locals_of_the_root_are_dropped_when_its_os_thread_ends() {
+fn green_local_of_the_root_is_dropped_when_its_os_thread_ends() {
     let (say, heard) = std::sync::mpsc::channel();
     green_local! {
         static OTHER: Cell<u32> = Cell::new(1);
@@ -263,13 +263,13 @@ fn locals_of_the_root_are_dropped_when_its_os_thread_ends() {
 }
 
 #[test]
-fn a_timeout_cannot_be_left_open_by_yielding() {
+fn generator_that_yields_inside_its_own_timeout_panics() {
     let mut sly = Generator::<u32>::new(|y| {
         let _ = timeout(Duration::from_secs(60), || y.yield_(1));
     });
     let thrown = catch_unwind(AssertUnwindSafe(|| sly.next()));
     assert!(thrown.unwrap_err().downcast::<&str>().unwrap().contains("inside of a timeout"));
-    // One that who resumes has opened is no harm; nor one that is closed before.
+    // A timeout that the caller of `next` has opened is allowed. So is one that ends before the yield.
     let mut fine = Generator::new(|y| {
         timeout(Duration::from_secs(60), yield_now).unwrap();
         y.yield_(1);
@@ -280,7 +280,7 @@ fn a_timeout_cannot_be_left_open_by_yielding() {
 }
 
 #[test]
-fn a_kill_that_comes_while_a_generator_is_dropped_is_not_lost() {
+fn kill_while_a_generator_is_dropped_is_not_lost() {
     struct Blocks;
     impl Drop for Blocks {
         fn drop(&mut self) {

@@ -1,18 +1,17 @@
-//! Spawning and joining: orders, errors, detaching, waiting for several.
+//! Spawning and joining: order, errors, detaching, waiting for several green threads.
+
+mod support;
 
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use support::time::{HOUR, ms};
 
 type Log = Rc<RefCell<Vec<String>>>;
 
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
 #[test]
-fn nothing_runs_until_the_root_blocks_and_then_in_spawn_order() {
+fn spawn_runs_nothing_before_the_root_blocks_and_then_in_spawn_order() {
     let log: Log = Rc::default();
     for n in 0..5 {
         let log = log.clone();
@@ -24,7 +23,7 @@ fn nothing_runs_until_the_root_blocks_and_then_in_spawn_order() {
 }
 
 #[test]
-fn yielding_loops_interleave() {
+fn yield_now_in_loops_interleaves_the_green_threads() {
     let log: Log = Rc::default();
     let all: Vec<_> = ["a", "b", "c"]
         .into_iter()
@@ -43,7 +42,7 @@ fn yielding_loops_interleave() {
 }
 
 #[test]
-fn join_answers_the_value_whether_it_has_ended_or_not() {
+fn join_returns_the_value_before_and_after_the_end() {
     let early = spawn(|| String::from("early"));
     yield_now();
     assert!(early.is_finished());
@@ -57,7 +56,7 @@ fn join_answers_the_value_whether_it_has_ended_or_not() {
 }
 
 #[test]
-fn a_panic_reaches_join_with_its_payload_and_nothing_else() {
+fn join_after_a_panic_returns_the_payload_and_the_others_run_on() {
     let other = spawn(|| {
         sleep(ms(5));
         7
@@ -72,11 +71,11 @@ fn a_panic_reaches_join_with_its_payload_and_nothing_else() {
 }
 
 #[test]
-fn dropping_the_handle_detaches_and_the_value_is_dropped_at_the_end() {
+fn join_handle_dropped_detaches_and_the_value_is_dropped_at_the_end() {
     struct Noisy(Rc<Cell<u32>>);
     impl Drop for Noisy {
         fn drop(&mut self) {
-            // Its destructor may block, even then.
+            // A destructor may block, even then.
             yield_now();
             self.0.set(self.0.get() + 1);
         }
@@ -98,7 +97,7 @@ fn dropping_the_handle_detaches_and_the_value_is_dropped_at_the_end() {
 }
 
 #[test]
-fn join_timeout_gives_the_handle_back() {
+fn join_timeout_expired_returns_the_handle() {
     let slow = spawn(|| {
         sleep(ms(30));
         "done"
@@ -109,7 +108,7 @@ fn join_timeout_gives_the_handle_back() {
 }
 
 #[test]
-fn join_all_answers_in_input_order_and_takes_as_long_as_the_slowest() {
+fn join_all_returns_in_input_order_after_the_slowest() {
     let start = Instant::now();
     let naps = [30, 10, 20];
     let all = join_all(naps.map(|nap| {
@@ -124,21 +123,19 @@ fn join_all_answers_in_input_order_and_takes_as_long_as_the_slowest() {
 }
 
 #[test]
-fn join_all_timeout_answers_what_has_ended() {
-    let all: Vec<_> = [Duration::ZERO, Duration::from_secs(3600), ms(1)]
-        .into_iter()
-        .map(|nap| spawn(move || sleep(nap)))
-        .collect();
+fn join_all_timeout_expired_returns_what_has_ended() {
+    let all: Vec<_> =
+        [Duration::ZERO, HOUR, ms(1)].into_iter().map(|nap| spawn(move || sleep(nap))).collect();
     let ended: Vec<bool> = join_all_timeout(all, ms(50)).iter().map(Result::is_ok).collect();
     assert_eq!(ended, [true, false, true]);
-    // However long ago the hub has looked what time it is.
+    // The result does not depend on how long ago the hub has read the clock.
     (0..1000).for_each(|_| yield_now());
     let mut polled = join_all_timeout([spawn(|| ())], Duration::ZERO);
-    assert!(polled.pop().unwrap().is_err(), "zero only looks");
+    assert!(polled.pop().unwrap().is_err(), "a limit of zero does not wait");
 }
 
 #[test]
-fn try_join_all_ends_with_the_earliest_failure_and_the_rest_run_on() {
+fn try_join_all_returns_the_earliest_failure_and_the_rest_run_on() {
     let ran_on = Rc::new(Cell::new(false));
     let inside = ran_on.clone();
     let all = vec![
@@ -163,7 +160,7 @@ fn try_join_all_ends_with_the_earliest_failure_and_the_rest_run_on() {
 }
 
 #[test]
-fn as_completed_gives_them_in_the_order_in_which_they_end() {
+fn as_completed_yields_in_the_order_of_the_ends() {
     let turn = Rc::new(Cell::new(0));
     let all = [2, 0, 1].map(|mine| {
         let turn = turn.clone();
@@ -176,7 +173,7 @@ fn as_completed_gives_them_in_the_order_in_which_they_end() {
     });
     let order: Vec<usize> = as_completed(all).map(|(index, _)| index).collect();
     assert_eq!(order, [1, 2, 0]);
-    // Those that have ended before come first; failures count.
+    // A green thread that has ended before comes first. A failure counts as an end.
     let ended = spawn(|| ());
     yield_now();
     let all = [spawn(|| sleep(Duration::MAX)), ended, spawn(|| panic!("counts"))];
@@ -193,7 +190,7 @@ fn as_completed_gives_them_in_the_order_in_which_they_end() {
 }
 
 #[test]
-fn join_first_waits_for_so_many_and_gives_the_others_back() {
+fn join_first_returns_the_first_to_end_and_the_handles_of_the_rest() {
     let all = [3600, 0, 3600, 0].map(|secs| {
         spawn(move || {
             sleep(Duration::from_secs(secs));
@@ -207,7 +204,7 @@ fn join_first_waits_for_so_many_and_gives_the_others_back() {
 }
 
 #[test]
-fn spawn_after_starts_when_the_time_has_come_and_equal_times_in_call_order() {
+fn spawn_after_starts_at_its_time_and_equal_times_in_call_order() {
     let log: Log = Rc::default();
     let start = Instant::now();
     let all: Vec<_> = ["x", "y", "z"]
@@ -225,7 +222,7 @@ fn spawn_after_starts_when_the_time_has_come_and_equal_times_in_call_order() {
 }
 
 #[test]
-fn names_and_ids_tell_them_apart() {
+fn current_returns_the_name_and_id_of_the_running_green_thread() {
     assert!(current().is_root());
     let named =
         Builder::new().name("work1").spawn(|| (current().name().to_string(), current().id())).unwrap();
@@ -239,7 +236,7 @@ fn names_and_ids_tell_them_apart() {
 }
 
 #[test]
-fn a_stack_of_the_size_asked_for_is_had_and_an_impossible_one_refused() {
+fn stack_size_is_granted_and_an_impossible_one_refused() {
     #[inline(never)]
     fn deep(left: usize) -> u64 {
         let block = std::hint::black_box([left as u8; 4096]);
@@ -253,7 +250,7 @@ fn a_stack_of_the_size_asked_for_is_had_and_an_impossible_one_refused() {
 }
 
 #[test]
-fn links_run_in_order_in_green_threads_of_their_own_also_when_late() {
+fn link_runs_in_order_in_green_threads_of_its_own_also_when_late() {
     let log: Log = Rc::default();
     let watched = spawn(|| ());
     let id = watched.id();
@@ -261,7 +258,7 @@ fn links_run_in_order_in_green_threads_of_their_own_also_when_late() {
         let log = log.clone();
         watched.link(move |of| {
             assert!(of == id && !current().is_root() && current().id() != id);
-            sleep(ms(1)); // it may block
+            sleep(ms(1)); // a link may block
             log.borrow_mut().push(n.to_string());
         });
     }
@@ -273,7 +270,7 @@ fn links_run_in_order_in_green_threads_of_their_own_also_when_late() {
 }
 
 #[test]
-fn a_green_thread_spawns_and_joins_others() {
+fn spawn_and_join_in_a_green_thread_nest() {
     fn fib(n: u64) -> u64 {
         if n < 2 {
             return n;
@@ -285,12 +282,12 @@ fn a_green_thread_spawns_and_joins_others() {
 }
 
 #[test]
-fn each_os_thread_has_a_hub_and_two_run_at_once() {
+fn spawn_on_two_os_threads_runs_on_two_hubs_at_once() {
     let (to_b, from_a) = std::sync::mpsc::channel();
     let (to_a, from_b) = std::sync::mpsc::channel();
     let hub = |send: std::sync::mpsc::Sender<u32>, receive: std::sync::mpsc::Receiver<u32>| {
         move || {
-            // Polls, so that both hubs have to be running for either to end.
+            // Polls: neither ends unless both hubs run at once.
             let answer = spawn(move || {
                 send.send(1).unwrap();
                 loop {
@@ -310,7 +307,7 @@ fn each_os_thread_has_a_hub_and_two_run_at_once() {
 }
 
 #[test]
-fn joining_oneself_is_refused() {
+fn join_of_oneself_panics() {
     let slot: Rc<Cell<Option<JoinHandle<()>>>> = Rc::default();
     let inside = slot.clone();
     let handle = spawn(move || inside.take().unwrap().join().unwrap());
@@ -318,13 +315,13 @@ fn joining_oneself_is_refused() {
     let told = done.clone();
     handle.link(move |id| told.set(Some(id)));
     slot.set(Some(handle));
-    // It panics rather than wait for itself: its handle is gone with it, but it has ended.
+    // It panics instead of waiting for itself. Its handle is dropped by the unwind, so the end is seen by the link.
     join_everything();
     assert_eq!(done.get(), Some(watched));
 }
 
 #[test]
-fn join_everything_waits_for_the_detached_too() {
+fn join_everything_waits_for_detached_green_threads() {
     let done = Rc::new(Cell::new(0));
     for n in 0..10 {
         let done = done.clone();
@@ -341,7 +338,7 @@ fn join_everything_waits_for_the_detached_too() {
 }
 
 #[test]
-fn payloads_and_values_whose_destructors_panic_stay_inside() {
+fn join_everything_survives_payloads_and_values_that_panic_when_dropped() {
     struct Bomb(u32);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -361,7 +358,7 @@ fn payloads_and_values_whose_destructors_panic_stay_inside() {
 }
 
 #[test]
-fn what_nobody_joined_is_dropped_when_the_os_thread_ends() {
+fn join_handle_leaked_drops_the_value_when_the_os_thread_ends() {
     struct Yields(std::sync::mpsc::Sender<()>);
     impl Drop for Yields {
         fn drop(&mut self) {

@@ -1,16 +1,12 @@
-//! Kill: where it is delivered, what it runs, and what it cannot break.
+//! Kill: where it is delivered, which code it runs, and what it cannot break.
+
+mod support;
 
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
-
-const LONG: Duration = Duration::from_secs(3600);
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use support::time::{HOUR, ms};
 
 type Log = Rc<RefCell<Vec<&'static str>>>;
 
@@ -28,18 +24,18 @@ fn kill_unwinds_at_the_blocking_call_and_runs_destructors() {
     let victim = spawn(move || {
         let _outer = Say(inside.clone(), "outer");
         let _inner = Say(inside.clone(), "inner");
-        sleep(LONG);
+        sleep(HOUR);
         inside.borrow_mut().push("not reached");
     });
     yield_now();
     assert!(victim.kill());
-    assert!(log.borrow().is_empty(), "it is asked, not waited for");
+    assert!(log.borrow().is_empty(), "kill does not wait for the end");
     assert!(matches!(victim.join(), Err(JoinError::Killed)));
     assert_eq!(*log.borrow(), ["inner", "outer"]);
 }
 
 #[test]
-fn killed_before_its_first_run_the_body_never_runs_but_what_it_captured_is_dropped() {
+fn kill_before_the_first_run_drops_the_captures_and_never_runs_the_body() {
     let log: Log = Rc::default();
     let captured = Say(log.clone(), "captured");
     let inside = log.clone();
@@ -56,14 +52,14 @@ fn killed_before_its_first_run_the_body_never_runs_but_what_it_captured_is_dropp
 }
 
 #[test]
-fn one_that_was_to_start_later_is_killed_at_once() {
-    let victim = spawn_after(LONG, || unreachable!("it was killed before"));
+fn kill_of_a_spawn_after_ends_it_at_once() {
+    let victim = spawn_after(HOUR, || unreachable!("the kill comes before the start"));
     victim.kill();
     assert!(matches!(victim.join(), Err(JoinError::Killed)));
 }
 
 #[test]
-fn killing_one_that_has_ended_is_nothing() {
+fn kill_of_a_finished_green_thread_returns_false() {
     let ended = spawn(|| 5);
     yield_now();
     assert!(!ended.kill());
@@ -71,7 +67,7 @@ fn killing_one_that_has_ended_is_nothing() {
 }
 
 #[test]
-fn a_second_kill_does_not_break_the_cleanup_of_the_first() {
+fn kill_during_the_unwind_of_a_kill_lets_destructors_finish() {
     struct Slow(Log);
     impl Drop for Slow {
         fn drop(&mut self) {
@@ -85,13 +81,13 @@ fn a_second_kill_does_not_break_the_cleanup_of_the_first() {
     let guard = Slow(log.clone());
     let victim = spawn(move || {
         let _guard = guard;
-        sleep(LONG);
+        sleep(HOUR);
     });
     yield_now();
     victim.kill();
     yield_now();
     assert_eq!(*log.borrow(), ["cleaning"]);
-    assert!(!std::thread::panicking(), "its unwinding is not ours");
+    assert!(!std::thread::panicking(), "another green thread unwinds, not this one");
     assert!(victim.kill());
     victim.kill();
     assert!(matches!(victim.join(), Err(JoinError::Killed)));
@@ -99,7 +95,7 @@ fn a_second_kill_does_not_break_the_cleanup_of_the_first() {
 }
 
 #[test]
-fn a_lock_is_poisoned_by_who_panics_and_by_nobody_else() {
+fn panicking_poisons_only_the_mutex_of_the_green_thread_that_panics() {
     struct SleepOnDrop;
     impl Drop for SleepOnDrop {
         fn drop(&mut self) {
@@ -115,7 +111,7 @@ fn a_lock_is_poisoned_by_who_panics_and_by_nobody_else() {
     let lock = innocent.clone();
     let holder = spawn(move || {
         let _held = lock.lock().unwrap();
-        sleep(ms(5)); // dropped while the other unwinds
+        sleep(ms(5)); // released while the other unwinds
     });
     let lock = guilty.clone();
     let panicker = spawn(move || {
@@ -129,12 +125,12 @@ fn a_lock_is_poisoned_by_who_panics_and_by_nobody_else() {
 }
 
 #[test]
-fn code_that_swallows_the_kill_goes_on_and_can_be_killed_again() {
+fn kill_caught_by_catch_unwind_lets_it_run_on_and_be_killed_again() {
     let survived = Rc::new(Cell::new(0));
     let count = survived.clone();
     let victim = spawn(move || {
         loop {
-            let killed = catch_unwind(AssertUnwindSafe(|| sleep(LONG))).is_err();
+            let killed = catch_unwind(AssertUnwindSafe(|| sleep(HOUR))).is_err();
             assert!(killed);
             count.set(count.get() + 1);
             if count.get() == 3 {
@@ -152,7 +148,7 @@ fn code_that_swallows_the_kill_goes_on_and_can_be_killed_again() {
 }
 
 #[test]
-fn a_kill_of_oneself_is_delivered_at_the_next_blocking_call() {
+fn kill_of_oneself_is_delivered_at_the_next_blocking_call() {
     let slot: Rc<Cell<Option<JoinHandle<()>>>> = Rc::default();
     let steps = Rc::new(Cell::new(0));
     let (inside, count) = (slot.clone(), steps.clone());
@@ -172,10 +168,10 @@ fn a_kill_of_oneself_is_delivered_at_the_next_blocking_call() {
 }
 
 #[test]
-fn every_way_to_block_is_a_place_to_be_killed() {
-    let never = || spawn(|| sleep(LONG));
+fn kill_unwinds_from_every_blocking_call() {
+    let never = || spawn(|| sleep(HOUR));
     let blockers: Vec<(&str, Box<dyn FnOnce()>)> = vec![
-        ("sleep", Box::new(|| sleep(LONG))),
+        ("sleep", Box::new(|| sleep(HOUR))),
         (
             "yield_now",
             Box::new(|| {
@@ -185,16 +181,16 @@ fn every_way_to_block_is_a_place_to_be_killed() {
             }),
         ),
         ("join", Box::new(move || never().join().unwrap())),
-        ("join_timeout", Box::new(move || drop(never().join_timeout(LONG)))),
+        ("join_timeout", Box::new(move || drop(never().join_timeout(HOUR)))),
         ("join_all", Box::new(move || drop(join_all([never(), never()])))),
         ("as_completed", Box::new(move || drop(as_completed([never()]).next()))),
-        ("scope", Box::new(|| scope(|s| drop(s.spawn(|| sleep(LONG)))))),
-        ("timeout", Box::new(|| timeout(LONG, || sleep(LONG)).unwrap())),
+        ("scope", Box::new(|| scope(|s| drop(s.spawn(|| sleep(HOUR)))))),
+        ("timeout", Box::new(|| timeout(HOUR, || sleep(HOUR)).unwrap())),
         (
             "park",
             Box::new(|| assert!(wait::park(wait::ticket(), None, "nothing") == wait::WaitResult::Notified)),
         ),
-        ("generator", Box::new(|| assert!(Generator::<()>::new(|_| sleep(LONG)).next().is_none()))),
+        ("generator", Box::new(|| assert!(Generator::<()>::new(|_| sleep(HOUR)).next().is_none()))),
     ];
     for (what, block) in blockers {
         let victim = spawn(block);
@@ -208,7 +204,7 @@ fn every_way_to_block_is_a_place_to_be_killed() {
 }
 
 #[test]
-fn a_wake_up_that_was_accepted_is_not_lost_to_a_kill() {
+fn kill_after_an_accepted_wake_does_not_lose_the_wake() {
     let ticket = Rc::new(Cell::new(None));
     let got = Rc::new(Cell::new(false));
     let (slot, seen) = (ticket.clone(), got.clone());
@@ -216,19 +212,19 @@ fn a_wake_up_that_was_accepted_is_not_lost_to_a_kill() {
         let ticket = wait::ticket();
         slot.set(Some(ticket));
         wait::park(ticket, None, "a token");
-        seen.set(true); // the token is ours now; the kill comes at the next blocking call
-        sleep(LONG);
+        seen.set(true); // the wake is delivered; the kill comes at the next blocking call
+        sleep(HOUR);
     });
     yield_now();
     assert!(ticket.get().unwrap().wake());
     victim.kill();
     assert!(matches!(victim.join(), Err(JoinError::Killed)));
     assert!(got.get());
-    assert!(!ticket.get().unwrap().wake(), "a ticket is good once");
+    assert!(!ticket.get().unwrap().wake(), "a ticket is good for one wake");
 }
 
 #[test]
-fn a_kill_that_came_first_refuses_the_wake_up() {
+fn kill_before_a_wake_makes_the_wake_return_false() {
     let ticket = Rc::new(Cell::new(None));
     let slot = ticket.clone();
     let victim = spawn(move || {
@@ -239,18 +235,18 @@ fn a_kill_that_came_first_refuses_the_wake_up() {
     });
     yield_now();
     victim.kill();
-    assert!(!ticket.get().unwrap().wake(), "so that the token can go to somebody else");
+    assert!(!ticket.get().unwrap().wake(), "the caller can then wake another");
     assert!(matches!(victim.join(), Err(JoinError::Killed)));
 }
 
 #[test]
-fn kill_all_ends_the_begun_and_the_not_begun() {
+fn kill_all_ends_started_and_unstarted_green_threads() {
     let log: Log = Rc::default();
     let make = |n: usize| {
         let guard = Say(log.clone(), "dropped");
         spawn(move || {
             let _guard = guard;
-            sleep(LONG);
+            sleep(HOUR);
             n
         })
     };
@@ -263,7 +259,7 @@ fn kill_all_ends_the_begun_and_the_not_begun() {
 }
 
 #[test]
-fn a_panic_in_a_destructor_that_contains_it_does_not_end_the_process() {
+fn kill_whose_destructor_catches_a_panic_does_not_abort() {
     struct Contains;
     impl Drop for Contains {
         fn drop(&mut self) {
@@ -272,7 +268,7 @@ fn a_panic_in_a_destructor_that_contains_it_does_not_end_the_process() {
     }
     let victim = spawn(|| {
         let _guard = Contains;
-        sleep(LONG);
+        sleep(HOUR);
     });
     yield_now();
     victim.kill();
@@ -280,18 +276,18 @@ fn a_panic_in_a_destructor_that_contains_it_does_not_end_the_process() {
 }
 
 #[test]
-fn shutdown_unwinds_all_even_those_that_resist() {
+fn shutdown_unwinds_all_even_those_that_catch_a_kill() {
     let log: Log = Rc::default();
     for _ in 0..100 {
         let guard = Say(log.clone(), "dropped");
         drop(spawn(move || {
             let _guard = guard;
-            sleep(LONG);
+            sleep(HOUR);
         }));
     }
     let stubborn = spawn(|| {
         for _ in 0..5 {
-            let _ = catch_unwind(|| sleep(LONG));
+            let _ = catch_unwind(|| sleep(HOUR));
         }
         "gave in"
     });
@@ -299,13 +295,13 @@ fn shutdown_unwinds_all_even_those_that_resist() {
     shutdown();
     assert_eq!(log.borrow().len(), 100);
     assert_eq!(stubborn.join().unwrap(), "gave in");
-    // The hub is as good as before.
+    // The hub still works.
     assert_eq!(spawn(|| 1).join().unwrap(), 1);
 }
 
 #[test]
-fn shutdown_does_not_hang_on_one_that_swallows_every_kill() {
-    for how in [(|| sleep(LONG)) as fn(), yield_now] {
+fn shutdown_returns_though_one_catches_every_kill() {
+    for how in [(|| sleep(HOUR)) as fn(), yield_now] {
         let immortal = spawn(move || {
             loop {
                 let _ = catch_unwind(how);
@@ -321,7 +317,7 @@ fn shutdown_does_not_hang_on_one_that_swallows_every_kill() {
 }
 
 #[test]
-fn an_os_thread_that_ends_abandons_its_green_threads_unless_it_shuts_down() {
+fn shutdown_unwinds_what_the_end_of_the_os_thread_abandons() {
     struct Send(std::sync::mpsc::Sender<&'static str>);
     impl Drop for Send {
         fn drop(&mut self) {
@@ -336,7 +332,7 @@ fn an_os_thread_that_ends_abandons_its_green_threads_unless_it_shuts_down() {
                 let guard = Send(say.clone());
                 drop(spawn(move || {
                     let _guard = guard;
-                    sleep(LONG);
+                    sleep(HOUR);
                 }));
             }
             yield_now();

@@ -1,25 +1,24 @@
-//! A million green threads asleep at once, each on a guarded stack of its own, with the kernel's default limit
-//! of mappings. Needs some 4.5 GiB of free memory; on a smaller machine it is as many as fit.
+//! A million green threads asleep at once, each on a guarded stack of its own, with the kernel's default limit of
+//! mappings. A million need about 4.5 GiB of free memory. A smaller machine runs as many as fit.
+
+mod support;
 
 use greenline::*;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use support::proc_fs::value;
+use support::time::HOUR;
 
-fn available() -> usize {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap();
-    let line = info.lines().find(|line| line.starts_with("MemAvailable:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
-}
-
+/// Returns the number of mappings of this process.
 fn mappings() -> usize {
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
-/// Whether the kernel can mark a page as a guard, without a mapping of its own.
+/// Returns whether the kernel can mark a page as a guard, without a mapping of its own.
 fn has_markers() -> bool {
-    // SAFETY: a fresh page, unmapped again; the second advice does not exist, and is refused by a kernel that
-    // looks at all.
+    // SAFETY: the page is mapped here and unmapped again. The second advice does not exist: a kernel that checks advice
+    // refuses it.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let page = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0);
@@ -30,14 +29,14 @@ fn has_markers() -> bool {
 }
 
 #[test]
-fn a_million_sleep_at_once() {
-    // A page of stack, a record, a timer and a handle, and page tables: 6 KiB leave room.
-    let fit = available() / (6 << 10);
+fn spawn_of_a_million_green_threads_that_sleep_at_once_succeeds() {
+    // Each takes a page of stack, a record, a timer, a handle, and page tables. 6 KiB leave room.
+    let fit = value("/proc/meminfo", "MemAvailable:").parse::<usize>().unwrap() / 6;
     let most = if has_markers() { 1_000_000 } else { 20_000 };
     let n = most.min(fit);
     let before = mappings();
     let asleep = Rc::new(Cell::new(0));
-    let go = Instant::now() + Duration::from_secs(3600);
+    let go = Instant::now() + HOUR;
     let all: Vec<_> = (0..n)
         .map(|_| {
             let asleep = asleep.clone();

@@ -1,5 +1,5 @@
-//! Functions that are run by other OS threads while their callers wait. The pool belongs to the whole process, and so do
-//! its limits: these tests run one at a time.
+//! Functions that OS threads of a pool run while their callers wait. The pool and its limit belong to the whole process:
+//! these tests run one at a time.
 
 mod support;
 
@@ -33,7 +33,7 @@ fn pool() -> usize {
     os_threads_named("greenline-off")
 }
 
-/// A function that says that it has begun and goes on when it is told.
+/// Returns a function that sends a message when it starts, and returns when it gets one.
 fn gated() -> (impl FnOnce() + Send, Receiver<()>, Sender<()>) {
     let ((begun, has_begun), (go, may_go)) = (channel(), channel());
     let f = move || {
@@ -43,7 +43,7 @@ fn gated() -> (impl FnOnce() + Send, Receiver<()>, Sender<()>) {
     (f, has_begun, go)
 }
 
-/// Lets the others run until `f` answers something.
+/// Sleeps until `f` returns a value, while other green threads run.
 fn until<T>(mut f: impl FnMut() -> Option<T>) -> T {
     loop {
         match f() {
@@ -54,7 +54,7 @@ fn until<T>(mut f: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
-fn another_os_thread_runs_it_and_the_others_run_meanwhile() {
+fn offload_runs_on_another_os_thread_while_other_green_threads_run() {
     let _turn = turn();
     let (f, has_begun, go) = gated();
     let waits = spawn(move || {
@@ -63,7 +63,7 @@ fn another_os_thread_runs_it_and_the_others_run_meanwhile() {
             name()
         })
     });
-    // While it waits, this stack goes on, and lets it end.
+    // While it waits, this green thread runs on, and lets the function end.
     until(|| has_begun.try_recv().ok());
     assert!(!waits.is_finished());
     go.send(()).unwrap();
@@ -71,32 +71,32 @@ fn another_os_thread_runs_it_and_the_others_run_meanwhile() {
 }
 
 #[test]
-fn the_root_and_an_os_thread_without_a_hub_may_call_it() {
+fn offload_works_in_the_root_and_on_an_os_thread_without_a_hub() {
     let _turn = turn();
     let (f, has_begun, go) = gated();
     drop(spawn(move || {
         until(|| has_begun.try_recv().ok());
         go.send(()).unwrap();
     }));
-    // Were the root to keep the others from running, it would wait for ever.
+    // If the root kept the others from running, it would wait for ever.
     offload(f);
     thread::spawn(|| assert!(offload(name).starts_with("greenline-off-"))).join().unwrap();
 }
 
 #[test]
-fn a_panic_goes_on_in_who_has_called() {
+fn offload_panic_goes_on_in_the_caller() {
     let _turn = turn();
     let panics = spawn(|| offload(|| std::panic::panic_any(42_u8)));
     match panics.join() {
         Err(JoinError::Panicked(thrown)) => assert_eq!(thrown.downcast_ref(), Some(&42_u8)),
         other => panic!("{other:?}"),
     }
-    // And the pool goes on.
+    // The pool still works.
     assert_eq!(offload(|| 1), 1);
 }
 
 #[test]
-fn as_many_run_at_once_as_was_said_and_the_others_wait_in_line() {
+fn offload_threads_limits_how_many_run_and_the_others_wait_in_order() {
     let _turn = turn();
     for limit in [1, 3] {
         offload_threads(limit);
@@ -125,7 +125,7 @@ fn as_many_run_at_once_as_was_said_and_the_others_wait_in_line() {
 }
 
 #[test]
-fn a_higher_limit_has_the_line_begin() {
+fn offload_threads_raised_starts_the_waiting_functions() {
     let _turn = turn();
     offload_threads(1);
     let (first, first_began, first_may_go) = gated();
@@ -143,8 +143,8 @@ fn a_higher_limit_has_the_line_begin() {
     one.join().unwrap();
 }
 
-/// Whether an OS thread has SIGUSR2 blocked; 0 is who calls.
-fn is_deaf(tid: u32) -> bool {
+/// Returns whether an OS thread has SIGUSR2 blocked. 0 is the calling OS thread.
+fn has_sigusr2_blocked(tid: u32) -> bool {
     let path =
         if tid == 0 { "/proc/thread-self/status".into() } else { format!("/proc/self/task/{tid}/status") };
     let status = std::fs::read_to_string(path).unwrap();
@@ -153,26 +153,26 @@ fn is_deaf(tid: u32) -> bool {
 }
 
 #[test]
-fn signals_are_left_to_the_program_and_what_it_starts() {
+fn offload_threads_block_signals_except_while_a_function_runs() {
     let _turn = turn();
     let (tid, deaf) = offload(|| {
         // SAFETY: no arguments.
-        (unsafe { libc::gettid() } as u32, is_deaf(0))
+        (unsafe { libc::gettid() } as u32, has_sigusr2_blocked(0))
     });
-    assert!(!deaf, "what it starts would be, too");
-    // It may not idle yet.
-    until(|| is_deaf(tid).then_some(()));
-    assert!(!is_deaf(0));
+    assert!(!deaf, "a process or thread that it starts would inherit the mask");
+    // The OS thread may not be idle yet.
+    until(|| has_sigusr2_blocked(tid).then_some(()));
+    assert!(!has_sigusr2_blocked(0));
 }
 
 #[test]
-fn who_is_killed_waits_no_more_and_the_result_is_dropped() {
+fn offload_by_a_killed_caller_ends_the_wait_and_drops_the_result() {
     struct Counted(Arc<AtomicUsize>);
     impl Drop for Counted {
         fn drop(&mut self) {
             assert!(name().starts_with("greenline-off-"));
             self.0.fetch_add(1, SeqCst);
-            // That it panics, too, does no harm.
+            // A panic in it does no harm.
             panic!("by a destructor");
         }
     }
@@ -197,7 +197,7 @@ fn who_is_killed_waits_no_more_and_the_result_is_dropped() {
 }
 
 #[test]
-fn a_timeout_ends_the_wait_and_not_what_is_waited_for() {
+fn offload_inside_an_expired_timeout_ends_the_wait_and_not_the_function() {
     let _turn = turn();
     let (f, has_begun, go) = gated();
     let (done, is_done) = channel();
@@ -213,17 +213,17 @@ fn a_timeout_ends_the_wait_and_not_what_is_waited_for() {
 }
 
 #[test]
-fn inside_of_it_it_runs_at_once() {
+fn offload_inside_of_offload_runs_in_place() {
     let _turn = turn();
     offload_threads(1);
-    // Were it to wait for its turn, it would wait for itself.
+    // If the inner function waited for a free OS thread, it would wait for itself.
     let names = offload(|| (name(), offload(|| (name(), offload(name)))));
     assert_eq!(names.0, names.1.0);
     assert_eq!(names.0, names.1.1);
 }
 
 #[test]
-fn an_os_thread_with_a_hub_is_not_used_again() {
+fn offload_does_not_reuse_an_os_thread_with_a_hub() {
     let _turn = turn();
     let tid = || {
         // SAFETY: no arguments.
@@ -244,7 +244,7 @@ fn an_os_thread_with_a_hub_is_not_used_again() {
         })
     });
     until(|| has_begun.try_recv().ok());
-    // The line is served by somebody else.
+    // Another OS thread serves the queue.
     let next: Vec<_> = (0..3).map(|_| spawn(move || offload(tid))).collect();
     yield_now();
     go.send(()).unwrap();
@@ -254,7 +254,7 @@ fn an_os_thread_with_a_hub_is_not_used_again() {
 }
 
 #[test]
-fn many_at_once_by_several_hubs() {
+fn offload_by_several_hubs_runs_many_functions() {
     let _turn = turn();
     offload_threads(4);
     let hubs: Vec<_> = (0..3_u64)
@@ -280,7 +280,7 @@ fn many_at_once_by_several_hubs() {
 }
 
 #[test]
-fn those_that_idle_end_after_some_seconds() {
+fn offload_threads_that_idle_end_after_some_seconds() {
     let _turn = turn();
     let all: Vec<_> =
         (0..8).map(|_| spawn(|| offload(|| thread::sleep(Duration::from_millis(50))))).collect();
@@ -289,17 +289,17 @@ fn those_that_idle_end_after_some_seconds() {
     }
     assert!(pool() >= 2);
     let start = Instant::now();
-    // One of them is called now and then: the others end all the same.
+    // One of them is used now and then. The others end all the same.
     while pool() > 1 {
         assert_eq!(offload(|| 1), 1);
         greenline::sleep(Duration::from_millis(100));
     }
-    assert!(start.elapsed() > Duration::from_secs(2), "they are to be used again, and not made each time");
+    assert!(start.elapsed() > Duration::from_secs(2), "idle OS threads are reused for some seconds");
     assert_eq!(pool(), 1);
 }
 
 #[test]
-fn a_stack_may_be_small() {
+fn offload_from_a_small_stack_runs_on_a_large_one() {
     let _turn = turn();
     let small = Builder::new().stack_size(16 << 10);
     let deep = small
@@ -309,7 +309,7 @@ fn a_stack_may_be_small() {
 
 #[test]
 #[should_panic(expected = "nothing that is offloaded would ever run")]
-fn there_must_be_one_at_least() {
+fn offload_threads_of_zero_panics() {
     offload_threads(0);
 }
 
@@ -333,7 +333,7 @@ fn run(case: &str) {
             assert!(spawn(name).join().is_ok());
             greenline::Handle::current().unwrap();
             let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-            // SAFETY: a limit of our own.
+            // SAFETY: `limit` is valid.
             unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
             // SAFETY: no arguments.
             let os_thread = || unsafe { libc::gettid() };
@@ -347,23 +347,23 @@ fn run(case: &str) {
             let (busy, began, _go) = gated();
             let _waits = spawn(move || offload(busy));
             until(|| began.try_recv().ok());
-            // Another stands in the line, which the child does not have.
+            // Another function waits in the queue. The child does not have that queue.
             offload_threads(1);
             let _in_line = spawn(|| offload(|| println!("never")));
             yield_now();
-            // SAFETY: the child does what a fork in a program with threads allows of glibc.
+            // SAFETY: the child does only what glibc allows after a fork in a program with threads.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 let name = offload(name);
                 let text = format!("in the child {name}, {} of them\n", pool());
-                // SAFETY: bytes of ours.
+                // SAFETY: `text` holds that many bytes.
                 unsafe {
                     libc::write(1, text.as_ptr().cast(), text.len());
                     libc::_exit(7);
                 }
             }
             let mut status = 0;
-            // SAFETY: an int of ours.
+            // SAFETY: `status` is writable.
             unsafe { libc::waitpid(child, &mut status, 0) };
             println!("status {}", libc::WEXITSTATUS(status));
             std::process::exit(0);
@@ -376,7 +376,7 @@ fn run(case: &str) {
                     0 => 0,
                     child => {
                         let mut status = 0;
-                        // SAFETY: an int of ours.
+                        // SAFETY: `status` is writable.
                         unsafe { libc::waitpid(child, &mut status, 0) };
                         status
                     }
@@ -396,7 +396,7 @@ fn output_of(case: &str, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_environment_may_say_how_many() {
+fn offload_environment_variable_limits_the_os_threads() {
     let text = output_of("environment", &[("GREENLINE_OFFLOAD", "1")]);
     assert!(text.contains("one at a time: true"), "{text}");
     for text in ["0", "many", ""] {
@@ -406,14 +406,14 @@ fn the_environment_may_say_how_many() {
 }
 
 #[test]
-fn where_no_os_thread_can_be_made_it_runs_in_place() {
+fn offload_without_os_threads_runs_in_place() {
     let text = output_of("no OS threads", &[("GREENLINE_WATCHDOG", "0"), ("RUST_BACKTRACE", "0")]);
     assert_eq!(text.matches("in place: true").count(), 2, "{text}");
 }
 
 #[test]
 #[cfg(feature = "patch")]
-fn after_a_fork_the_child_has_a_pool_of_its_own() {
+fn offload_after_fork_has_a_new_pool_in_the_child() {
     let text = output_of("fork", &[]);
     assert!(text.contains("in the child greenline-off-1, 1 of them\n"), "{text}");
     assert!(text.contains("status 7") && !text.contains("never"), "{text}");
@@ -421,7 +421,7 @@ fn after_a_fork_the_child_has_a_pool_of_its_own() {
 
 #[test]
 #[cfg(feature = "patch")]
-fn a_function_that_forks_ends_the_child() {
+fn offload_of_a_function_that_forks_ends_the_child() {
     let text = output_of("fork in the pool", &[]);
     assert!(text.contains("status 0"), "{text}");
 }

@@ -1,19 +1,18 @@
-//! The sleep family, interposed. In a process of its own, for it patches; one test, so that what comes before
-//! the patch does.
+//! The interposed sleep family. This file has one test, because a patch lasts as long as the process: the first lines have
+//! to run before it.
 
 #![cfg(feature = "patch")]
+
+mod support;
 
 use greenline::patch::{self, Kind};
 use greenline::*;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use support::time::{HOUR, ms};
 
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// How long eight green threads take that each do `nap`.
+/// Returns how long eight green threads take that each call `nap`.
 fn eight(nap: impl Fn() + Copy + 'static) -> Duration {
     let start = Instant::now();
     join_all((0..8).map(|_| spawn(nap)));
@@ -25,8 +24,8 @@ fn timespec(duration: Duration) -> libc::timespec {
 }
 
 #[test]
-fn the_sleep_family_yields_once_it_is_patched() {
-    // Before: plain system calls, one after the other.
+fn patch_sleep_makes_the_sleep_family_yield() {
+    // Without a patch these are plain system calls, one after the other.
     assert!(!patch::is_patched(Kind::Sleep));
     assert!(eight(|| std::thread::sleep(ms(5))) >= ms(40));
 
@@ -34,12 +33,12 @@ fn the_sleep_family_yields_once_it_is_patched() {
     patch::sleep();
     assert!(patch::is_patched(Kind::Sleep) && !patch::is_patched(Kind::Locks));
 
-    // They overlap: eight of 100 ms take far less than 800.
+    // Patched, they overlap: eight of 100 ms take far less than 800 ms.
     let calls: [(&str, fn()); 6] = [
         ("thread::sleep", || std::thread::sleep(ms(100))),
         ("clock_nanosleep, absolute", || {
             let mut now = timespec(Duration::ZERO);
-            // SAFETY: the time is ours.
+            // SAFETY: the timespec lives as long as the call.
             unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut now) };
             let until = timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + ms(100));
             // SAFETY: as above.
@@ -49,7 +48,7 @@ fn the_sleep_family_yields_once_it_is_patched() {
             assert_eq!(answer, 0);
         }),
         ("nanosleep", || {
-            // SAFETY: the time is ours.
+            // SAFETY: the timespec lives as long as the call.
             assert_eq!(unsafe { libc::nanosleep(&timespec(ms(100)), std::ptr::null_mut()) }, 0);
         }),
         ("usleep", || {
@@ -70,14 +69,14 @@ fn the_sleep_family_yields_once_it_is_patched() {
     let took = eight(|| assert_eq!(unsafe { libc::sleep(1) }, 0));
     assert!(took >= ms(1000) && took < ms(7000), "sleep: {took:?}");
 
-    // yield_now gives way.
+    // std's `yield_now` lets another green thread run.
     let ran = Rc::new(Cell::new(false));
     let inside = ran.clone();
     spawn(move || inside.set(true));
     std::thread::yield_now();
     assert!(ran.get());
 
-    // The root's own sleep lets the hub run.
+    // std's `sleep` in the root lets the hub run.
     let ticks = Rc::new(Cell::new(0));
     let inside = ticks.clone();
     let ticker = spawn(move || {
@@ -90,25 +89,25 @@ fn the_sleep_family_yields_once_it_is_patched() {
     std::thread::sleep(ms(50));
     assert!(ticks.get() >= 5, "{}", ticks.get());
 
-    // Killed in std's sleep, which cannot fail: it returns early, and the unwind begins at greenline's.
+    // A kill in std's `sleep`, which cannot fail, makes it return early. The unwind begins at greenline's next call.
     let start = Instant::now();
     ticker.kill();
     assert!(matches!(ticker.join(), Err(JoinError::Killed)));
     let sleeper = spawn(|| {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(HOUR);
         "woke early"
     });
     yield_now();
     sleeper.kill();
     assert_eq!(sleeper.join().unwrap(), "woke early");
     let limited = timeout(ms(5), || {
-        std::thread::sleep(Duration::from_secs(3600));
+        std::thread::sleep(HOUR);
         yield_now();
     });
     assert!(limited.is_err());
     assert!(start.elapsed() < Duration::from_secs(60));
 
-    // Killed in a loop of such calls, it does not spin: cut short once, it sleeps as before.
+    // A kill in a loop of such calls does not make the loop spin: one call returns early, the next ones sleep as before.
     let rounds = Rc::new(Cell::new(0u32));
     let (count, watch) = (rounds.clone(), Rc::new(Cell::new(false)));
     let stop = watch.clone();
@@ -122,14 +121,14 @@ fn the_sleep_family_yields_once_it_is_patched() {
     loops.kill();
     yield_now();
     yield_now();
-    assert_eq!(rounds.get(), 1, "cut short");
+    assert_eq!(rounds.get(), 1, "the first sleep returned early");
     sleep(ms(200));
     stop.set(true);
     loops.join().unwrap();
     assert!(rounds.get() <= 22, "{}", rounds.get());
 
-    // errno is a green thread's own across such a call, as it is a thread's.
-    // SAFETY: the address is this OS thread's own.
+    // Across such a call, each green thread keeps its own errno, as a thread does.
+    // SAFETY: the address belongs to this OS thread.
     let errno = || unsafe { &mut *libc::__errno_location() };
     let other = spawn(move || *errno() = 99);
     *errno() = 5;
@@ -137,10 +136,10 @@ fn the_sleep_family_yields_once_it_is_patched() {
     assert_eq!(*errno(), 5);
     other.join().unwrap();
 
-    // What the kernel refuses is refused, green thread or not.
+    // The kernel refuses the same arguments in a green thread and outside of one.
     let refused = || {
         let bad = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
-        // SAFETY: the time is ours; a null one is what is tested.
+        // SAFETY: the timespec lives as long as the calls. A null pointer is the subject of this test.
         unsafe {
             assert_eq!(
                 libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &bad, std::ptr::null_mut()),
@@ -159,12 +158,12 @@ fn the_sleep_family_yields_once_it_is_patched() {
     refused();
     spawn(refused).join().unwrap();
 
-    // An OS thread without a hub is not touched by any of it.
+    // On an OS thread without a hub the calls go to the kernel.
     let start = Instant::now();
     std::thread::spawn(|| std::thread::sleep(ms(30))).join().unwrap();
     assert!(start.elapsed() >= ms(30));
 
-    // The table says what is interposed, and every symbol of it is ours.
+    // `coverage` lists the interposed symbols.
     let sleeping = patch::coverage().filter(|covered| covered.kind == Kind::Sleep);
     let symbols: Vec<&str> = sleeping.map(|covered| covered.symbol).collect();
     assert_eq!(symbols, ["clock_nanosleep", "nanosleep", "usleep", "sleep", "sched_yield"]);

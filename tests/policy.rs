@@ -1,4 +1,6 @@
-//! The seams: policies that choose otherwise, and watching what happens.
+//! Scheduling policies from outside the crate, trace events, and statistics.
+
+mod support;
 
 use greenline::policy::{self, Policy, ReadyReason};
 use greenline::trace::{self, Event};
@@ -6,11 +8,12 @@ use greenline::*;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
+use support::random::Random;
 
 type Log<T> = Rc<RefCell<Vec<T>>>;
 
-/// Picks by a generator of random numbers: the same seed, the same run.
-struct Shuffle(Vec<GreenId>, u64);
+/// Policy that picks at random. The same seed gives the same run.
+struct Shuffle(Vec<GreenId>, Random);
 
 impl Policy for Shuffle {
     fn ready(&mut self, green: GreenId, _: ReadyReason) {
@@ -20,16 +23,15 @@ impl Policy for Shuffle {
         if self.0.is_empty() {
             return None;
         }
-        self.1 = self.1.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let n = (self.1 >> 33) as usize % self.0.len();
-        Some(self.0.swap_remove(n))
+        let n = self.1.below(self.0.len() as u64);
+        Some(self.0.swap_remove(n as usize))
     }
 }
 
 fn order_under(seed: Option<u64>) -> Vec<(u32, u32)> {
     std::thread::spawn(move || {
         if let Some(seed) = seed {
-            policy::install(Shuffle(Vec::new(), seed));
+            policy::install(Shuffle(Vec::new(), Random::new(seed)));
         }
         let log: Log<(u32, u32)> = Rc::default();
         let all: Vec<_> = (0..5)
@@ -51,26 +53,26 @@ fn order_under(seed: Option<u64>) -> Vec<(u32, u32)> {
 }
 
 #[test]
-fn a_seed_replays_the_run_and_another_gives_another() {
+fn policy_shuffle_replays_the_run_of_the_same_seed() {
     assert_eq!(order_under(Some(1)), order_under(Some(1)));
     assert_ne!(order_under(Some(1)), order_under(Some(2)));
     assert_ne!(order_under(Some(1)), order_under(None));
 }
 
 #[test]
-fn those_that_were_ready_are_handed_over_to_a_new_policy() {
+fn policy_install_hands_the_ready_green_threads_over() {
     let log: Log<u32> = Rc::default();
     for n in 0..4 {
         let log = log.clone();
         spawn(move || log.borrow_mut().push(n));
     }
-    policy::install(Shuffle(Vec::new(), 3));
+    policy::install(Shuffle(Vec::new(), Random::new(3)));
     join_everything();
     log.borrow_mut().sort_unstable();
     assert_eq!(*log.borrow(), [0, 1, 2, 3]);
 }
 
-/// Answers everybody twice, and somebody who has long ended.
+/// Policy that picks each green thread twice, and one that has ended long ago.
 #[derive(Default)]
 struct Stutter(std::collections::VecDeque<GreenId>, Option<GreenId>);
 
@@ -87,7 +89,7 @@ impl Policy for Stutter {
 }
 
 #[test]
-fn a_policy_that_answers_wrongly_does_no_harm() {
+fn policy_pick_of_wrong_ids_does_no_harm() {
     policy::install(Stutter::default());
     let all = join_all((0..50).map(|n| {
         spawn(move || {
@@ -100,7 +102,7 @@ fn a_policy_that_answers_wrongly_does_no_harm() {
 }
 
 #[test]
-fn the_reasons_are_told() {
+fn policy_ready_gets_the_reason() {
     struct Notes(policy::Fifo, Log<ReadyReason>);
     impl Policy for Notes {
         fn ready(&mut self, green: GreenId, why: ReadyReason) {
@@ -118,14 +120,11 @@ fn the_reasons_are_told() {
         sleep(Duration::from_millis(1));
     });
     handle.join().unwrap();
-    assert_eq!(
-        *log.borrow(),
-        [ReadyReason::New, ReadyReason::Yielded, ReadyReason::Expired, ReadyReason::Woken]
-    );
+    assert_eq!(*log.borrow(), [ReadyReason::New, ReadyReason::Yielded, ReadyReason::Due, ReadyReason::Woken]);
 }
 
 #[test]
-fn an_observer_sees_the_life_of_a_green_thread_in_order() {
+fn trace_observe_sees_the_events_of_a_green_thread_in_order() {
     let log: Log<Event> = Rc::default();
     let inside = log.clone();
     trace::observe(move |event| inside.borrow_mut().push(event));
@@ -159,7 +158,7 @@ fn an_observer_sees_the_life_of_a_green_thread_in_order() {
 }
 
 #[test]
-fn switches_alive_and_stacks_are_counted() {
+fn stats_count_switches_alive_and_stacks() {
     let before = stats();
     let all: Vec<_> = (0..10).map(|_| spawn(yield_now)).collect();
     assert_eq!(stats().alive, before.alive + 10);
@@ -167,14 +166,14 @@ fn switches_alive_and_stacks_are_counted() {
     let after = stats();
     assert_eq!(after.alive, before.alive);
     assert!(after.switches - before.switches >= 20, "{after}");
-    assert!(after.stacks <= 11, "ten yielded at once: {after}");
+    assert!(after.stacks <= 11, "ten were in their bodies at once: {after}");
     join_all((0..1000).map(|_| spawn(|| ())));
-    assert_eq!(stats().stacks, after.stacks, "those that do not block run on one stack, one after the other");
+    assert_eq!(stats().stacks, after.stacks, "green threads that do not block reuse one stack");
 }
 
 #[test]
-fn an_observer_may_do_what_it_likes_without_harm() {
-    // It sleeps, yields, spawns, and drops the handle of who has just ended.
+fn trace_observe_may_sleep_spawn_drop_and_panic() {
+    // The observer sleeps, yields, and drops the handle of the green thread that has just ended.
     let slot: Rc<RefCell<Option<JoinHandle<()>>>> = Rc::default();
     let inside = slot.clone();
     trace::observe(move |event| {
@@ -191,7 +190,7 @@ fn an_observer_may_do_what_it_likes_without_harm() {
     join_everything();
     assert_eq!(spawn(|| 5).join().unwrap(), 5);
     assert!(slot.borrow().is_none());
-    // It panics: it is called no more.
+    // An observer that panics is not called again.
     let calls = Rc::new(std::cell::Cell::new(0));
     let count = calls.clone();
     trace::observe(move |_| {
@@ -203,7 +202,7 @@ fn an_observer_may_do_what_it_likes_without_harm() {
 }
 
 #[test]
-fn who_is_killed_by_an_observer_before_it_runs_never_does() {
+fn trace_observe_that_kills_at_the_run_event_prevents_the_first_run() {
     let (ran, killed) = (Rc::new(std::cell::Cell::new(false)), Rc::new(RefCell::new(None::<JoinHandle<()>>)));
     let (inside, victim) = (ran.clone(), killed.clone());
     trace::observe(move |event| {
@@ -220,7 +219,7 @@ fn who_is_killed_by_an_observer_before_it_runs_never_does() {
 }
 
 #[test]
-fn a_policy_or_observer_that_is_replaced_is_dropped_where_it_may_use_the_hub() {
+fn policy_install_and_stop_observing_drop_the_old_one_where_it_may_use_the_hub() {
     struct Holds(policy::Fifo, #[allow(dead_code)] JoinHandle<()>);
     impl Policy for Holds {
         fn ready(&mut self, green: GreenId, why: ReadyReason) {

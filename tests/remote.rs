@@ -1,4 +1,4 @@
-//! Handles: what other OS threads can ask of a hub.
+//! Handles, by which other OS threads use a hub.
 
 use greenline::*;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 fn assert_send_sync_clone<T: Send + Sync + Clone>(_: &T) {}
 
-/// Runs a hub on an OS thread of its own, until the answer's second part is dropped.
+/// Runs a hub on an OS thread of its own, until the returned sender is dropped.
 fn hub() -> (Handle, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
     let (give, take) = channel();
     let (end, ended) = channel::<()>();
@@ -22,7 +22,7 @@ fn hub() -> (Handle, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<()>) {
 }
 
 #[test]
-fn a_closure_runs_there_and_its_value_comes_back() {
+fn handle_spawn_runs_the_closure_there_and_join_returns_its_value() {
     let (handle, end, thread) = hub();
     assert_send_sync_clone(&handle);
     let there = handle.spawn(|| std::thread::current().name().map(str::to_owned)).unwrap();
@@ -36,7 +36,7 @@ fn a_closure_runs_there_and_its_value_comes_back() {
 }
 
 #[test]
-fn a_hub_that_sleeps_for_long_wakes_up_for_it() {
+fn handle_spawn_wakes_a_hub_that_sleeps() {
     let (give, take) = channel();
     let thread = std::thread::spawn(move || {
         let stop = std::rc::Rc::new(std::cell::Cell::new(None));
@@ -49,16 +49,16 @@ fn a_hub_that_sleeps_for_long_wakes_up_for_it() {
         stop.set(Some(ticket));
         let stopper: fn() = || STOP.with_borrow(|stop| assert!(stop.as_ref().unwrap().get().unwrap().wake()));
         give.send((Handle::current().unwrap(), stopper)).unwrap();
-        wait::park(ticket, None, "the stopper"); // for ever, but for the handle
+        wait::park(ticket, None, "the stopper"); // only the handle can wake it
     });
     let (handle, stopper) = take.recv().unwrap();
-    std::thread::sleep(Duration::from_millis(20)); // likely asleep by now; it has to work either way
+    std::thread::sleep(Duration::from_millis(20)); // the hub likely sleeps by now; it has to work either way
     handle.spawn(stopper).unwrap().join().unwrap();
     thread.join().unwrap();
 }
 
 #[test]
-fn a_hub_that_is_gone_gives_the_closure_back() {
+fn handle_spawn_to_a_hub_that_is_gone_returns_the_closure() {
     let (handle, end, thread) = hub();
     drop(end);
     thread.join().unwrap();
@@ -68,14 +68,14 @@ fn a_hub_that_is_gone_gives_the_closure_back() {
 }
 
 #[test]
-fn what_a_hub_leaves_undone_is_told_to_who_joins() {
+fn remote_join_handle_of_unfinished_work_returns_an_error_when_the_hub_ends() {
     let (give, take) = channel();
     let go = Arc::new(Barrier::new(2));
     let there = go.clone();
     let thread = std::thread::spawn(move || {
         give.send(Handle::current().unwrap()).unwrap();
         there.wait();
-        yield_now(); // begins what has come, and ends
+        yield_now(); // starts the green thread that has come, and ends
     });
     let handle = take.recv().unwrap();
     let begun = handle.spawn(|| sleep(Duration::from_secs(3600))).unwrap();
@@ -87,7 +87,7 @@ fn what_a_hub_leaves_undone_is_told_to_who_joins() {
 }
 
 #[test]
-fn joining_from_a_hub_lets_that_hub_go_on() {
+fn remote_join_handle_joined_on_a_hub_lets_that_hub_run_on() {
     let (handle, end, thread) = hub();
     let ticks = std::rc::Rc::new(std::cell::Cell::new(0));
     let inside = ticks.clone();
@@ -108,7 +108,7 @@ fn joining_from_a_hub_lets_that_hub_go_on() {
 }
 
 #[test]
-fn many_os_threads_spawn_at_once_and_nothing_is_lost() {
+fn handle_spawn_from_many_os_threads_loses_nothing() {
     let (handle, end, thread) = hub();
     let sum = Arc::new(AtomicU64::new(0));
     let senders: Vec<_> = (0..8u64)
@@ -133,7 +133,7 @@ fn many_os_threads_spawn_at_once_and_nothing_is_lost() {
 }
 
 #[test]
-fn two_hubs_play_ping_pong() {
+fn handle_spawn_and_join_between_two_hubs_ping_pong() {
     let (a, end_a, thread_a) = hub();
     let (b, end_b, thread_b) = hub();
     fn bounce(left: u32, here: Handle, there: Handle) -> u32 {
@@ -151,7 +151,7 @@ fn two_hubs_play_ping_pong() {
 }
 
 #[test]
-fn who_joins_one_that_its_hub_abandons_is_told() {
+fn remote_join_handle_of_an_abandoned_green_thread_returns_hub_gone() {
     let (give, take) = channel();
     let thread = std::thread::spawn(move || {
         give.send(Handle::current().unwrap()).unwrap();

@@ -1,19 +1,25 @@
-//! Scopes: borrowed data, and that nothing of it is touched afterwards, whatever happens.
+//! Scopes: borrowed data, which no green thread touches after the end of the scope, whatever happens.
+
+mod support;
 
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
+use support::time::{HOUR, ms};
 
-const LONG: Duration = Duration::from_secs(3600);
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
+/// Lets the owner of a scope and its green threads run into their waits, and kills the owner, that many times.
+fn kill_inside(owner: JoinHandle<()>, times: u32) {
+    for _ in 0..times {
+        yield_now();
+        yield_now();
+        owner.kill();
+    }
+    assert!(matches!(owner.join(), Err(JoinError::Killed)));
 }
 
 #[test]
-fn green_threads_borrow_and_change_the_owners_data() {
+fn scope_spawn_borrows_and_changes_the_owners_data() {
     let mut numbers = vec![1, 2, 3];
     let words = String::from("seen by all");
     let lengths: Vec<usize> = scope(|s| {
@@ -38,7 +44,7 @@ fn green_threads_borrow_and_change_the_owners_data() {
 }
 
 #[test]
-fn the_scope_waits_for_those_whose_handles_were_dropped_or_leaked() {
+fn scope_waits_though_handles_were_dropped_or_leaked() {
     let done = Cell::new(0);
     scope(|s| {
         let count = || {
@@ -52,7 +58,7 @@ fn the_scope_waits_for_those_whose_handles_were_dropped_or_leaked() {
 }
 
 #[test]
-fn a_panic_in_the_body_waits_for_the_green_threads_first() {
+fn scope_whose_body_panics_waits_for_its_green_threads_first() {
     let done = Cell::new(false);
     let thrown = catch_unwind(AssertUnwindSafe(|| {
         scope(|s| {
@@ -68,15 +74,15 @@ fn a_panic_in_the_body_waits_for_the_green_threads_first() {
 }
 
 #[test]
-fn a_panic_of_one_that_nobody_joined_is_the_scopes() {
+fn scope_panics_after_a_panic_that_was_not_joined() {
     let thrown = catch_unwind(|| scope(|s| drop(s.spawn(|| panic!("inside")))));
     assert_eq!(*thrown.unwrap_err().downcast::<&str>().unwrap(), "a scoped green thread panicked");
     let handled = scope(|s| s.spawn(|| panic!("joined")).join().is_err());
-    assert!(handled, "who joins has it, and the scope does not panic");
+    assert!(handled, "join returns the panic, and the scope does not panic");
 }
 
 #[test]
-fn killing_the_owner_kills_its_own_and_unwinds_after_them() {
+fn scope_of_a_killed_owner_kills_its_green_threads_and_then_unwinds() {
     let log: Rc<RefCell<Vec<&str>>> = Rc::default();
     struct Say<'a>(&'a RefCell<Vec<&'static str>>, &'static str);
     impl Drop for Say<'_> {
@@ -93,21 +99,18 @@ fn killing_the_owner_kills_its_own_and_unwinds_after_them() {
             for _ in 0..3 {
                 s.spawn(|| {
                     let _first = Say(&borrowed, "child");
-                    sleep(LONG);
+                    sleep(HOUR);
                 });
             }
         });
         unreachable!("killed in the scope");
     });
-    yield_now();
-    yield_now();
-    owner.kill();
-    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+    kill_inside(owner, 1);
     assert_eq!(*log.borrow(), ["child", "child", "child", "owner"]);
 }
 
 #[test]
-fn a_timeout_around_a_scope_ends_its_green_threads() {
+fn scope_inside_an_expired_timeout_ends_its_green_threads() {
     let (began, ended) = (Cell::new(0), Cell::new(0));
     struct Count<'a>(&'a Cell<u32>);
     impl Drop for Count<'_> {
@@ -121,21 +124,17 @@ fn a_timeout_around_a_scope_ends_its_green_threads() {
                 s.spawn(|| {
                     began.set(began.get() + 1);
                     let _count = Count(&ended);
-                    sleep(LONG);
+                    sleep(HOUR);
                 });
             }
         })
     });
     assert!(result.is_err());
-    assert_eq!(
-        ended.get(),
-        began.get(),
-        "on a machine too slow to begin them in time there are fewer than three"
-    );
+    assert_eq!(ended.get(), began.get(), "a slow machine may start fewer than three in time");
 }
 
 #[test]
-fn killed_before_they_begin_they_are_counted_out_all_the_same() {
+fn scope_spawn_killed_before_its_start_is_counted_out() {
     let ran = Cell::new(0);
     scope(|s| {
         for _ in 0..10 {
@@ -147,7 +146,7 @@ fn killed_before_they_begin_they_are_counted_out_all_the_same() {
 }
 
 #[test]
-fn one_spawns_others_in_the_same_scope() {
+fn scope_spawn_inside_a_scoped_green_thread_joins_the_same_scope() {
     let sum = Cell::new(0);
     scope(|s| {
         s.spawn(|| {
@@ -166,7 +165,7 @@ fn one_spawns_others_in_the_same_scope() {
 }
 
 #[test]
-fn a_deadlock_inside_is_reported_after_the_green_threads_have_ended() {
+fn scope_in_a_deadlock_reports_it_after_its_green_threads_have_ended() {
     let unwound = Cell::new(false);
     struct Set<'a>(&'a Cell<bool>);
     impl Drop for Set<'_> {
@@ -188,7 +187,7 @@ fn a_deadlock_inside_is_reported_after_the_green_threads_have_ended() {
 }
 
 #[test]
-fn a_value_with_a_destructor_that_panics_does_not_stop_the_count() {
+fn scope_spawn_whose_value_panics_when_dropped_is_counted_out() {
     struct Bad;
     impl Drop for Bad {
         fn drop(&mut self) {
@@ -201,7 +200,7 @@ fn a_value_with_a_destructor_that_panics_does_not_stop_the_count() {
 }
 
 #[test]
-fn ten_thousand_in_one_scope() {
+fn scope_runs_ten_thousand_green_threads() {
     let sum = Cell::new(0u64);
     scope(|s| {
         for n in 0..10_000 {
@@ -218,7 +217,7 @@ fn ten_thousand_in_one_scope() {
 }
 
 #[test]
-fn an_owner_that_is_interrupted_inside_takes_its_own_along() {
+fn scope_whose_body_is_interrupted_kills_its_green_threads() {
     let loops = || {
         loop {
             sleep(ms(1));
@@ -227,63 +226,51 @@ fn an_owner_that_is_interrupted_inside_takes_its_own_along() {
     let timed = timeout(ms(20), || {
         scope(|s| {
             s.spawn(loops);
-            sleep(LONG);
+            sleep(HOUR);
         })
     });
     assert!(timed.is_err());
     let owner = spawn(move || {
         scope(|s| {
             s.spawn(loops);
-            sleep(LONG);
+            sleep(HOUR);
         })
     });
-    yield_now();
-    yield_now();
-    owner.kill();
-    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+    kill_inside(owner, 1);
 }
 
 #[test]
-fn who_joins_a_scope_that_is_being_killed_is_killed_too() {
+fn scope_spawn_while_the_scope_is_killed_is_killed_too() {
     struct SpawnsMore<'scope, 'env>(&'scope Scope<'scope, 'env>);
     impl Drop for SpawnsMore<'_, '_> {
         fn drop(&mut self) {
-            self.0.spawn(|| sleep(LONG));
+            self.0.spawn(|| sleep(HOUR));
         }
     }
     let owner = spawn(|| {
         scope(|s| {
             s.spawn(|| {
                 let _more = SpawnsMore(s);
-                sleep(LONG);
+                sleep(HOUR);
             });
         })
     });
-    yield_now();
-    yield_now();
-    owner.kill();
-    assert!(matches!(owner.join(), Err(JoinError::Killed)));
+    kill_inside(owner, 1);
 }
 
 #[test]
-fn one_that_swallows_a_kill_is_killed_again() {
-    // By a second interrupt of the owner.
+fn scope_kills_a_green_thread_again_that_has_caught_a_kill() {
+    // A second interrupt of the owner kills it again.
     let owner = spawn(|| {
         scope(|s| {
             s.spawn(|| {
-                let _ = catch_unwind(|| sleep(LONG));
-                sleep(LONG);
+                let _ = catch_unwind(|| sleep(HOUR));
+                sleep(HOUR);
             });
         })
     });
-    yield_now();
-    yield_now();
-    owner.kill();
-    yield_now();
-    yield_now();
-    owner.kill();
-    assert!(matches!(owner.join(), Err(JoinError::Killed)));
-    // By the next deadlock.
+    kill_inside(owner, 2);
+    // So does the next deadlock.
     let never = || {
         wait::park(wait::ticket(), None, "what never comes");
     };

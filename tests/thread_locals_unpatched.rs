@@ -1,4 +1,5 @@
-//! Without the patch green threads share what their OS thread has; when one ends, nothing of that goes.
+//! Without a patch, green threads share the thread-locals of their OS thread. The end of a green thread drops none of
+//! them.
 
 use greenline::{join_everything, spawn};
 use std::cell::RefCell;
@@ -9,7 +10,7 @@ use std::thread;
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
-fn the_end_of_a_green_thread_leaves_what_is_the_os_threads() {
+fn thread_locals_without_patch_outlive_the_green_threads_of_their_os_thread() {
     unsafe extern "C" fn free(_: *mut c_void) {
         FREED.fetch_add(1, SeqCst);
     }
@@ -29,12 +30,12 @@ fn the_end_of_a_green_thread_leaves_what_is_the_os_threads() {
     let id = thread::current().id();
     STD.set(Some(Counts));
     let mut key = 0;
-    // SAFETY: a key of ours, whose destructor takes anything.
+    // SAFETY: this test makes the key. Its destructor accepts any value.
     unsafe {
         assert_eq!(libc::pthread_key_create(&raw mut key, Some(free)), 0);
         assert_eq!(libc::pthread_setspecific(key, std::ptr::without_provenance(8)), 0);
     }
-    // One that is joined, one that nobody joins, and one with a local of greenline's.
+    // One green thread is joined, one is detached, and one has a `green_local!`.
     spawn(|| ()).join().unwrap();
     drop(spawn(move || assert_eq!(thread::current().id(), id)));
     spawn(|| LOCAL.with(|three| assert_eq!(*three, 3))).join().unwrap();

@@ -1,16 +1,15 @@
 //! Sleeping, yielding, and time limits.
 
+mod support;
+
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use support::time::{HOUR, ms};
 
 #[test]
-fn sleepers_sleep_together_and_wake_in_order_of_their_times() {
+fn sleep_overlaps_and_wakes_in_the_order_of_deadlines() {
     let order: Rc<RefCell<Vec<u64>>> = Rc::default();
     let start = Instant::now();
     let all: Vec<_> = [50, 10, 40, 20, 30]
@@ -30,7 +29,7 @@ fn sleepers_sleep_together_and_wake_in_order_of_their_times() {
 }
 
 #[test]
-fn equal_deadlines_fire_in_creation_order() {
+fn sleep_until_equal_deadlines_wakes_in_call_order() {
     let order: Rc<RefCell<Vec<u32>>> = Rc::default();
     let deadline = Instant::now() + ms(20);
     let all: Vec<_> = (0..50)
@@ -47,7 +46,7 @@ fn equal_deadlines_fire_in_creation_order() {
 }
 
 #[test]
-fn a_short_sleep_is_not_rounded_up_to_a_millisecond() {
+fn sleep_shorter_than_a_millisecond_is_not_rounded_up() {
     let best = (0..50).map(|_| {
         let start = Instant::now();
         sleep(Duration::from_micros(100));
@@ -59,7 +58,7 @@ fn a_short_sleep_is_not_rounded_up_to_a_millisecond() {
 }
 
 #[test]
-fn zero_and_past_times_yield() {
+fn sleep_of_zero_or_until_the_past_yields() {
     let ran = Rc::new(Cell::new(0));
     for _ in 0..2 {
         let ran = ran.clone();
@@ -74,7 +73,7 @@ fn zero_and_past_times_yield() {
 }
 
 #[test]
-fn a_spinning_loop_does_not_starve_timers() {
+fn sleep_beside_a_loop_of_yield_now_is_not_starved() {
     let done = Rc::new(Cell::new(false));
     let watch = done.clone();
     let spinner = spawn(move || {
@@ -89,15 +88,15 @@ fn a_spinning_loop_does_not_starve_timers() {
     sleep(ms(5));
     let late = start.elapsed();
     done.set(true);
-    assert!(spinner.join().unwrap() > 100, "it ran meanwhile");
-    // Starved, it would never come; on a busy machine it may come late.
+    assert!(spinner.join().unwrap() > 100, "the loop ran meanwhile");
+    // A starved sleeper would never wake. On a busy machine it may wake late.
     assert!(late < Duration::from_secs(5), "{late:?}");
 }
 
 #[test]
-fn who_is_due_does_not_wait_behind_a_long_line() {
-    // A thousand that yield for ever; one that sleeps. Between two turns of any of the thousand the sleeper
-    // can run, once it is due: it need not wait for all the others.
+fn sleep_that_expires_does_not_wait_behind_a_long_run_queue() {
+    // A thousand green threads yield for ever, and the root sleeps. When its deadline has passed, it runs next or after
+    // the next: it does not wait until all the others have run.
     let stop = Rc::new(Cell::new(false));
     let turns = Rc::new(Cell::new(0u64));
     for _ in 0..1000 {
@@ -105,7 +104,7 @@ fn who_is_due_does_not_wait_behind_a_long_line() {
         spawn(move || {
             while !stop.get() {
                 turns.set(turns.get() + 1);
-                // A turn that takes so long that the clock is read at each.
+                // The turn takes so long that the hub reads the clock after each.
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_micros(100) {}
                 yield_now();
@@ -118,12 +117,12 @@ fn who_is_due_does_not_wait_behind_a_long_line() {
     };
     stop.set(true);
     join_everything();
-    // 20 ms are 200 turns; in line it would be behind 1,000 of them.
+    // 20 ms are 200 turns. At the end of the run queue, the root would wait for 1,000 more.
     assert!(turns_until_due < 800, "{turns_until_due}");
 }
 
 #[test]
-fn timeout_answers_the_value_or_elapsed() {
+fn timeout_returns_the_value_or_elapsed() {
     assert_eq!(timeout(Duration::from_secs(60), || 42), Ok(42));
     let start = Instant::now();
     let error = timeout(ms(10), || sleep(Duration::from_secs(60))).unwrap_err();
@@ -131,14 +130,14 @@ fn timeout_answers_the_value_or_elapsed() {
     assert_eq!(error.limit(), ms(10));
     assert_eq!(error.to_string(), "not done within 10ms");
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::TimedOut);
-    // In a green thread as well as in the root; around a join.
+    // In a green thread as in the root; around a join.
     let inside = spawn(|| timeout(ms(5), || spawn(|| sleep(Duration::from_secs(60))).join()));
     assert!(inside.join().unwrap().is_err());
     assert_eq!(timeout(Duration::MAX, || spawn(|| 1).join().unwrap()), Ok(1));
 }
 
 #[test]
-fn zero_fires_at_the_next_blocking_call_and_not_before() {
+fn timeout_of_zero_fires_at_the_next_blocking_call_and_not_before() {
     let reached = Cell::new(0);
     let result = timeout(Duration::ZERO, || {
         reached.set(1);
@@ -148,15 +147,15 @@ fn zero_fires_at_the_next_blocking_call_and_not_before() {
     assert!(result.is_err());
     assert_eq!(reached.get(), 1);
     assert!(timeout(Duration::ZERO, yield_now).is_err());
-    assert_eq!(timeout(Duration::ZERO, || 5), Ok(5), "what does not block is not interrupted");
+    assert_eq!(timeout(Duration::ZERO, || 5), Ok(5), "code that does not block is not interrupted");
 }
 
 #[test]
-fn what_timed_out_runs_its_destructors() {
+fn timeout_that_fires_runs_destructors() {
     struct OnDrop<'a>(&'a Cell<bool>);
     impl Drop for OnDrop<'_> {
         fn drop(&mut self) {
-            sleep(ms(1)); // may block
+            sleep(ms(1)); // a destructor may block
             self.0.set(true);
         }
     }
@@ -169,14 +168,14 @@ fn what_timed_out_runs_its_destructors() {
 }
 
 #[test]
-fn nested_timeouts_fire_by_deadline_and_each_answers_its_own() {
-    // The inner is nearer.
+fn timeout_nested_fires_by_deadline_and_each_returns_its_own_elapsed() {
+    // The inner deadline is earlier.
     let inner = timeout(Duration::from_secs(60), || timeout(ms(5), || sleep(Duration::from_secs(60))));
     assert!(matches!(inner, Ok(Err(e)) if e.limit() == ms(5)));
-    // The outer is nearer: it goes through the inner.
+    // The outer deadline is earlier: its unwind passes the inner timeout.
     let outer = timeout(ms(5), || timeout(Duration::from_secs(60), || sleep(Duration::from_secs(60))));
     assert!(matches!(outer, Err(e) if e.limit() == ms(5)));
-    // The outer is still armed after the inner has fired.
+    // The outer timeout is still armed after the inner one has fired.
     let both = timeout(ms(30), || {
         assert!(timeout(ms(5), || sleep(Duration::from_secs(60))).is_err());
         sleep(Duration::from_secs(60));
@@ -185,12 +184,12 @@ fn nested_timeouts_fire_by_deadline_and_each_answers_its_own() {
 }
 
 #[test]
-fn a_timeout_that_is_over_does_not_fire_later() {
+fn timeout_that_has_ended_does_not_fire_later() {
     assert!(timeout(ms(1), || ()).is_ok());
     sleep(ms(10));
     let mut fired = false;
     let result = timeout(ms(1), || {
-        // Swallowed: one shot only.
+        // The unwind is caught. A timeout fires only once.
         fired = std::panic::catch_unwind(|| sleep(Duration::from_secs(60))).is_err();
         sleep(ms(10));
         "went on"
@@ -200,13 +199,13 @@ fn a_timeout_that_is_over_does_not_fire_later() {
 }
 
 #[test]
-fn a_panic_goes_through_a_timeout() {
+fn timeout_passes_a_panic_on() {
     let thrown = std::panic::catch_unwind(|| timeout(Duration::from_secs(60), || std::panic::panic_any(3i8)));
     assert_eq!(*thrown.unwrap_err().downcast::<i8>().unwrap(), 3);
 }
 
 #[test]
-fn of_two_that_are_over_at_once_the_nearest_deadline_is_delivered() {
+fn timeout_of_two_that_have_expired_delivers_the_earlier_deadline() {
     let compute = |time: Duration| {
         let start = Instant::now();
         while start.elapsed() < time {}
@@ -217,30 +216,30 @@ fn of_two_that_are_over_at_once_the_nearest_deadline_is_delivered() {
             sleep(Duration::from_secs(60));
         })
     });
-    assert!(matches!(outer, Err(e) if e.limit() == ms(2)), "the outer one was over first: {outer:?}");
+    assert!(matches!(outer, Err(e) if e.limit() == ms(2)), "the outer deadline was earlier: {outer:?}");
     let inner = timeout(ms(5), || {
         timeout(ms(2), || {
             compute(ms(10));
             sleep(Duration::from_secs(60));
         })
     });
-    assert!(matches!(inner, Ok(Err(e)) if e.limit() == ms(2)), "the inner one was over first: {inner:?}");
+    assert!(matches!(inner, Ok(Err(e)) if e.limit() == ms(2)), "the inner deadline was earlier: {inner:?}");
 }
 
 #[test]
-fn a_timeout_that_is_over_ends_the_next_park_though_its_ticket_is_about_to_be_used() {
-    // So that the hub reads the clock seldom.
+fn timeout_that_has_expired_ends_the_next_park_before_a_wake_that_comes_later() {
+    // After many short turns the hub reads the clock seldom.
     spawn(|| (0..1000).for_each(|_| yield_now())).join().unwrap();
     let over = ms(2);
     let ended = timeout(over, || {
-        timeout(ms(3_600_000), || ()).unwrap(); // that this one is left does not make the outer one forgotten
+        timeout(HOUR, || ()).unwrap(); // its end does not cancel the outer timeout
         let ticket = wait::ticket();
         drop(spawn(move || ticket.wake()));
         let start = Instant::now();
         while start.elapsed() <= over {
             std::hint::spin_loop();
         }
-        wait::park(ticket, None, "what comes too late")
+        wait::park(ticket, None, "a wake that comes too late")
     });
     assert!(ended.is_err(), "{ended:?}");
 }

@@ -1,4 +1,4 @@
-//! Tickets and parking: what everything that blocks is built on.
+//! Tickets and parking, on which every blocking call is built.
 
 use greenline::wait::{self, Ticket, WaitResult};
 use greenline::*;
@@ -11,7 +11,7 @@ fn soon() -> Option<Instant> {
 }
 
 #[test]
-fn a_ticket_is_good_for_one_park_however_that_ended() {
+fn ticket_is_good_for_one_park_however_the_park_ended() {
     let tickets: Rc<RefCell<Vec<Ticket>>> = Rc::default();
     let kept = tickets.clone();
     let sleeper = spawn(move || {
@@ -26,18 +26,18 @@ fn a_ticket_is_good_for_one_park_however_that_ended() {
     while tickets.borrow().len() < 2 {
         sleep(Duration::from_millis(1));
     }
-    let [expired, waiting] = tickets.borrow()[..] else { panic!("it waits by its second ticket") };
-    assert!(!expired.wake(), "its park is over");
+    let [expired, waiting] = tickets.borrow()[..] else { panic!("the second park has not begun") };
+    assert!(!expired.wake(), "its park has ended");
     yield_now();
-    assert_eq!(tickets.borrow().len(), 2, "and nobody was woken by it");
+    assert_eq!(tickets.borrow().len(), 2, "the late wake has woken nobody");
     assert!(waiting.wake());
-    assert!(!waiting.wake(), "once");
+    assert!(!waiting.wake(), "a ticket is good for one wake");
     assert_eq!(sleeper.join().unwrap(), [WaitResult::Expired, WaitResult::Notified, WaitResult::Expired]);
-    assert!(!waiting.wake(), "its green thread is gone");
+    assert!(!waiting.wake(), "its green thread has ended");
 }
 
 #[test]
-fn a_wake_up_before_the_park_is_not_lost() {
+fn wake_before_the_park_is_not_lost() {
     let ticket = wait::ticket();
     assert!(ticket.wake());
     assert_eq!(wait::park(ticket, None, "nothing more"), WaitResult::Notified);
@@ -47,12 +47,12 @@ fn a_wake_up_before_the_park_is_not_lost() {
 }
 
 #[test]
-fn the_record_of_another_that_took_the_place_is_not_mistaken_for_it() {
+fn wake_with_the_ticket_of_a_finished_green_thread_returns_false_though_its_record_is_reused() {
     let slot = Rc::new(Cell::new(None));
     let inside = slot.clone();
     spawn(move || inside.set(Some(wait::ticket()))).join().unwrap();
     let of_the_dead: Ticket = slot.get().unwrap();
-    // Takes the record that the other had.
+    // The new green thread reuses the record of the finished one.
     let heir = spawn(|| wait::park(wait::ticket(), soon(), "a test"));
     yield_now();
     assert!(!of_the_dead.wake());
@@ -60,7 +60,7 @@ fn the_record_of_another_that_took_the_place_is_not_mistaken_for_it() {
 }
 
 #[test]
-fn a_wait_in_a_destructor_is_not_cut_short_by_a_second_kill() {
+fn park_in_a_destructor_is_not_ended_by_a_second_kill() {
     struct Waits(Rc<Cell<Option<WaitResult>>>);
     impl Drop for Waits {
         fn drop(&mut self) {
@@ -82,15 +82,19 @@ fn a_wait_in_a_destructor_is_not_cut_short_by_a_second_kill() {
 }
 
 #[test]
-fn anothers_ticket_is_refused() {
+fn park_with_the_ticket_of_another_green_thread_panics() {
     let ticket = wait::ticket();
     let thief = spawn(move || wait::park(ticket, None, "a test"));
     assert!(thief.join().unwrap_err().to_string().contains("only for the green thread that took it"));
 }
 
 #[test]
-fn an_older_ticket_does_not_park_for_ever() {
+fn park_with_an_older_ticket_returns_at_once() {
     let old = wait::ticket();
-    sleep(Duration::from_millis(1)); // any blocking call in between
-    assert_eq!(wait::park(old, None, "a test"), WaitResult::Notified, "look again, and take another");
+    sleep(Duration::from_millis(1)); // a blocking call takes a newer ticket
+    assert_eq!(
+        wait::park(old, None, "a test"),
+        WaitResult::Notified,
+        "the caller checks its condition again, and takes a new ticket"
+    );
 }
