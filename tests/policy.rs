@@ -120,7 +120,10 @@ fn policy_ready_gets_the_reason() {
         sleep(Duration::from_millis(1));
     });
     handle.join().unwrap();
-    assert_eq!(*log.borrow(), [ReadyReason::New, ReadyReason::Yielded, ReadyReason::Due, ReadyReason::Woken]);
+    assert_eq!(
+        *log.borrow(),
+        [ReadyReason::New, ReadyReason::Yielded, ReadyReason::Expired, ReadyReason::Woken]
+    );
 }
 
 #[test]
