@@ -100,9 +100,15 @@ pub(crate) fn lets_others_run<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T
     (works.join().unwrap(), ran.get())
 }
 
-/// Calls `f` until another green thread has run meanwhile, at most 100 times: the kernel may read ahead, or be quick.
+/// Calls `f` until another green thread has run meanwhile, at most 100 times. The kernel may have read ahead. On a busy
+/// machine, the OS thread that makes the call may preempt the hub and be done before the caller parks. This repeats as
+/// long as the hub computes without a pause. Therefore the hub sleeps between the calls.
 pub(crate) fn lets_others_run_once<T: 'static>(f: impl FnMut() -> T + 'static + Clone) {
-    let lets_others_run = (0..100).any(|_| lets_others_run(f.clone()).1);
+    let lets_others_run = (0..100).any(|_| {
+        let others_ran = lets_others_run(f.clone()).1;
+        greenline::sleep(super::time::ms(1));
+        others_ran
+    });
     assert!(lets_others_run, "it keeps the others from running");
 }
 

@@ -1,4 +1,4 @@
-//! Names, looked up by std and by C, patched: another OS thread does it.
+//! Name look-ups by std and by C. Under the patch another OS thread makes them, and other green threads run.
 
 #![cfg(feature = "patch")]
 
@@ -26,13 +26,13 @@ unsafe extern "C" {
 const HOST_NOT_FOUND: c_int = 1;
 
 fn first_address(host: *const libc::hostent) -> Ipv4Addr {
-    // SAFETY: the C library's answer, with addresses of four bytes.
+    // SAFETY: the C library returned it for a look-up of addresses of four bytes.
     unsafe { Ipv4Addr::from(**(*host).h_addr_list.cast::<*const [u8; 4]>()) }
 }
 
 fn name_of(address: Ipv4Addr, flags: c_int) -> Result<String, c_int> {
     let mut name = [0; 256];
-    // SAFETY: all zeros is a value of it; memory of this frame.
+    // SAFETY: all zeros is a value of the address; all memory is in this frame.
     unsafe {
         let mut socket: libc::sockaddr_in = std::mem::zeroed();
         socket.sin_family = libc::AF_INET as _;
@@ -46,17 +46,17 @@ fn name_of(address: Ipv4Addr, flags: c_int) -> Result<String, c_int> {
 }
 
 #[test]
-fn names_are_looked_up_while_the_others_run() {
+fn getnameinfo_gethostbyname_and_getaddrinfo_let_other_green_threads_run() {
     let _watch = setup();
     lets_others_run_once(|| ("localhost", 80).to_socket_addrs().unwrap().count());
     lets_others_run_once(|| assert_eq!(name_of(Ipv4Addr::LOCALHOST, 0).unwrap(), "localhost"));
-    // SAFETY: names that end in 0; nobody else asks meanwhile.
+    // SAFETY: the name ends in 0; no other thread uses the function's static result.
     lets_others_run_once(|| unsafe {
         assert_eq!(first_address(gethostbyname(c"localhost".as_ptr())), Ipv4Addr::LOCALHOST);
     });
     lets_others_run_once(|| {
         let (mut buffer, mut result, mut error) = ([0; 4096], null_mut(), 0);
-        // SAFETY: all zeros is a value of it; memory of this frame.
+        // SAFETY: all zeros is a value of the address; all memory is in this frame.
         unsafe {
             let mut out = std::mem::zeroed();
             let name = c"localhost".as_ptr();
@@ -69,12 +69,12 @@ fn names_are_looked_up_while_the_others_run() {
 }
 
 #[test]
-fn what_is_not_found_is_said() {
+fn getnameinfo_and_gethostbyname_return_their_errors() {
     let _watch = setup();
     let numeric = name_of(Ipv4Addr::new(192, 0, 2, 1), libc::NI_NUMERICHOST);
     assert_eq!(numeric.as_deref(), Ok("192.0.2.1"));
     assert_eq!(name_of(Ipv4Addr::LOCALHOST, 1 << 30), Err(libc::EAI_BADFLAGS));
-    // SAFETY: a name that ends in 0; this thread's own number.
+    // SAFETY: the name ends in 0; the number is the calling thread's own.
     unsafe {
         *__h_errno_location() = 0;
         assert!(gethostbyname(c"no such name".as_ptr()).is_null());
