@@ -1,4 +1,6 @@
-//! Sockets among green threads: bytes, errors, timeouts, kills, and who is woken by what.
+//! Sockets among green threads: bytes, errors, timeouts, kills, and which event wakes which waiter.
+
+mod support;
 
 use greenline::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use greenline::*;
@@ -7,107 +9,63 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::SocketAddr as UnixAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
+use support::limits::raise_fd_limit;
+use support::proc_fs::{open_fds_of, resident_kib};
+use support::sockets::{
+    abstract_address, echo, exchange, listener, reset_on_close, shorten_backlog, tcp_pair,
+};
+use support::threads::on_os_thread;
+use support::time::{HANG_TIMEOUT, HOUR, let_others_run};
 
 const SOON: Duration = Duration::from_millis(30);
-const LONG: Duration = Duration::from_secs(3600);
 
-/// Tests that count descriptors are alone; the others share.
+/// Lock of the tests: one that counts descriptors runs alone, the others run at the same time.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
-/// On an OS thread of its own, whose hub is closed when this returns.
+/// Runs a test on an OS thread of its own, whose hub is closed when this returns.
 fn on_its_own(test: impl FnOnce() + Send) {
     let ended = std::thread::scope(|s| s.spawn(test).join());
     ended.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
 }
 
-/// Runs a test while nobody counts.
+/// Runs a test while no test counts descriptors.
 fn shared(test: impl FnOnce() + Send) {
     let _guard = DESCRIPTORS.read().unwrap_or_else(|poison| poison.into_inner());
     on_its_own(test);
 }
 
-/// Runs a test that leaves as many sockets open as there were.
-fn alone(test: impl FnOnce() + Send) {
+/// Runs a test alone. It must leave as many sockets open as there were.
+fn exclusive(test: impl FnOnce() + Send) {
     let _guard = DESCRIPTORS.write().unwrap_or_else(|poison| poison.into_inner());
     on_its_own(|| {
-        let before = sockets();
+        let before = open_sockets();
         test();
-        assert_eq!(sockets(), before);
+        assert_eq!(open_sockets(), before);
     });
 }
 
-/// How many sockets are open. Of other descriptors a hub that ends on another OS thread may close some yet.
-fn sockets() -> usize {
-    let all = std::fs::read_dir("/proc/self/fd").unwrap();
-    let targets = all.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+/// Returns the number of open sockets. Other descriptors are not counted: a hub that ends on another OS thread may still
+/// close some.
+fn open_sockets() -> usize {
+    open_fds_of("socket:")
 }
 
-/// Lets this process have as many descriptors as it may: answers how many of `wanted` pairs one test may open.
-fn pairs(wanted: u64) -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a limit to be written, and to be read.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
-    }
-    wanted.min(limit.rlim_max / 4)
+/// Raises the limit of descriptors. Returns how many of the `wanted` pairs one test may open.
+fn pairs_for(wanted: u64) -> u64 {
+    wanted.min(raise_fd_limit() / 4)
 }
 
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn tcp_pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listener();
-    let there = spawn(move || listener.accept().unwrap().0);
-    let here = TcpStream::connect(address).unwrap();
-    (here, there.join().unwrap())
-}
-
-/// A name that nobody else has.
-fn abstract_name() -> UnixAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("greenline-{}-{}", std::process::id(), NEXT.fetch_add(1, SeqCst));
-    UnixAddr::from_abstract_name(name).unwrap()
-}
-
-/// Lets the others run until they all wait for something that is not there.
-fn settle() {
-    for _ in 0..10 {
-        yield_now();
-    }
-}
-
-fn echo(mut stream: impl Read + Write) {
-    let mut bytes = [0; 4096];
-    loop {
-        match stream.read(&mut bytes).unwrap() {
-            0 => return,
-            len => stream.write_all(&bytes[..len]).unwrap(),
-        }
-    }
-}
-
-fn says_hello(mut stream: impl Read + Write) {
+fn exchange_fifty(mut stream: impl Read + Write) {
     for n in 0..50u32 {
-        let said = n.to_le_bytes().repeat(n as usize + 1);
-        stream.write_all(&said).unwrap();
-        let mut heard = vec![0; said.len()];
-        stream.read_exact(&mut heard).unwrap();
-        assert_eq!(heard, said);
+        exchange(&mut stream, &n.to_le_bytes().repeat(n as usize + 1)).unwrap();
     }
 }
 
-/// Whether `took` is about `limit`: not less, nor much more on a machine that is busy.
+/// Fails unless `took` is at least `limit`, and not much more even on a busy machine.
 fn assert_about(took: Duration, limit: Duration) {
     assert!(took >= limit && took < limit + Duration::from_secs(20), "{took:?}, not {limit:?}");
 }
@@ -119,18 +77,18 @@ fn times_out<T: std::fmt::Debug>(kind: ErrorKind, f: impl FnOnce() -> std::io::R
 }
 
 #[test]
-fn bytes_come_back_over_tcp_and_unix_from_many_at_once() {
+fn tcp_stream_and_unix_stream_echo_for_many_at_once() {
     shared(|| {
         let (tcp, address) = listener();
-        let name = abstract_name();
+        let name = abstract_address();
         let unix = UnixListener::bind_addr(&name).unwrap();
         assert_eq!(unix.local_addr().unwrap().as_abstract_name(), name.as_abstract_name());
-        spawn(move || tcp.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap())))));
-        spawn(move || unix.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap())))));
+        spawn(move || tcp.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap()).unwrap()))));
+        spawn(move || unix.incoming().for_each(|stream| drop(spawn(|| echo(stream.unwrap()).unwrap()))));
         scope(|s| {
             for _ in 0..100 {
-                s.spawn(|| says_hello(TcpStream::connect(address).unwrap()));
-                s.spawn(|| says_hello(UnixStream::connect_addr(&name).unwrap()));
+                s.spawn(|| exchange_fifty(TcpStream::connect(address).unwrap()));
+                s.spawn(|| exchange_fifty(UnixStream::connect_addr(&name).unwrap()));
             }
         });
         shutdown();
@@ -138,17 +96,17 @@ fn bytes_come_back_over_tcp_and_unix_from_many_at_once() {
 }
 
 #[test]
-fn two_thousand_pairs_are_open_at_once() {
+fn unix_stream_pair_is_opened_two_thousand_times_at_once() {
     shared(|| {
         let mut ends = Vec::new();
-        let echoes: Vec<_> = (0..pairs(2000))
+        let echoes: Vec<_> = (0..pairs_for(2000))
             .map(|_| {
                 let (here, there) = UnixStream::pair().unwrap();
                 ends.push(here);
-                spawn(move || echo(there))
+                spawn(move || echo(there).unwrap())
             })
             .collect();
-        settle();
+        let_others_run();
         for (n, end) in ends.iter_mut().enumerate() {
             end.write_all(&n.to_le_bytes()).unwrap();
         }
@@ -162,7 +120,7 @@ fn two_thousand_pairs_are_open_at_once() {
 }
 
 #[test]
-fn addresses_are_those_of_std() {
+fn local_addr_and_peer_addr_are_those_of_std() {
     shared(|| {
         let (listener, address) = listener();
         let there = spawn(move || listener.accept().unwrap());
@@ -195,7 +153,7 @@ fn addresses_are_those_of_std() {
 }
 
 #[test]
-fn messages_go_and_come_over_udp_and_unix() {
+fn udp_socket_and_unix_datagram_send_and_recv() {
     shared(|| {
         let (one, two) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let (at_one, at_two) = (one.local_addr().unwrap(), two.local_addr().unwrap());
@@ -234,11 +192,11 @@ fn messages_go_and_come_over_udp_and_unix() {
     });
 }
 
-/// The error is one of the socket's next call, and no more: the one after that waits. Alone, for nobody is to get the
-/// port meanwhile.
+/// Only the next call returns the error. The one after that waits. The test runs alone, because no other socket may get
+/// the port meanwhile.
 #[test]
-fn a_udp_socket_that_was_refused_goes_on() {
-    alone(|| {
+fn udp_socket_recv_after_a_refusal_returns_the_error_once_and_then_waits() {
+    exclusive(|| {
         let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let here = UdpSocket::bind("127.0.0.1:0").unwrap();
         here.connect(nobody).unwrap();
@@ -256,7 +214,7 @@ fn a_udp_socket_that_was_refused_goes_on() {
 }
 
 #[test]
-fn timeouts_are_would_block_after_their_time() {
+fn set_read_timeout_expired_returns_would_block() {
     shared(|| {
         let ticks = Rc::new(Cell::new(0));
         let inside = ticks.clone();
@@ -294,13 +252,13 @@ fn timeouts_are_would_block_after_their_time() {
 }
 
 #[test]
-fn a_timeout_that_is_over_still_takes_what_is_there() {
+fn set_read_timeout_expired_returns_the_bytes_that_have_come() {
     shared(|| {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         here.set_read_timeout(Some(SOON)).unwrap();
         let reader = spawn(move || here.read(&mut [0; 10]).unwrap());
-        settle();
-        // Written and over before the hub looks at either.
+        let_others_run();
+        // The bytes come, and the time passes, before the hub notices either.
         there.write_all(b"there").unwrap();
         let start = Instant::now();
         while start.elapsed() < SOON * 2 {
@@ -311,14 +269,14 @@ fn a_timeout_that_is_over_still_takes_what_is_there() {
 }
 
 #[test]
-fn connecting_where_nobody_listens_is_refused() {
-    alone(|| {
+fn connect_without_a_listener_is_refused() {
+    exclusive(|| {
         let (listener, address) = listener();
         drop(listener);
         assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        let timed = TcpStream::connect_timeout(&address, LONG);
+        let timed = TcpStream::connect_timeout(&address, HOUR);
         assert_eq!(timed.unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        let none = UnixStream::connect_addr(&abstract_name());
+        let none = UnixStream::connect_addr(&abstract_address());
         assert_eq!(none.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let none: &[SocketAddr] = &[];
         assert_eq!(TcpStream::connect(none).unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -327,17 +285,11 @@ fn connecting_where_nobody_listens_is_refused() {
     });
 }
 
-/// A listener whose backlog is as short as it can be.
-fn short(listener: &impl AsRawFd) {
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
-}
-
 #[test]
-fn connecting_to_a_full_backlog_ends_with_its_time_or_a_kill() {
-    alone(|| {
+fn connect_to_a_full_tcp_backlog_ends_by_timeout_or_kill() {
+    exclusive(|| {
         let (listener, address) = listener();
-        short(&listener);
+        shorten_backlog(&listener);
         let mut queued = Vec::new();
         let error = loop {
             match TcpStream::connect_timeout(&address, SOON) {
@@ -350,7 +302,7 @@ fn connecting_to_a_full_backlog_ends_with_its_time_or_a_kill() {
         times_out(ErrorKind::TimedOut, || TcpStream::connect_timeout(&address, SOON));
         assert!(timeout(SOON, || TcpStream::connect(address)).is_err());
         let connecting = spawn(move || drop(TcpStream::connect(address)));
-        settle();
+        let_others_run();
         assert!(!connecting.is_finished());
         connecting.kill();
         assert!(matches!(connecting.join(), Err(JoinError::Killed)));
@@ -358,11 +310,11 @@ fn connecting_to_a_full_backlog_ends_with_its_time_or_a_kill() {
 }
 
 #[test]
-fn connecting_to_a_full_unix_backlog_waits_for_room() {
-    alone(|| {
-        let name = abstract_name();
+fn connect_to_a_full_unix_backlog_waits_for_room() {
+    exclusive(|| {
+        let name = abstract_address();
         let listener = UnixListener::bind_addr(&name).unwrap();
-        short(&listener);
+        shorten_backlog(&listener);
         let connected = Rc::new(Cell::new(0));
         let connecting: Vec<_> = (0..10)
             .map(|_| {
@@ -374,10 +326,10 @@ fn connecting_to_a_full_unix_backlog_waits_for_room() {
                 })
             })
             .collect();
-        settle();
+        let_others_run();
         assert!(connected.get() < 10);
         let killed = spawn(move || drop(UnixStream::connect_addr(&name)));
-        settle();
+        let_others_run();
         killed.kill();
         assert!(matches!(killed.join(), Err(JoinError::Killed)));
         let accepted: Vec<_> = (0..10).map(|_| listener.accept().unwrap()).collect();
@@ -386,11 +338,11 @@ fn connecting_to_a_full_unix_backlog_waits_for_room() {
     });
 }
 
-/// Nothing tells a Unix socket that is not connected that its peer has room again.
+/// The kernel does not notify a Unix socket that is not connected when its peer has room again.
 #[test]
-fn sending_to_a_full_unix_socket_waits_for_room() {
+fn send_to_a_full_unix_datagram_waits_for_room() {
     shared(|| {
-        let name = abstract_name();
+        let name = abstract_address();
         let there = UnixDatagram::bind_addr(&name).unwrap();
         let fills = UnixDatagram::unbound().unwrap();
         fills.set_write_timeout(Some(SOON)).unwrap();
@@ -409,10 +361,10 @@ fn sending_to_a_full_unix_socket_waits_for_room() {
             spawn(move || assert_eq!(one.send_to_addr(&[0; 4], &name).unwrap(), 4)),
             spawn(move || assert_eq!(connected.send(&[0; 4]).unwrap(), 4)),
         ];
-        settle();
+        let_others_run();
         let before = stats().switches;
         sleep(SOON * 2);
-        // Nor do they ask without a pause, though each refusal looks to epoll as if there were room.
+        // The senders retry with pauses, although epoll reports room after each refusal.
         assert!(stats().switches - before < 200, "{}", stats().switches - before);
         assert!(senders.iter().all(|sender| !sender.is_finished()));
         for n in 0..sent {
@@ -426,16 +378,16 @@ fn sending_to_a_full_unix_socket_waits_for_room() {
 }
 
 #[test]
-fn one_direction_ends_and_the_other_goes_on() {
+fn shutdown_of_one_direction_leaves_the_other_open() {
     fn half(mut here: impl Read + Write + 'static, mut there: impl Read + Write, end: impl FnOnce()) {
         let reader = spawn(move || {
             let mut all = Vec::new();
             here.read_to_end(&mut all).unwrap();
-            // Once more, now that it has ended.
+            // A read after the end returns the end again.
             assert_eq!(here.read(&mut [0; 10]).unwrap(), 0);
             here.write_all(&all).unwrap();
         });
-        settle();
+        let_others_run();
         there.write_all(b"all of it").unwrap();
         end();
         let mut back = String::new();
@@ -453,9 +405,9 @@ fn one_direction_ends_and_the_other_goes_on() {
     });
 }
 
-/// The end may come with the bytes before it, and with a buffer that they do not fill.
+/// The end may come together with the last bytes, and these may not fill the buffer.
 #[test]
-fn bytes_and_their_end_in_one_go_are_both_seen() {
+fn read_returns_bytes_and_the_end_that_come_together() {
     shared(|| {
         for wait_first in [false, true] {
             let (here, mut there) = tcp_pair();
@@ -469,7 +421,7 @@ fn bytes_and_their_end_in_one_go_are_both_seen() {
                 }
             });
             if wait_first {
-                settle();
+                let_others_run();
             }
             there.write_all(b"abcde").unwrap();
             drop(there);
@@ -478,9 +430,9 @@ fn bytes_and_their_end_in_one_go_are_both_seen() {
     });
 }
 
-/// A read ends before urgent data: that less came than was asked for does not mean that there is no more.
+/// A read ends before urgent data. So a short read does not mean that the socket is empty.
 #[test]
-fn what_comes_after_urgent_data_is_read() {
+fn read_returns_the_bytes_after_urgent_data() {
     shared(|| {
         for wait_first in [false, true] {
             let (here, mut there) = tcp_pair();
@@ -495,10 +447,10 @@ fn what_comes_after_urgent_data_is_read() {
                 all
             });
             if wait_first {
-                settle();
+                let_others_run();
             }
             there.write_all(b"abc").unwrap();
-            // SAFETY: a byte.
+            // SAFETY: the pointer is to one byte.
             let sent = unsafe { libc::send(there.as_raw_fd(), b"x".as_ptr().cast(), 1, libc::MSG_OOB) };
             assert_eq!(sent, 1);
             there.write_all(b"def").unwrap();
@@ -508,9 +460,9 @@ fn what_comes_after_urgent_data_is_read() {
     });
 }
 
-/// So it does before a message with descriptors, on a Unix socket.
+/// On a Unix socket, a read ends before a message with descriptors, too.
 #[test]
-fn what_comes_after_descriptors_is_read() {
+fn read_returns_the_bytes_after_scm_rights() {
     shared(|| {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let (open, _) = UnixStream::pair().unwrap();
@@ -522,10 +474,10 @@ fn what_comes_after_descriptors_is_read() {
             }
             all
         });
-        settle();
+        let_others_run();
         there.write_all(b"abc").unwrap();
         let mut control = [0u64; 8];
-        // SAFETY: a message of one byte and one descriptor, with room for it.
+        // SAFETY: the message has one byte and one descriptor, and `control` has room for it.
         unsafe {
             let mut byte = b'x';
             let mut slice = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -546,21 +498,13 @@ fn what_comes_after_descriptors_is_read() {
     });
 }
 
-fn reset_on_close(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let len = size_of::<libc::linger>() as libc::socklen_t;
-    let (fd, level, option) = (stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: a linger, and its length.
-    assert_eq!(unsafe { libc::setsockopt(fd, level, option, (&raw const linger).cast(), len) }, 0);
-}
-
 #[test]
-fn a_peer_that_resets_ends_the_read() {
+fn read_from_a_peer_that_resets_returns_connection_reset() {
     shared(|| {
         let (mut here, there) = tcp_pair();
         reset_on_close(&there);
         let reader = spawn(move || here.read(&mut [0; 10]).unwrap_err().kind());
-        settle();
+        let_others_run();
         assert!(!reader.is_finished());
         drop(there);
         assert_eq!(reader.join().unwrap(), ErrorKind::ConnectionReset);
@@ -568,7 +512,7 @@ fn a_peer_that_resets_ends_the_read() {
 }
 
 #[test]
-fn a_peer_that_has_reset_already_can_be_accepted() {
+fn accept_of_a_peer_that_has_reset_succeeds() {
     shared(|| {
         let (listener, address) = listener();
         let early = TcpStream::connect(address).unwrap();
@@ -582,7 +526,7 @@ fn a_peer_that_has_reset_already_can_be_accepted() {
 }
 
 #[test]
-fn writing_to_who_has_gone_is_an_error_and_no_signal() {
+fn write_to_a_closed_peer_returns_an_error_and_raises_no_sigpipe() {
     fn write_on(mut stream: impl Write, vectored: bool) -> ErrorKind {
         loop {
             let bytes = [0; 1000];
@@ -595,7 +539,7 @@ fn writing_to_who_has_gone_is_an_error_and_no_signal() {
         }
     }
     shared(|| {
-        // SAFETY: the signal as a program in C has it: it would end this one.
+        // SAFETY: no handler. With the default of a program in C, SIGPIPE would end this process.
         let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         for vectored in [false, true] {
             let (here, there) = tcp_pair();
@@ -606,13 +550,13 @@ fn writing_to_who_has_gone_is_an_error_and_no_signal() {
             drop(there);
             assert_eq!(write_on(here, vectored), ErrorKind::BrokenPipe);
         }
-        // SAFETY: as it was.
+        // SAFETY: restores the former handler.
         unsafe { libc::signal(libc::SIGPIPE, before) };
     });
 }
 
 #[test]
-fn a_writer_waits_for_a_slow_reader() {
+fn write_all_waits_for_a_slow_reader() {
     fn slowly(mut here: impl Read, mut there: impl Write + 'static) {
         const ALL: usize = 8 << 20;
         let done = Rc::new(Cell::new(false));
@@ -622,7 +566,7 @@ fn a_writer_waits_for_a_slow_reader() {
             there.write_all(&bytes).unwrap();
             inside.set(true);
         });
-        settle();
+        let_others_run();
         assert!(!done.get());
         let mut got = 0;
         let mut bytes = vec![0; 10_000];
@@ -647,7 +591,7 @@ fn a_writer_waits_for_a_slow_reader() {
 }
 
 #[test]
-fn slices_are_read_and_written_in_order() {
+fn read_vectored_and_write_vectored_keep_the_order() {
     shared(|| {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let reader = spawn(move || {
@@ -655,7 +599,7 @@ fn slices_are_read_and_written_in_order() {
             let len = here.read_vectored(&mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)]);
             (len.unwrap(), one, two)
         });
-        settle();
+        let_others_run();
         let slices = [IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"de")];
         assert_eq!(there.write_vectored(&slices).unwrap(), 5);
         assert_eq!(reader.join().unwrap(), (5, *b"ab", *b"cde\0\0\0\0\0\0\0"));
@@ -663,7 +607,7 @@ fn slices_are_read_and_written_in_order() {
 }
 
 #[test]
-fn several_may_read_from_one_socket_and_each_byte_goes_to_one() {
+fn read_by_several_green_threads_gives_each_byte_to_one() {
     shared(|| {
         let (here, mut there) = UnixStream::pair().unwrap();
         let here = Rc::new(here);
@@ -680,11 +624,11 @@ fn several_may_read_from_one_socket_and_each_byte_goes_to_one() {
                 })
             })
             .collect();
-        settle();
+        let_others_run();
         for n in 0..200u8 {
             there.write_all(&[n]).unwrap();
             if n % 13 == 0 {
-                settle();
+                let_others_run();
             }
         }
         drop(there);
@@ -696,20 +640,20 @@ fn several_may_read_from_one_socket_and_each_byte_goes_to_one() {
 }
 
 #[test]
-fn shutting_a_socket_down_wakes_who_waits_for_it_from_here_and_from_another_os_thread() {
+fn shutdown_here_and_on_another_os_thread_wakes_the_waiters() {
     shared(|| {
         for remote in [false, true] {
             let (here, _there) = tcp_pair();
             let here = Arc::new(here);
             let inside = here.clone();
             let reader = spawn(move || (&*inside).read(&mut [0; 10]).unwrap());
-            settle();
+            let_others_run();
             assert!(!reader.is_finished());
             let end = move || here.shutdown(Shutdown::Read).unwrap();
             if remote {
-                greenline::thread::Thread::new(end).start().unwrap().join().unwrap();
+                on_os_thread(end)
             } else {
-                end();
+                end()
             }
             assert_eq!(reader.join().unwrap(), 0);
 
@@ -717,51 +661,51 @@ fn shutting_a_socket_down_wakes_who_waits_for_it_from_here_and_from_another_os_t
             let listener = Arc::new(listener);
             let inside = listener.clone();
             let acceptor = spawn(move || inside.accept().unwrap_err().kind());
-            settle();
+            let_others_run();
             assert!(!acceptor.is_finished());
             let end = move || {
                 // SAFETY: no pointers.
                 assert_eq!(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }, 0);
             };
             if remote {
-                greenline::thread::Thread::new(end).start().unwrap().join().unwrap();
+                on_os_thread(end)
             } else {
-                end();
+                end()
             }
             assert_eq!(acceptor.join().unwrap(), ErrorKind::InvalidInput);
         }
     });
 }
 
-/// A descriptor, and no hold on it.
+/// Number of a descriptor, which does not keep it open.
 struct Raw(RawFd);
 
 impl std::os::fd::AsFd for Raw {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        // SAFETY: none: the tests close it while it is borrowed, which is what they are about.
+        // SAFETY: not upheld on purpose: the tests close the descriptor while it is borrowed.
         unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0) }
     }
 }
 
 #[test]
-fn closing_a_socket_wakes_who_waits_for_its_descriptor_with_ebadf() {
-    alone(|| {
+fn close_makes_wait_readable_return_ebadf() {
+    exclusive(|| {
         for remote in [false, true] {
             let (here, there) = UnixStream::pair().unwrap();
             let raw = here.as_raw_fd();
             let waiters: Vec<_> = (0..3)
                 .map(|n| {
                     spawn(move || match n {
-                        0 => io::wait_readable(Raw(raw), Some(Instant::now() + LONG)),
+                        0 => io::wait_readable(Raw(raw), Some(Instant::now() + HOUR)),
                         _ => io::wait_readable(Raw(raw), None),
                     })
                 })
                 .collect();
-            settle();
+            let_others_run();
             if remote {
-                greenline::thread::Thread::new(move || drop(here)).start().unwrap().join().unwrap();
+                on_os_thread(move || drop(here))
             } else {
-                drop(here);
+                drop(here)
             }
             for waiter in join_all(waiters) {
                 assert_eq!(waiter.unwrap().unwrap_err().raw_os_error(), Some(libc::EBADF));
@@ -771,15 +715,15 @@ fn closing_a_socket_wakes_who_waits_for_its_descriptor_with_ebadf() {
     });
 }
 
-/// Closed and opened again on another OS thread, before this hub hears of it: who waited for the old one is told, though
-/// somebody waits for the new one.
+/// Another OS thread closes the descriptor and reuses its number before this hub notices. The old waiter is woken, although
+/// another one waits for the new socket.
 #[test]
-fn a_number_that_is_used_again_does_not_keep_who_waited_for_the_old_one() {
-    alone(|| {
+fn close_makes_wait_readable_return_ebadf_though_the_fd_number_is_reused() {
+    exclusive(|| {
         let (here, there) = UnixStream::pair().unwrap();
         let raw = here.as_raw_fd();
         let old = spawn(move || io::wait_readable(Raw(raw), None));
-        settle();
+        let_others_run();
         let (give, take) = std::sync::mpsc::channel();
         let other = greenline::thread::Thread::new(move || {
             drop(here);
@@ -788,32 +732,32 @@ fn a_number_that_is_used_again_does_not_keep_who_waited_for_the_old_one() {
             give.send((new, peer)).unwrap();
         });
         let other = other.start().unwrap();
-        // Blocks the OS thread, so that the hub does not hear.
+        // Blocks the OS thread, so that the hub does not notice.
         let (mut new, mut peer) = take.recv().unwrap();
         new.set_read_timeout(Some(SOON)).unwrap();
         peer.set_read_timeout(Some(SOON)).unwrap();
         assert_eq!(new.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
-        let told = old.join_timeout(Duration::from_secs(30)).expect("it waits for what is no more");
+        let told = old.join_timeout(HANG_TIMEOUT).expect("it still waits for the closed socket");
         assert_eq!(told.unwrap().unwrap_err().raw_os_error(), Some(libc::EBADF));
         other.join().unwrap();
         drop(there);
     });
 }
 
-/// std's are closed without a word to greenline, and their numbers are used again.
+/// greenline is not notified when std closes a socket, whose number is reused.
 #[test]
-fn descriptors_of_others_can_be_waited_for_again_and_again() {
-    alone(|| {
+fn wait_readable_on_sockets_of_std_works_though_fd_numbers_are_reused() {
+    exclusive(|| {
         for n in 0..100 {
             let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
             let waiter = spawn(move || {
-                io::wait_readable(&here, Some(Instant::now() + Duration::from_secs(30))).unwrap();
+                io::wait_readable(&here, Some(Instant::now() + HANG_TIMEOUT)).unwrap();
                 let mut bytes = [0; 1];
                 (&here).read_exact(&mut bytes).unwrap();
                 bytes[0]
             });
-            settle();
+            let_others_run();
             there.write_all(&[n]).unwrap();
             assert_eq!(waiter.join().unwrap(), n);
         }
@@ -821,7 +765,7 @@ fn descriptors_of_others_can_be_waited_for_again_and_again() {
 }
 
 #[test]
-fn a_file_is_always_ready_and_what_is_not_open_is_not() {
+fn wait_readable_returns_at_once_for_a_file_and_ebadf_for_a_closed_fd() {
     shared(|| {
         let file = std::fs::File::open("/proc/self/status").unwrap();
         io::wait_readable(&file, None).unwrap();
@@ -832,8 +776,8 @@ fn a_file_is_always_ready_and_what_is_not_open_is_not() {
 }
 
 #[test]
-fn numbers_used_again_never_wake_who_waited_before() {
-    alone(|| {
+fn fd_number_that_is_reused_never_wakes_the_old_waiter() {
+    exclusive(|| {
         for n in 0..2000u32 {
             let (mut here, there) = UnixStream::pair().unwrap();
             let waiter = spawn(move || here.read(&mut [0; 1]).map(drop));
@@ -843,7 +787,7 @@ fn numbers_used_again_never_wake_who_waited_before() {
             }
             waiter.kill();
             if n % 2 == 0 {
-                // Its descriptor is closed while it unwinds; this one's peer goes before or after.
+                // The waiter's socket is closed during its unwind. Its peer is closed before that or after it.
                 drop(there);
                 assert!(matches!(waiter.join(), Err(JoinError::Killed)));
             } else {
@@ -864,11 +808,11 @@ fn numbers_used_again_never_wake_who_waited_before() {
 }
 
 #[test]
-fn kill_and_timeout_unwind_from_every_wait_and_close_what_they_had() {
-    alone(|| {
+fn kill_and_timeout_unwind_from_every_socket_call_and_close_the_sockets() {
+    exclusive(|| {
         let ends: Vec<fn()> = vec![
             || drop(listener().0.accept()),
-            || drop(UnixListener::bind_addr(&abstract_name()).unwrap().accept()),
+            || drop(UnixListener::bind_addr(&abstract_address()).unwrap().accept()),
             || {
                 let (mut here, _there) = tcp_pair();
                 drop(here.read(&mut [0; 1]));
@@ -893,7 +837,7 @@ fn kill_and_timeout_unwind_from_every_wait_and_close_what_they_had() {
                 end();
             };
             let waiter = spawn(waits);
-            settle();
+            let_others_run();
             waiter.kill();
             assert!(matches!(waiter.join(), Err(JoinError::Killed)));
             assert!(timeout(SOON, waits).is_err());
@@ -902,9 +846,9 @@ fn kill_and_timeout_unwind_from_every_wait_and_close_what_they_had() {
 }
 
 #[test]
-fn a_thousand_readers_end_with_their_hub_and_close_all() {
-    alone(|| {
-        let count = pairs(1000);
+fn shutdown_of_the_hub_unwinds_a_thousand_readers_and_closes_all() {
+    exclusive(|| {
+        let count = pairs_for(1000);
         let unwound = Arc::new(AtomicU32::new(0));
         struct Count(Arc<AtomicU32>);
         impl Drop for Count {
@@ -922,7 +866,7 @@ fn a_thousand_readers_end_with_their_hub_and_close_all() {
                 drop(here.read(&mut [0; 1]));
             }));
         }
-        settle();
+        let_others_run();
         assert_eq!(unwound.load(SeqCst), 0);
         shutdown();
         assert_eq!(u64::from(unwound.load(SeqCst)), count);
@@ -930,7 +874,7 @@ fn a_thousand_readers_end_with_their_hub_and_close_all() {
 }
 
 #[test]
-fn two_hubs_talk_and_give_each_other_their_sockets() {
+fn unix_stream_between_two_hubs_carries_bytes_and_moves() {
     shared(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let (give, take) = std::sync::mpsc::channel::<UnixStream>();
@@ -952,14 +896,14 @@ fn two_hubs_talk_and_give_each_other_their_sockets() {
             assert_eq!(u32::from_le_bytes(bytes), n);
         }
         other.join().unwrap();
-        // Waited for by one hub, now by another.
+        // One hub has waited for this socket. Now another does.
         let mut there = take.recv().unwrap();
         let reader = spawn(move || {
             let mut byte = [0];
             there.read_exact(&mut byte).unwrap();
             byte[0]
         });
-        settle();
+        let_others_run();
         assert!(!reader.is_finished());
         here.write_all(&[9]).unwrap();
         assert_eq!(reader.join().unwrap(), 9);
@@ -967,7 +911,7 @@ fn two_hubs_talk_and_give_each_other_their_sockets() {
 }
 
 #[test]
-fn two_hubs_may_wait_for_one_socket() {
+fn read_by_two_hubs_shares_one_socket() {
     shared(|| {
         let (here, mut there) = UnixStream::pair().unwrap();
         let here = Arc::new(here);
@@ -986,7 +930,7 @@ fn two_hubs_may_wait_for_one_socket() {
         for n in 0..2000u64 {
             there.write_all(&[n as u8]).unwrap();
             if n % 50 == 0 {
-                settle();
+                let_others_run();
             }
         }
         drop(there);
@@ -996,7 +940,7 @@ fn two_hubs_may_wait_for_one_socket() {
 }
 
 #[test]
-fn one_listener_serves_several_hubs() {
+fn accept_by_several_hubs_shares_one_listener() {
     shared(|| {
         let (listener, address) = listener();
         let listener = Arc::new(listener);
@@ -1008,7 +952,7 @@ fn one_listener_serves_several_hubs() {
                     let mut streams = Vec::new();
                     while let Ok((stream, _)) = listener.accept() {
                         accepted.fetch_add(1, SeqCst);
-                        streams.push(spawn(|| echo(stream)));
+                        streams.push(spawn(|| echo(stream).unwrap()));
                     }
                     drop(join_all(streams));
                 };
@@ -1017,7 +961,7 @@ fn one_listener_serves_several_hubs() {
             .collect();
         scope(|s| {
             for _ in 0..60 {
-                s.spawn(|| says_hello(TcpStream::connect(address).unwrap()));
+                s.spawn(|| exchange_fifty(TcpStream::connect(address).unwrap()));
             }
         });
         assert_eq!(accepted.load(SeqCst), 60);
@@ -1028,7 +972,7 @@ fn one_listener_serves_several_hubs() {
 }
 
 #[test]
-fn to_std_and_back() {
+fn into_std_and_from_std_keep_the_socket() {
     shared(|| {
         let (here, mut there) = UnixStream::pair().unwrap();
         let mut here = here.into_std().unwrap();
@@ -1039,11 +983,11 @@ fn to_std_and_back() {
             here.read_exact(&mut [0]).unwrap();
             here
         });
-        settle();
+        let_others_run();
         there.write_all(b"2").unwrap();
         let here = reader.join().unwrap();
         let raw = here.into_raw_fd();
-        // SAFETY: it was given away.
+        // SAFETY: `into_raw_fd` has given the ownership away.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         let mut here = UnixStream::from_std(fd.into()).unwrap();
         let (listener, _) = listener();
@@ -1055,11 +999,11 @@ fn to_std_and_back() {
         stream.set_nodelay(true).unwrap();
         assert!(stream.nodelay().unwrap() && stream.take_error().unwrap().is_none());
         accepted.join().unwrap();
-        // One handle is blocking: it is so for all of them, and the others yield nevertheless.
+        // One handle is blocking, so all of them are. The others still yield.
         let clone = here.try_clone().unwrap();
         let blocking = clone.into_std().unwrap();
         let reader = spawn(move || here.read(&mut [0; 10]).unwrap());
-        settle();
+        let_others_run();
         there.write_all(b"333").unwrap();
         assert_eq!(reader.join().unwrap(), 3);
         drop(blocking);
@@ -1067,7 +1011,7 @@ fn to_std_and_back() {
 }
 
 #[test]
-fn a_hundred_thousand_connections_leak_nothing() {
+fn unix_stream_pair_closed_a_hundred_thousand_times_leaks_nothing() {
     fn once() {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let reader = spawn(move || here.read_exact(&mut [0]).unwrap());
@@ -1075,14 +1019,9 @@ fn a_hundred_thousand_connections_leak_nothing() {
         there.write_all(b"1").unwrap();
         reader.join().unwrap();
     }
-    fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-    alone(|| {
+    exclusive(|| {
         (0..10_000).for_each(|_| once());
-        let before = resident();
+        let before = resident_kib();
         (0..90_000).for_each(|_| once());
         let (listener, address) = listener();
         let acceptor = spawn(move || listener.incoming().for_each(|stream| drop(stream.unwrap())));
@@ -1091,24 +1030,24 @@ fn a_hundred_thousand_connections_leak_nothing() {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         }
         kill_all([acceptor]);
-        let grown = resident().saturating_sub(before);
+        let grown = resident_kib().saturating_sub(before);
         assert!(grown < 8 << 10, "{grown} KiB more");
     });
 }
 
 #[test]
-fn urgent_data_does_not_keep_who_waits_for_other_data_busy() {
+fn wait_readable_with_urgent_data_pending_does_not_spin() {
     shared(|| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let here = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut there, _) = listener.accept().unwrap();
-        // SAFETY: a byte.
+        // SAFETY: the pointer is to one byte.
         let sent = unsafe { libc::send(there.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
         assert_eq!(sent, 1);
         let waits = spawn(move || io::wait_readable(&here, None).unwrap());
         let before = stats().switches;
         sleep(SOON);
-        assert!(stats().switches - before < 20, "it looks again and again");
+        assert!(stats().switches - before < 20, "the waiter spins");
         there.write_all(b".").unwrap();
         waits.join().unwrap();
     });

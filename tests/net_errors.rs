@@ -1,11 +1,13 @@
-//! What goes wrong with connections of `greenline::net`, without any patch.
+//! Errors of connections of `greenline::net`, without a patch.
 
-use greenline::net::{TcpListener, TcpStream, UnixStream};
+use greenline::net::{TcpStream, UnixStream};
 
 mod support;
 
 #[path = "support/net_errors.rs"]
 mod net_errors;
+
+use support::sockets::{listener, tcp_pair};
 
 fn prepare() {}
 

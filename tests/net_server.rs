@@ -1,102 +1,60 @@
-//! Servers: who is served, who waits, and what ends.
+//! Servers: which connections they serve, which ones wait, and what ends them.
 
 mod support;
 
 use greenline::net::{
-    DatagramServer, Listener, StreamServer, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener,
-    UnixStream,
+    DatagramServer, Listener, StreamServer, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
 };
 use greenline::*;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::SocketAddr as UnixAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use support::limits::exhaust_fds;
+use support::sockets::{abstract_address, echo, exchange, listener};
 use support::subprocess::{output, run_cases_before_main};
-
-const LONG: Duration = Duration::from_secs(3600);
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn abstract_name(name: &str) -> UnixAddr {
-    UnixAddr::from_abstract_name(format!("greenline-server-{name}-{}", std::process::id())).unwrap()
-}
-
-fn echo(mut stream: impl Read + Write) {
-    let mut bytes = [0; 1024];
-    while let Ok(len @ 1..) = stream.read(&mut bytes) {
-        stream.write_all(&bytes[..len]).unwrap();
-    }
-}
-
-fn says(mut stream: impl Read + Write, what: &[u8]) -> io::Result<()> {
-    stream.write_all(what)?;
-    let mut heard = vec![0; what.len()];
-    stream.read_exact(&mut heard)?;
-    assert_eq!(heard, what);
-    Ok(())
-}
-
-fn settle() {
-    for _ in 0..10 {
-        yield_now();
-    }
-}
-
-/// Lets the others run until it is so.
-fn until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never is so");
-        sleep(Duration::from_millis(1));
-    }
-}
+use support::time::{HOUR, let_others_run, wait_until};
 
 #[test]
-fn all_are_served_over_tcp_and_unix() {
+fn stream_server_serves_all_over_tcp_and_unix() {
     let (tcp, address) = listener();
     let tcp = StreamServer::new(tcp, move |stream: TcpStream, from: SocketAddr| {
         assert_eq!(stream.peer_addr().unwrap(), from);
-        echo(stream);
+        drop(echo(stream));
     });
-    let name = abstract_name("all");
+    let name = abstract_address();
     let unix = UnixListener::bind_addr(&name).unwrap();
-    let (tcp, unix) = (tcp.start(), StreamServer::new(unix, |stream, _| echo(stream)).start());
+    let (tcp, unix) = (tcp.start(), StreamServer::new(unix, |stream, _| drop(echo(stream))).start());
     scope(|s| {
         for n in 0..300u32 {
-            s.spawn(move || says(TcpStream::connect(address).unwrap(), &n.to_le_bytes()).unwrap());
+            s.spawn(move || exchange(TcpStream::connect(address).unwrap(), &n.to_le_bytes()).unwrap());
             let name = &name;
-            s.spawn(move || says(UnixStream::connect_addr(name).unwrap(), &n.to_le_bytes()).unwrap());
+            s.spawn(move || exchange(UnixStream::connect_addr(name).unwrap(), &n.to_le_bytes()).unwrap());
         }
     });
-    until(|| tcp.running() == 0 && unix.running() == 0);
-    tcp.stop(LONG).unwrap();
-    unix.stop(LONG).unwrap();
+    wait_until(|| tcp.running() == 0 && unix.running() == 0);
+    tcp.stop(HOUR).unwrap();
+    unix.stop(HOUR).unwrap();
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert_eq!(stats().alive, 0);
 }
 
 #[test]
-fn no_more_are_served_at_once_than_may_be() {
+fn max_connections_limits_how_many_are_served_at_once() {
     let (listener, address) = listener();
     let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let (inside, inside_most) = (now.clone(), most.clone());
     let server = StreamServer::new(listener, move |stream, _| {
         inside.set(inside.get() + 1);
         inside_most.set(inside_most.get().max(inside.get()));
-        echo(stream);
+        drop(echo(stream));
         inside.set(inside.get() - 1);
     });
     let server = server.max_connections(3).start();
     let mut first: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-    first.iter_mut().for_each(|stream| says(stream, b"hello").unwrap());
+    first.iter_mut().for_each(|stream| exchange(stream, b"hello").unwrap());
     let mut fourth = TcpStream::connect(address).unwrap();
     fourth.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
     fourth.write_all(b"me").unwrap();
@@ -108,23 +66,23 @@ fn no_more_are_served_at_once_than_may_be() {
     drop((first, fourth));
     scope(|s| {
         for _ in 0..30 {
-            s.spawn(|| says(TcpStream::connect(address).unwrap(), b"hello").unwrap());
+            s.spawn(|| exchange(TcpStream::connect(address).unwrap(), b"hello").unwrap());
         }
     });
     assert_eq!(most.get(), 3);
-    // The handlers of the connections before have to be gone, or they would count among the next three.
-    until(|| server.running() == 0);
-    // Full, and waiting for room: it is stopped there, too.
+    // Waits for the end of all earlier handlers, which would count among the next three.
+    wait_until(|| server.running() == 0);
+    // The server is full and waits for room. It can be stopped there, too.
     let full: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-    until(|| server.running() == 3);
-    settle();
+    wait_until(|| server.running() == 3);
+    let_others_run();
     server.stop(Duration::ZERO).unwrap();
     assert_eq!(now.get(), 3, "handlers that were killed do not count down");
     full.into_iter().for_each(|mut stream| assert_eq!(stream.read(&mut [0]).unwrap(), 0));
 }
 
 #[test]
-fn a_stop_waits_for_its_grace_and_then_kills() {
+fn stop_waits_for_its_grace_and_then_kills() {
     struct Unwound(Rc<Cell<u32>>);
     impl Drop for Unwound {
         fn drop(&mut self) {
@@ -137,26 +95,26 @@ fn a_stop_waits_for_its_grace_and_then_kills() {
         let unwound = unwound.clone();
         let server = StreamServer::new(listener, move |stream: TcpStream, _| {
             let _unwound = Unwound(unwound.clone());
-            echo(stream);
+            drop(echo(stream));
         });
         (server.start(), address)
     };
-    // All end in time.
+    // All handlers end in time.
     let (server, address) = serve(&unwound);
     let mut clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
-    clients.iter_mut().for_each(|client| says(client, b"hello").unwrap());
+    clients.iter_mut().for_each(|client| exchange(client, b"hello").unwrap());
     let late = spawn(move || {
-        settle();
-        clients.iter_mut().for_each(|client| says(client, b"still there").unwrap());
+        let_others_run();
+        clients.iter_mut().for_each(|client| exchange(client, b"still there").unwrap());
     });
     let start = Instant::now();
-    server.stop(LONG).unwrap();
-    assert!(start.elapsed() < LONG / 10 && unwound.get() == 5);
+    server.stop(HOUR).unwrap();
+    assert!(start.elapsed() < HOUR / 10 && unwound.get() == 5);
     late.join().unwrap();
-    // Some do not.
+    // Four handlers do not end in time.
     let (server, address) = serve(&unwound);
     let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
-    clients.iter().for_each(|client| says(client, b"hello").unwrap());
+    clients.iter().for_each(|client| exchange(client, b"hello").unwrap());
     clients[0].shutdown(Shutdown::Write).unwrap();
     let start = Instant::now();
     server.stop(Duration::from_millis(30)).unwrap();
@@ -168,33 +126,33 @@ fn a_stop_waits_for_its_grace_and_then_kills() {
 }
 
 #[test]
-fn a_handler_that_panics_closes_its_connection_and_no_other() {
+fn stream_server_handler_that_panics_closes_only_its_connection() {
     let (listener, address) = listener();
     let server = StreamServer::new(listener, |mut stream: TcpStream, _| {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         assert!(byte[0] != b'!', "as asked for");
         stream.write_all(&byte).unwrap();
-        echo(stream);
+        drop(echo(stream));
     });
     let server = server.max_connections(2).start();
     let mut other = TcpStream::connect(address).unwrap();
-    says(&mut other, b"a").unwrap();
+    exchange(&mut other, b"a").unwrap();
     for _ in 0..5 {
         let mut bad = TcpStream::connect(address).unwrap();
         bad.write_all(b"!").unwrap();
         assert_eq!(bad.read(&mut [0]).unwrap(), 0);
     }
-    says(&mut other, b"b").unwrap();
+    exchange(&mut other, b"b").unwrap();
     drop(other);
-    server.stop(LONG).unwrap();
+    server.stop(HOUR).unwrap();
 }
 
 #[test]
-fn messages_are_answered_over_udp_and_unix() {
+fn datagram_server_answers_over_udp_and_unix() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = udp.local_addr().unwrap();
-    let name = abstract_name("messages");
+    let name = abstract_address();
     let unix = UnixDatagram::bind_addr(&name).unwrap();
     let servers = [
         DatagramServer::new(udp, |socket, message, from| {
@@ -209,7 +167,7 @@ fn messages_are_answered_over_udp_and_unix() {
         .start(),
     ];
     let here = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let there = UnixDatagram::bind_addr(&abstract_name("messages-client")).unwrap();
+    let there = UnixDatagram::bind_addr(&abstract_address()).unwrap();
     let mut bytes = vec![0; 1 << 16];
     for len in [0, 1, 1000, 60_000] {
         let said = vec![len as u8; len];
@@ -220,11 +178,11 @@ fn messages_are_answered_over_udp_and_unix() {
         assert_eq!(bytes[..len], said);
     }
     for server in servers {
-        server.stop(LONG).unwrap();
+        server.stop(HOUR).unwrap();
     }
 }
 
-/// Fails in turn with what it was given, and has connections in between.
+/// Listener whose calls of `accept` fail with the given errors in turn. For `None` it returns a connection.
 struct Fails(Vec<Cell<Option<io::Error>>>, Cell<usize>);
 
 impl Listener for Fails {
@@ -242,7 +200,7 @@ impl Listener for Fails {
 }
 
 #[test]
-fn errors_that_pass_make_it_pause_and_others_end_it() {
+fn accept_error_that_passes_makes_the_server_pause_and_another_ends_it() {
     let error = |code| Cell::new(Some(io::Error::from_raw_os_error(code)));
     let none = || Cell::new(None);
     let fails = || {
@@ -257,24 +215,24 @@ fn errors_that_pass_make_it_pause_and_others_end_it() {
         let start = Instant::now();
         let ended = if forever { server.serve_forever() } else { server.start().join() };
         assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::EBADF));
-        // 10 and 20 ms; 10 once more after a success.
+        // The pauses are 10 and 20 ms, and 10 ms again after a success.
         assert!(start.elapsed() >= Duration::from_millis(40), "{:?}", start.elapsed());
-        settle();
+        let_others_run();
         assert_eq!(served.get(), 2);
     }
     let inside = served.clone();
     let server = StreamServer::new(fails(), move |_, ()| inside.set(inside.get() + 1)).start();
-    until(|| served.get() == 4);
-    settle();
-    assert_eq!(server.stop(LONG).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    wait_until(|| served.get() == 4);
+    let_others_run();
+    assert_eq!(server.stop(HOUR).unwrap_err().raw_os_error(), Some(libc::EBADF));
 }
 
 #[test]
-fn a_server_that_serves_forever_ends_its_handlers_when_killed() {
+fn serve_forever_that_is_killed_ends_its_handlers() {
     let (listener, address) = listener();
-    let forever = spawn(move || StreamServer::new(listener, |stream, _| echo(stream)).serve_forever());
+    let forever = spawn(move || StreamServer::new(listener, |stream, _| drop(echo(stream))).serve_forever());
     let mut client = TcpStream::connect(address).unwrap();
-    says(&mut client, b"hello").unwrap();
+    exchange(&mut client, b"hello").unwrap();
     forever.kill();
     assert!(matches!(forever.join(), Err(JoinError::Killed)));
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
@@ -282,7 +240,7 @@ fn a_server_that_serves_forever_ends_its_handlers_when_killed() {
 }
 
 #[test]
-fn a_handler_may_stop_its_server() {
+fn stop_from_a_handler_ends_the_server() {
     let (listener, address) = listener();
     let slot = Rc::new(Cell::new(None::<greenline::net::Server>));
     let inside = slot.clone();
@@ -295,11 +253,11 @@ fn a_handler_may_stop_its_server() {
     slot.set(Some(server.start()));
     let mut client = TcpStream::connect(address).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    settle();
+    let_others_run();
     assert_eq!(stats().alive, 0);
 }
 
-/// The case that runs in a child: this program again, with so few descriptors that accepting fails.
+/// Case that runs in a child: it has so few descriptors that accepting fails.
 fn without_descriptors() {
     static WARNINGS: AtomicU32 = AtomicU32::new(0);
     struct Says;
@@ -316,27 +274,21 @@ fn without_descriptors() {
     log::set_logger(&Says).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     let (listener, address) = listener();
-    let server = StreamServer::new(listener, |stream, _| echo(stream)).start();
-    says(TcpStream::connect(address).unwrap(), b"hello").unwrap();
-    until(|| server.running() == 0);
-    // std's block the OS thread: so nobody accepts before the last descriptors have gone.
+    let server = StreamServer::new(listener, |stream, _| drop(echo(stream))).start();
+    exchange(TcpStream::connect(address).unwrap(), b"hello").unwrap();
+    wait_until(|| server.running() == 0);
+    // A connect of std blocks the OS thread. So the server accepts nothing before the last descriptors are taken.
     let clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
-    let mut rest = Vec::new();
-    let limit = libc::rlimit { rlim_cur: 50, rlim_max: 50 };
-    // SAFETY: a valid limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        rest.push(file);
-    }
-    until(|| WARNINGS.load(SeqCst) >= 2);
+    let files = exhaust_fds(50);
+    wait_until(|| WARNINGS.load(SeqCst) >= 2);
     assert_eq!(server.running(), 0);
-    rest.clear();
+    drop(files);
     let clients = clients.map(|client| TcpStream::from_std(client).unwrap());
     for mut client in clients {
         client.write_all(b"hello").unwrap();
         client.read_exact(&mut [0; 5]).unwrap();
     }
-    server.stop(LONG).unwrap();
+    server.stop(HOUR).unwrap();
     println!("served in the end");
 }
 
@@ -351,7 +303,7 @@ fn run(case: &str) {
 }
 
 #[test]
-fn without_descriptors_a_server_waits_and_goes_on() {
+fn accept_without_descriptors_makes_the_server_pause_and_go_on() {
     let said = output("without descriptors").success();
     assert!(said.contains("WARN: a server cannot accept for now, and goes on in 10ms"), "{said}");
     assert!(said.contains("goes on in 20ms"), "{said}");

@@ -4,7 +4,7 @@
 
 use greenline::patch;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -20,6 +20,19 @@ mod support;
 
 #[path = "support/net_errors.rs"]
 mod net_errors;
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listener();
+    let there = greenline::spawn(move || listener.accept().unwrap().0);
+    let here = TcpStream::connect(address).unwrap();
+    (here, there.join().unwrap())
+}
 
 fn prepare() {
     patch::all();

@@ -2,6 +2,7 @@
 
 use super::hang_guard::HangGuard;
 use super::random::Random;
+pub(crate) use super::threads::on_os_thread as unpatched;
 use greenline::patch;
 use std::cell::Cell;
 use std::ffi::CString;
@@ -18,11 +19,6 @@ pub(crate) fn setup() -> HangGuard {
     let guard = HangGuard::new();
     patch::all();
     guard
-}
-
-/// Calls `f` on an OS thread that is not patched.
-pub(crate) fn unpatched<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    greenline::thread::Thread::new(f).start().unwrap().join().unwrap()
 }
 
 /// Path of a file that is removed at the end of the test.

@@ -11,8 +11,10 @@ pub(crate) mod files;
 pub(crate) mod hang_guard;
 #[cfg(feature = "process")]
 pub(crate) mod kill_stress;
+pub(crate) mod limits;
 pub(crate) mod proc_fs;
 pub(crate) mod random;
+pub(crate) mod sockets;
 pub(crate) mod subprocess;
 pub(crate) mod threads;
 pub(crate) mod time;

@@ -1,10 +1,15 @@
-//! What goes wrong with connections, said once for `greenline::net` and once for std's under the patch: who asks is told
-//! what any program would be told, and the others run meanwhile.
+//! Errors of connections: each call returns what it would return in any program, and other green threads run meanwhile.
 //!
-//! Whoever has this as a module says which `TcpListener`, `TcpStream`, `UnixStream` are meant, and `prepare`s.
+//! Two test files include this file: one for `greenline::net`, one for std's sockets under the patch. Each has
+//! `TcpListener`, `TcpStream`, `UnixStream`, and makes `listener`s and `tcp_pair`s of them. It has a `prepare` that
+//! patches if needed, and a `run` for its own cases in children.
 
+use super::support::limits::exhaust_fds;
+use super::support::sockets::{reset_on_close, shorten_backlog};
 use super::support::subprocess::{output, run_cases_before_main};
-use super::{TcpListener, TcpStream, UnixStream, prepare};
+use super::support::threads::on_os_thread;
+use super::support::time::{HANG_TIMEOUT, let_others_run};
+use super::{TcpStream, UnixStream, listener, prepare, tcp_pair};
 use greenline::{JoinHandle, join_all, sleep, spawn, yield_now};
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -14,37 +19,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_millis(30);
-/// What never takes so long, unless it is lost.
-const LOST: Duration = Duration::from_secs(30);
 
-/// Lets the others run until they all wait for something that is not there.
-fn settle() {
-    (0..10).for_each(|_| yield_now());
-}
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn tcp_pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listener();
-    let there = spawn(move || listener.accept().unwrap().0);
-    let here = TcpStream::connect(address).unwrap();
-    (here, there.join().unwrap())
-}
-
-/// Its peer is told of its end by a reset.
-fn reset_on_close(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let len = size_of::<libc::linger>() as libc::socklen_t;
-    let (fd, level, option) = (stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: a linger, and its length.
-    assert_eq!(unsafe { libc::setsockopt(fd, level, option, (&raw const linger).cast(), len) }, 0);
-}
-
-/// Somebody else, who runs all the while.
+/// Another green thread, which counts once in a millisecond.
 struct Other(Rc<Cell<u32>>, JoinHandle<()>);
 
 impl Other {
@@ -62,12 +38,12 @@ impl Other {
         )
     }
 
-    /// It has run while `f` did; and long enough for that to mean something.
+    /// Calls `f`. Fails the test unless this green thread has counted to three meanwhile.
     fn runs_while<T>(&self, f: impl FnOnce() -> T) -> T {
         let before = self.0.get();
-        let answer = f();
+        let result = f();
         assert!(self.0.get() >= before + 3, "the others stood still");
-        answer
+        result
     }
 }
 
@@ -78,7 +54,7 @@ impl Drop for Other {
 }
 
 #[test]
-fn a_peer_that_resets_in_the_middle_of_a_message() {
+fn read_in_the_middle_of_a_message_from_a_peer_that_resets_returns_connection_reset() {
     prepare();
     let (mut here, mut there) = tcp_pair();
     reset_on_close(&there);
@@ -89,25 +65,25 @@ fn a_peer_that_resets_in_the_middle_of_a_message() {
         loop {
             match here.read(&mut bytes) {
                 Ok(len) => inside.set(inside.get() + len),
-                // Once it is an error; then it is over.
+                // One read returns the error. The next one returns the end.
                 Err(error) => return (error.kind(), here.read(&mut bytes).unwrap()),
             }
         }
     });
     there.write_all(b"half of a mess").unwrap();
-    settle();
+    let_others_run();
     assert!(got.get() == 14 && !reader.is_finished());
     drop(there);
     assert_eq!(reader.join().unwrap(), (ErrorKind::ConnectionReset, 0));
 }
 
 #[test]
-fn a_peer_that_resets_in_the_middle_of_a_write() {
+fn write_all_to_a_peer_that_resets_returns_an_error() {
     prepare();
     let (mut here, there) = tcp_pair();
     reset_on_close(&there);
     let writer = spawn(move || here.write_all(&vec![0; 64 << 20]).unwrap_err().kind());
-    settle();
+    let_others_run();
     assert!(!writer.is_finished());
     drop(there);
     let kind = writer.join().unwrap();
@@ -115,13 +91,12 @@ fn a_peer_that_resets_in_the_middle_of_a_write() {
 }
 
 #[test]
-fn a_connection_that_nobody_takes_times_out_while_the_others_run() {
+fn connect_timeout_to_a_full_backlog_times_out_while_others_run() {
     prepare();
     let other = Other::new();
     let (listener, address) = listener();
-    // As short a queue as can be, and nobody who takes from it: the kernel does not answer any more.
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    // The backlog is as short as it can be, and no call accepts from it. So the kernel stops answering.
+    shorten_backlog(&listener);
     let mut queued = Vec::new();
     let start = Instant::now();
     let error = loop {
@@ -133,7 +108,7 @@ fn a_connection_that_nobody_takes_times_out_while_the_others_run() {
     };
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= SOON);
-    // Several wait together.
+    // Twenty wait at the same time.
     let start = Instant::now();
     let all = other.runs_while(|| {
         let connect = move || TcpStream::connect_timeout(&address, SOON * 10).unwrap_err().kind();
@@ -141,26 +116,26 @@ fn a_connection_that_nobody_takes_times_out_while_the_others_run() {
     });
     assert!(all.into_iter().all(|kind| kind.unwrap() == ErrorKind::TimedOut));
     assert!(start.elapsed() >= SOON * 10 && start.elapsed() < SOON * 10 * 20, "{:?}", start.elapsed());
-    // And who waits without a limit is connected when there is room: the kernel asks again after a second.
+    // A connect without a limit succeeds when there is room: the kernel asks again after a second.
     let late = spawn(move || TcpStream::connect(address).map(drop));
     other.runs_while(|| {
-        settle();
+        let_others_run();
         assert!(!late.is_finished());
         let taken: Vec<_> = queued.iter().map(|_| listener.accept().unwrap()).collect();
-        late.join_timeout(LOST).expect("it is asked again").unwrap().unwrap();
+        late.join_timeout(HANG_TIMEOUT).expect("the kernel asks again").unwrap().unwrap();
         drop(taken);
     });
 }
 
 #[test]
-fn what_cannot_be_reached_is_said_at_once() {
+fn connect_to_an_unreachable_address_returns_an_error_at_once() {
     prepare();
-    // TCP goes to one, and not to many: the kernel needs no network to know.
+    // TCP has no multicast or broadcast. The kernel refuses both without a network.
     for nowhere in ["224.0.0.1:80", "255.255.255.255:80"] {
         let nowhere: SocketAddr = nowhere.parse().unwrap();
         let all = [
             spawn(move || TcpStream::connect(nowhere)),
-            spawn(move || TcpStream::connect_timeout(&nowhere, LOST)),
+            spawn(move || TcpStream::connect_timeout(&nowhere, HANG_TIMEOUT)),
         ];
         for error in join_all(all) {
             let error = error.unwrap().unwrap_err();
@@ -176,15 +151,15 @@ fn what_cannot_be_reached_is_said_at_once() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_an_error_soon() {
+fn connect_to_an_unknown_name_returns_an_error() {
     prepare();
-    let looked_up = spawn(|| TcpStream::connect("no-such-host.invalid:80").map(drop));
-    let answer = looked_up.join_timeout(LOST).expect("it never ends").unwrap();
-    assert!(answer.is_err());
+    let lookup = spawn(|| TcpStream::connect("no-such-host.invalid:80").map(drop));
+    let result = lookup.join_timeout(HANG_TIMEOUT).expect("the lookup hangs").unwrap();
+    assert!(result.is_err());
 }
 
 #[test]
-fn a_slow_reader_holds_up_its_writer_and_nobody_else() {
+fn write_all_to_a_slow_reader_blocks_only_the_writer() {
     prepare();
     const ALL: usize = 8 << 20;
     let other = Other::new();
@@ -215,18 +190,18 @@ fn a_slow_reader_holds_up_its_writer_and_nobody_else() {
 }
 
 #[test]
-fn each_half_is_closed_by_itself() {
+fn shutdown_closes_each_half_by_itself() {
     prepare();
     let (mut here, mut there) = tcp_pair();
     let answers = spawn(move || {
         let mut all = String::new();
         here.read_to_string(&mut all).unwrap();
         assert_eq!(here.read(&mut [0]).unwrap(), 0);
-        settle();
+        let_others_run();
         here.write_all(all.to_uppercase().as_bytes()).unwrap();
     });
     there.write_all(b"the question").unwrap();
-    settle();
+    let_others_run();
     there.shutdown(Shutdown::Write).unwrap();
     assert_eq!(there.write(b"more").unwrap_err().kind(), ErrorKind::BrokenPipe);
     let mut answer = String::new();
@@ -234,17 +209,17 @@ fn each_half_is_closed_by_itself() {
     assert_eq!(answer, "THE QUESTION");
     answers.join().unwrap();
 
-    // Who waits to read while its own half is shut is told that it is the end.
+    // A read that waits while its own half is shut down returns the end.
     let (here, _there) = UnixStream::pair().unwrap();
     let shuts = here.try_clone().unwrap();
     let reader = spawn(move || (&here).read(&mut [0]).unwrap());
-    settle();
+    let_others_run();
     shuts.shutdown(Shutdown::Both).unwrap();
     assert_eq!(reader.join().unwrap(), 0);
 }
 
 #[test]
-fn a_handler_that_panics_ends_its_own_connection() {
+fn tcp_stream_of_a_handler_that_panics_is_closed_and_no_other() {
     prepare();
     let (listener, address) = listener();
     let server = spawn(move || {
@@ -276,9 +251,9 @@ fn a_handler_that_panics_ends_its_own_connection() {
 }
 
 #[test]
-fn a_descriptor_that_is_closed_wakes_who_writes_to_it() {
+fn close_makes_write_all_return_ebadf() {
     prepare();
-    for by_an_os_thread in [false, true] {
+    for remote in [false, true] {
         let (mut here, there) = UnixStream::pair().unwrap();
         let raw = here.as_raw_fd();
         let writer = spawn(move || {
@@ -286,23 +261,20 @@ fn a_descriptor_that_is_closed_wakes_who_writes_to_it() {
             std::mem::forget(here);
             answer.map_err(|error| error.raw_os_error())
         });
-        settle();
+        let_others_run();
         assert!(!writer.is_finished());
-        // SAFETY: whoever had it forgets it.
+        // SAFETY: the writer forgets the socket that owns the descriptor.
         let close = move || unsafe { libc::close(raw) };
-        let closed = match by_an_os_thread {
-            true => greenline::thread::Thread::new(close).start().unwrap().join().unwrap(),
-            false => close(),
-        };
-        assert_eq!(closed, 0);
-        let told = writer.join_timeout(LOST).expect("it waits for what is no more").unwrap();
-        assert_eq!(told, Err(Some(libc::EBADF)));
+        assert_eq!(if remote { on_os_thread(close) } else { close() }, 0);
+        let result =
+            writer.join_timeout(HANG_TIMEOUT).expect("it still waits for the closed socket").unwrap();
+        assert_eq!(result, Err(Some(libc::EBADF)));
         drop(there);
     }
 }
 
 #[test]
-fn a_write_to_who_has_gone_is_an_error() {
+fn write_all_to_a_closed_peer_returns_an_error() {
     prepare();
     let (mut here, there) = tcp_pair();
     drop(there);
@@ -313,27 +285,27 @@ fn a_write_to_who_has_gone_is_an_error() {
         }
     };
     assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-    // Who writes while its reader goes.
+    // The reader closes during the write.
     let (mut here, there) = UnixStream::pair().unwrap();
     let writer = spawn(move || here.write_all(&vec![0; 16 << 20]).unwrap_err().kind());
-    settle();
+    let_others_run();
     assert!(!writer.is_finished());
     drop(there);
     assert_eq!(writer.join().unwrap(), ErrorKind::BrokenPipe);
 }
 
-/// In a child, for the limit is the process's.
+/// Case that runs in a child, because the limit of descriptors belongs to the process.
 fn without_descriptors() {
     prepare();
     let other = Other::new();
     let (listener, address) = listener();
-    // All that the hub and the client need is there by now.
+    // The hub and the client have opened all the descriptors that they need.
     let mut waiting = TcpStream::connect(address).unwrap();
     drop(listener.accept().unwrap());
     assert_eq!(waiting.read(&mut [0]).unwrap(), 0);
     let server = spawn(move || {
         let refused = listener.accept().unwrap_err();
-        // Again and again, until there is room: no connection is lost by that.
+        // The server accepts again and again until there is room. No connection is lost.
         let taken = loop {
             match listener.accept() {
                 Ok((stream, _)) => break stream,
@@ -343,20 +315,14 @@ fn without_descriptors() {
         };
         (refused, taken)
     });
-    settle();
-    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
-    // SAFETY: a valid limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    let mut rest = Vec::new();
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        rest.push(file);
-    }
-    rest.pop();
+    let_others_run();
+    let mut files = exhaust_fds(64);
+    files.pop();
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     other.runs_while(|| sleep(SOON * 3));
     assert!(!server.is_finished());
-    rest.clear();
+    files.clear();
     let (refused, mut taken) = server.join().unwrap();
     assert_eq!(refused.raw_os_error(), Some(libc::EMFILE));
     let mut bytes = [0; 5];
@@ -366,7 +332,7 @@ fn without_descriptors() {
 
 run_cases_before_main!(run_case);
 
-/// Runs a case in a child: the one of this file, or one of the including file's.
+/// The cases that run in a child: the one of this file, and those of the including file.
 fn run_case(case: &str) {
     match case {
         "without descriptors" => without_descriptors(),
@@ -375,6 +341,6 @@ fn run_case(case: &str) {
 }
 
 #[test]
-fn without_descriptors_accept_says_so_and_goes_on_later() {
+fn accept_without_descriptors_returns_emfile_and_succeeds_later() {
     output("without descriptors").success();
 }

@@ -7,11 +7,16 @@ pub(crate) fn open_fds() -> usize {
     read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// Returns the number of open descriptors of a kind, such as `socket:` or `anon_inode:[eventfd]`.
+pub(crate) fn open_fds_of(kind: &str) -> usize {
+    let links = read_dir("/proc/self/fd").unwrap().filter_map(|link| read_link(link.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with(kind)).count()
+}
+
 /// Returns the number of open eventfds. Objects that processes share have some; a hub's epoll and a child's pidfd are
 /// not counted.
 pub(crate) fn open_eventfds() -> usize {
-    let links = read_dir("/proc/self/fd").unwrap().filter_map(|link| read_link(link.unwrap().path()).ok());
-    links.filter(|link| link.to_string_lossy().contains("[eventfd]")).count()
+    open_fds_of("anon_inode:[eventfd]")
 }
 
 /// Returns the number of OS threads of this process, including the caller's.

@@ -17,6 +17,11 @@ pub(crate) fn os_thread() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// Calls `f` on an OS thread without a hub, which is not patched. Returns its result.
+pub(crate) fn on_os_thread<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    Thread::new(f).start().unwrap().join().unwrap()
+}
+
 /// Yields until `condition` holds, on a thread of any kind. Fails the test after [`HANG_TIMEOUT`].
 #[track_caller]
 pub(crate) fn until(condition: impl Fn() -> bool) {
