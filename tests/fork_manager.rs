@@ -1028,7 +1028,7 @@ fn published_objects_are_found_over_tcp() {
                 }
                 assert!(matches!(manager.queue::<u32>("nothing"), Err(ManagerError::Name { .. })));
                 let error = manager.queue::<u32>("results").unwrap_err().to_string();
-                assert_eq!(error, "a Queue was asked for, and it is a Dict");
+                assert_eq!(error, "the caller asked for a Queue, but the object is a Dict");
             })
         })
         .collect();
@@ -1081,7 +1081,7 @@ fn another_user_is_not_served() {
         assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0);
         match inside.len() {
             Err(error @ ManagerError::Refused { .. }) => {
-                assert!(error.to_string().contains("of user 0"), "{error}")
+                assert!(error.to_string().contains("belongs to user 0"), "{error}")
             }
             other => panic!("{other:?}"),
         }

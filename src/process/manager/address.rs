@@ -1,11 +1,13 @@
-//! Where a manager is, and what it is called in errors.
+//! The address of a manager, and its name in errors.
 //!
-//! On one machine it is an abstract Unix address: a name that has no file, so nothing has to be removed by whoever
-//! survives, and that is gone with the server. It has no file's permissions either; that is made up for by asking the
-//! kernel who is at the other end (`sys.rs`), and by the key (`handshake.rs`).
+//! Next: `process/manager/client.rs`, which keeps the connections.
+//!
+//! On one machine it is an abstract Unix address: a name without a file. No process has to remove it, and it vanishes
+//! with the server. It has no file permissions either. Instead, each end asks the kernel for the user of the other end
+//! (`sys.rs`), and both prove that they have the key (`handshake.rs`).
 
 use super::error::ManagerError;
-use super::stream::Stream;
+use super::stream::{self, Stream};
 use super::sys;
 use crate::net::{TcpStream, UnixStream};
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net;
 use std::time::Duration;
 
-/// How long another host may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for another host to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Address {
@@ -27,20 +29,15 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// A Unix address that nobody has, for a manager of that name.
-    pub(super) fn fresh(name: &str) -> io::Result<Address> {
-        let mut random = [0; 8];
-        sys::random(&mut random)?;
-        // An address holds 107 bytes.
+    /// Returns an unused Unix address for a manager of that name.
+    pub(super) fn unused(name: &str) -> io::Result<Address> {
+        let random = u64::from_ne_bytes(sys::random()?);
+        // An address holds at most 107 bytes.
         let name: String = name.chars().filter(char::is_ascii_graphic).take(40).collect();
-        Ok(Address::Unix(format!(
-            "greenline/{name}/{}-{:016x}",
-            std::process::id(),
-            u64::from_ne_bytes(random)
-        )))
+        Ok(Address::Unix(format!("greenline/{name}/{}-{random:016x}", std::process::id())))
     }
 
-    /// Where to reach who listens at `local` from this host.
+    /// Returns the address by which clients on this host reach a listener that is bound to `local`.
     pub(super) fn of_listener(mut local: SocketAddr) -> Address {
         match local.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => local.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -50,7 +47,7 @@ impl Address {
         Address::Tcp(local)
     }
 
-    /// A Unix one, as std has it.
+    /// Converts a Unix address to std's type.
     pub(super) fn to_unix(&self) -> io::Result<net::SocketAddr> {
         match self {
             Address::Unix(name) => net::SocketAddr::from_abstract_name(name),
@@ -58,39 +55,33 @@ impl Address {
         }
     }
 
-    /// Connects. The other end is not yet known to be a manager.
+    /// Connects. Whether the other end is a manager is not yet known.
     pub(super) fn connect(&self) -> Result<Stream, ManagerError> {
-        match self.try_connect() {
-            Ok(stream) => Ok(stream),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(ManagerError::Refused { manager: self.to_string(), cause: error.to_string() })
-            }
-            Err(error) if is_ours(&error) => Err(ManagerError::Io(error)),
-            Err(error) => Err(self.gone(&error)),
-        }
+        self.try_connect().map_err(|error| match error.raw_os_error() {
+            // This process or this machine lacks a resource.
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => ManagerError::Io(error),
+            _ if error.kind() == io::ErrorKind::PermissionDenied => self.refused(error),
+            _ => self.gone(error),
+        })
     }
 
     fn try_connect(&self) -> io::Result<Stream> {
         match self {
             Address::Unix(_) => {
                 let stream = UnixStream::connect_addr(&self.to_unix()?)?;
-                sys::check_peer(&stream)?;
-                Ok(Stream::Unix(stream))
+                sys::check_peer(&stream).map(|_| stream)
             }
-            Address::Tcp(address) => Stream::tcp(TcpStream::connect_timeout(address, PATIENCE)?),
+            Address::Tcp(address) => stream::from_tcp(TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?),
         }
     }
 
-    /// What is said when the manager cannot be reached any more.
-    pub(super) fn gone(&self, cause: &dyn fmt::Display) -> ManagerError {
+    pub(super) fn gone(&self, cause: impl fmt::Display) -> ManagerError {
         ManagerError::Gone { manager: self.to_string(), cause: cause.to_string() }
     }
-}
 
-/// Whether the reason is on this side: nothing is left of something.
-fn is_ours(error: &io::Error) -> bool {
-    const OURS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error.raw_os_error().is_some_and(|code| OURS.contains(&code))
+    pub(super) fn refused(&self, cause: impl fmt::Display) -> ManagerError {
+        ManagerError::Refused { manager: self.to_string(), cause: cause.to_string() }
+    }
 }
 
 impl fmt::Display for Address {

@@ -1,95 +1,95 @@
-//! A barrier: so many wait for each other.
+//! A barrier in a manager: a number of green threads wait for each other.
+//!
+//! Next: `process/manager/dict.rs`, an object that stores values.
 
 use super::error::ManagerError;
-use super::line::{Limit, Line};
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Kind};
+use super::session::{Reply, Session};
+use super::wait_queue::{Limit, WaitQueue};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    /// Gives whether it was the last to come; nothing, if the limit was over first.
+enum BarrierRequest {
+    /// Returns whether this party was the last to arrive, or `None` if the limit expired first.
     Wait(Limit),
 }
 
 // ---- in the server
 
-pub(super) struct Server {
-    parties: u64,
-    arrived: Cell<u64>,
-    /// How often it has opened.
-    times: Cell<u64>,
-    line: Line,
+#[derive(Default)]
+pub(super) struct BarrierObject {
+    parties: usize,
+    arrived: Cell<usize>,
+    /// Number of times the barrier has opened.
+    times_opened: Cell<u64>,
+    waiters: WaitQueue,
 }
 
-impl Server {
-    pub(super) fn new(parties: u64) -> Server {
-        Server { parties, arrived: Cell::new(0), times: Cell::new(0), line: Line::default() }
+impl BarrierObject {
+    pub(super) fn new(parties: usize) -> BarrierObject {
+        BarrierObject { parties, ..BarrierObject::default() }
     }
 
-    fn wait(&self, session: &Session, limit: Limit) -> Result<Option<bool>, Stop> {
-        let before = self.times.get();
+    fn wait(&self, session: &Session, limit: Limit) -> Result<Option<bool>, Fault> {
+        let before = self.times_opened.get();
         self.arrived.set(self.arrived.get() + 1);
         if self.arrived.get() >= self.parties {
             self.arrived.set(0);
-            self.times.set(before + 1);
-            self.line.wake();
+            self.times_opened.set(before + 1);
+            self.waiters.wake();
             return Ok(Some(true));
         }
-        let opened = || (self.times.get() != before).then_some(false);
-        let waited = self.line.wait(session, limit, opened);
-        if !matches!(waited, Ok(Some(_))) && self.times.get() == before {
-            // Who gives up does not count.
+        let opened = || (self.times_opened.get() != before).then_some(false);
+        let waited = self.waiters.wait(session, limit, opened);
+        if !matches!(waited, Ok(Some(_))) && self.times_opened.get() == before {
+            // A party that gives up does not count.
             self.arrived.set(self.arrived.get() - 1);
         }
         waited
     }
 }
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::Barrier
-    }
-
-    fn call(&self, call: &[u8], session: &Session) -> Result<Answer, Stop> {
-        let Call::Wait(limit) = wire::call(call)?;
-        Ok(Answer::of(&self.wait(session, limit)?))
+impl Object for BarrierObject {
+    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+        let BarrierRequest::Wait(limit) = protocol::decode(request)?;
+        Reply::of(&self.wait(session, limit)?)
     }
 
     fn discard(&self) {
-        self.line.close();
+        self.waiters.close();
     }
 }
 
 // ---- the proxy
 
 proxy! {
-    /// Where so many green threads, of whatever processes, wait until all have come. Then it is as new.
+    /// A meeting point for a number of green threads of any process. They wait until all have arrived. Then the barrier
+    /// can be used again.
     ///
-    /// One that gives up, or dies, is as if it had not come, and the others wait on. Source: Python's
+    /// If a party gives up or dies, it counts as not arrived, and the others wait on. Source: Python's
     /// `Manager().Barrier()`, which is broken then.
-    Barrier, Kind::Barrier
+    Barrier
 }
 
 impl Barrier {
-    /// Waits for the others. Answers `true` to one of them: the last to come.
+    /// Waits for the other parties. Returns `true` to the last one to arrive, and `false` to the others.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn wait(&self) -> Result<bool, ManagerError> {
-        let opened: Option<bool> = self.remote.call(&Call::Wait(None))?;
-        Ok(opened.expect("a wait without a limit ends with what was waited for"))
+        let opened: Option<bool> = self.remote.call(&BarrierRequest::Wait(None))?;
+        Ok(opened.expect("a wait without a limit ends when the barrier opens"))
     }
 
-    /// As [`wait`](Self::wait), for no longer than `timeout`: nothing, if that was over first.
+    /// Waits as [`wait`](Self::wait) does, at most for `timeout`. Returns `None` if the timeout expired first.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<bool>, ManagerError> {
-        self.remote.call(&Call::Wait(Some(timeout)))
+        self.remote.call(&BarrierRequest::Wait(Some(timeout)))
     }
 }

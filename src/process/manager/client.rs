@@ -1,20 +1,21 @@
-//! A process's side of a manager: connections to its server, each for one call at a time.
+//! A manager as its clients see it: a pool of connections to the server, each of which carries one call at a time.
 //!
-//! A call takes a connection that nobody uses, or makes one, sends the request, and waits for the answer; only the green
-//! thread that calls waits. So a call that waits in the server for long has a connection to itself, and holds nobody up.
-//! Then the connection is kept for the next call. Where the caller is unwound meanwhile, by a kill or a timeout, the
-//! connection is closed, and the server sees by that that nobody waits any more.
+//! Next: `process/manager/protocol.rs`, the messages on a connection.
 //!
-//! A forked child finds copies of its parent's connections. To use them would mix up their conversations, so each
-//! connection knows whose it is, and the child makes its own. And since a copy keeps a connection open, who has made it
-//! does not only close it but shuts it down.
+//! A call takes an idle connection, or makes one, sends the request and waits for the reply. Only the calling green
+//! thread waits. A call that waits in the server for a long time has a connection of its own, so it delays no other
+//! call. After the reply the connection becomes idle. If the caller is unwound during the call, by a kill or a timeout,
+//! the connection is closed, and by that the server notices that nobody waits any more.
+//!
+//! **Fork.** A forked child has copies of its parent's connections. If both used them, requests and replies would mix.
+//! So each connection stores the id of the process that made it, and the child makes its own. A copy would also keep a
+//! connection open. Therefore the process that made it does not only close it, but shuts it down.
 
 use super::address::Address;
 use super::error::ManagerError;
 use super::handshake::{self, Key};
-use super::store::{self, REGISTRY};
-use super::stream::Stream;
-use super::wire::{self, Fault};
+use super::protocol::{self, Fault};
+use super::stream::{Stream, shut_down};
 use crate::hub::{current_or_init, with_blocking_disabled};
 use crate::sys::raw_mutex::Lock;
 use serde::Serialize;
@@ -23,53 +24,55 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 
-/// How many connections that nobody uses are kept.
-const IDLE: usize = 8;
+/// Largest number of idle connections to a manager.
+const MAX_IDLE: usize = 8;
 
-/// The managers that somebody in this process has to do with, so that all their proxies share one pool. Under this lock,
-/// and that of a pool, nobody runs: an allocator may have locks that are patched, and nobody must park there.
-static KNOWN: Lock<Vec<Weak<Client>>> = Lock::new(Vec::new());
+/// All managers that this process uses, so that all proxies of a manager share one pool. No green thread may park while
+/// it holds this lock or the lock of a pool. The allocator may take a patched lock there, so the code between runs under
+/// `with_blocking_disabled`.
+static CLIENTS: Lock<Vec<Weak<Client>>> = Lock::new(Vec::new());
 
-/// A manager, as seen from this process.
+/// The client of one manager.
 pub(super) struct Client {
     address: Address,
     key: Key,
     idle: Lock<Idle>,
 }
 
-/// The connections that nobody uses, and the process that has made them.
+/// The idle connections, and the id of the process that made them.
 struct Idle {
     pid: u32,
     connections: Vec<Connection>,
 }
 
-/// A connection that both ends have agreed on.
+/// A connection after the handshake.
+#[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
     pid: u32,
 }
 
 impl Client {
-    /// The manager at `address`, whose key is `key`.
+    /// Returns the client of the manager at `address` with that key.
     pub(super) fn of(address: Address, key: Key) -> Arc<Client> {
         with_blocking_disabled(|| {
-            let mut known = KNOWN.lock();
-            known.retain(|client| client.strong_count() > 0);
+            let mut clients = CLIENTS.lock();
+            clients.retain(|client| client.strong_count() > 0);
             let same = |client: &Arc<Client>| client.address == address && client.key == key;
-            if let Some(client) = known.iter().filter_map(Weak::upgrade).find(same) {
+            if let Some(client) = clients.iter().filter_map(Weak::upgrade).find(same) {
                 return client;
             }
             let idle = Lock::new(Idle { pid: std::process::id(), connections: Vec::new() });
             let client = Arc::new(Client { address, key, idle });
-            known.push(Arc::downgrade(&client));
+            clients.push(Arc::downgrade(&client));
             client
         })
     }
 
-    /// The manager at `address`, if its key is known here.
+    /// Returns the client of the manager at `address`, if this process knows the key.
     pub(super) fn known(address: &Address) -> Option<Arc<Client>> {
         with_blocking_disabled(|| {
-            KNOWN.lock().iter().rev().filter_map(Weak::upgrade).find(|client| client.address == *address)
+            CLIENTS.lock().iter().rev().filter_map(Weak::upgrade).find(|client| client.address == *address)
         })
     }
 
@@ -81,70 +84,48 @@ impl Client {
         &self.key
     }
 
-    /// Has `call` of `object` done, and answers what it gives.
+    /// Sends `request` to an object and returns the reply.
     pub(super) fn call<R: DeserializeOwned>(
         &self,
         object: u64,
-        call: &impl Serialize,
+        request: &impl Serialize,
     ) -> Result<R, ManagerError> {
-        self.take(object, call, |_| false)
+        let (reply, connection) = self.call_over(self.connection()?, object, request)?;
+        self.put_back(connection);
+        Ok(reply)
     }
 
-    /// As `call`; an answer that is `to_be_confirmed` is.
-    pub(super) fn take<R: DeserializeOwned>(
+    /// Sends `request` over `connection`, and returns the reply and the connection. If the reply is a fault, the
+    /// connection becomes idle. If the connection fails, it is closed.
+    pub(super) fn call_over<R: DeserializeOwned>(
         &self,
+        connection: Connection,
         object: u64,
-        call: &impl Serialize,
-        to_be_confirmed: impl Fn(&R) -> bool,
-    ) -> Result<R, ManagerError> {
-        let (answer, connection) = self.converse(object, call, to_be_confirmed)?;
-        self.keep(connection);
-        Ok(answer)
-    }
-
-    /// As `take`, with the connection it went by, which is the caller's from now on.
-    pub(super) fn converse<R: DeserializeOwned>(
-        &self,
-        object: u64,
-        call: &impl Serialize,
-        to_be_confirmed: impl Fn(&R) -> bool,
+        request: &impl Serialize,
     ) -> Result<(R, Connection), ManagerError> {
-        let request = wire::request(object, call)?;
-        let connection = self.connection()?;
-        match self.exchange(&connection, request, to_be_confirmed)? {
-            Ok(answer) => Ok((answer, connection)),
+        let failed = |fault: Fault| fault.into_error(self.address.to_string());
+        let gone = |error: io::Error| self.address.gone(error);
+        let stream = &connection.stream;
+        protocol::send(stream, &protocol::frame(&(object, request)).map_err(failed)?).map_err(gone)?;
+        let reply = protocol::receive(stream).map_err(gone)?;
+        let reply = reply.ok_or_else(|| self.address.gone("the server closed the connection"))?;
+        let (wants_ack, reply): (bool, Result<R, Fault>) = protocol::decode(&reply).map_err(failed)?;
+        if wants_ack {
+            protocol::send(stream, &protocol::ACK).map_err(gone)?;
+        }
+        match reply {
+            Ok(reply) => Ok((reply, connection)),
             Err(fault) => {
-                self.keep(connection);
-                Err(ManagerError::from_fault(fault, self.address.to_string()))
+                self.put_back(connection);
+                Err(failed(fault))
             }
         }
     }
 
-    /// Sends a request and waits for the answer.
-    ///
-    /// Errors: the connection has ended.
-    fn exchange<R: DeserializeOwned>(
-        &self,
-        connection: &Connection,
-        request: Vec<u8>,
-        to_be_confirmed: impl Fn(&R) -> bool,
-    ) -> Result<Result<R, Fault>, ManagerError> {
-        let gone = |error: io::Error| self.address.gone(&error);
-        wire::send(&connection.stream, request).map_err(gone)?;
-        let Some(answer) = wire::receive(&connection.stream).map_err(gone)? else {
-            return Err(self.address.gone(&"it has closed the connection"));
-        };
-        let answer = postcard::from_bytes(&answer).map_err(|error| ManagerError::codec::<R>(&error))?;
-        if matches!(&answer, Ok(answer) if to_be_confirmed(answer)) {
-            wire::send(&connection.stream, wire::confirmation()).map_err(gone)?;
-        }
-        Ok(answer)
-    }
-
-    /// One that nobody uses, or a new one.
-    fn connection(&self) -> Result<Connection, ManagerError> {
+    /// Returns an idle connection, or a new one.
+    pub(super) fn connection(&self) -> Result<Connection, ManagerError> {
         let pid = std::process::id();
-        let (found, inherited) = with_blocking_disabled(|| {
+        let (idle, inherited) = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
             if idle.pid == pid {
                 return (idle.connections.pop(), Vec::new());
@@ -153,60 +134,39 @@ impl Client {
             (None, std::mem::take(&mut idle.connections))
         });
         drop(inherited);
-        match found {
-            Some(connection) => Ok(connection),
-            None => self.connect(),
-        }
+        idle.map_or_else(|| self.connect(), Ok)
     }
 
-    /// Makes a connection, on which both ends have proved that they have the key.
-    fn connect(&self) -> Result<Connection, ManagerError> {
+    /// Makes a connection and runs the handshake on it.
+    pub(super) fn connect(&self) -> Result<Connection, ManagerError> {
         let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
-        let refused = |cause: String| ManagerError::Refused { manager: self.address.to_string(), cause };
         match handshake::connect(&connection.stream, &self.key) {
             Ok(()) => Ok(connection),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(self.address.refused(error)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(refused(format!("no manager has answered within {:?}", handshake::PATIENCE)))
+                let limit = handshake::HANDSHAKE_TIMEOUT;
+                Err(self.address.refused(format_args!("no manager has answered within {limit:?}")))
             }
-            Err(error) => Err(self.address.gone(&error)),
+            Err(error) => Err(self.address.gone(error)),
         }
     }
 
-    /// Has a new connection made, and kept: if there is none, the manager cannot be used.
-    pub(super) fn try_out(&self) -> Result<(), ManagerError> {
-        self.connect().map(|connection| self.keep(connection))
-    }
-
-    /// Nobody uses it any more.
-    pub(super) fn keep(&self, connection: Connection) {
-        let surplus = with_blocking_disabled(|| {
+    /// Makes `connection` idle. If there are enough idle ones, or another process made it, it is closed.
+    pub(super) fn put_back(&self, connection: Connection) {
+        // A surplus connection is dropped after the lock is released.
+        let _surplus = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
-            if idle.pid != connection.pid || idle.connections.len() >= IDLE {
+            if idle.pid != connection.pid || idle.connections.len() >= MAX_IDLE {
                 return Some(connection);
             }
             idle.connections.push(connection);
             None
         });
-        drop(surplus);
-    }
-
-    /// Gives back what was acquired by `connection`. If that fails, so has the connection, which does it as well.
-    pub(super) fn release(&self, object: u64, connection: Connection) {
-        let Ok(request) = wire::request(object, &super::semaphore::Call::Release) else { return };
-        if let Ok(Ok(())) = self.exchange(&connection, request, |()| false) {
-            self.keep(connection);
-        }
-    }
-
-    /// Has the manager forget an object.
-    pub(super) fn discard(&self, object: u64) -> Result<(), ManagerError> {
-        self.call(REGISTRY, &store::Call::Discard(object))
     }
 }
 
 impl Connection {
-    /// Whether this process has made it, and something can be said by it still: not so when its OS thread is ending.
+    /// Returns whether the caller can send on this connection: this process made it, and the OS thread is not exiting.
     pub(super) fn is_usable(&self) -> bool {
         self.pid == std::process::id() && current_or_init().is_some_and(|hub| hub.can_block())
     }
@@ -215,13 +175,13 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.pid == std::process::id() {
-            self.stream.shut_down();
+            shut_down(&self.stream);
         }
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("stream", &self.stream).field("pid", &self.pid).finish()
+        self.address.fmt(f)
     }
 }

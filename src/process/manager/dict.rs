@@ -1,20 +1,24 @@
-//! A dictionary. The server compares keys by their encoding, and knows no more of them.
+//! A dictionary in a manager. The server compares the encodings of the keys, and knows nothing else of keys and values.
+//!
+//! Next: `process/manager/value.rs`, a dictionary of one key.
 
+use super::bytes::Bytes;
 use super::error::ManagerError;
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Bytes, Kind};
+use super::session::{Reply, Session};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
+pub(super) enum DictRequest {
     Get(Bytes),
-    /// Gives what was there before.
+    /// Returns the previous value.
     Insert(Bytes, Bytes),
+    /// Returns the previous value.
     Remove(Bytes),
     Contains(Bytes),
     Len,
@@ -22,8 +26,9 @@ pub(super) enum Call {
     Values,
     Items,
     Clear,
-    /// Puts `new` where `expected` is, either of which may be nothing. Gives whether it was.
-    Exchange {
+    /// Replaces the value of `key` by `new` if it is `expected` (compare and swap); `None` means no value. Returns
+    /// whether it was `expected`.
+    CompareAndSwap {
         key: Bytes,
         expected: Option<Bytes>,
         new: Option<Bytes>,
@@ -33,49 +38,45 @@ pub(super) enum Call {
 // ---- in the server
 
 #[derive(Default)]
-pub(super) struct Server(RefCell<BTreeMap<Bytes, Bytes>>);
+pub(super) struct DictObject(pub(super) RefCell<BTreeMap<Bytes, Bytes>>);
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::Dict
-    }
-
-    fn call(&self, call: &[u8], _: &Session) -> Result<Answer, Stop> {
+impl Object for DictObject {
+    fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
         let mut map = self.0.borrow_mut();
-        Ok(match wire::call(call)? {
-            Call::Get(key) => Answer::of(&map.get(&key)),
-            Call::Insert(key, value) => Answer::of(&map.insert(key, value)),
-            Call::Remove(key) => Answer::of(&map.remove(&key)),
-            Call::Contains(key) => Answer::of(&map.contains_key(&key)),
-            Call::Len => Answer::of(&(map.len() as u64)),
-            Call::Keys => Answer::of(&map.keys().collect::<Vec<_>>()),
-            Call::Values => Answer::of(&map.values().collect::<Vec<_>>()),
-            Call::Items => Answer::of(&map.iter().collect::<Vec<_>>()),
-            Call::Clear => Answer::of(&map.clear()),
-            Call::Exchange { key, expected, new } => {
+        match protocol::decode(request)? {
+            DictRequest::Get(key) => Reply::of(&map.get(&key)),
+            DictRequest::Insert(key, value) => Reply::of(&map.insert(key, value)),
+            DictRequest::Remove(key) => Reply::of(&map.remove(&key)),
+            DictRequest::Contains(key) => Reply::of(&map.contains_key(&key)),
+            DictRequest::Len => Reply::of(&map.len()),
+            DictRequest::Keys => Reply::of(&map.keys().collect::<Vec<_>>()),
+            DictRequest::Values => Reply::of(&map.values().collect::<Vec<_>>()),
+            DictRequest::Items => Reply::of(&map.iter().collect::<Vec<_>>()),
+            DictRequest::Clear => Reply::of(&map.clear()),
+            DictRequest::CompareAndSwap { key, expected, new } => {
                 let is_expected = map.get(&key) == expected.as_ref();
                 match new {
                     Some(new) if is_expected => drop(map.insert(key, new)),
                     None if is_expected => drop(map.remove(&key)),
                     _ => {}
                 }
-                Answer::of(&is_expected)
+                Reply::of(&is_expected)
             }
-        })
+        }
     }
 }
 
 // ---- the proxy
 
 proxy! {
-    /// A dictionary that a manager holds.
+    /// A dictionary in a manager.
     ///
-    /// A value that was got is a copy: to change it, insert it again, or use [`update`](Dict::update), which sees to it
-    /// that nobody came in between. Keys are told apart by how they are encoded, so a key must be encoded in one way
-    /// only: a `HashMap` in it is not.
+    /// A value that [`get`](Dict::get) returns is a copy. To change it, insert it again, or use
+    /// [`update`](Dict::update), which loses no change of others. Keys are compared by their encodings, so equal keys
+    /// must have the same encoding. For a key that contains a `HashMap` that is not so.
     ///
     /// Source: Python's `Manager().dict()`.
-    Dict<K, V>, Kind::Dict
+    Dict<K, V>
 }
 
 impl<K, V> Dict<K, V>
@@ -83,51 +84,48 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn get(&self, key: &K) -> Result<Option<V>, ManagerError> {
-        let value: Option<Bytes> = self.remote.call(&Call::Get(Bytes::of(key)?))?;
-        value.map(|value| value.decode()).transpose()
+        self.remote.call_for_value(&DictRequest::Get(Bytes::of(key)?))
     }
 
-    /// Sets the value of `key`. Answers the one before.
+    /// Sets the value of `key`, and returns the previous one.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn insert(&self, key: &K, value: &V) -> Result<Option<V>, ManagerError> {
-        let before: Option<Bytes> = self.remote.call(&Call::Insert(Bytes::of(key)?, Bytes::of(value)?))?;
-        before.map(|value| value.decode()).transpose()
+        self.remote.call_for_value(&DictRequest::Insert(Bytes::of(key)?, Bytes::of(value)?))
     }
 
-    /// Takes `key` out. Answers its value.
+    /// Removes `key`, and returns its value.
     ///
     /// # Errors
     /// [`ManagerError`].
     #[doc(alias = "pop")]
     pub fn remove(&self, key: &K) -> Result<Option<V>, ManagerError> {
-        let before: Option<Bytes> = self.remote.call(&Call::Remove(Bytes::of(key)?))?;
-        before.map(|value| value.decode()).transpose()
+        self.remote.call_for_value(&DictRequest::Remove(Bytes::of(key)?))
     }
 
-    /// Whether `key` has a value.
+    /// Returns whether `key` has a value.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn contains_key(&self, key: &K) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::Contains(Bytes::of(key)?))
+        self.remote.call(&DictRequest::Contains(Bytes::of(key)?))
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn len(&self) -> Result<usize, ManagerError> {
-        self.remote.call(&Call::Len).map(|len: u64| len as usize)
+        self.remote.call(&DictRequest::Len)
     }
 
-    /// Whether there are none.
+    /// Returns whether the dictionary has no keys.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -135,44 +133,44 @@ where
         Ok(self.len()? == 0)
     }
 
-    /// All keys, as of one moment, in the order of their encodings.
+    /// Returns all keys at one moment, in the order of their encodings.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn keys(&self) -> Result<Vec<K>, ManagerError> {
-        let keys: Vec<Bytes> = self.remote.call(&Call::Keys)?;
-        keys.iter().map(Bytes::decode).collect()
+        self.remote.call_for_values(&DictRequest::Keys)
     }
 
-    /// All values, in the order of [`keys`](Dict::keys).
+    /// Returns all values at one moment, in the order of [`keys`](Dict::keys).
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn values(&self) -> Result<Vec<V>, ManagerError> {
-        let values: Vec<Bytes> = self.remote.call(&Call::Values)?;
-        values.iter().map(Bytes::decode).collect()
+        self.remote.call_for_values(&DictRequest::Values)
     }
 
-    /// All keys with their values, in the order of [`keys`](Dict::keys).
+    /// Returns all keys with their values at one moment, in the order of [`keys`](Dict::keys).
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn items(&self) -> Result<Vec<(K, V)>, ManagerError> {
-        let items: Vec<(Bytes, Bytes)> = self.remote.call(&Call::Items)?;
+        let items: Vec<(Bytes, Bytes)> = self.remote.call(&DictRequest::Items)?;
         items.iter().map(|(key, value)| Ok((key.decode()?, value.decode()?))).collect()
     }
 
-    /// Takes all out.
+    /// Removes all keys.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn clear(&self) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Clear)
+        self.remote.call(&DictRequest::Clear)
     }
 
-    /// Has `f` make the new value of `key` from the one it has; nothing stands for none, both ways. Answers the new one.
+    /// Replaces the value of `key` by what `f` returns for it, and returns the new value. `None` means no value, both as
+    /// the argument and as the result of `f`.
     ///
-    /// `f` runs here, and not in the server. If another has changed the value meanwhile, `f` is called again with that.
+    /// `f` runs in this process, not in the server. If another client has changed the value meanwhile, `f` runs again
+    /// with the changed value.
     ///
     /// ```no_run
     /// # fn count(words: &greenline::process::manager::Dict<String, u32>) {
@@ -182,19 +180,23 @@ where
     ///
     /// # Errors
     /// [`ManagerError`].
-    pub fn update(
-        &self,
-        key: &K,
-        mut f: impl FnMut(Option<V>) -> Option<V>,
-    ) -> Result<Option<V>, ManagerError> {
-        let key = Bytes::of(key)?;
-        loop {
-            let expected: Option<Bytes> = self.remote.call(&Call::Get(key.clone()))?;
-            let value = f(expected.as_ref().map(Bytes::decode).transpose()?);
-            let new = value.as_ref().map(Bytes::of).transpose()?;
-            if self.remote.call(&Call::Exchange { key: key.clone(), expected, new })? {
-                return Ok(value);
-            }
+    pub fn update(&self, key: &K, f: impl FnMut(Option<V>) -> Option<V>) -> Result<Option<V>, ManagerError> {
+        update(&self.remote, &Bytes::of(key)?, f)
+    }
+}
+
+/// Replaces the value of `key` by what `f` returns for it: repeats until no other client changed it meanwhile.
+pub(super) fn update<V: Serialize + DeserializeOwned>(
+    remote: &Remote,
+    key: &Bytes,
+    mut f: impl FnMut(Option<V>) -> Option<V>,
+) -> Result<Option<V>, ManagerError> {
+    loop {
+        let expected: Option<Bytes> = remote.call(&DictRequest::Get(key.clone()))?;
+        let value = f(expected.as_ref().map(Bytes::decode).transpose()?);
+        let new = value.as_ref().map(Bytes::of).transpose()?;
+        if remote.call(&DictRequest::CompareAndSwap { key: key.clone(), expected, new })? {
+            return Ok(value);
         }
     }
 }

@@ -1,81 +1,63 @@
-//! What can go wrong between a proxy and its manager.
+//! The error of a call to a manager.
+//!
+//! Next: `process/manager/bytes.rs`, a value as the manager stores it.
 
-use super::wire::{Fault, Kind};
 use std::{fmt, io};
 
-/// Why a call of a manager's object has failed.
+/// The reason for which a call to an object of a manager failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError {
-    /// The manager was shut down, or its server has died, or it cannot be reached any more. A call that was under way
-    /// may have been done or not.
+    /// The manager was shut down, its server process died, or it cannot be reached any more. If a call was under way,
+    /// the manager may or may not have executed it.
     Gone {
-        /// Which one: its name and its address.
+        /// The name and the address of the manager.
         manager: String,
-        /// What was noticed.
+        /// The event by which the caller noticed.
         cause: String,
     },
-    /// The two ends have not come to trust each other: the keys differ, or who answers is not a manager.
+    /// The two ends did not authenticate each other: the keys differ, or the other end is not a manager.
     Refused {
-        /// Which one.
+        /// The name and the address of the manager.
         manager: String,
-        /// What was wrong.
+        /// The check that failed.
         cause: String,
     },
     /// The object was discarded.
     NoSuchObject {
-        /// Of which manager.
+        /// The manager that held the object.
         manager: String,
     },
-    /// Nothing was published by that name; or, when publishing, something was already.
+    /// For a lookup: no object is published by that name. For a publication: another object has that name.
     Name {
-        /// Of which manager.
+        /// The manager that was asked.
         manager: String,
-        /// What was wrong.
+        /// The reason.
         cause: String,
     },
-    /// What goes by that name is another kind of object.
+    /// The object with that name is of another kind.
     WrongKind {
-        /// What it is.
+        /// The kind of the object.
         is: String,
-        /// What was asked for.
+        /// The kind that the caller asked for.
         wanted: String,
     },
-    /// A value could not be encoded; or what came is no value of the type it was to be.
+    /// A value could not be encoded, or the received bytes are not a value of the expected type.
     Codec(String),
-    /// A value, or an answer, is larger than what a connection carries, in bytes.
+    /// A request or a reply is larger than a connection carries.
     TooLarge {
-        /// How large it is.
+        /// Its size in bytes.
         size: u64,
-        /// How large it may be.
+        /// The largest allowed size in bytes.
         limit: u64,
     },
-    /// The system refuses something that is needed: a descriptor, say.
+    /// The operating system refused something that the call needs, for example a descriptor.
     Io(io::Error),
 }
 
 impl ManagerError {
-    pub(super) fn codec<T: ?Sized>(cause: &dyn fmt::Display) -> ManagerError {
+    pub(super) fn codec<T: ?Sized>(cause: impl fmt::Display) -> ManagerError {
         ManagerError::Codec(format!("{}: {cause}", std::any::type_name::<T>()))
-    }
-
-    /// What the server has answered in the place of an answer.
-    pub(super) fn from_fault(fault: Fault, manager: String) -> ManagerError {
-        let name = |cause: &str| ManagerError::Name { manager: manager.clone(), cause: cause.into() };
-        match fault {
-            Fault::NoSuchObject => ManagerError::NoSuchObject { manager },
-            Fault::NoSuchName => name("nothing was published by that name"),
-            Fault::NameTaken => name("another object was published by that name"),
-            Fault::WrongKind { is, wanted } => ManagerError::wrong_kind(is, wanted),
-            Fault::BadCall(cause) => {
-                ManagerError::Codec(format!("{manager} does not understand a call: {cause}"))
-            }
-            Fault::TooLarge(size) => ManagerError::TooLarge { size, limit: super::wire::LARGEST as u64 },
-        }
-    }
-
-    pub(super) fn wrong_kind(is: Kind, wanted: Kind) -> ManagerError {
-        ManagerError::WrongKind { is: format!("{is:?}"), wanted: format!("{wanted:?}") }
     }
 }
 
@@ -86,12 +68,14 @@ impl fmt::Display for ManagerError {
             ManagerError::Refused { manager, cause } => write!(f, "{manager}: refused: {cause}"),
             ManagerError::NoSuchObject { manager } => write!(f, "{manager} has discarded that object"),
             ManagerError::Name { manager, cause } => write!(f, "{manager}: {cause}"),
-            ManagerError::WrongKind { is, wanted } => write!(f, "a {wanted} was asked for, and it is a {is}"),
+            ManagerError::WrongKind { is, wanted } => {
+                write!(f, "the caller asked for a {wanted}, but the object is a {is}")
+            }
             ManagerError::Codec(cause) => write!(f, "a value could not be encoded or decoded: {cause}"),
             ManagerError::TooLarge { size, limit } => {
-                write!(f, "{size} bytes are too many for one message: the limit is {limit}")
+                write!(f, "a message of {size} bytes is too large: the limit is {limit} bytes")
             }
-            ManagerError::Io(error) => write!(f, "a manager cannot be reached: {error}"),
+            ManagerError::Io(error) => write!(f, "the manager cannot be reached: {error}"),
         }
     }
 }

@@ -1,109 +1,106 @@
-//! An event: a flag that can be waited for.
+//! An event in a manager: a flag that green threads wait for.
+//!
+//! Next: `process/manager/barrier.rs`, where green threads wait for each other.
 
 use super::error::ManagerError;
-use super::line::{Limit, Line};
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Kind};
+use super::session::{Reply, Session};
+use super::wait_queue::{Limit, WaitQueue};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
+enum EventRequest {
     Set,
     Clear,
     IsSet,
-    /// Gives whether it was set in time.
+    /// Returns whether the event was set in time.
     Wait(Limit),
 }
 
 // ---- in the server
 
 #[derive(Default)]
-pub(super) struct Server {
+pub(super) struct EventObject {
     is_set: Cell<bool>,
-    /// How often it was set: who waits goes on, even if it is cleared before he comes to look.
-    times: Cell<u64>,
-    line: Line,
+    /// Number of calls of `set`. A waiter goes on even if the event is cleared before the waiter runs.
+    times_set: Cell<u64>,
+    waiters: WaitQueue,
 }
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::Event
-    }
-
-    fn call(&self, call: &[u8], session: &Session) -> Result<Answer, Stop> {
-        Ok(match wire::call(call)? {
-            Call::Set => {
+impl Object for EventObject {
+    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+        match protocol::decode(request)? {
+            EventRequest::Set => {
                 self.is_set.set(true);
-                self.times.set(self.times.get() + 1);
-                self.line.wake();
-                Answer::of(&())
+                self.times_set.set(self.times_set.get() + 1);
+                Reply::of(&self.waiters.wake())
             }
-            Call::Clear => Answer::of(&self.is_set.set(false)),
-            Call::IsSet => Answer::of(&self.is_set.get()),
-            Call::Wait(limit) => {
-                let before = self.times.get();
-                let is_over = || (self.is_set.get() || self.times.get() != before).then_some(());
-                Answer::of(&self.line.wait(session, limit, is_over)?.is_some())
+            EventRequest::Clear => Reply::of(&self.is_set.set(false)),
+            EventRequest::IsSet => Reply::of(&self.is_set.get()),
+            EventRequest::Wait(limit) => {
+                let before = self.times_set.get();
+                let is_over = || (self.is_set.get() || self.times_set.get() != before).then_some(());
+                Reply::of(&self.waiters.wait(session, limit, is_over)?.is_some())
             }
-        })
+        }
     }
 
     fn discard(&self) {
-        self.line.close();
+        self.waiters.close();
     }
 }
 
 // ---- the proxy
 
 proxy! {
-    /// A flag that a manager holds, and that can be waited for.
+    /// A flag in a manager that green threads of any process wait for.
     ///
     /// Source: Python's `Manager().Event()`.
-    Event, Kind::Event
+    Event
 }
 
 impl Event {
-    /// Sets it: all that wait go on.
+    /// Sets the event and wakes all waiters.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn set(&self) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Set)
+        self.remote.call(&EventRequest::Set)
     }
 
-    /// Takes it back: who comes now waits.
+    /// Clears the event: later calls of `wait` wait again.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn clear(&self) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Clear)
+        self.remote.call(&EventRequest::Clear)
     }
 
-    /// Whether it is set.
+    /// Returns whether the event is set.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn is_set(&self) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::IsSet)
+        self.remote.call(&EventRequest::IsSet)
     }
 
-    /// Waits until it is set.
+    /// Waits until the event is set.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn wait(&self) -> Result<(), ManagerError> {
-        self.remote.call::<bool>(&Call::Wait(None)).map(drop)
+        self.remote.call::<bool>(&EventRequest::Wait(None)).map(drop)
     }
 
-    /// Waits until it is set, for no longer than `timeout`. Answers whether it was.
+    /// Waits until the event is set, at most for `timeout`. Returns whether it was set.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::Wait(Some(timeout)))
+        self.remote.call(&EventRequest::Wait(Some(timeout)))
     }
 }

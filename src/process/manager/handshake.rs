@@ -1,4 +1,6 @@
-//! Both ends prove that they have the key, and neither shows it.
+//! Mutual authentication (challenge and response): both ends prove that they have the key, and neither sends it.
+//!
+//! Next: `process/manager/address.rs`, from an address to a connection.
 //!
 //! ```text
 //!   server                                          client
@@ -7,12 +9,13 @@
 //!     verdict, HMAC(key, "server" S C)      ------>
 //! ```
 //!
-//! Both challenges are in both proofs, so neither can be played back, and each proof says whose it is, so neither can
-//! be sent back to who has made it. All of it is of fixed size and nothing is decoded before it is over; proofs are
-//! compared in constant time. Who has not finished within [`PATIENCE`] is dropped, however busily it dribbles.
+//! Both challenges are part of both proofs, so nobody can replay a proof. Each proof names its role, so nobody can send
+//! a proof back to the end that made it. All messages have a fixed size, and nothing is decoded before the handshake is
+//! over. Proofs are compared in constant time. If an end has not finished within [`HANDSHAKE_TIMEOUT`], the other end
+//! drops the connection, even if bytes still trickle in.
 //!
-//! It protects who connects; what is said afterwards is neither encrypted nor signed. Source: the challenge and
-//! response of Python's `multiprocessing.connection`, which does it twice, once in each direction.
+//! The handshake protects the connecting only. The frames after it are neither encrypted nor signed. Source: the
+//! challenge and response of Python's `multiprocessing.connection`, which runs it twice, once in each direction.
 
 use super::stream::Stream;
 use super::sys;
@@ -21,10 +24,10 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-/// How long the other end may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest duration of a handshake.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which protocol this is, in which version.
+/// The name and the version of the protocol.
 const MAGIC: [u8; 20] = *b"greenline manager 1\n";
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 0;
@@ -32,7 +35,7 @@ const REFUSED: u8 = 0;
 type Challenge = [u8; 32];
 type Proof = [u8; 32];
 
-/// What both ends have and show nobody.
+/// The secret that both ends share. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Key(pub(super) Vec<u8>);
 
@@ -43,84 +46,63 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// One that nobody can guess.
     pub(super) fn random() -> io::Result<Key> {
-        let mut key = vec![0; 32];
-        sys::random(&mut key)?;
-        Ok(Key(key))
+        Ok(Key(sys::random::<32>()?.to_vec()))
     }
 
-    fn message(role: &[u8; 6], server: &Challenge, client: &Challenge) -> Vec<u8> {
-        [&role[..], server, client].concat()
+    fn prove(&self, role: &str, server: &Challenge, client: &Challenge) -> Proof {
+        HMAC::mac([role.as_bytes(), server, client].concat(), &self.0)
     }
 
-    fn prove(&self, role: &[u8; 6], server: &Challenge, client: &Challenge) -> Proof {
-        HMAC::mac(Key::message(role, server, client), &self.0)
-    }
-
-    /// In constant time.
-    fn is_proof(&self, proof: &Proof, role: &[u8; 6], server: &Challenge, client: &Challenge) -> bool {
-        HMAC::verify(Key::message(role, server, client), &self.0, proof)
+    /// Returns whether `proof` was made with this key. Compares in constant time.
+    fn verifies(&self, proof: &Proof, role: &str, server: &Challenge, client: &Challenge) -> bool {
+        HMAC::verify([role.as_bytes(), server, client].concat(), &self.0, proof)
     }
 }
 
-fn challenge() -> io::Result<Challenge> {
-    let mut challenge = [0; 32];
-    sys::random(&mut challenge)?;
-    Ok(challenge)
+fn refusal<T>(cause: &str) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, cause))
 }
 
-fn refusal(cause: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, cause)
-}
-
-/// Receives so many bytes, and no more.
+/// Receives exactly `N` bytes.
 fn receive<const N: usize>(mut stream: &Stream) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The server's side.
+/// Runs the server's side.
 ///
-/// Errors: `PermissionDenied`: the other end does not have the key; `TimedOut`; those of the connection.
-pub(super) fn serve(stream: &Stream, key: &Key) -> io::Result<()> {
-    crate::api::timeout::timeout(PATIENCE, || try_serve(stream, key))?
+/// Errors: `PermissionDenied` if the client does not have the key; `TimedOut`; those of the connection.
+pub(super) fn serve(mut stream: &Stream, key: &Key) -> io::Result<()> {
+    crate::api::timeout::timeout(HANDSHAKE_TIMEOUT, || {
+        let server = sys::random()?;
+        stream.write_all(&[&MAGIC[..], &server].concat())?;
+        let (client, proof) = (receive(stream)?, receive(stream)?);
+        if !key.verifies(&proof, "client", &server, &client) {
+            stream.write_all(&[&[REFUSED][..], &[0; 32]].concat())?;
+            return refusal("the client has the wrong key");
+        }
+        stream.write_all(&[&[ACCEPTED][..], &key.prove("server", &server, &client)].concat())
+    })?
 }
 
-fn try_serve(mut stream: &Stream, key: &Key) -> io::Result<()> {
-    let server = challenge()?;
-    stream.write_all(&[&MAGIC[..], &server].concat())?;
-    let client: Challenge = receive(stream)?;
-    let proof: Proof = receive(stream)?;
-    if !key.is_proof(&proof, b"client", &server, &client) {
-        stream.write_all(&[[REFUSED; 1].as_slice(), &[0; 32]].concat())?;
-        return Err(refusal("a client has the wrong key"));
-    }
-    stream.write_all(&[[ACCEPTED; 1].as_slice(), &key.prove(b"server", &server, &client)].concat())
-}
-
-/// The client's side.
+/// Runs the client's side.
 ///
-/// Errors: `PermissionDenied`: the other end is no manager, or does not have the key, or says that we do not;
-/// `TimedOut`; those of the connection.
-pub(super) fn connect(stream: &Stream, key: &Key) -> io::Result<()> {
-    crate::api::timeout::timeout(PATIENCE, || try_connect(stream, key))?
-}
-
-fn try_connect(mut stream: &Stream, key: &Key) -> io::Result<()> {
-    if receive(stream)? != MAGIC {
-        return Err(refusal("who answers there is no manager, or one of another version"));
-    }
-    let (server, client) = (receive(stream)?, challenge()?);
-    stream.write_all(&[client, key.prove(b"client", &server, &client)].concat())?;
-    let [verdict]: [u8; 1] = receive(stream)?;
-    let proof: Proof = receive(stream)?;
-    if verdict != ACCEPTED {
-        return Err(refusal("the key is wrong"));
-    }
-    match key.is_proof(&proof, b"server", &server, &client) {
-        true => Ok(()),
-        false => Err(refusal("who answers there does not have the key")),
-    }
+/// Errors: `PermissionDenied` if the other end is not a manager, does not have the key, or says that this end does not
+/// have it; `TimedOut`; those of the connection.
+pub(super) fn connect(mut stream: &Stream, key: &Key) -> io::Result<()> {
+    crate::api::timeout::timeout(HANDSHAKE_TIMEOUT, || {
+        if receive(stream)? != MAGIC {
+            return refusal("the other end is no manager, or one of another version");
+        }
+        let (server, client) = (receive(stream)?, sys::random()?);
+        stream.write_all(&[client, key.prove("client", &server, &client)].concat())?;
+        let ([verdict], proof) = (receive(stream)?, receive(stream)?);
+        match verdict {
+            ACCEPTED if key.verifies(&proof, "server", &server, &client) => Ok(()),
+            ACCEPTED => refusal("the other end does not have the key"),
+            _ => refusal("the key is wrong"),
+        }
+    })?
 }

@@ -1,25 +1,28 @@
-//! A list.
+//! A list in a manager.
+//!
+//! Next: `process/manager/proxy.rs`, what all proxies are made of.
 
+use super::bytes::Bytes;
 use super::error::ManagerError;
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Bytes, Kind};
+use super::session::{Reply, Session};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    /// At the end.
+enum ListRequest {
+    /// Appends the values.
     Extend(Vec<Bytes>),
     Pop,
-    Get(u64),
-    /// Gives what was there before; nothing, if there is no such place.
-    Set(u64, Bytes),
-    /// Before that place, or at the end. Gives whether there is such a place.
-    Insert(u64, Bytes),
-    Remove(u64),
+    Get(usize),
+    /// Returns the previous value, or `None` if the index is out of bounds.
+    Set(usize, Bytes),
+    /// Inserts before that index. Returns `false` if the list is shorter.
+    Insert(usize, Bytes),
+    Remove(usize),
     Len,
     Snapshot,
     Clear,
@@ -28,67 +31,55 @@ pub(super) enum Call {
 // ---- in the server
 
 #[derive(Default)]
-pub(super) struct Server(RefCell<Vec<Bytes>>);
+pub(super) struct ListObject(RefCell<Vec<Bytes>>);
 
-/// No list is so long that it does not fit into the address space.
-fn place(index: u64) -> usize {
-    usize::try_from(index).unwrap_or(usize::MAX)
-}
-
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::List
-    }
-
-    fn call(&self, call: &[u8], _: &Session) -> Result<Answer, Stop> {
+impl Object for ListObject {
+    fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
         let mut list = self.0.borrow_mut();
-        Ok(match wire::call(call)? {
-            Call::Extend(values) => Answer::of(&list.extend(values)),
-            Call::Pop => Answer::of(&list.pop()),
-            Call::Get(index) => Answer::of(&list.get(place(index))),
-            Call::Set(index, value) => {
-                Answer::of(&list.get_mut(place(index)).map(|old| std::mem::replace(old, value)))
+        let len = list.len();
+        match protocol::decode(request)? {
+            ListRequest::Extend(values) => Reply::of(&list.extend(values)),
+            ListRequest::Pop => Reply::of(&list.pop()),
+            ListRequest::Get(index) => Reply::of(&list.get(index)),
+            ListRequest::Set(index, value) => {
+                Reply::of(&list.get_mut(index).map(|old| std::mem::replace(old, value)))
             }
-            Call::Insert(index, value) => {
-                let exists = place(index) <= list.len();
-                if exists {
-                    list.insert(place(index), value);
-                }
-                Answer::of(&exists)
+            ListRequest::Insert(index, _) if index > len => Reply::of(&false),
+            ListRequest::Insert(index, value) => {
+                list.insert(index, value);
+                Reply::of(&true)
             }
-            Call::Remove(index) => {
-                Answer::of(&(place(index) < list.len()).then(|| list.remove(place(index))))
-            }
-            Call::Len => Answer::of(&(list.len() as u64)),
-            Call::Snapshot => Answer::of(&*list),
-            Call::Clear => Answer::of(&list.clear()),
-        })
+            ListRequest::Remove(index) => Reply::of(&(index < len).then(|| list.remove(index))),
+            ListRequest::Len => Reply::of(&len),
+            ListRequest::Snapshot => Reply::of(&*list),
+            ListRequest::Clear => Reply::of(&list.clear()),
+        }
     }
 }
 
 // ---- the proxy
 
 proxy! {
-    /// A list that a manager holds.
+    /// A list in a manager.
     ///
-    /// A value that was got is a copy: to change it, [`set`](List::set) it. Where several do so, agree on a
-    /// [`Lock`](super::Lock).
+    /// A value that [`get`](List::get) returns is a copy. To change it, [`set`](List::set) it. If several green threads
+    /// do so, they need a [`Lock`](super::Lock).
     ///
     /// Source: Python's `Manager().list()`.
-    List<T>, Kind::List
+    List<T>
 }
 
 impl<T: Serialize + DeserializeOwned> List<T> {
-    /// Adds `value` at the end.
+    /// Appends `value`.
     ///
     /// # Errors
     /// [`ManagerError`].
     #[doc(alias = "append")]
     pub fn push(&self, value: &T) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Extend(vec![Bytes::of(value)?]))
+        self.extend([value])
     }
 
-    /// Adds `values` at the end, with nothing of anybody else's in between.
+    /// Appends `values`, with no value of another client in between.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -96,64 +87,61 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     where
         T: 'a,
     {
-        let values: Result<Vec<Bytes>, ManagerError> = values.into_iter().map(Bytes::of).collect();
-        self.remote.call(&Call::Extend(values?))
+        let values: Result<_, ManagerError> = values.into_iter().map(Bytes::of).collect();
+        self.remote.call(&ListRequest::Extend(values?))
     }
 
-    /// Takes the last value. `None`: there is none.
+    /// Removes and returns the last value. Returns `None` if the list is empty.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn pop(&self) -> Result<Option<T>, ManagerError> {
-        self.one(&Call::Pop)
+        self.remote.call_for_value(&ListRequest::Pop)
     }
 
-    /// A copy of the value at `index`. `None`: there is none.
+    /// Returns a copy of the value at `index`, or `None` if the list is shorter.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn get(&self, index: usize) -> Result<Option<T>, ManagerError> {
-        self.one(&Call::Get(index as u64))
+        self.remote.call_for_value(&ListRequest::Get(index))
     }
 
-    /// Has `value` at `index`, and answers the one before. `None`: there was none, and nothing was done.
+    /// Replaces the value at `index`, and returns the previous one. If the list is shorter, returns `None` and changes
+    /// nothing.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn set(&self, index: usize, value: &T) -> Result<Option<T>, ManagerError> {
-        self.one(&Call::Set(index as u64, Bytes::of(value)?))
+        self.remote.call_for_value(&ListRequest::Set(index, Bytes::of(value)?))
     }
 
-    /// Puts `value` before the one at `index`, or at the end. `false`: the list is shorter, and nothing was done.
+    /// Inserts `value` before the one at `index`, or at the end. If the list is shorter, returns `false` and changes
+    /// nothing.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn insert(&self, index: usize, value: &T) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::Insert(index as u64, Bytes::of(value)?))
+        self.remote.call(&ListRequest::Insert(index, Bytes::of(value)?))
     }
 
-    /// Takes out the value at `index`. `None`: there is none.
+    /// Removes and returns the value at `index`. Returns `None` if the list is shorter.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn remove(&self, index: usize) -> Result<Option<T>, ManagerError> {
-        self.one(&Call::Remove(index as u64))
+        self.remote.call_for_value(&ListRequest::Remove(index))
     }
 
-    fn one(&self, call: &Call) -> Result<Option<T>, ManagerError> {
-        let value: Option<Bytes> = self.remote.call(call)?;
-        value.map(|value| value.decode()).transpose()
-    }
-
-    /// How many values there are.
+    /// Returns the number of values.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn len(&self) -> Result<usize, ManagerError> {
-        self.remote.call(&Call::Len).map(|len: u64| len as usize)
+        self.remote.call(&ListRequest::Len)
     }
 
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -161,20 +149,19 @@ impl<T: Serialize + DeserializeOwned> List<T> {
         Ok(self.len()? == 0)
     }
 
-    /// A copy of all, as of one moment.
+    /// Returns a copy of all values at one moment.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn snapshot(&self) -> Result<Vec<T>, ManagerError> {
-        let values: Vec<Bytes> = self.remote.call(&Call::Snapshot)?;
-        values.iter().map(Bytes::decode).collect()
+        self.remote.call_for_values(&ListRequest::Snapshot)
     }
 
-    /// Takes all out.
+    /// Removes all values.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn clear(&self) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Clear)
+        self.remote.call(&ListRequest::Clear)
     }
 }

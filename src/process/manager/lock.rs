@@ -1,32 +1,33 @@
-//! A lock: a semaphore of one permit, of which it is known whether the last one who had it has died.
+//! A lock in a manager: the proxy of a semaphore of one permit. Its holder learns whether the previous holder died.
+//!
+//! Next: `process/manager/event.rs`, a flag.
 
 use super::error::ManagerError;
 use super::proxy::{Remote, proxy};
-use super::semaphore::Grant;
-use super::wire::Kind;
+use super::semaphore::Permit;
 use std::time::Duration;
 
 proxy! {
-    /// A lock that a manager holds, for green threads of whatever process. It guards nothing but what its users agree on.
+    /// A lock in a manager, for green threads of any process. Its users agree on what it guards.
     ///
-    /// When the process that has it dies, the next one gets it, and can tell: [`LockGuard::was_abandoned`]. It is not
-    /// reentrant: who locks it twice waits for himself.
+    /// If the process that holds the lock dies, the next one gets it, and [`LockGuard::was_abandoned`] returns `true`
+    /// there. The lock is not reentrant: a green thread that locks it twice deadlocks.
     ///
     /// Source: Python's `Manager().Lock()`, which a dead process keeps for ever.
-    Lock, Kind::Lock
+    Lock
 }
 
 impl Lock {
-    /// Waits until nobody else has it.
+    /// Locks. Waits while another green thread or process holds the lock.
     ///
     /// # Errors
     /// [`ManagerError`].
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<LockGuard, ManagerError> {
-        Ok(LockGuard { grant: Grant::acquire_at_last(&self.remote)? })
+        Permit::acquire(&self.remote).map(LockGuard)
     }
 
-    /// Takes it, if nobody has it now.
+    /// Locks if the lock is free now.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -34,27 +35,25 @@ impl Lock {
         self.lock_timeout(Duration::ZERO)
     }
 
-    /// Takes it, if that can be had within `timeout`.
+    /// Locks. Waits at most for `timeout`.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>, ManagerError> {
-        Ok(Grant::acquire(&self.remote, Some(timeout))?.map(|grant| LockGuard { grant }))
+        Ok(Permit::acquire_within(&self.remote, Some(timeout))?.map(LockGuard))
     }
 }
 
-/// The right to what a [`Lock`] guards, given back when it is dropped, or when its process dies.
+/// The right to use what a [`Lock`] guards. It unlocks when it is dropped, or when its process dies.
 ///
-/// It belongs to the process that has locked it: the copy that a forked child has stands for nothing.
+/// It belongs to the process that locked. The copy in a forked child has no effect.
 #[derive(Debug)]
 #[must_use = "a guard that is dropped unlocks"]
-pub struct LockGuard {
-    grant: Grant,
-}
+pub struct LockGuard(Permit);
 
 impl LockGuard {
-    /// Whether who had it before has died with it, so that what it guards may be half done.
+    /// Returns whether the previous holder died while it held the lock. Then what the lock guards may be half changed.
     pub fn was_abandoned(&self) -> bool {
-        self.grant.was_abandoned
+        self.0.was_abandoned
     }
 }

@@ -1,19 +1,23 @@
-//! What all proxies are: the manager they belong to, and the number of an object there.
+//! A proxy: the client of a manager and the number of an object in it. All proxies are made of this.
 //!
-//! A proxy can be cloned, sent to another OS thread, captured by what a [`Process`](crate::process::Process) runs, and
-//! serialised: as an argument of a task, or through a queue. All name the same object.
+//! Next: `process/manager/server.rs`, the process on the other side.
+//!
+//! A proxy can be cloned, sent to another OS thread, captured by the closure of a
+//! [`Process`](crate::process::Process), and serialised, as an argument of a task or through a queue. All copies name
+//! the same object.
 
 use super::address::Address;
+use super::bytes::Bytes;
 use super::client::Client;
 use super::error::ManagerError;
 use super::handshake::Key;
-use super::wire::Kind;
+use super::protocol::{Fault, Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// An object of a manager, as seen from outside.
+/// An object in a manager, as a client sees it.
 #[derive(Clone)]
 pub struct Remote {
     pub(super) client: Arc<Client>,
@@ -21,32 +25,27 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Has `call` done, and answers what it gives.
-    pub(super) fn call<R: DeserializeOwned>(&self, call: &impl Serialize) -> Result<R, ManagerError> {
-        self.client.call(self.object, call)
+    /// Sends `request` to the object and returns the reply.
+    pub(super) fn call<R: DeserializeOwned>(&self, request: &impl Serialize) -> Result<R, ManagerError> {
+        self.client.call(self.object, request)
     }
 
-    /// As `call`, and the server is told that the answer has come, where it wants to know.
-    pub(super) fn take<R: DeserializeOwned>(
-        &self,
-        call: &impl Serialize,
-        to_be_confirmed: impl Fn(&R) -> bool,
-    ) -> Result<R, ManagerError> {
-        self.client.take(self.object, call, to_be_confirmed)
+    /// Sends a request whose reply is an encoded value, if there is one, and decodes it.
+    pub(super) fn call_for_value<T>(&self, request: &impl Serialize) -> Result<Option<T>, ManagerError>
+    where
+        T: DeserializeOwned,
+    {
+        self.call::<Option<Bytes>>(request)?.map(|value| value.decode()).transpose()
     }
-}
 
-/// A proxy on its way. The key of a Unix address goes with it, since one has to be of the same user to use it; that of a
-/// TCP address does not, and is known where that manager was started or connected to.
-#[derive(Serialize, Deserialize)]
-struct Packed {
-    address: Address,
-    key: Option<Vec<u8>>,
-    object: u64,
-    kind: Kind,
-}
+    /// Sends a request whose reply is encoded values, and decodes them.
+    pub(super) fn call_for_values<T>(&self, request: &impl Serialize) -> Result<Vec<T>, ManagerError>
+    where
+        T: DeserializeOwned,
+    {
+        self.call::<Vec<Bytes>>(request)?.iter().map(Bytes::decode).collect()
+    }
 
-impl Remote {
     pub(super) fn serialize<S: Serializer>(&self, kind: Kind, serializer: S) -> Result<S::Ok, S::Error> {
         let address = self.client.address().clone();
         let key = match address {
@@ -57,22 +56,33 @@ impl Remote {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        kind: Kind,
+        wanted: Kind,
         deserializer: D,
     ) -> Result<Remote, D::Error> {
-        let packed = Packed::deserialize(deserializer)?;
-        if packed.kind != kind {
-            return Err(D::Error::custom(ManagerError::wrong_kind(packed.kind, kind)));
+        let Packed { address, key, object, kind: is } = Packed::deserialize(deserializer)?;
+        if is != wanted {
+            let fault = Fault::WrongKind { is, wanted };
+            return Err(D::Error::custom(fault.into_error(address.to_string())));
         }
-        let client = match packed.key {
-            Some(key) => Some(Client::of(packed.address.clone(), Key(key))),
-            None => Client::known(&packed.address),
+        let client = match key {
+            Some(key) => Some(Client::of(address.clone(), Key(key))),
+            None => Client::known(&address),
         };
-        let unknown = || {
-            D::Error::custom(format!("the key of {} is not known here: connect to it first", packed.address))
-        };
-        Ok(Remote { client: client.ok_or_else(unknown)?, object: packed.object })
+        let unknown =
+            || D::Error::custom(format!("this process does not know the key of {address}: connect first"));
+        Ok(Remote { client: client.ok_or_else(unknown)?, object })
     }
+}
+
+/// A serialised proxy. It contains the key of a Unix address, because only processes of the same user can use that
+/// address. It does not contain the key of a TCP address. The receiver knows that key if it has started the manager or
+/// connected to it.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    address: Address,
+    key: Option<Vec<u8>>,
+    object: u64,
+    kind: Kind,
 }
 
 impl fmt::Debug for Remote {
@@ -81,21 +91,23 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// A proxy of a manager's object: something that can be published, and looked up.
+/// A proxy of an object of a manager. It can be published, and looked up by its name.
 pub trait Proxy: Sized + sealed::Sealed {
-    /// Has the manager forget the object, and free what it holds. Every later call of it, by whatever proxy, fails with
-    /// [`ManagerError::NoSuchObject`], and so do those that wait. Objects that are not discarded live for as long as
-    /// their manager.
+    /// Makes the manager drop the object. All later calls through any proxy of it, and those that wait, fail with
+    /// [`ManagerError::NoSuchObject`]. An object that is never discarded lives as long as its manager.
     ///
     /// # Errors
     /// [`ManagerError`].
-    fn discard(self) -> Result<(), ManagerError>;
+    fn discard(self) -> Result<(), ManagerError> {
+        let Remote { client, object } = self.remote();
+        client.call(REGISTRY, &RegistryRequest::Discard(*object))
+    }
 }
 
 pub(super) mod sealed {
     use super::{Kind, Remote};
 
-    /// How a manager makes one. Named by nobody outside.
+    /// The functions by which managers make and use proxies. The module is private, so no other type can be a proxy.
     pub trait Sealed {
         const KIND: Kind;
         fn new(remote: Remote) -> Self;
@@ -103,17 +115,18 @@ pub(super) mod sealed {
     }
 }
 
-/// Declares a proxy's type, of so many parameters: those of the values in it.
+/// Declares the type of a proxy, with type parameters for the values in the object. `#[derive]` would demand of the
+/// values what it implements for the proxy, for example `T: Clone`.
 macro_rules! proxy {
-    ($(#[$meta:meta])* $name:ident $(<$($of:ident),*>)?, $kind:expr) => {
+    ($(#[$meta:meta])* $name:ident $(<$($of:ident),*>)?) => {
         $(#[$meta])*
         pub struct $name $(<$($of),*>)? {
             remote: Remote,
             of: std::marker::PhantomData<fn($($($of),*)?) -> ($($($of,)*)?)>,
         }
 
-        impl $(<$($of),*>)? $crate::process::manager::proxy::sealed::Sealed for $name $(<$($of),*>)? {
-            const KIND: Kind = $kind;
+        impl $(<$($of),*>)? super::proxy::sealed::Sealed for $name $(<$($of),*>)? {
+            const KIND: super::protocol::Kind = super::protocol::Kind::$name;
 
             fn new(remote: Remote) -> Self {
                 $name { remote, of: std::marker::PhantomData }
@@ -124,15 +137,11 @@ macro_rules! proxy {
             }
         }
 
-        impl $(<$($of),*>)? $crate::process::manager::Proxy for $name $(<$($of),*>)? {
-            fn discard(self) -> Result<(), ManagerError> {
-                self.remote.client.discard(self.remote.object)
-            }
-        }
+        impl $(<$($of),*>)? super::proxy::Proxy for $name $(<$($of),*>)? {}
 
         impl $(<$($of),*>)? Clone for $name $(<$($of),*>)? {
             fn clone(&self) -> Self {
-                $name { remote: self.remote.clone(), of: std::marker::PhantomData }
+                super::proxy::sealed::Sealed::new(self.remote.clone())
             }
         }
 
@@ -144,14 +153,14 @@ macro_rules! proxy {
 
         impl $(<$($of),*>)? serde::Serialize for $name $(<$($of),*>)? {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.remote.serialize($kind, serializer)
+                self.remote.serialize(super::protocol::Kind::$name, serializer)
             }
         }
 
         impl<'de $($(, $of)*)?> serde::Deserialize<'de> for $name $(<$($of),*>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let remote = Remote::deserialize($kind, deserializer)?;
-                Ok($name { remote, of: std::marker::PhantomData })
+                let remote = Remote::deserialize(super::protocol::Kind::$name, deserializer)?;
+                Ok(super::proxy::sealed::Sealed::new(remote))
             }
         }
     };

@@ -1,14 +1,17 @@
-//! A queue: what a manager is most wanted for.
+//! A queue in a manager, first in, first out.
 //!
-//! First in, first out over all who put, and put returns when the message is stored, so a queue that says that it is
-//! empty is. A message that was handed to a client that does not confirm it goes back to where it was: see `session.rs`.
+//! Next: `process/manager/semaphore.rs`, an object that its clients hold.
+//!
+//! `put` returns when the message is stored in the server. So if a queue says that it is empty, it is. If a client does
+//! not acknowledge a message that it was sent, the message goes back to its old position: see `session.rs`.
 
+use super::bytes::Bytes;
 use super::error::ManagerError;
-use super::line::{Limit, Line};
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Bytes, Kind};
+use super::session::{Reply, Session};
+use super::wait_queue::{Limit, WaitQueue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -18,145 +21,129 @@ use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    /// Gives [`Put`].
+enum QueueRequest {
+    /// Returns `Result<(), Undone>`.
     Put(Bytes, Limit),
-    /// Gives [`Get`].
+    /// Returns `Result<Bytes, Undone>`.
     Get(Limit),
     Len,
     Close,
     IsClosed,
-    /// Gives whether there was one to be done.
+    /// Returns whether there was an unfinished message.
     TaskDone,
-    /// Gives whether all were done in time.
+    /// Returns whether all messages were finished in time.
     Join(Limit),
 }
 
+/// The reason for which no message was put or got.
 #[derive(Serialize, Deserialize)]
-enum Put {
-    Stored,
-    Full,
-    Closed,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Get {
-    Got(Bytes),
-    Empty,
+enum Undone {
+    TimedOut,
     Closed,
 }
 
 // ---- in the server
 
-/// Shared with answers that are under way.
-pub(super) struct Server(Rc<State>);
+pub(super) struct QueueObject(Rc<State>);
 
+/// Shared with the callbacks of replies that are on their way.
 #[derive(Default)]
 struct State {
     messages: RefCell<VecDeque<Bytes>>,
-    /// 0: without a limit.
-    room: usize,
+    /// Largest number of messages; 0: no limit.
+    max_len: usize,
     closed: Cell<bool>,
-    /// How many were put and are not done.
-    undone: Cell<u64>,
-    putters: Line,
-    getters: Line,
-    joiners: Line,
+    /// Number of messages that were put and not yet reported as done.
+    unfinished: Cell<usize>,
+    putters: WaitQueue,
+    getters: WaitQueue,
+    joiners: WaitQueue,
 }
 
-impl Server {
-    pub(super) fn new(room: u64) -> Server {
-        let room = usize::try_from(room).unwrap_or(0);
-        Server(Rc::new(State { room, ..State::default() }))
+impl QueueObject {
+    pub(super) fn new(max_len: usize) -> QueueObject {
+        QueueObject(Rc::new(State { max_len, ..State::default() }))
     }
 }
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::Queue
-    }
-
-    fn call(&self, call: &[u8], session: &Session) -> Result<Answer, Stop> {
+impl Object for QueueObject {
+    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
         let state = &self.0;
-        Ok(match wire::call(call)? {
-            Call::Put(message, limit) => Answer::of(&state.put(message, session, limit)?),
-            Call::Get(limit) => state.get(session, limit)?,
-            Call::Len => Answer::of(&(state.messages.borrow().len() as u64)),
-            Call::Close => Answer::of(&state.close()),
-            Call::IsClosed => Answer::of(&state.closed.get()),
-            Call::TaskDone => Answer::of(&state.task_done()),
-            Call::Join(limit) => {
-                let all_done = || (state.undone.get() == 0).then_some(());
-                Answer::of(&state.joiners.wait(session, limit, all_done)?.is_some())
+        match protocol::decode(request)? {
+            QueueRequest::Put(message, limit) => Reply::of(&state.put(message, session, limit)?),
+            QueueRequest::Get(limit) => state.get(session, limit),
+            QueueRequest::Len => Reply::of(&state.messages.borrow().len()),
+            QueueRequest::Close => {
+                state.closed.set(true);
+                state.putters.wake();
+                state.getters.wake();
+                Reply::of(&())
             }
-        })
+            QueueRequest::IsClosed => Reply::of(&state.closed.get()),
+            QueueRequest::TaskDone => {
+                let unfinished = state.unfinished.get().checked_sub(1);
+                state.unfinished.set(unfinished.unwrap_or(0));
+                state.joiners.wake();
+                Reply::of(&unfinished.is_some())
+            }
+            QueueRequest::Join(limit) => {
+                let all_done = || (state.unfinished.get() == 0).then_some(());
+                Reply::of(&state.joiners.wait(session, limit, all_done)?.is_some())
+            }
+        }
     }
 
     fn discard(&self) {
-        self.0.putters.close();
-        self.0.getters.close();
-        self.0.joiners.close();
+        [&self.0.putters, &self.0.getters, &self.0.joiners].into_iter().for_each(WaitQueue::close);
     }
 }
 
 impl State {
-    fn put(&self, message: Bytes, session: &Session, limit: Limit) -> Result<Put, Stop> {
+    fn put(&self, message: Bytes, session: &Session, limit: Limit) -> Result<Result<(), Undone>, Fault> {
         let mut message = Some(message);
         let put = self.putters.wait(session, limit, || {
             if self.closed.get() {
-                return Some(Put::Closed);
+                return Some(Err(Undone::Closed));
             }
             let mut messages = self.messages.borrow_mut();
-            if self.room != 0 && messages.len() >= self.room {
+            if self.max_len != 0 && messages.len() >= self.max_len {
                 return None;
             }
             messages.extend(message.take());
-            self.undone.set(self.undone.get() + 1);
-            Some(Put::Stored)
+            self.unfinished.set(self.unfinished.get() + 1);
+            Some(Ok(()))
         })?;
         self.getters.wake();
-        Ok(put.unwrap_or(Put::Full))
+        Ok(put.unwrap_or(Err(Undone::TimedOut)))
     }
 
-    fn get(self: &Rc<State>, session: &Session, limit: Limit) -> Result<Answer, Stop> {
+    fn get(self: &Rc<State>, session: &Session, limit: Limit) -> Result<Reply, Fault> {
         let got = self.getters.wait(session, limit, || {
             let message = self.messages.borrow_mut().pop_front();
-            message.map(Get::Got).or_else(|| self.closed.get().then_some(Get::Closed))
+            message.map(Ok).or_else(|| self.closed.get().then_some(Err(Undone::Closed)))
         })?;
         self.putters.wake();
-        let got = got.unwrap_or(Get::Empty);
-        let answer = Answer::of(&got);
-        let Get::Got(message) = got else { return Ok(answer) };
-        let state = self.clone();
-        Ok(answer.settled_by(move |taken| {
-            if taken.is_none() {
+        let message = match got.unwrap_or(Err(Undone::TimedOut)) {
+            Ok(message) => message,
+            Err(undone) => return Reply::of(&Err::<(), _>(undone)),
+        };
+        let (reply, state) = (Ok::<_, Undone>(message.clone()), self.clone());
+        Reply::with_ack(&reply, move |acknowledged| {
+            if acknowledged.is_none() {
                 state.messages.borrow_mut().push_front(message);
                 state.getters.wake();
             }
-        }))
-    }
-
-    fn task_done(&self) -> bool {
-        let Some(undone) = self.undone.get().checked_sub(1) else { return false };
-        self.undone.set(undone);
-        self.joiners.wake();
-        true
-    }
-
-    fn close(&self) {
-        self.closed.set(true);
-        self.putters.wake();
-        self.getters.wake();
+        })
     }
 }
 
 // ---- the proxy
 
 proxy! {
-    /// A queue that a manager holds: first in, first out, whoever puts and whoever gets.
+    /// A queue in a manager, first in, first out, for any number of putters and getters.
     ///
-    /// A call waits in the server, and here only the green thread that has made it. Killing that one, or its process,
-    /// takes it out of the line; a message on its way to it goes to the next.
+    /// A call waits in the server. In the client only the calling green thread waits. If that green thread or its
+    /// process is killed, the call leaves the wait queue. A message that was on its way to it goes to the next getter.
     ///
     /// ```no_run
     /// use greenline::process::Manager;
@@ -169,11 +156,11 @@ proxy! {
     /// ```
     ///
     /// Source: Python's `Manager().Queue()` and `JoinableQueue()`; `close` is `queue.Queue.shutdown`.
-    Queue<T>, Kind::Queue
+    Queue<T>
 }
 
 impl<T: Serialize + DeserializeOwned> Queue<T> {
-    /// Puts `value` at the end, when there is room; returns when it is stored there.
+    /// Appends `value`. Waits while the queue is full, and returns when the server has stored the value.
     ///
     /// # Errors
     /// [`PutError::Closed`], with `value`; a [`ManagerError`].
@@ -181,7 +168,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         self.put_within(value, None)
     }
 
-    /// As [`put`](Self::put), if there is room within `timeout`.
+    /// Appends `value`. Waits while the queue is full, at most for `timeout`.
     ///
     /// # Errors
     /// As for `put`; [`PutError::Full`], with `value`.
@@ -189,7 +176,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         self.put_within(value, Some(timeout))
     }
 
-    /// As [`put`](Self::put), if there is room now.
+    /// Appends `value`, unless the queue is full.
     ///
     /// # Errors
     /// As for `put_timeout`.
@@ -199,25 +186,24 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
-        let put = Bytes::of(&value).and_then(|bytes| self.remote.call(&Call::Put(bytes, limit)));
-        match put {
-            Ok(Put::Stored) => Ok(()),
-            Ok(Put::Full) => Err(PutError::Full(value)),
-            Ok(Put::Closed) => Err(PutError::Closed(value)),
+        match Bytes::of(&value).and_then(|bytes| self.remote.call(&QueueRequest::Put(bytes, limit))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Undone::TimedOut)) => Err(PutError::Full(value)),
+            Ok(Err(Undone::Closed)) => Err(PutError::Closed(value)),
             Err(error) => Err(PutError::Manager(error)),
         }
     }
 
-    /// Takes the first message, when there is one.
+    /// Takes the first message. Waits while the queue is empty.
     ///
     /// # Errors
-    /// [`GetError::Closed`]: it is closed, and empty; a [`ManagerError`]. When that is `Codec`, a message of another
-    /// type was taken, and is lost.
+    /// [`GetError::Closed`] if the queue is closed and empty; a [`ManagerError`]. If that is `Codec`, the message is of
+    /// another type, was taken, and is lost.
     pub fn get(&self) -> Result<T, GetError> {
         self.get_within(None)
     }
 
-    /// As [`get`](Self::get), if one comes within `timeout`.
+    /// Takes the first message. Waits while the queue is empty, at most for `timeout`.
     ///
     /// # Errors
     /// As for `get`; [`GetError::Empty`].
@@ -225,7 +211,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         self.get_within(Some(timeout))
     }
 
-    /// As [`get`](Self::get), if there is one now.
+    /// Takes the first message, unless the queue is empty.
     ///
     /// # Errors
     /// As for `get_timeout`.
@@ -235,29 +221,28 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
-        let is_message = |got: &Get| matches!(got, Get::Got(_));
-        match self.remote.take(&Call::Get(limit), is_message)? {
-            Get::Got(bytes) => Ok(bytes.decode()?),
-            Get::Empty => Err(GetError::Empty),
-            Get::Closed => Err(GetError::Closed),
+        match self.remote.call::<Result<Bytes, Undone>>(&QueueRequest::Get(limit))? {
+            Ok(message) => Ok(message.decode()?),
+            Err(Undone::TimedOut) => Err(GetError::Empty),
+            Err(Undone::Closed) => Err(GetError::Closed),
         }
     }
 
-    /// The messages, as they come, until it is closed and empty, or the manager is gone.
+    /// Returns an iterator that takes messages until the queue is closed and empty, or the manager is gone.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.get().ok())
     }
 
-    /// How many messages there are. One that is on its way to who gets it is not counted.
+    /// Returns the number of messages, without those on their way to a getter.
     ///
     /// # Errors
     /// [`ManagerError`].
     #[doc(alias = "qsize")]
     pub fn len(&self) -> Result<usize, ManagerError> {
-        self.remote.call(&Call::Len).map(|len: u64| len as usize)
+        self.remote.call(&QueueRequest::Len)
     }
 
-    /// Whether there are none.
+    /// Returns whether the queue has no messages.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -265,69 +250,70 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         Ok(self.len()? == 0)
     }
 
-    /// From now on nothing is put, and who waits to is told; what is there can be got still.
+    /// Closes the queue. All calls of `put` fail from now on, also those that wait. `get` still returns the messages in
+    /// the queue.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn close(&self) -> Result<(), ManagerError> {
-        self.remote.call(&Call::Close)
+        self.remote.call(&QueueRequest::Close)
     }
 
-    /// Whether it was closed.
+    /// Returns whether the queue is closed.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn is_closed(&self) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::IsClosed)
+        self.remote.call(&QueueRequest::IsClosed)
     }
 }
 
 impl<T> Queue<T> {
-    /// Says that what was put once, and got, is done. Answers `false` if nothing was left to be done: more was said to be
-    /// done than was put.
+    /// Reports that the work for one message is done. Returns `false` if all messages were reported before: more reports
+    /// than messages.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn task_done(&self) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::TaskDone)
+        self.remote.call(&QueueRequest::TaskDone)
     }
 
-    /// Waits until all that was put was said to be [done](Queue::task_done).
+    /// Waits until all messages that were put were reported as [done](Queue::task_done).
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn join(&self) -> Result<(), ManagerError> {
-        self.remote.call::<bool>(&Call::Join(None)).map(drop)
+        self.remote.call::<bool>(&QueueRequest::Join(None)).map(drop)
     }
 
-    /// As [`join`](Queue::join), for no longer than `timeout`. Answers whether all was done.
+    /// Waits as [`join`](Queue::join) does, at most for `timeout`. Returns whether all messages were reported as done.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        self.remote.call(&Call::Join(Some(timeout)))
+        self.remote.call(&QueueRequest::Join(Some(timeout)))
     }
 }
 
-/// Why nothing was put.
+/// The reason for which no message was put.
 #[derive(Debug)]
 pub enum PutError<T> {
-    /// There was no room in time. The value is given back.
+    /// The queue stayed full until the timeout. Contains the value.
     Full(T),
-    /// The queue was closed. The value is given back.
+    /// The queue is closed. Contains the value.
     Closed(T),
-    /// The manager could not be asked.
+    /// The call to the manager failed.
     Manager(ManagerError),
 }
 
-/// Why nothing was got.
+/// The reason for which no message was got.
 #[derive(Debug)]
 pub enum GetError {
-    /// No message came in time.
+    /// The queue stayed empty until the timeout.
     Empty,
-    /// The queue was closed, and no message is left.
+    /// The queue is closed and empty.
     Closed,
-    /// The manager could not be asked.
+    /// The call to the manager failed.
     Manager(ManagerError),
 }
 
@@ -340,8 +326,8 @@ impl From<ManagerError> for GetError {
 impl<T> fmt::Display for PutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PutError::Full(_) => f.write_str("the queue has had no room in time"),
-            PutError::Closed(_) => f.write_str("the queue was closed"),
+            PutError::Full(_) => f.write_str("the queue stayed full until the timeout"),
+            PutError::Closed(_) => f.write_str("the queue is closed"),
             PutError::Manager(error) => error.fmt(f),
         }
     }
@@ -350,8 +336,8 @@ impl<T> fmt::Display for PutError<T> {
 impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GetError::Empty => f.write_str("no message came in time"),
-            GetError::Closed => f.write_str("the queue was closed, and is empty"),
+            GetError::Empty => f.write_str("the queue stayed empty until the timeout"),
+            GetError::Closed => f.write_str("the queue is closed and empty"),
             GetError::Manager(error) => error.fmt(f),
         }
     }

@@ -1,23 +1,25 @@
-//! A semaphore; and a lock, which is one of a single permit (`lock.rs`).
+//! A semaphore in a manager, and the object behind a lock, which is a semaphore of one permit (`lock.rs`).
 //!
-//! A permit belongs to the connection that it was acquired by, which its holder keeps to itself until it gives it back.
-//! So a holder that dies gives it back, too: its connection ends.
+//! Next: `process/manager/lock.rs`, the proxy of a lock.
+//!
+//! A permit belongs to the connection over which it was acquired. Its holder keeps that connection for itself until it
+//! releases the permit. If the holder dies, the connection ends, and the server takes the permit back.
 
 use super::client::Connection;
 use super::error::ManagerError;
-use super::line::{Limit, Line};
+use super::object::Object;
+use super::protocol::{self, Fault};
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Fault, Kind};
+use super::session::{Reply, Session};
+use super::wait_queue::{Limit, WaitQueue};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    /// Gives whether the last one has died with it; nothing, if the limit was over first.
+enum SemaphoreRequest {
+    /// Returns whether the last holder died, or `None` if the limit expired first.
     Acquire(Limit),
     Release,
     Available,
@@ -25,94 +27,70 @@ pub(super) enum Call {
 
 // ---- in the server
 
-pub(super) struct Server {
-    kind: Kind,
-    state: Rc<State>,
-}
+pub(super) struct SemaphoreObject(Rc<State>);
 
-/// A semaphore, shared with who has a permit of it.
-pub(super) struct State {
-    free: Cell<u64>,
-    /// A holder has died since the last one came.
+/// Shared with the sessions that hold a permit.
+struct State {
+    available: Cell<usize>,
+    /// Whether a holder has died since the last permit was given out.
     abandoned: Cell<bool>,
-    line: Line,
+    waiters: WaitQueue,
 }
 
-/// A permit that was acquired.
-pub(super) struct Held(Rc<State>);
-
-impl Held {
-    pub(super) fn is_of(&self, object: &Rc<State>) -> bool {
-        Rc::ptr_eq(&self.0, object)
-    }
-
-    fn give_back(self) {
-        self.0.free.set(self.0.free.get() + 1);
-        self.0.line.wake();
-    }
-
-    /// Who had it has died.
-    pub(super) fn abandon(self) {
-        self.0.abandoned.set(true);
-        self.give_back();
+impl State {
+    fn give_back(&self, abandoned: bool) {
+        self.abandoned.set(self.abandoned.get() || abandoned);
+        self.available.set(self.available.get() + 1);
+        self.waiters.wake();
     }
 }
 
-impl Server {
-    pub(super) fn new(kind: Kind, permits: u64) -> Server {
-        let (free, abandoned) = (Cell::new(permits), Cell::new(false));
-        Server { kind, state: Rc::new(State { free, abandoned, line: Line::default() }) }
+impl SemaphoreObject {
+    pub(super) fn new(permits: usize) -> SemaphoreObject {
+        let (available, abandoned) = (Cell::new(permits), Cell::new(false));
+        SemaphoreObject(Rc::new(State { available, abandoned, waiters: WaitQueue::default() }))
     }
 
-    fn acquire(&self, session: &Session, limit: Limit) -> Result<Answer, Stop> {
-        let state = &self.state;
-        let acquired = state.line.wait(session, limit, || {
-            state.free.set(state.free.get().checked_sub(1)?);
+    fn acquire(&self, session: &Session, limit: Limit) -> Result<Reply, Fault> {
+        let state = self.0.clone();
+        let acquired = state.waiters.wait(session, limit, || {
+            state.available.set(state.available.get().checked_sub(1)?);
             Some(state.abandoned.replace(false))
         })?;
-        let answer = Answer::of(&acquired);
-        let Some(was_abandoned) = acquired else { return Ok(answer) };
-        let held = Held(state.clone());
-        Ok(answer.settled_by(move |taken| match taken {
-            Some(session) => session.hold(held),
-            None => {
-                held.0.abandoned.set(was_abandoned || held.0.abandoned.get());
-                held.give_back();
-            }
-        }))
+        let Some(was_abandoned) = acquired else { return Reply::of(&acquired) };
+        Reply::with_ack(&acquired, move |acknowledged| match acknowledged {
+            Some(session) => session.track_held(&*state.clone(), move || state.give_back(true)),
+            None => state.give_back(was_abandoned),
+        })
     }
 }
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    fn call(&self, call: &[u8], session: &Session) -> Result<Answer, Stop> {
-        match wire::call(call)? {
-            Call::Acquire(limit) => self.acquire(session, limit),
-            Call::Release => match session.let_go(&self.state) {
-                Some(held) => Ok(Answer::of(&held.give_back())),
-                None => Err(Fault::BadCall("what is not held cannot be released".into()).into()),
-            },
-            Call::Available => Ok(Answer::of(&self.state.free.get())),
+impl Object for SemaphoreObject {
+    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+        match protocol::decode(request)? {
+            SemaphoreRequest::Acquire(limit) => self.acquire(session, limit),
+            SemaphoreRequest::Release if session.release(&*self.0) => Reply::of(&self.0.give_back(false)),
+            SemaphoreRequest::Release => {
+                Err(Fault::BadRequest("the client holds no permit to release".into()))
+            }
+            SemaphoreRequest::Available => Reply::of(&self.0.available.get()),
         }
     }
 
     fn discard(&self) {
-        self.state.line.close();
+        self.0.waiters.close();
     }
 }
 
-// ---- the proxies
+// ---- the proxy
 
 proxy! {
-    /// A number of permits that a manager holds, for green threads of whatever process.
+    /// A number of permits in a manager, for green threads of any process.
     ///
-    /// A permit is given back when its [`Permit`] is dropped, and also when the process that has it dies.
+    /// A permit is given back when its [`Permit`] is dropped, and also when the process that holds it dies.
     ///
-    /// Source: Python's `Manager().Semaphore()`, where a dead process keeps it.
-    Semaphore, Kind::Semaphore
+    /// Source: Python's `Manager().Semaphore()`, where a dead process keeps its permits.
+    Semaphore
 }
 
 impl Semaphore {
@@ -121,10 +99,10 @@ impl Semaphore {
     /// # Errors
     /// [`ManagerError`].
     pub fn acquire(&self) -> Result<Permit, ManagerError> {
-        Ok(Permit { _grant: Grant::acquire_at_last(&self.remote)? })
+        Permit::acquire(&self.remote)
     }
 
-    /// A permit, if there is one now.
+    /// Returns a permit if one is available now.
     ///
     /// # Errors
     /// [`ManagerError`].
@@ -132,67 +110,65 @@ impl Semaphore {
         self.acquire_timeout(Duration::ZERO)
     }
 
-    /// A permit, if there is one within `timeout`.
+    /// Waits for a permit, at most for `timeout`.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, ManagerError> {
-        let grant = Grant::acquire(&self.remote, Some(timeout))?;
-        Ok(grant.map(|grant| Permit { _grant: grant }))
+        Permit::acquire_within(&self.remote, Some(timeout))
     }
 
-    /// How many permits nobody has.
+    /// Returns the number of available permits.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn available(&self) -> Result<usize, ManagerError> {
-        self.remote.call(&Call::Available).map(|free: u64| free as usize)
+        self.remote.call(&SemaphoreRequest::Available)
     }
 }
 
-/// A permit of a [`Semaphore`], given back when it is dropped, or when its process dies.
+/// A permit of a [`Semaphore`]. It is given back when it is dropped, or when its process dies.
 ///
-/// It belongs to the process that has acquired it: the copy that a forked child has stands for nothing.
+/// It belongs to the process that acquired it. The copy in a forked child has no effect.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped is given back"]
 pub struct Permit {
-    _grant: Grant,
-}
-
-/// What a [`Permit`] is made of, and a [`LockGuard`](super::LockGuard).
-#[derive(Debug)]
-pub(super) struct Grant {
     remote: Remote,
-    /// By which it was acquired. Taken when it is given back.
+    /// The connection over which it was acquired; `None` once it is given back.
     connection: Option<Connection>,
     pub(super) was_abandoned: bool,
 }
 
-impl Grant {
-    pub(super) fn acquire(remote: &Remote, limit: Limit) -> Result<Option<Grant>, ManagerError> {
-        let is_granted = |granted: &Option<bool>| granted.is_some();
-        let (granted, connection) =
-            remote.client.converse(remote.object, &Call::Acquire(limit), is_granted)?;
-        let Some(was_abandoned) = granted else {
-            remote.client.keep(connection);
-            return Ok(None);
-        };
-        Ok(Some(Grant { remote: remote.clone(), connection: Some(connection), was_abandoned }))
+impl Permit {
+    pub(super) fn acquire(remote: &Remote) -> Result<Permit, ManagerError> {
+        let permit = Permit::acquire_within(remote, None)?;
+        Ok(permit.expect("a wait without a limit ends with a permit"))
     }
 
-    /// However long it takes.
-    pub(super) fn acquire_at_last(remote: &Remote) -> Result<Grant, ManagerError> {
-        let granted = Grant::acquire(remote, None)?;
-        Ok(granted.expect("a wait without a limit ends with what was waited for"))
+    pub(super) fn acquire_within(remote: &Remote, limit: Limit) -> Result<Option<Permit>, ManagerError> {
+        let Remote { client, object } = remote;
+        let request = SemaphoreRequest::Acquire(limit);
+        match client.call_over(client.connection()?, *object, &request)? {
+            (Some(was_abandoned), connection) => {
+                Ok(Some(Permit { remote: remote.clone(), connection: Some(connection), was_abandoned }))
+            }
+            (None, connection) => {
+                client.put_back(connection);
+                Ok(None)
+            }
+        }
     }
 }
 
-impl Drop for Grant {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        // Where nothing can be said any more, the end of the connection says it.
+        // If nothing can be sent any more, the end of the connection gives the permit back. So does a failed call.
         if connection.is_usable() {
-            self.remote.client.release(self.remote.object, connection);
+            let Remote { client, object } = &self.remote;
+            if let Ok(((), connection)) = client.call_over(connection, *object, &SemaphoreRequest::Release) {
+                client.put_back(connection);
+            }
         }
     }
 }

@@ -1,67 +1,77 @@
-//! The server process: a hub whose green threads each serve a connection, over one store of objects.
+//! The server process: a hub with one green thread for each connection, and one registry of objects.
 //!
-//! It ends with the process that has started it, however that ends. It has nothing to tidy up: its address has no file,
-//! and its end closes all connections, by which every client sees it.
+//! Next: `process/manager/client_liveness.rs`, which watches the processes of the clients.
+//!
+//! It ends with the process that started it, however that ends. It has nothing to clean up: its address has no file, and
+//! its end closes all connections, by which all clients notice.
 
+use super::client_liveness::ClientLiveness;
 use super::handshake::{self, Key};
-use super::peers::Peers;
+use super::registry::Registry;
 use super::session::Session;
-use super::store::Store;
-use super::stream::{Listener, Stream};
+use super::stream::Stream;
 use super::sys;
 use crate::api::io;
 use crate::api::join::join_first;
 use crate::api::spawn::spawn;
-use crate::net::StreamServer;
-use crate::process;
+use crate::net::{Listener, StreamServer};
+
+use crate::process::{self, Child, Process};
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
-/// What all green threads of the server share.
+/// Turns what a listener accepted into a connection and, on a Unix socket, the id of the client's process. Returns an
+/// error if the client must not be served.
+pub(super) type Admit<S> = fn(S) -> std::io::Result<(Stream, Option<libc::pid_t>)>;
+
+/// Shared by all green threads of the server.
 struct Server {
     key: Key,
-    store: Store,
-    peers: Rc<Peers>,
+    registry: Registry,
+    clients: ClientLiveness,
 }
 
-/// The server's whole life.
-pub(super) fn run(listener: Listener, key: Key) {
-    sys::signals_of_a_server();
-    sys::raise_limit_of_descriptors();
+/// Starts a server process. The parent's copy of `listener` is closed here, so from then on a client reaches the server
+/// or nobody.
+pub(super) fn start<L>(name: String, listener: L, key: Key, admit: Admit<L::Stream>) -> std::io::Result<Child>
+where
+    L: Listener + AsFd + 'static,
+{
+    let process = Process::new(move || run(listener, key, admit)).name(name).daemon(true);
+    sys::with_sigint_blocked(|| process.start())
+}
+
+/// Runs the server until its parent ends.
+fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stream>) {
+    sys::set_server_signals();
+    sys::raise_descriptor_limit();
     let Some(parent) = process::parent() else { return };
     let keep = [parent.sentinel().as_raw_fd(), listener.as_fd().as_raw_fd()];
-    if let Err(error) = sys::give_up_inherited(&keep) {
+    if let Err(error) = sys::replace_inherited_descriptors(&keep) {
         log::warn!("a manager keeps the descriptors that it has inherited: {error}");
     }
-    let server = Rc::new(Server { key, store: Store::default(), peers: Rc::default() });
+    let server = Server { key, registry: Registry::default(), clients: ClientLiveness::default() };
     let accept = spawn(move || {
-        let ended = StreamServer::new(listener, move |stream, ()| server.serve(stream)).serve_forever();
-        log::error!("a manager accepts no connection any more: {ended:?}");
+        let serve = move |stream, _| {
+            // The client sees the end of the connection as well.
+            if let Err(error) = admit(stream).and_then(|(stream, pid)| server.serve(stream, pid)) {
+                log::debug!("a connection to a manager has ended: {error}");
+            }
+        };
+        let ended = StreamServer::new(listener, serve).serve_forever();
+        log::error!("a manager accepts no more connections: {ended:?}");
     });
     let watch = spawn(move || drop(io::wait_readable(parent.sentinel(), None)));
     join_first([accept, watch], 1);
 }
 
 impl Server {
-    /// Serves a connection until it ends. What has ended it is seen by the client as well.
-    fn serve(&self, stream: Stream) {
-        if let Err(error) = self.try_serve(stream) {
-            log::debug!("a connection to a manager has ended: {error}");
-        }
-    }
-
-    fn try_serve(&self, stream: Stream) -> std::io::Result<()> {
-        let pid = match &stream {
-            Stream::Unix(stream) => Some(sys::check_peer(stream)?),
-            Stream::Tcp(_) => None,
-        };
+    /// Serves a connection until it ends.
+    fn serve(&self, stream: Stream, pid: Option<libc::pid_t>) -> std::io::Result<()> {
         handshake::serve(&stream, &self.key)?;
         let session = Rc::new(Session::new(stream));
-        // Dropped before the session, which it counts.
-        let watched = pid.filter(|&pid| pid > 0).map(|pid| self.peers.watch(pid, &session));
-        let ended = session.converse(|request, session| self.store.call(request, session));
-        drop(session);
-        drop(watched);
-        ended
+        // A process of another PID namespace has the id 0 here, and cannot be watched.
+        let _watched = pid.filter(|&pid| pid > 0).map(|pid| self.clients.watch(pid, &session));
+        session.serve(|request, session| self.registry.call(request, session))
     }
 }

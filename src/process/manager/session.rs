@@ -1,61 +1,60 @@
-//! One client's connection, in the server: a green thread that reads a request, has it done and answers, one at a time.
+//! A client's connection in the server: a green thread that receives one request at a time, executes it and replies.
 //!
-//! A call may wait, for a message say, and its client may go away meanwhile: killed, or tired of waiting, which it says
-//! by closing the connection. So whoever waits here waits for that, too ([`Session::pause`]).
+//! Next: `process/manager/wait_queue.rs`, where a call waits.
 //!
-//! What was taken out for a client that is gone before it has it must not be lost. So the client confirms such an answer
-//! by an empty frame as soon as it has all of it, and the object is told either way ([`Answer::settled_by`]). A lock or
-//! a permit is held by the session, and given back when that ends, however it comes.
+//! A call may wait, for a message for example, and its client may give up meanwhile: its process is killed, or it closes
+//! the connection. So a waiting call also waits for the end of its connection ([`Session::wait_or_peer_gone`]).
+//!
+//! If a client dies before it has received a reply, the server must not lose what it took out of an object for that
+//! client. Therefore such a reply asks for an acknowledgement, and the session reports to the object whether it came
+//! ([`Reply::with_ack`]). A lock or a permit is held by the session, and is given back when the session ends for any
+//! reason.
 
-use super::semaphore::{self, Held};
-use super::stream::Stream;
-use super::wire::{self, Fault};
+use super::protocol::{self, Fault};
+use super::stream::{Stream, shut_down};
 use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 use std::time::Instant;
 
 pub(super) struct Session {
     stream: Stream,
-    held: RefCell<Vec<Held>>,
+    /// What the client holds, by the address of the object: run when the session ends before the client has released it.
+    held: RefCell<Vec<(*const (), Box<dyn FnOnce()>)>>,
 }
 
-/// Why a call is not answered as it would be.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// Nobody is there to have the answer.
-    PeerGone,
-    /// This is the answer.
-    Fault(Fault),
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Stop {
-        Stop::Fault(fault)
-    }
-}
-
-/// What a call gives.
-pub(super) struct Answer {
+/// The reply to a request.
+pub(super) struct Reply {
     frame: Vec<u8>,
-    settle: Option<Box<Settle>>,
+    on_ack: Option<Box<AckCallback>>,
 }
 
-/// Called with the session that has the answer; with none, if that one did not confirm it.
-type Settle = dyn FnOnce(Option<&Session>);
+/// Runs with the session that acknowledged the reply, or with `None` if the client is gone.
+type AckCallback = dyn FnOnce(Option<&Session>);
 
-impl Answer {
-    /// `value`, which the client asked for.
-    pub(super) fn of(value: &impl Serialize) -> Answer {
-        Answer { frame: wire::answer(&Ok(value)), settle: None }
+impl Reply {
+    pub(super) fn of(value: &impl Serialize) -> Result<Reply, Fault> {
+        Ok(Reply { frame: reply(false, Ok(value))?, on_ack: None })
     }
 
-    /// Has the client confirm that it has the answer, and tells the object of it.
-    pub(super) fn settled_by(self, settle: impl FnOnce(Option<&Session>) + 'static) -> Answer {
-        Answer { settle: Some(Box::new(settle)), ..self }
+    /// Makes a reply that the client has to acknowledge. Then, or when the client is gone, `callback` runs.
+    pub(super) fn with_ack(
+        value: &impl Serialize,
+        callback: impl FnOnce(Option<&Session>) + 'static,
+    ) -> Result<Reply, Fault> {
+        match reply(true, Ok(value)) {
+            Ok(frame) => Ok(Reply { frame, on_ack: Some(Box::new(callback)) }),
+            Err(fault) => {
+                callback(None);
+                Err(fault)
+            }
+        }
     }
+}
+
+fn reply(wants_ack: bool, result: Result<&impl Serialize, Fault>) -> Result<Vec<u8>, Fault> {
+    protocol::frame(&(wants_ack, result))
 }
 
 impl Session {
@@ -63,69 +62,68 @@ impl Session {
         Session { stream, held: RefCell::default() }
     }
 
-    /// Does what the client asks for until it closes the connection.
+    /// Executes requests by `call` until the client closes the connection.
     ///
     /// Errors: those of the connection.
-    pub(super) fn converse(
-        &self,
-        mut call: impl FnMut(&[u8], &Session) -> Result<Answer, Stop>,
-    ) -> io::Result<()> {
-        while let Some(request) = wire::receive(&self.stream)? {
+    pub(super) fn serve(&self, call: impl Fn(&[u8], &Session) -> Result<Reply, Fault>) -> io::Result<()> {
+        while let Some(request) = protocol::receive(&self.stream)? {
             match call(&request, self) {
-                Ok(answer) => self.answer(answer)?,
-                Err(Stop::Fault(fault)) => wire::send(&self.stream, wire::answer(&Err::<(), _>(fault)))?,
-                Err(Stop::PeerGone) => break,
+                Ok(reply) => self.send(reply)?,
+                Err(Fault::ClientGone) => break,
+                Err(fault) => {
+                    let frame = reply(false, Err::<&(), _>(fault)).expect("a fault can be encoded");
+                    protocol::send(&self.stream, &frame)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn answer(&self, answer: Answer) -> io::Result<()> {
-        let sent = wire::send(&self.stream, answer.frame);
-        let Some(settle) = answer.settle else { return sent };
-        let taken = sent.and_then(|()| self.confirmation());
-        settle(taken.is_ok().then_some(self));
-        taken
-    }
-
-    fn confirmation(&self) -> io::Result<()> {
-        match wire::receive(&self.stream)? {
-            Some(nothing) if nothing.is_empty() => Ok(()),
+    fn send(&self, reply: Reply) -> io::Result<()> {
+        let sent = protocol::send(&self.stream, &reply.frame);
+        let Some(on_ack) = reply.on_ack else { return sent };
+        let acknowledged = sent.and_then(|()| match protocol::receive(&self.stream)? {
+            Some(body) if body.is_empty() => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
+        });
+        on_ack(acknowledged.is_ok().then_some(self));
+        acknowledged
     }
 
-    /// Parks until a ticket of this green thread is used, which answers `true`, or until the deadline.
+    /// Parks until a ticket of this green thread is used or the deadline passes. Returns `false` if the deadline has
+    /// passed.
     ///
-    /// Errors: the client has gone. In the middle of a call it says nothing, so whatever can be read is the end.
-    pub(super) fn pause(&self, deadline: Option<Instant>) -> Result<bool, Stop> {
+    /// Errors: `ClientGone`. A client sends nothing during a call, so a readable connection has ended.
+    pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, Fault> {
         match park_unless_readable(&self.stream, deadline) {
             Ok(Parked::Woken) => Ok(true),
             Ok(Parked::Expired) => Ok(false),
-            Ok(Parked::Readable) | Err(_) => Err(Stop::PeerGone),
+            Ok(Parked::Readable) | Err(_) => Err(Fault::ClientGone),
         }
     }
 
-    /// This session has it until it lets go, or ends.
-    pub(super) fn hold(&self, held: Held) {
-        self.held.borrow_mut().push(held);
+    /// Records that the client holds a lock or a permit of `object`. If the session ends before
+    /// [`release`](Session::release), `abandon` runs. It has to keep `object` alive.
+    pub(super) fn track_held<T>(&self, object: *const T, abandon: impl FnOnce() + 'static) {
+        self.held.borrow_mut().push((object.cast(), Box::new(abandon)));
     }
 
-    /// What it has of `object`, if it has.
-    pub(super) fn let_go(&self, object: &Rc<semaphore::State>) -> Option<Held> {
+    /// Forgets one lock or permit of `object`. Returns `false` if the client holds none.
+    pub(super) fn release<T>(&self, object: *const T) -> bool {
         let mut held = self.held.borrow_mut();
-        let at = held.iter().position(|held| held.is_of(object))?;
-        Some(held.swap_remove(at))
+        let position = held.iter().position(|(of, _)| *of == object.cast());
+        position.map(|position| held.swap_remove(position)).is_some()
     }
 
-    /// Ends the conversation, from another green thread: the client has died, and somebody else has a copy of its end.
-    pub(super) fn hang_up(&self) {
-        self.stream.shut_down();
+    /// Ends the connection. Another green thread calls this when the client's process has died while a third process has
+    /// a copy of the client's end.
+    pub(super) fn close(&self) {
+        shut_down(&self.stream);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.held.take().into_iter().for_each(Held::abandon);
+        self.held.take().into_iter().for_each(|(_, abandon)| abandon());
     }
 }

@@ -1,4 +1,6 @@
-//! What the manager asks of the kernel and no library has: the only file here with unsafe code.
+//! System calls of the manager for which no library has a function. It is the only file of the manager with unsafe code.
+//!
+//! Next: `process/manager/stream.rs`, which uses some of them.
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
@@ -7,66 +9,68 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// An answer of the C library's.
-fn checked(answer: i32) -> io::Result<i32> {
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+/// Turns the return value of a function of the C library into a result.
+fn checked(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Fills `bytes` with what nobody can guess.
-pub(super) fn random(bytes: &mut [u8]) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let rest = &mut bytes[filled..];
-        // SAFETY: valid for a write of its length.
-        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
-        match usize::try_from(got) {
-            Ok(got) => filled += got,
-            Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(io::Error::last_os_error()),
+/// Returns random bytes that nobody can predict.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    const { assert!(N <= 256, "getrandom fills up to 256 bytes as a whole") };
+    let mut bytes = [0; N];
+    loop {
+        // SAFETY: `bytes` is valid for a write of `N` bytes.
+        if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) } == N as isize {
+            return Ok(bytes);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
-    Ok(())
 }
 
-/// Which process is at the other end; of a listener's, who has made that.
+/// Returns the process id of the peer. If the peer is a listener, that is the process that made the listener.
 ///
-/// Errors: `PermissionDenied`: it is another user's.
+/// Errors: `PermissionDenied` if the peer belongs to another user.
 pub(super) fn check_peer(stream: &UnixStream) -> io::Result<libc::pid_t> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
-    let room = (&raw mut peer).cast();
-    // SAFETY: room for the credentials, and their length.
-    checked(unsafe { libc::getsockopt(stream.as_raw_fd(), level, option, room, &raw mut len) })?;
-    // SAFETY: no preconditions.
+    // SAFETY: `peer` has room for the credentials, and `len` is its size.
+    checked(unsafe {
+        libc::getsockopt(stream.as_raw_fd(), level, option, (&raw mut peer).cast(), &raw mut len)
+    })?;
+    // SAFETY: geteuid has no preconditions.
     match peer.uid == unsafe { libc::geteuid() } {
         true => Ok(peer.pid),
         false => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("process {} at the other end is of user {}", peer.pid, peer.uid),
+            format!("the peer, process {}, belongs to user {}", peer.pid, peer.uid),
         )),
     }
 }
 
-/// Has the kernel end the connection some 30 seconds after the other host has fallen silent.
+/// Makes the kernel end the connection some 30 seconds after the other host has fallen silent.
 pub(super) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
-    set(stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set(stream, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 15)?;
-    set(stream, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 5)?;
-    set(stream, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3)?;
-    set(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 30_000)
+    let options = [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 15),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 5),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3),
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 30_000),
+    ];
+    options.into_iter().try_for_each(|(level, option, value): (i32, i32, i32)| {
+        let (value, len) = ((&raw const value).cast(), size_of::<i32>() as libc::socklen_t);
+        // SAFETY: `value` points to an int of this frame, and `len` is its size.
+        checked(unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, value, len) })
+    })
 }
 
-fn set(stream: &TcpStream, level: i32, option: i32, value: i32) -> io::Result<()> {
-    let len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: an int of this frame, and its length.
-    checked(unsafe { libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const value).cast(), len) })
-        .map(drop)
-}
-
-/// Calls `f` with SIGINT held back: for a child that will ignore it, and has not come to that yet.
-pub(super) fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: all zeros is a set; all pointers are to values of this frame.
+/// Calls `f` with SIGINT blocked. The server process ignores SIGINT, but between the fork and that call Ctrl-C would
+/// kill it.
+pub(super) fn with_sigint_blocked<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: all zeros is a valid set, and all pointers point to values of this frame.
     let before = unsafe {
         let (mut interrupt, mut before) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigemptyset(&raw mut interrupt);
@@ -74,16 +78,16 @@ pub(super) fn uninterrupted<R>(f: impl FnOnce() -> R) -> R {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const interrupt, &raw mut before);
         before
     };
-    let answer = f();
-    // SAFETY: as above.
+    let result = f();
+    // SAFETY: `before` is a value of this frame; null means that the former mask is not stored.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
-    answer
+    result
 }
 
-/// In the server: Ctrl-C is for the program and not for its server, which ends when the program does; SIGTERM ends it,
-/// whatever the program has it do.
-pub(super) fn signals_of_a_server() {
-    // SAFETY: dispositions without a handler of ours; an empty set of this frame.
+/// Sets the signal dispositions of the server process. It ignores SIGINT, because Ctrl-C is meant for the program, and
+/// the server ends when the program does. SIGTERM ends it, whatever handler the program installed.
+pub(super) fn set_server_signals() {
+    // SAFETY: neither disposition is a handler of ours, and `none` is an empty set of this frame.
     unsafe {
         libc::signal(libc::SIGINT, libc::SIG_IGN);
         libc::signal(libc::SIGTERM, libc::SIG_DFL);
@@ -93,37 +97,38 @@ pub(super) fn signals_of_a_server() {
     }
 }
 
-/// In the server: has as many descriptors as may be had. Each call that waits is a connection.
-pub(super) fn raise_limit_of_descriptors() {
+/// Raises the server's limit of open descriptors to the maximum, because each waiting call occupies a connection.
+pub(super) fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a value of this frame, written and read.
+    // SAFETY: `limit` is a value of this frame, which the kernel writes and reads.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
-            // If not, there are as many as there are.
+            // If this fails, the former limit stays.
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
 }
 
-/// In the server: gives up all descriptors that were inherited but the standard ones and those to `keep`, lest a
-/// connection of the program's stays open for as long as its server has a copy. Their numbers stay taken, by
-/// `/dev/null`: who has inherited one of them, as a logger has its file's, must not find itself in another's connection.
-pub(super) fn give_up_inherited(keep: &[RawFd]) -> io::Result<()> {
+/// Closes, in the server, all inherited descriptors except the standard ones and those in `keep`. Otherwise a connection
+/// of the program would stay open for as long as the server has a copy of it. `/dev/null` takes over the closed numbers:
+/// inherited code that still uses one of them, for example a logger its file's, must not write into a client's
+/// connection.
+pub(super) fn replace_inherited_descriptors(keep: &[RawFd]) -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let numbers = std::fs::read_dir("/proc/self/fd")?;
     let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // Collected first: the directory is open, too, until then.
+    // The loop below must not see the descriptor of the directory itself. `collect` closes it.
     let numbers: Vec<RawFd> = numbers.collect();
     let kept = |number: RawFd| number <= 2 || number == null.as_raw_fd() || keep.contains(&number);
     for number in numbers.into_iter().filter(|&number| !kept(number)) {
-        // SAFETY: no pointers.
+        // SAFETY: F_GETFD takes no pointers.
         if unsafe { syscall(libc::SYS_fcntl, [number as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) } < 0 {
             continue;
         }
         let args = [null.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
-        // SAFETY: no pointers. Nothing that runs in this process relies on what the number was: all that the parent has
-        // made is a copy that nobody uses here.
+        // SAFETY: dup3 takes no pointers. Nothing in this process relies on the former meaning of the number: all that
+        // the parent made is a copy here that nobody uses.
         unsafe { syscall(libc::SYS_dup3, args) };
     }
     Ok(())

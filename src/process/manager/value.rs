@@ -1,108 +1,72 @@
-//! A single value.
+//! A single value in a manager: the proxy of a dictionary with one key.
+//!
+//! Next: `process/manager/list.rs`, a list of values.
 
+use super::bytes::Bytes;
+use super::dict::{self, DictRequest};
 use super::error::ManagerError;
 use super::proxy::{Remote, proxy};
-use super::session::{Answer, Session, Stop};
-use super::store::Object;
-use super::wire::{self, Bytes, Kind};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 
-#[derive(Serialize, Deserialize)]
-pub(super) enum Call {
-    Get,
-    /// Gives what was there before.
-    Replace(Bytes),
-    /// Gives whether `expected` was there.
-    Exchange {
-        expected: Bytes,
-        new: Bytes,
-    },
+/// The only key.
+fn key() -> Bytes {
+    Bytes::default()
 }
 
-// ---- in the server
-
-pub(super) struct Server(RefCell<Bytes>);
-
-impl Server {
-    pub(super) fn new(initial: Bytes) -> Server {
-        Server(RefCell::new(initial))
-    }
+pub(super) fn dict_of(value: Bytes) -> dict::DictObject {
+    dict::DictObject(RefCell::new([(key(), value)].into()))
 }
 
-impl Object for Server {
-    fn kind(&self) -> Kind {
-        Kind::Value
-    }
-
-    fn call(&self, call: &[u8], _: &Session) -> Result<Answer, Stop> {
-        let mut value = self.0.borrow_mut();
-        Ok(match wire::call(call)? {
-            Call::Get => Answer::of(&*value),
-            Call::Replace(new) => Answer::of(&std::mem::replace(&mut *value, new)),
-            Call::Exchange { expected, new } => {
-                let is_expected = *value == expected;
-                if is_expected {
-                    *value = new;
-                }
-                Answer::of(&is_expected)
-            }
-        })
-    }
+/// Nothing removes the value. A server that returns none is broken.
+fn present<T>(value: Option<T>) -> Result<T, ManagerError> {
+    value.ok_or_else(|| ManagerError::codec::<T>("the manager returned no value"))
 }
-
-// ---- the proxy
 
 proxy! {
-    /// A value that a manager holds.
+    /// A value in a manager.
     ///
-    /// To add one to what [`get`](Value::get) answers and [`set`](Value::set) that loses what others have added in
-    /// between; [`update`](Value::update) does not.
+    /// A [`get`](Value::get) followed by a [`set`](Value::set) loses what other clients have changed in between.
+    /// [`update`](Value::update) does not.
     ///
     /// Source: Python's `Manager().Value()`.
-    Value<T>, Kind::Value
+    Value<T>
 }
 
 impl<T: Serialize + DeserializeOwned> Value<T> {
-    /// A copy of it.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn get(&self) -> Result<T, ManagerError> {
-        self.remote.call::<Bytes>(&Call::Get)?.decode()
+        present(self.remote.call_for_value(&DictRequest::Get(key()))?)
     }
 
-    /// Has `value` in its place.
+    /// Replaces the value.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn set(&self, value: &T) -> Result<(), ManagerError> {
-        self.remote.call::<Bytes>(&Call::Replace(Bytes::of(value)?)).map(drop)
+        self.remote.call::<Option<Bytes>>(&DictRequest::Insert(key(), Bytes::of(value)?)).map(drop)
     }
 
-    /// Has `value` in its place. Answers the one before.
+    /// Replaces the value, and returns the previous one.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn replace(&self, value: &T) -> Result<T, ManagerError> {
-        self.remote.call::<Bytes>(&Call::Replace(Bytes::of(value)?))?.decode()
+        present(self.remote.call_for_value(&DictRequest::Insert(key(), Bytes::of(value)?))?)
     }
 
-    /// Has `f` make a new value of it, and answers that.
+    /// Replaces the value by what `f` returns for it, and returns the new value.
     ///
-    /// `f` runs here, and not in the server. If another has changed the value meanwhile, `f` is called again with that.
+    /// `f` runs in this process, not in the server. If another client has changed the value meanwhile, `f` runs again
+    /// with the changed value.
     ///
     /// # Errors
     /// [`ManagerError`].
     pub fn update(&self, mut f: impl FnMut(T) -> T) -> Result<T, ManagerError> {
-        loop {
-            let expected: Bytes = self.remote.call(&Call::Get)?;
-            let value = f(expected.decode()?);
-            let new = Bytes::of(&value)?;
-            if self.remote.call(&Call::Exchange { expected, new })? {
-                return Ok(value);
-            }
-        }
+        present(dict::update(&self.remote, &key(), |value| value.map(&mut f))?)
     }
 }

@@ -1,0 +1,22 @@
+//! An object in the server.
+//!
+//! Next: `process/manager/queue.rs`, an object with its requests and its proxy.
+//!
+//! The file of an object has three parts: an enum of its requests, the object in the server, whose `call` is one `match`
+//! over the requests, and the proxy, whose methods each send one request. To add an object, write such a file, and give
+//! it a line in [`Kind`](super::protocol::Kind), [`ObjectSpec`](super::protocol::ObjectSpec), `Registry::create`,
+//! `Manager` and `RemoteManager`.
+
+use super::protocol::Fault;
+use super::session::{Reply, Session};
+
+pub(super) trait Object {
+    /// Decodes `request` and executes it for the client of `session`. If it waits, the server executes other requests
+    /// meanwhile.
+    ///
+    /// Errors: the object does not know the request or refuses it; the client is gone.
+    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault>;
+
+    /// Wakes the calls that wait in the object, which is discarded.
+    fn discard(&self) {}
+}

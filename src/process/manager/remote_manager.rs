@@ -1,0 +1,137 @@
+//! A manager that another process started, on this machine or another one, reached over TCP.
+//!
+//! Next: `process/mod.rs`, the other means of processes.
+
+use super::address::Address;
+use super::barrier::Barrier;
+use super::client::Client;
+use super::dict::Dict;
+use super::error::ManagerError;
+use super::event::Event;
+use super::handshake::Key;
+use super::list::List;
+use super::lock::Lock;
+use super::protocol::{REGISTRY, RegistryRequest};
+use super::proxy::{Proxy, Remote};
+use super::queue::Queue;
+use super::semaphore::Semaphore;
+use super::value::Value;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+/// A manager elsewhere, whose published objects can be looked up by name.
+///
+/// All lookups fail with [`ManagerError::Name`] if nothing was published by that name, and with
+/// [`ManagerError::WrongKind`] if the object is of another kind.
+///
+/// ```no_run
+/// use greenline::process::manager::RemoteManager;
+///
+/// let manager = RemoteManager::connect("10.0.0.1:5000", "a long and secret key")?;
+/// let jobs = manager.queue::<String>("jobs")?;
+/// while let Ok(job) = jobs.get() {
+///     println!("{job}");
+/// }
+/// # Ok::<(), greenline::process::manager::ManagerError>(())
+/// ```
+///
+/// Source: Python's `BaseManager.connect`.
+#[derive(Clone, Debug)]
+pub struct RemoteManager(Arc<Client>);
+
+impl RemoteManager {
+    /// Connects to the manager at `address`. If that stands for several addresses, connects to the first manager that
+    /// accepts. Both ends prove that they have the key.
+    ///
+    /// # Errors
+    /// [`ManagerError::Refused`] if the keys differ, or the other end is no manager; [`ManagerError::Gone`] if nobody
+    /// listens there; [`ManagerError::Io`] if the address cannot be resolved.
+    pub fn connect(
+        address: impl ToSocketAddrs,
+        key: impl AsRef<[u8]>,
+    ) -> Result<RemoteManager, ManagerError> {
+        let unresolved = "the address could not be resolved";
+        let mut failed = ManagerError::Io(io::Error::new(io::ErrorKind::InvalidInput, unresolved));
+        for address in address.to_socket_addrs().map_err(ManagerError::Io)? {
+            let client = Client::of(Address::Tcp(address), Key(key.as_ref().to_vec()));
+            match client.connect() {
+                Ok(connection) => {
+                    client.put_back(connection);
+                    return Ok(RemoteManager(client));
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
+        let object = self.0.call(REGISTRY, &RegistryRequest::Find(name.into(), P::KIND))?;
+        Ok(P::new(Remote { client: self.0.clone(), object }))
+    }
+
+    /// Returns the queue that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn queue<T>(&self, name: &str) -> Result<Queue<T>, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the event that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn event(&self, name: &str) -> Result<Event, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the lock that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn lock(&self, name: &str) -> Result<Lock, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the semaphore that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn semaphore(&self, name: &str) -> Result<Semaphore, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the barrier that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn barrier(&self, name: &str) -> Result<Barrier, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the dictionary that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn dict<K, V>(&self, name: &str) -> Result<Dict<K, V>, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the list that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn list<T>(&self, name: &str) -> Result<List<T>, ManagerError> {
+        self.find(name)
+    }
+
+    /// Returns the value that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn value<T>(&self, name: &str) -> Result<Value<T>, ManagerError> {
+        self.find(name)
+    }
+}
