@@ -144,7 +144,6 @@ pub(crate) fn forget(fd: RawFd) {
 }
 
 /// [`forget`], for the numbers from `first` to `last`.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn forget_range(first: u32, last: u32) {
     let (first, end) = (first as usize, (last as usize).saturating_add(1).min(PAGE * PAGES));
     for word in (first / 64..end.div_ceil(64)).filter(|&word| LISTENERS[word].load(Relaxed) != 0) {
@@ -163,7 +162,6 @@ pub(crate) fn forget_range(first: u32, last: u32) {
 
 /// Calls `close`, which gives the number back. Whoever watches it is told before; nobody can begin to watch it until
 /// `close` has returned, or the number was given out again.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn closing<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
     forget_listener(fd);
     // Where there is no page, nobody watches any number near it. Who makes it meanwhile waits for what is closed, as
@@ -213,7 +211,6 @@ fn listener_bit(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
 }
 
 /// The number was made a listener by this process, or is a duplicate of one; until it is given back.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn note_listener(fd: RawFd) {
     if let Some((word, bit)) = listener_bit(fd) {
         word.fetch_or(bit, AcqRel);
@@ -221,7 +218,6 @@ pub(crate) fn note_listener(fd: RawFd) {
 }
 
 /// Whether it was.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn is_own_listener(fd: RawFd) -> bool {
     listener_bit(fd).is_some_and(|(word, bit)| word.load(Acquire) & bit != 0)
 }
@@ -233,7 +229,6 @@ fn forget_listener(fd: RawFd) {
 }
 
 /// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) fn reset_after_fork() {
     // SAFETY: the one OS thread of the child, which is not in here otherwise.
     unsafe { HUBS.reset_after_fork(Vec::new()) };

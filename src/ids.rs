@@ -127,10 +127,5 @@ pub(crate) enum WaitReason {
     /// A descriptor to be ready.
     Io(RawFd, Direction),
     /// The word at this address to be changed, and the waker to say so.
-    // only interposed calls wait so
-    #[cfg_attr(
-        not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-        allow(dead_code)
-    )]
     Futex(usize),
 }

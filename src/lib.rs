@@ -93,6 +93,14 @@
 //! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
+#![cfg_attr(
+    any(not(feature = "patch"), not(feature = "process"), target_feature = "crt-static"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "parts of the core are used by interposed calls or by processes alone"
+    )
+)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("greenline supports Linux on x86_64 and aarch64, and nothing else");
@@ -121,10 +129,6 @@ mod stack;
 mod sys;
 pub mod thread;
 mod time;
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    path = "tls/none.rs"
-)]
 mod tls;
 
 pub use api::generator::{Generator, Yielder};

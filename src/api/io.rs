@@ -63,7 +63,6 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
 }
 
 /// How a park beside a descriptor has ended.
-#[cfg(feature = "process")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parked {
     /// A ticket was used, or may have been.
@@ -77,7 +76,6 @@ pub(crate) enum Parked {
 /// ended, by then. That comes first, so it is known of the moment in which this returns.
 ///
 /// Errors: as for [`wait_readable`].
-#[cfg(feature = "process")]
 pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
     let (hub, fd, direction) = (hub::current(), fd.as_fd().as_raw_fd(), Direction::Read);
     if is_ready(fd, direction)? {

@@ -19,10 +19,6 @@ pub(crate) enum Interrupt {
     /// The timeout with this number, see `timeout.rs`.
     Timeout(u64),
     /// By itself: `pthread_exit`. Only ever thrown, never asked for.
-    #[cfg_attr(
-        not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-        allow(dead_code)
-    )]
     Exit,
 }
 

@@ -112,7 +112,6 @@ pub(crate) struct Green {
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
     pub(crate) killed: bool,
     /// An interposed call has returned early for it; the next ones do not.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))] // only interposed calls ask
     pub(crate) cut_short: bool,
     /// Its thread-locals are being destroyed, which must not unwind: it is killed no more.
     pub(crate) ending: bool,

@@ -7,22 +7,11 @@
 //!
 //! Done by the interposed `fork` of the patch, for every fork there is; and, where nothing is interposed, by [`fork`] here.
 #![allow(unsafe_code)]
-// Some is for processes, and some for interposed calls.
-#![cfg_attr(
-    not(all(
-        feature = "patch",
-        feature = "process",
-        target_env = "gnu",
-        not(target_feature = "crt-static")
-    )),
-    allow(dead_code)
-)]
 
 use super::{Hub, current, try_current};
 use crate::signal::handler;
 use crate::thread::offload;
 use crate::{fd_table, thread};
-#[cfg(feature = "process")]
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -62,7 +51,6 @@ pub(crate) fn forks() -> u32 {
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
 /// This process is a child whose end is its own: what the parent's code has left for the end of its thread is not done.
-#[cfg(feature = "process")]
 pub(crate) fn begin_own_life() {
     BEGUN.store(forks(), Relaxed);
 }
@@ -80,7 +68,6 @@ pub(crate) fn is_ours_to_end(forks: u32) -> bool {
 /// frames below this one in the child does what is the parent's.
 ///
 /// Errors: no memory, or too many processes.
-#[cfg(feature = "process")]
 pub(crate) unsafe fn fork() -> io::Result<u32> {
     let before = forks();
     look_ahead();

@@ -21,7 +21,6 @@ thread_local! {
 const ENDED: *const Hub = std::ptr::without_provenance(usize::MAX);
 
 /// Where the loaded thread control block keeps its `HUB`.
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) fn hub_tls_address() -> usize {
     HUB.with(|word| &raw const *word as usize)
 }
@@ -30,7 +29,6 @@ pub(crate) fn hub_tls_address() -> usize {
 ///
 /// # Safety
 /// `word` is such a place, and nobody else uses it now.
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) unsafe fn set_hub_in_tcb(word: usize, hub: *const Hub) {
     // SAFETY: a Cell of that type, by the caller's promise.
     unsafe { (*(word as *const Cell<*const Hub>)).set(hub) };
@@ -40,7 +38,6 @@ pub(crate) unsafe fn set_hub_in_tcb(word: usize, hub: *const Hub) {
 ///
 /// # Safety
 /// As for `plant`.
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) unsafe fn hub_in_tcb(word: usize) -> *const Hub {
     // SAFETY: the caller's.
     unsafe { (*(word as *const Cell<*const Hub>)).get() }

@@ -24,7 +24,6 @@ impl Hub {
 
     /// Says it on stderr: for an interposed call, which must not panic, and waits on in the kernel, as it would
     /// without us. Not by way of std or a logger, whose locks may be what nobody lets go of.
-    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(WaitReason::Futex(word), None);

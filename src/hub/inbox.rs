@@ -97,10 +97,6 @@ impl Inbox {
     }
 
     /// Ends a park, from any OS thread. `false`: the hub is gone.
-    #[cfg(any(
-        feature = "process",
-        all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))
-    ))]
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
         self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok()
     }
@@ -397,14 +393,12 @@ impl<T: Send> HubGoneListener for Packet<T> {
 }
 
 /// A ticket that can be used from any OS thread.
-#[cfg(feature = "process")]
 pub(crate) struct RemoteTicket {
     hub: Arc<Inbox>,
     id: GreenId,
     epoch: u32,
 }
 
-#[cfg(feature = "process")]
 impl RemoteTicket {
     /// For the next park of the current green thread.
     ///

@@ -34,16 +34,13 @@ mod at_fork;
 mod current;
 mod deadlock;
 mod entry;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) mod futex;
 mod inbox;
-#[cfg(feature = "patch")]
 mod interpose;
 mod interrupts;
 mod lifecycle;
 mod park;
 mod poll_interval;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 mod pthread;
 mod scheduler;
 mod sigmask;
@@ -61,23 +58,12 @@ use crate::reactor::Reactor;
 use crate::sys::sigset::Signals;
 use crate::time::{Clock, Timers};
 use crate::tls::{Tcb, TcbPool};
-pub(crate) use at_fork::forks;
-#[cfg(feature = "process")]
-pub(crate) use at_fork::{begin_own_life, fork};
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use at_fork::{is_ours_to_end, look_ahead, reset_after_fork};
+pub(crate) use at_fork::{begin_own_life, fork, forks, is_ours_to_end, look_ahead, reset_after_fork};
 pub(crate) use current::{current, current_or_init, try_current};
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 pub(crate) use current::{hub_in_tcb, hub_tls_address, set_hub_in_tcb};
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use entry::end;
-pub(crate) use entry::{catch, drop_ignoring_panics, job};
-pub(crate) use inbox::Inbox;
-pub(crate) use inbox::Promise;
-#[cfg(feature = "process")]
-pub(crate) use inbox::RemoteTicket;
+pub(crate) use entry::{catch, drop_ignoring_panics, end, job};
 pub use inbox::{Handle, HubGone, RemoteJoinHandle};
-#[cfg(feature = "patch")]
+pub(crate) use inbox::{Inbox, Promise, RemoteTicket};
 pub(crate) use interpose::keep_errno;
 pub(crate) use lifecycle::Spawn;
 use poll_interval::Pace;
@@ -129,7 +115,6 @@ pub(crate) struct Hub {
     /// How many wait for a word that any OS thread may change.
     on_futex: Cell<u32>,
     /// After which switch who runs has asked the kernel without waiting, and how often since.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     at_once: Cell<(u64, u32)>,
     remote: inbox::InboxSlot,
     signals: signals::Subscriptions,
@@ -207,7 +192,6 @@ impl Hub {
         &self.clock
     }
 
-    #[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
     pub(crate) fn blocks(&self) -> &TcbPool {
         &self.blocks
     }
@@ -372,7 +356,6 @@ impl Hub {
     }
 
     /// Whether there are no green threads: then nobody is kept from running by a root that does not block.
-    #[cfg(feature = "process")]
     pub(crate) fn has_no_green_threads(&self) -> bool {
         self.state.borrow().alive == 0
     }

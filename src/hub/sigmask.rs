@@ -11,7 +11,6 @@ use crate::sys::sigset::Signals;
 
 impl Hub {
     /// Who runs has changed what is blocked. What the root blocks is blocked for all who have not said otherwise.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn note_mask(&self, before: Signals, now: Signals) {
         let id = self.current();
         if id == GreenId::ROOT {
@@ -35,7 +34,6 @@ impl Hub {
     }
 
     /// Who runs waits for those of `signals` that it has blocked.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn hold(&self, signals: Signals) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(self.current());

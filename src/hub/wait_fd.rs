@@ -22,7 +22,6 @@ pub(crate) enum FdWaitResult {
     /// It was closed meanwhile.
     Closed,
     /// A signal was handled: only told to who waits for several.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     Signalled,
 }
 
@@ -121,7 +120,6 @@ impl Hub {
 
     /// [`wait_fd`](Hub::wait_fd), for the next edge of any of several, or a signal's handler. Who calls has asked the
     /// kernel, and what it waits for is not so. Where one cannot be waited for, this ends soon, and who calls looks again.
-    #[cfg_attr(not(any(feature = "patch", feature = "process")), allow(dead_code))]
     pub(crate) fn wait_fds(
         &self,
         fds: &[(RawFd, Direction)],

@@ -4,7 +4,6 @@
 //! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
 //! its own. While ours runs the other, nothing blocks: std would abort if another green thread panicked meanwhile.
 
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 use crate::arch::syscall::syscall;
 use crate::hub::try_current;
 use crate::ids::GreenId;
@@ -22,7 +21,6 @@ pub(crate) fn log_or_stderr(level: log::Level, text: &str) {
 }
 
 /// Says something on stderr by the kernel alone.
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 #[allow(unsafe_code)]
 pub(crate) fn write_stderr_raw(text: &str) {
     let line = format!("greenline: {text}\n");

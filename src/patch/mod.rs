@@ -26,9 +26,9 @@
 //! reached is in [`coverage`]. Source: gevent's `monkey.patch_all`.
 #![allow(unsafe_code)]
 
-#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), path = "no_io.rs")]
+#[cfg_attr(target_feature = "crt-static", path = "no_io.rs")]
 mod io;
-#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), path = "no_pthread.rs")]
+#[cfg_attr(target_feature = "crt-static", path = "no_pthread.rs")]
 mod pthread;
 mod sleep;
 
@@ -208,7 +208,6 @@ fn patched_hub(kind: Kind) -> Option<&'static Hub> {
 
 /// Has an OS thread do what blocks, and cannot be waited for in another way, while the others run. Not ended by kill or
 /// timeout. See `offload`.
-#[cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), allow(dead_code))]
 fn offload_blocking<T: Send + 'static>(
     load: WorkKind,
     what: &'static str,

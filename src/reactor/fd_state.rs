@@ -11,7 +11,6 @@ use std::cell::Cell;
 
 /// What the program has set of a descriptor, as far as interposed calls need to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(not(feature = "patch"), allow(dead_code))]
 pub(crate) struct FdMode {
     /// Which state of the world it is; 0: it was never asked for.
     pub(crate) as_of: u32,
@@ -24,7 +23,6 @@ pub(crate) struct FdMode {
 }
 
 impl FdMode {
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn timeout(self, direction: Direction) -> u64 {
         match direction {
             Direction::Read => self.read_timeout,
@@ -223,7 +221,6 @@ impl FdState {
 
     /// What is known of its settings.
     #[inline]
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn settings(&self) -> FdMode {
         let mut settings = FdMode {
             as_of: self.as_of.get(),

@@ -24,9 +24,7 @@ use crate::fd_table::{Generation, WatchError};
 use crate::ids::Direction;
 use crate::ids::{GreenId, Ticket};
 use crate::time::{NEVER, Time};
-#[cfg(feature = "patch")]
-pub(crate) use fd_state::FdMode;
-pub(crate) use fd_state::FdState;
+pub(crate) use fd_state::{FdMode, FdState};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -210,13 +208,11 @@ impl Reactor {
     }
 
     /// How often a signal was handled while the hub waited.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn signals(&self) -> u32 {
         self.signals.get()
     }
 
     /// `ticket` is woken when a signal was handled while the hub waited; no more, if not `wanted`.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn tell_of_signals(&self, ticket: Ticket, wanted: bool) {
         let (waiter, mut waiters) = ((ticket.id, ticket.epoch), self.on_signal.borrow_mut());
         if wanted {

@@ -124,10 +124,6 @@ pub(crate) fn unsubscribe(signal: c_int) {
 }
 
 /// In the child of a fork: its hub is new, and nobody subscribes to anything.
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    allow(dead_code)
-)]
 pub(crate) fn reset_after_fork() {
     // Where another OS thread was about to change it in the parent, it cannot be told what is right.
     if !TABLE.is_taken() {

@@ -38,16 +38,11 @@ pub(crate) fn prepare() {
 }
 
 /// Whether the process ends: who exits now is paused by std for ever, with all green threads of the OS thread.
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    allow(dead_code)
-)]
 pub(crate) fn has_begun() -> bool {
     BEGUN.load(Relaxed)
 }
 
 /// Has `f` called when the OS threads have ended.
-#[cfg(feature = "process")]
 pub(crate) fn prepare_for(f: fn(i32)) {
     prepare();
     *AFTERWARDS.lock() = Some(f);

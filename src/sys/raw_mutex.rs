@@ -53,7 +53,6 @@ impl<T> Lock<T> {
     }
 
     /// Whether somebody holds it, at this moment.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn is_taken(&self) -> bool {
         self.state.load(Relaxed) != FREE
     }
@@ -62,7 +61,6 @@ impl<T> Lock<T> {
     ///
     /// # Safety
     /// There is no other OS thread, and this one does not hold it.
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) unsafe fn reset_after_fork(&self, value: T) {
         // SAFETY: the caller's. The old value may be half changed, and is not dropped.
         unsafe { self.value.get().write(value) };

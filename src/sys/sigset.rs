@@ -21,7 +21,6 @@ impl Signals {
         Signals(unsafe { *from_ref(set).cast() })
     }
 
-    #[cfg_attr(not(feature = "patch"), allow(dead_code))]
     pub(crate) fn from_bits(bits: u64) -> Signals {
         Signals(bits)
     }

@@ -21,12 +21,8 @@ use crate::green::JoinError;
 use crate::hub::{Promise, RemoteJoinHandle, catch};
 use non_daemon::NonDaemonGuard;
 pub(crate) use non_daemon::{are_there_others, wait_for_all};
-pub(crate) use quiescent::quiescent;
-#[cfg(feature = "process")]
-pub(crate) use quiescent::{QuiescentThreads, hold_quiescent};
-pub(crate) use sigmask::SignalsBlocked;
-#[cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-pub(crate) use sigmask::with_signals_blocked;
+pub(crate) use quiescent::{QuiescentThreads, hold_quiescent, quiescent};
+pub(crate) use sigmask::{SignalsBlocked, with_signals_blocked};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -47,11 +43,6 @@ pub(crate) fn reset_after_fork() {
 }
 
 /// Whether who calls is making an OS thread.
-// it is the patch that asks
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    allow(dead_code)
-)]
 pub(crate) fn is_making_one() -> bool {
     MAKING.get()
 }

@@ -93,14 +93,14 @@ pub(super) fn reset_after_fork() {
 }
 
 /// For a test: somebody else has the list.
-#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(test)]
 pub(super) fn seize() {
     LIVING.seize();
 }
 
 /// # Safety
 /// It was seized.
-#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(test)]
 pub(super) unsafe fn release() {
     // SAFETY: the caller's.
     unsafe { LIVING.release() };

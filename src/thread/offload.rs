@@ -130,10 +130,6 @@ pub fn offload_threads(n: usize) {
 
 /// What kind of job it is. See the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    allow(dead_code)
-)]
 pub(crate) enum WorkKind {
     UserFn,
     LibcCall,
@@ -141,10 +137,6 @@ pub(crate) enum WorkKind {
 }
 
 /// [`offload`], for interposed calls: `f` may borrow from who calls, which waits until it has ended, come what may.
-#[cfg_attr(
-    not(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static"))),
-    allow(dead_code)
-)]
 pub(crate) fn shielded<T: Send + 'static>(
     load: WorkKind,
     what: &'static str,

@@ -7,10 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::hub::status::gettid;
-#[cfg(feature = "process")]
-use crate::sys::raw_mutex::Guard;
-use crate::sys::raw_mutex::Lock;
-#[cfg(feature = "process")]
+use crate::sys::raw_mutex::{Guard, Lock};
 use std::{fs, io};
 
 /// The ids of those that rest.
@@ -26,10 +23,8 @@ pub(crate) fn quiescent<R>(wait: impl FnOnce() -> R) -> R {
 }
 
 /// Those that rest go on resting while this lives.
-#[cfg(feature = "process")]
 pub(crate) struct QuiescentThreads(Guard<'static, Vec<i32>>);
 
-#[cfg(feature = "process")]
 impl QuiescentThreads {
     /// The names of all other OS threads, but for those that rest.
     ///
@@ -61,13 +56,11 @@ pub(super) fn reset_after_fork() {
 }
 
 /// Keeps those that rest from doing anything else. While it lives nobody may park, so it is called as nobody.
-#[cfg(feature = "process")]
 pub(crate) fn hold_quiescent() -> QuiescentThreads {
     QuiescentThreads(RESTING.lock())
 }
 
 /// The name of an OS thread. `None`: it is gone, or about to be, and will not run a line of the program again.
-#[cfg(feature = "process")]
 fn name_of(tid: i32) -> Option<String> {
     /// The kernel's PF_EXITING.
     const ENDS: u32 = 4;
@@ -78,7 +71,7 @@ fn name_of(tid: i32) -> Option<String> {
     (flags & ENDS == 0).then(|| name.to_owned())
 }
 
-#[cfg(all(test, feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::thread::are_there_others;
@@ -89,7 +82,7 @@ mod tests {
         crate::thread::non_daemon::seize();
         // SAFETY: the child does nothing that could want another's lock, and ends.
         unsafe {
-            let child = libc::fork();
+            let child = crate::hub::fork().unwrap();
             if child == 0 {
                 libc::alarm(20);
                 let others = quiescent(are_there_others);
@@ -98,7 +91,7 @@ mod tests {
             RESTING.release();
             crate::thread::non_daemon::release();
             let mut status = 0;
-            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(libc::waitpid(child as i32, &raw mut status, 0), child as i32);
             assert_eq!(status, 0);
         }
     }

@@ -169,7 +169,6 @@ pub(crate) fn start_by_itself() {
 }
 
 /// In a child, where it was not forked along: starts one if the parent has one. It can do without.
-#[cfg(feature = "process")]
 pub(crate) fn start_as_in_parent() {
     match INHERITED.swap(0, SeqCst) {
         0 => {}
