@@ -55,7 +55,7 @@
 //! - A **model** is one of these three ways to run a closure concurrently: [`model::Model`].
 //! - A **signal** that is [subscribed](signal::handle) to is a green thread for each delivery.
 //! - The **policy** says which of the ready green threads runs next; first in, first out unless you
-//!   [install](policy::install) another.
+//!   [install](install_policy) another.
 //! - A **ticket** is the right to wake a green thread from one wait; a stale one is harmless. See [`wait`].
 //! - **Kill** and **timeout** interrupt a green thread where it blocks, as an unwind that runs its destructors.
 //!
@@ -136,6 +136,7 @@ pub use api::join::{
     AsCompleted, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all, try_join_all,
 };
 pub use api::local::{AccessError, LocalKey};
+pub use api::policy::install_policy;
 pub use api::scope::{Scope, ScopedJoinHandle, scope};
 pub use api::sleep::{sleep, sleep_until, yield_now};
 pub use api::spawn::{Builder, Current, current, spawn, spawn_after};
@@ -154,7 +155,7 @@ use std::time::Duration;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-/// TcbPool the root until all green threads of its hub have ended, detached ones included.
+/// Blocks the root until all green threads of its hub have ended, detached ones included.
 ///
 /// # Panics
 /// When called by a green thread, which would wait for itself. When they can never end: see

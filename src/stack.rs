@@ -1,4 +1,4 @@
-//! StackAllocator: where they come from, how they are guarded, how one that overflows is recognised.
+//! Stacks: where they come from, how they are guarded, how one that overflows is recognised.
 //!
 //! A stack is a slot in a slab. A slab is one private mapping that reserves nothing (memory is committed
 //! page by page as it is touched), cut into slots of one length; the lowest page of each slot is its guard.

@@ -31,7 +31,7 @@ impl Policy for Bad {
 
 fn with_bad_policy(when: &'static str) {
     let bad = Rc::new(Cell::new(""));
-    policy::install(Bad(bad.clone(), VecDeque::new()));
+    install_policy(Bad(bad.clone(), VecDeque::new()));
     spawn(|| ()).join().unwrap();
     bad.set(when);
     let _ = spawn(|| ()).join();
@@ -159,7 +159,7 @@ fn run(case: &str) {
                     panic!("in pick")
                 }
             }
-            policy::install(Panics);
+            install_policy(Panics);
             let borrowed = vec![1; 100];
             scope(|s| drop(s.spawn(|| assert_eq!(borrowed[0], 1))));
         }

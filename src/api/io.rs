@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Instant;
 
-/// TcbPool the current green thread until `fd` may be read from without blocking, or `deadline` has passed; `None` waits
+/// Blocks the current green thread until `fd` may be read from without blocking, or `deadline` has passed; `None` waits
 /// for ever. Files are always ready.
 ///
 /// It may be that there is nothing to read after all: so try, by a call that does not block, and wait again.

@@ -34,7 +34,7 @@ impl<T: 'static> JoinHandle<T> {
         JoinHandle { id, result: PhantomData }
     }
 
-    /// TcbPool the current green thread (or the root) until this one has ended, and answers what it returned.
+    /// Blocks the current green thread (or the root) until this one has ended, and answers what it returned.
     ///
     /// # Errors
     /// It panicked (with its payload) or was killed: [`JoinError`].

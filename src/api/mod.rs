@@ -6,6 +6,7 @@ pub(crate) mod generator;
 pub mod io;
 pub(crate) mod join;
 pub(crate) mod local;
+pub(crate) mod policy;
 pub(crate) mod scope;
 pub(crate) mod sleep;
 pub(crate) mod spawn;

@@ -19,7 +19,7 @@ pub fn yield_now() {
     }
 }
 
-/// TcbPool the current green thread (or the root) for `duration`, and no other. Zero is [`yield_now`].
+/// Blocks the current green thread (or the root) for `duration`, and no other. Zero is [`yield_now`].
 ///
 /// Those whose time is up together wake in the order in which they went to sleep. Precise to the kernel's
 /// timer slack, some 50 microseconds, when the OS thread is otherwise idle. A duration too long to count (584
@@ -35,7 +35,7 @@ pub fn sleep(duration: Duration) {
     until(hub, hub.clock().after(duration));
 }
 
-/// TcbPool the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
+/// Blocks the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
     let hub = hub::current();

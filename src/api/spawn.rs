@@ -4,9 +4,9 @@ use crate::api::join::JoinHandle;
 use crate::hub;
 use crate::hub::{Spawn, job};
 use crate::ids::GreenId;
+use crate::policy::Attributes;
 use crate::stack::StackSize;
 use std::io;
-use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, StackSize::DEFAULT, None, Location::caller()).unwrap_or_else(refused)
+    start(f, Spawn::new()).unwrap_or_else(refused)
 }
 
 /// As [`spawn`], but the green thread becomes ready only when `delay` is over. It can be killed before, and
@@ -48,24 +48,17 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    start(f, None, StackSize::DEFAULT, Some(delay), Location::caller()).unwrap_or_else(refused)
+    start(f, Spawn { delay: Some(delay), ..Spawn::new() }).unwrap_or_else(refused)
 }
 
 #[inline]
-fn start<F, T>(
-    f: F,
-    name: Option<Rc<str>>,
-    stack_size: StackSize,
-    delay: Option<Duration>,
-    spawned_at: &'static Location<'static>,
-) -> io::Result<JoinHandle<T>>
+fn start<F, T>(f: F, spawn: Spawn) -> io::Result<JoinHandle<T>>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
     let hub = hub::current();
     hub.ensure_reserve()?;
-    let spawn = Spawn { name, stack_size, delay, detached: false, spawned_at };
     Ok(JoinHandle::new(hub.spawn(spawn, job(f))))
 }
 
@@ -91,6 +84,7 @@ pub struct Builder {
     name: Option<Rc<str>>,
     stack_size: Option<usize>,
     delay: Option<Duration>,
+    attributes: Option<Attributes>,
 }
 
 impl Builder {
@@ -118,6 +112,18 @@ impl Builder {
         self
     }
 
+    /// Sets what a policy may schedule it by: priority, tickets, a deadline. The default policy ignores it.
+    ///
+    /// ```
+    /// use greenline::{Builder, policy::Attributes};
+    /// let urgent = Attributes { priority: 10, ..Attributes::default() };
+    /// Builder::new().attributes(urgent).spawn(|| ()).unwrap().join().unwrap();
+    /// ```
+    pub fn attributes(mut self, attributes: Attributes) -> Builder {
+        self.attributes = Some(attributes);
+        self
+    }
+
     /// Spawns the green thread.
     ///
     /// # Errors
@@ -135,7 +141,8 @@ impl Builder {
             Some(bytes) => StackSize::for_usable(bytes)?,
             None => StackSize::DEFAULT,
         };
-        start(f, self.name, stack_size, self.delay, Location::caller())
+        let Builder { name, delay, attributes, .. } = self;
+        start(f, Spawn { name, stack_size, delay, attributes, ..Spawn::new() })
     }
 }
 

@@ -63,7 +63,7 @@ pub fn ticket() -> Ticket {
     hub::current().ticket()
 }
 
-/// TcbPool the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
+/// Blocks the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
 /// ever. `what` says what is waited for, in reports: "a channel to have room".
 ///
 /// May also return because of an earlier ticket of the same park, so wait in a loop that looks at what was

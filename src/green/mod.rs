@@ -27,6 +27,7 @@ mod prefetch;
 
 use crate::context::{ActiveContext, Job};
 use crate::ids::{GreenId, WaitReason, WakeReason};
+use crate::policy::Attributes;
 use crate::stack::StackSize;
 use crate::sys::sigset::Signals;
 use crate::time::Time;
@@ -77,6 +78,7 @@ pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
     pub(crate) locals: GreenLocals,
     pub(crate) links: Vec<Job>,
+    pub(crate) attributes: Option<Attributes>,
     /// See `has_mask`; and which of them are blocked for all, since it waits for them.
     pub(crate) mask: Signals,
     pub(crate) held: Signals,

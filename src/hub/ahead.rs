@@ -18,7 +18,7 @@ impl State {
     /// looking ahead by itself.
     #[inline]
     pub(super) fn prefetch(&self, running: *const Green, id: GreenId, cold: bool) {
-        let [next, later] = self.ready.soon([AHEAD, 2 * AHEAD], cold && self.alive > MANY);
+        let [next, later] = self.ready.peek([AHEAD, 2 * AHEAD], cold && self.alive > MANY);
         if let Some(later) = later {
             green::prefetch_record(running, id, later);
         }
@@ -31,7 +31,7 @@ impl State {
     #[inline]
     pub(super) fn prefetch_first(&self) {
         if self.alive > MANY {
-            let first = self.ready.soon::<AHEAD>(std::array::from_fn(|ahead| ahead), true);
+            let first = self.ready.peek::<AHEAD>(std::array::from_fn(|ahead| ahead), true);
             first.into_iter().flatten().filter_map(|id| self.greens.get(id.key())).for_each(Green::prefetch);
         }
     }

@@ -232,7 +232,7 @@ pub(crate) fn wait_after(
     }
 }
 
-/// TcbPool the OS thread in the kernel, as long as `word` is `value`, until an absolute time of a clock.
+/// Blocks the OS thread in the kernel, as long as `word` is `value`, until an absolute time of a clock.
 pub(crate) fn in_kernel(
     word: &AtomicU32,
     value: u32,

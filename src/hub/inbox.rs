@@ -373,7 +373,7 @@ impl<T> Packet<T> {
 }
 
 impl<T> Packet<T> {
-    /// TcbPool the OS thread; may end for no reason.
+    /// Blocks the OS thread; may end for no reason.
     fn wait_for_done<'a>(
         &self,
         state: MutexGuard<'a, PacketState<T>>,

@@ -6,7 +6,7 @@ use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, Sta
 use crate::ids::GreenId;
 use crate::ids::{ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
 use crate::observe::trace::Event;
-use crate::policy::ReadyReason;
+use crate::policy::{Attributes, ReadyReason};
 use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
@@ -23,21 +23,30 @@ pub(crate) struct Spawn {
     pub(crate) name: Option<Rc<str>>,
     pub(crate) stack_size: StackSize,
     pub(crate) delay: Option<Duration>,
+    pub(crate) attributes: Option<Attributes>,
     pub(crate) detached: bool,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
 impl Spawn {
-    /// One that nobody holds a handle to, made by the hub itself.
+    /// A green thread with the default stack and no name, spawned by the caller of the calling function.
     #[track_caller]
-    pub(super) fn internal() -> Spawn {
+    #[inline]
+    pub(crate) fn new() -> Spawn {
         Spawn {
             name: None,
             stack_size: StackSize::DEFAULT,
             delay: None,
-            detached: true,
+            attributes: None,
+            detached: false,
             spawned_at: Location::caller(),
         }
+    }
+
+    /// The same without a handle, for those that the hub spawns itself.
+    #[track_caller]
+    pub(super) fn internal() -> Spawn {
+        Spawn { detached: true, ..Spawn::new() }
     }
 }
 
@@ -82,7 +91,11 @@ impl Hub {
         green.detached = spawn.detached;
         green.stack_size = spawn.stack_size;
         green.name = spawn.name.map(Box::new);
+        if unlikely(spawn.attributes.is_some()) {
+            green.extras().attributes = spawn.attributes;
+        }
         entry.insert(green);
+        state.ready.spawned(id, spawn.attributes.as_ref());
         match spawn.delay {
             None => state.ready.ready(id, ReadyReason::New),
             Some(delay) => state.timers.set(self.clock.after(delay), TimerAction::Start(id)),
@@ -219,7 +232,7 @@ impl Hub {
         state.green(id).is_some_and(|green| green.state != GreenState::Finished)
     }
 
-    /// TcbPool the root until no green thread is alive, or the deadline.
+    /// Blocks the root until no green thread is alive, or the deadline.
     ///
     /// Panics: on a green thread.
     #[track_caller]
@@ -245,7 +258,7 @@ impl Hub {
         }
     }
 
-    /// TcbPool the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
     pub(crate) fn wait_for_pthreads(&self) {
         while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
             let ticket = self.ticket();

@@ -50,13 +50,13 @@ pub(crate) mod status;
 mod wait_fd;
 
 use crate::context::{ActiveContext, ContextPool};
-use crate::green::{BodyState, Green, SpawnSite};
+use crate::green::{BodyState, Green, SpawnSite, State as GreenState};
 use crate::ids::{GreenId, Ticket};
 use crate::observe::trace::Event;
-use crate::policy::{Fifo, Policy, RunQueue};
+use crate::policy::{Custom, Fifo, Policy, RunQueue};
 use crate::reactor::Reactor;
 use crate::sys::sigset::Signals;
-use crate::time::{Clock, Timers};
+use crate::time::{Clock, MonotonicClock, Timers};
 use crate::tls::{Tcb, TcbPool};
 pub(crate) use at_fork::{begin_own_life, fork, forks, is_ours_to_end, look_ahead, reset_after_fork};
 pub(crate) use current::{current, current_or_init, try_current};
@@ -102,7 +102,7 @@ pub(crate) struct Hub {
     state: RefCell<State>,
     reactor: Reactor,
 
-    clock: Clock,
+    clock: Rc<dyn Clock>,
     pool: ContextPool,
     blocks: TcbPool,
     /// An idle context, kept for when there is no memory for another; who is on it; whether it was ever made.
@@ -130,6 +130,8 @@ const _: () = assert!(size_of::<Hub>() <= 2048);
 
 /// Its body has ended.
 const FINISHED: u8 = 1;
+/// The policy is told of its stop.
+const ACCOUNT: u8 = 4;
 /// It has a mask of its own, which is in the place of the OS thread's.
 const MASKED: u8 = 2;
 
@@ -166,7 +168,7 @@ impl Hub {
             interrupted: Cell::new(false),
             closing: Cell::new(false),
             pace: Pace::default(),
-            clock: Clock::new(),
+            clock: Rc::new(MonotonicClock::new()),
             pool: ContextPool::default(),
             loaded: Cell::new(blocks.os_thread_tcb()),
             blocks,
@@ -188,8 +190,8 @@ impl Hub {
         }
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     pub(crate) fn blocks(&self) -> &TcbPool {
@@ -233,7 +235,16 @@ impl Hub {
     }
 
     pub(crate) fn install(&self, policy: Box<dyn Policy>) {
-        let old = self.state.borrow_mut().ready.replace(policy);
+        let mut policy = Custom::new(policy, &self.clock);
+        let mut state = self.state.borrow_mut();
+        for (_, green) in state.greens.iter().filter(|(_, green)| green.state != GreenState::Finished) {
+            let attributes = green.extras.as_ref().and_then(|extras| extras.attributes);
+            policy.spawned(green.id, &attributes.unwrap_or_default());
+        }
+        let old = state.ready.replace(policy);
+        state.ready.running(self.current());
+        drop(state);
+        self.left.set(self.left.get() | ACCOUNT);
         drop(old);
     }
 
@@ -382,7 +393,7 @@ pub struct Stats {
     pub switches: u64,
     /// Green threads that have not ended, whether they have started or not.
     pub alive: usize,
-    /// StackAllocator ever made. They are used again and again, so this is how many were in use at once.
+    /// Stacks ever made. They are used again and again, so this is how many were in use at once.
     pub stacks: usize,
 }
 

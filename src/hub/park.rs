@@ -30,7 +30,7 @@ impl Hub {
         self.state.borrow_mut().wake(ticket, WakeReason::Notified)
     }
 
-    /// TcbPool who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
+    /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
     /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
     #[inline]
     pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: WaitReason, shield: bool) -> ParkResult {

@@ -8,12 +8,12 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{FINISHED, Hub, MASKED, State, TimerAction, entry};
+use super::{ACCOUNT, FINISHED, Hub, MASKED, State, TimerAction, entry};
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, State as GreenState};
 use crate::ids::{GreenId, WakeReason};
 use crate::observe::trace::Event;
-use crate::policy::ReadyReason;
+use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
 use crate::sys::hint::unlikely;
@@ -42,13 +42,18 @@ impl Hub {
         // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
         let guard = AbortOnUnwind("a policy panicked");
         self.pulse.set_current(GreenId::HUB);
+        if unlikely(self.left.get() & ACCOUNT != 0) {
+            self.left.set(self.left.get() & !ACCOUNT);
+            self.account(GreenId::ROOT);
+        }
         let alive = loop {
             if unlikely(self.pace.is_due()) {
                 self.look_up();
             }
             let mut state = self.state.borrow_mut();
-            if unlikely(state.ready.is_foreign()) {
+            if unlikely(state.ready.is_custom()) {
                 self.load_os_thread_tcb();
+                self.left.set(self.left.get() | ACCOUNT);
             }
             match state.ready.pick() {
                 // The policy may answer it though it waits: then it waits again.
@@ -128,6 +133,9 @@ impl Hub {
         self.pulse.set_current(GreenId::HUB);
         if unlikely(self.left.get() != 0) {
             let left = self.left.replace(0);
+            if left & ACCOUNT != 0 {
+                self.account(id);
+            }
             if left & MASKED != 0 {
                 self.take_off_mask();
             }
@@ -135,6 +143,14 @@ impl Hub {
                 self.put_away(id, context);
             }
         }
+    }
+
+    /// Tells a custom policy that `id` has stopped running.
+    #[cold]
+    fn account(&self, id: GreenId) {
+        let mut state = self.state.borrow_mut();
+        let finished = state.expect(id).state == GreenState::Finished;
+        state.ready.stopped(id, if finished { StopReason::Finished } else { StopReason::Parked });
     }
 
     /// The observer may kill who is about to run.

@@ -41,7 +41,7 @@ impl FdWaitResult {
 const A_LITTLE: Time = 1_000_000;
 
 impl Hub {
-    /// TcbPool who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
+    /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
     /// may have been closed and opened behind our back.
     ///
     /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
@@ -69,7 +69,7 @@ impl Hub {
         Ok(self.wait_source(source, fd, direction, deadline, shield))
     }
 
-    /// TcbPool who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
+    /// Blocks who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
     #[inline(never)]
     pub(crate) fn wait_source(
         &self,

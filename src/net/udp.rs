@@ -58,7 +58,7 @@ impl UdpSocket {
         Ok((len, from.to_ip()?))
     }
 
-    /// Sends a message to `address`; of several, to the first. TcbPool while there is no room for it.
+    /// Sends a message to `address`; of several, to the first. Blocks while there is no room for it.
     ///
     /// # Errors
     /// Those of sendto(2); `InvalidInput` if there is no address; `WouldBlock` after the write timeout.

@@ -36,7 +36,7 @@ stream!(UnixStream: net::UnixStream, recv);
 datagrams!(UnixDatagram);
 
 impl UnixStream {
-    /// Connects to the socket at `path`. TcbPool while the backlog there is full, and looks again now and then.
+    /// Connects to the socket at `path`. Blocks while the backlog there is full, and looks again now and then.
     ///
     /// # Errors
     /// Those of connect(2): nobody listens there, ...; `InvalidInput` for a path that is too long.
@@ -180,7 +180,7 @@ impl UnixDatagram {
         Ok((len, from.to_unix()))
     }
 
-    /// Sends a message to the socket at `path`. TcbPool while that one has no room, and looks again now and then.
+    /// Sends a message to the socket at `path`. Blocks while that one has no room, and looks again now and then.
     ///
     /// # Errors
     /// Those of sendto(2); `WouldBlock` after the write timeout.

@@ -1,35 +1,39 @@
-//! First ready, first run: fair, and so cheap that nothing is measured against it but itself.
+//! First in, first out: fair, and cheap enough to be called directly.
 //!
-//! With one exception: who is due does not stand behind all the others, a million just spawned, say, but
-//! takes turns with them. So a time is kept where it can be, and the others lose no more than every other
-//! turn by it.
+//! There is one exception. A green thread whose timer has expired does not queue behind all the others (a million that
+//! were just spawned, say) but takes turns with them. So timers are served on time where possible, and the others lose
+//! at most every other turn.
+//!
+//! Next: `policy/run_queue.rs`, how the hub calls a policy.
 
 use super::{Policy, ReadyReason};
 use crate::ids::GreenId;
 use std::collections::VecDeque;
 
-/// A queue, and a short one beside it for those whose time has come. Start order is spawn order, and of two
-/// green threads that yield in turn neither runs twice before the other has.
+/// A queue of ready green threads, and a short queue beside it for those whose timers have expired. Green threads start
+/// in the order in which they were spawned. Of two green threads that yield in turn, neither runs twice before the
+/// other has run.
 #[derive(Debug, Default)]
 pub struct Fifo {
-    line: VecDeque<GreenId>,
-    due: VecDeque<GreenId>,
-    /// The last one picked was due.
-    was_due: bool,
+    ready: VecDeque<GreenId>,
+    expired: VecDeque<GreenId>,
+    /// The last pick came from `expired`.
+    picked_expired: bool,
 }
 
 impl Fifo {
-    /// How many are ready.
+    /// Returns the number of ready green threads.
     pub(crate) fn len(&self) -> usize {
-        self.line.len() + self.due.len()
+        self.ready.len() + self.expired.len()
     }
 
-    /// Those who are so many picks `ahead` among the due; if there are none, and not only those are `cold`, in the line.
+    /// Returns the entries at the positions `ahead` of `expired`, or of `ready` if `expired` is empty and `cold` is
+    /// set. A green thread whose timer expired has slept, so its stack is likely to be far away in any case.
     #[inline]
-    pub(crate) fn soon<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
-        let queue = match self.due.is_empty() {
-            false => &self.due,
-            true if cold => &self.line,
+    pub(crate) fn peek_cold<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
+        let queue = match self.expired.is_empty() {
+            false => &self.expired,
+            true if cold => &self.ready,
             true => return [None; N],
         };
         ahead.map(|ahead| queue.get(ahead).copied())
@@ -40,16 +44,20 @@ impl Policy for Fifo {
     #[inline]
     fn ready(&mut self, green: GreenId, why: ReadyReason) {
         match why {
-            ReadyReason::Expired => self.due.push_back(green),
-            _ => self.line.push_back(green),
+            ReadyReason::Expired => self.expired.push_back(green),
+            _ => self.ready.push_back(green),
         }
     }
 
     #[inline]
     fn pick(&mut self) -> Option<GreenId> {
-        self.was_due = !self.due.is_empty() && (!self.was_due || self.line.is_empty());
-        let queue = if self.was_due { &mut self.due } else { &mut self.line };
+        self.picked_expired = !self.expired.is_empty() && (!self.picked_expired || self.ready.is_empty());
+        let queue = if self.picked_expired { &mut self.expired } else { &mut self.ready };
         queue.pop_front()
+    }
+
+    fn peek(&self, ahead: usize) -> Option<GreenId> {
+        self.peek_cold([ahead], true)[0]
     }
 }
 
@@ -62,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_due_takes_turns_with_the_line() {
+    fn fifo_alternates_expired_and_ready() {
         let mut fifo = Fifo::default();
         for (key, why) in
             [(1, ReadyReason::New), (2, ReadyReason::Yielded), (3, ReadyReason::Woken), (4, ReadyReason::New)]
@@ -75,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_due_alone_run_in_their_order() {
+    fn fifo_keeps_the_order_of_expired_alone() {
         let mut fifo = Fifo::default();
         (1..5).for_each(|key| fifo.ready(GreenId::new(1, key), ReadyReason::Expired));
         assert_eq!(picked(&mut fifo), [1, 2, 3, 4]);

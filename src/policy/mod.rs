@@ -1,13 +1,14 @@
-//! Who runs next.
+//! Scheduling policies: which ready green thread runs next.
 //!
-//! A [`Policy`] is told which green threads became ready and asked which of them runs next: two verbs. It
-//! never sees a stack, a file descriptor or a clock. [`Fifo`] is the default, and the hub calls it
-//! directly, so that a policy one does not use costs nothing.
+//! A [`Policy`] learns which green threads become ready, and picks the next one to run. Two methods suffice. A policy
+//! that needs more (time slices, priorities, tickets, deadlines) overrides the defaulted methods. A policy never sees
+//! a stack or a file descriptor. [`Fifo`] is the default. The hub calls it directly, so that custom policies cost
+//! nothing where none is installed.
 //!
-//! Called by `hub`; calls nobody. Read next: `policy/fifo.rs`.
+//! Next: `policy/fifo.rs`, the policy that runs by default.
 //!
 //! ```
-//! use greenline::{GreenId, policy::{self, Policy, ReadyReason}};
+//! use greenline::{GreenId, policy::{Policy, ReadyReason}};
 //!
 //! /// The last to become ready runs first.
 //! #[derive(Default)]
@@ -22,7 +23,7 @@
 //!     }
 //! }
 //!
-//! policy::install(Lifo::default());
+//! greenline::install_policy(Lifo::default());
 //! let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
 //! let all: Vec<_> = (0..3)
 //!     .map(|n| {
@@ -35,25 +36,63 @@
 //! ```
 
 mod fifo;
+mod run_queue;
 
 use crate::ids::GreenId;
-use crate::sys::abort::AbortOnUnwind;
 pub use fifo::Fifo;
+pub(crate) use run_queue::{Custom, RunQueue};
+use std::time::Duration;
 
 /// Chooses the next green thread to run.
 ///
-/// Every id given by `ready` must be answered by `pick` once, some time; an id that is not ready, or is
-/// answered twice, is passed over by the hub with a warning in the log. Neither verb may block, spawn, or
-/// call into greenline otherwise; one that panics aborts the process, for those who are suspended count on it. Nor may
-/// they rely on a `thread_local!`: they are called with those of whoever runs.
+/// `pick` must return every id that `ready` was given, once, at some time. The hub skips an id that is not ready or is
+/// returned twice, and logs a warning.
 ///
-/// Source: the two verbs of Boost.Fiber's `algo` (`awakened`, `pick_next`).
+/// No method may block, spawn, or call into greenline otherwise. A method that panics aborts the process, because
+/// suspended green threads rely on the policy. No method may rely on a `thread_local!`: the thread-locals loaded during
+/// a call may be those of any green thread.
+///
+/// The hub counts the ready green threads itself, so a policy does not have to.
+///
+/// Source: the two required methods are those of Boost.Fiber's `algo` (`awakened`, `pick_next`); [`ran`](Policy::ran)
+/// is the accounting of Linux's `put_prev_task`.
 pub trait Policy {
-    /// `green` became ready to run, and why. The root (the OS thread's own stack) is among those that do.
+    /// Adds `green` to the ready green threads. The root (the OS thread's own stack) is scheduled like the others.
     fn ready(&mut self, green: GreenId, why: ReadyReason);
 
-    /// Takes out the one that runs next; `None` when nobody is ready.
+    /// Removes and returns the green thread that runs next. Returns `None` if none is ready.
     fn pick(&mut self) -> Option<GreenId>;
+
+    /// Notes that `green` exists, with the attributes that its spawner chose
+    /// ([`Builder::attributes`](crate::Builder::attributes)). The hub calls this before the first `ready` of `green`.
+    /// When a policy is installed, the hub first calls it for every green thread that is alive, the root included.
+    fn spawned(&mut self, green: GreenId, attributes: &Attributes) {
+        let _ = (green, attributes);
+    }
+
+    /// Notes that `green` has stopped running, after `elapsed`, and why. The hub calls this before the `ready` that
+    /// follows. `elapsed` is zero unless [`wants_time`](Policy::wants_time) returns `true`.
+    fn ran(&mut self, green: GreenId, elapsed: Duration, why: StopReason) {
+        let _ = (green, elapsed, why);
+    }
+
+    /// Notes that `green` has finished and never runs again. The hub calls this after its last `ran`.
+    fn gone(&mut self, green: GreenId) {
+        let _ = green;
+    }
+
+    /// Returns whether `ran` gets the time that a green thread ran, which costs two readings of the clock a switch.
+    /// The hub calls this once, when the policy is installed.
+    fn wants_time(&self) -> bool {
+        false
+    }
+
+    /// Returns the green thread that will be picked `ahead` picks after the next one (0: by the next pick), if that
+    /// is known. It is a hint: the hub brings the stack of that green thread into the cache.
+    fn peek(&self, ahead: usize) -> Option<GreenId> {
+        let _ = ahead;
+        None
+    }
 }
 
 /// Why a green thread became ready.
@@ -62,77 +101,41 @@ pub trait Policy {
 pub enum ReadyReason {
     /// It was just spawned.
     New,
-    /// It gave way to the others.
+    /// It yielded.
     Yielded,
-    /// What it waited for came, or it is to be interrupted.
+    /// Another green thread, a descriptor or a signal woke it, or a kill or a timeout interrupts it.
     Woken,
-    /// Its time has come: the end of a sleep, of a wait with a deadline, of a delay.
+    /// Its timer expired: the end of a sleep, of a wait with a deadline, of a delayed start.
     Expired,
 }
 
-/// The policy in use. FIFO without an indirect call, anything else through one.
-pub(crate) enum RunQueue {
-    Fifo(Fifo),
-    Other(Box<dyn Policy>),
+/// Why a green thread stopped running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// It yielded. It is ready again.
+    Yielded,
+    /// It parked: it waits for something.
+    Parked,
+    /// Its function has ended.
+    Finished,
 }
 
-impl RunQueue {
-    #[inline]
-    pub(crate) fn ready(&mut self, green: GreenId, why: ReadyReason) {
-        match self {
-            RunQueue::Fifo(fifo) => fifo.ready(green, why),
-            RunQueue::Other(policy) => {
-                // Who is ready and not in line never runs again.
-                let guard = AbortOnUnwind("a policy panicked");
-                policy.ready(green, why);
-                guard.disarm();
-            }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn pick(&mut self) -> Option<GreenId> {
-        match self {
-            RunQueue::Fifo(fifo) => fifo.pick(),
-            RunQueue::Other(policy) => policy.pick(),
-        }
-    }
-
-    /// Whether it is code of the program's that chooses.
-    #[inline]
-    pub(crate) fn is_foreign(&self) -> bool {
-        matches!(self, RunQueue::Other(_))
-    }
-
-    /// How many are ready; 0 if that is not known.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            RunQueue::Fifo(fifo) => fifo.len(),
-            RunQueue::Other(_) => 0,
-        }
-    }
-
-    /// Those who will run so many picks `ahead`, if that is known and what they have left is likely to be far away.
-    #[inline]
-    pub(crate) fn soon<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
-        match self {
-            RunQueue::Fifo(fifo) => fifo.soon(ahead, cold),
-            RunQueue::Other(_) => [None; N],
-        }
-    }
-
-    /// Puts `policy` in place; those that are ready now are handed over in the old policy's order.
-    /// Answers the old one.
-    pub(crate) fn replace(&mut self, mut policy: Box<dyn Policy>) -> RunQueue {
-        while let Some(green) = self.pick() {
-            policy.ready(green, ReadyReason::Yielded);
-        }
-        std::mem::replace(self, RunQueue::Other(policy))
-    }
+/// Scheduling attributes of a green thread. The hub passes them to the policy and does not read them.
+///
+/// Source: `sched_setattr(2)` (priority, deadline); lottery scheduling, Waldspurger and Weihl, OSDI 1994 (tickets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Urgency. A policy of priorities runs larger ones first. 0 unless set.
+    pub priority: i32,
+    /// Share of the processor for proportional-share policies (lottery, stride). 1 unless set.
+    pub tickets: u32,
+    /// Relative deadline: the time from becoming ready by which the work has to be done. `None` unless set.
+    pub deadline: Option<Duration>,
 }
 
-/// Makes this OS thread's hub choose by `policy` from now on. Green threads that are ready already are
-/// handed over to it in the order in which they would have run.
-pub fn install(policy: impl Policy + 'static) {
-    crate::hub::current().install(Box::new(policy));
+impl Default for Attributes {
+    fn default() -> Attributes {
+        Attributes { priority: 0, tickets: 1, deadline: None }
+    }
 }

@@ -120,7 +120,7 @@ impl<S, R> Connection<S, R> {
 }
 
 impl<S: Serialize, R> Connection<S, R> {
-    /// Sends a message. TcbPool the current green thread, and no other, while the other end has no room for it.
+    /// Sends a message. Blocks the current green thread, and no other, while the other end has no room for it.
     ///
     /// # Errors
     /// [`BrokenPipe`](ErrorKind::BrokenPipe): the other end is closed, in all processes. [`InvalidData`](ErrorKind::InvalidData):
@@ -181,7 +181,7 @@ impl<S: Serialize, R> Connection<S, R> {
 }
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
-    /// Receives a message. TcbPool the current green thread, and no other, until there is one.
+    /// Receives a message. Blocks the current green thread, and no other, until there is one.
     ///
     /// # Errors
     /// [`UnexpectedEof`](ErrorKind::UnexpectedEof): the other end is closed, in all processes, and there are no more

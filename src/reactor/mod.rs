@@ -242,7 +242,7 @@ impl Reactor {
         }
     }
 
-    /// TcbPool the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
+    /// Blocks the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
     /// signal is handled: [`dispatch`](Reactor::dispatch) then says whom that concerns. 0 only looks.
     ///
     /// Errors: those of epoll_wait(2).

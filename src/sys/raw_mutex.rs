@@ -87,7 +87,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// TcbPool the OS thread for `limit`, or until somebody wakes it by the word at that address; not at all unless it is `value`.
+/// Blocks the OS thread for `limit`, or until somebody wakes it by the word at that address; not at all unless it is `value`.
 pub(crate) fn wait_for_change(word: usize, value: u32, limit: Duration) {
     let time = libc::timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;

@@ -39,7 +39,7 @@ impl Signals {
     }
 }
 
-/// TcbPool those, if any are given, and no others. Answers which were blocked before that. Past the C library: there may be no
+/// Blocks those, if any are given, and no others. Answers which were blocked before that. Past the C library: there may be no
 /// place for an `errno`.
 fn change(set: Option<&Signals>) -> Signals {
     let mut before = Signals::default();

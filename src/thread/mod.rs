@@ -142,7 +142,7 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the OS thread to end. TcbPool the current green thread and no other; where there is no hub, the
+    /// Waits for the OS thread to end. Blocks the current green thread and no other; where there is no hub, the
     /// OS thread.
     ///
     /// # Errors

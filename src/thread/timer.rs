@@ -83,7 +83,7 @@ where
     }
 }
 
-/// TcbPool the OS thread until the time has come, or somebody cancels it. Answers whether it is to run.
+/// Blocks the OS thread until the time has come, or somebody cancels it. Answers whether it is to run.
 fn wait(stage: &AtomicU32, until: Option<Instant>) -> bool {
     /// Some time for the kernel to count.
     const LONG: Duration = Duration::from_secs(3600);
@@ -113,7 +113,7 @@ impl<T> TimerHandle<T> {
         cancelled
     }
 
-    /// Waits until the function was called and has returned: its value; `None` if it was cancelled. TcbPool the current
+    /// Waits until the function was called and has returned: its value; `None` if it was cancelled. Blocks the current
     /// green thread and no other; where there is no hub, the OS thread.
     ///
     /// # Errors

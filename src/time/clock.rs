@@ -1,40 +1,53 @@
-//! The clock of a hub. All of the hub's time comes from here, so a clock that does not follow the
-//! machine's (one that jumps when every green thread sleeps) would take this one's place and no other.
+//! The clock of a hub. All time of the hub comes from here, so a clock that does not follow the machine's (one that jumps
+//! when every green thread sleeps, say) replaces this one and nothing else.
+//!
+//! Next: `time/timers.rs`, the timers of a hub.
 
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the clock was made.
+/// A point in time: nanoseconds since the clock was made.
 pub(crate) type Time = u64;
 
-/// A deadline that does not come: 584 years.
+/// A deadline that does not come, 584 years after the clock was made.
 pub(crate) const NEVER: Time = Time::MAX;
 
-/// Monotonic, as `Instant`.
-pub(crate) struct Clock {
+/// A source of time that never goes backwards.
+pub(crate) trait Clock {
+    /// Returns the time now.
+    fn now(&self) -> Time;
+
+    /// Returns the time of `instant`; 0 if it lies before the clock was made.
+    fn at(&self, instant: Instant) -> Time;
+
+    /// Returns the time `duration` from now; [`NEVER`] if that is too far to count.
+    fn after(&self, duration: Duration) -> Time {
+        self.now().saturating_add(nanos(duration))
+    }
+}
+
+fn nanos(duration: Duration) -> Time {
+    Time::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}
+
+/// The machine's monotonic clock, as `Instant` reads it.
+pub(crate) struct MonotonicClock {
     origin: Instant,
 }
 
-impl Clock {
-    pub(crate) fn new() -> Clock {
-        Clock { origin: Instant::now() }
+impl MonotonicClock {
+    pub(crate) fn new() -> MonotonicClock {
+        MonotonicClock { origin: Instant::now() }
     }
+}
 
+impl Clock for MonotonicClock {
     #[inline]
-    pub(crate) fn now(&self) -> Time {
+    fn now(&self) -> Time {
         self.origin.elapsed().as_nanos() as Time
     }
 
-    /// The time `duration` from now; `NEVER` when that is too far to count.
-    #[inline]
-    pub(crate) fn after(&self, duration: Duration) -> Time {
-        let nanos = Time::try_from(duration.as_nanos()).unwrap_or(NEVER);
-        self.now().saturating_add(nanos)
-    }
-
-    /// The time of `instant`; 0 for one before the clock was made.
-    pub(crate) fn at(&self, instant: Instant) -> Time {
-        let since = instant.saturating_duration_since(self.origin);
-        Time::try_from(since.as_nanos()).unwrap_or(NEVER)
+    fn at(&self, instant: Instant) -> Time {
+        nanos(instant.saturating_duration_since(self.origin))
     }
 }
 
@@ -43,8 +56,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn far_and_past_times_saturate() {
-        let clock = Clock::new();
+    fn monotonic_clock_saturates_at_far_and_past_times() {
+        let clock = MonotonicClock::new();
         assert_eq!(clock.after(Duration::MAX), NEVER);
         assert_eq!(clock.at(clock.origin - Duration::from_secs(1)), 0);
         assert!(clock.at(Instant::now() + Duration::from_secs(5)) > clock.now());

@@ -6,5 +6,5 @@
 mod clock;
 mod timers;
 
-pub(crate) use clock::{Clock, NEVER, Time};
+pub(crate) use clock::{Clock, MonotonicClock, NEVER, Time};
 pub(crate) use timers::Timers;

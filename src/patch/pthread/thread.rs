@@ -177,7 +177,7 @@ fn wait(hub: &'static Hub, word: &AtomicU32, until: Option<(clockid_t, timespec)
     Ok(())
 }
 
-/// TcbPool the OS thread as long as the green thread has not ended.
+/// Blocks the OS thread as long as the green thread has not ended.
 fn wait_in_kernel(word: &AtomicU32, until: Option<(clockid_t, timespec)>) -> Result<(), c_int> {
     let who = Waiter::OsThread { until };
     match futex::wait(who, word.as_ptr() as usize, u32::MAX, || word.load(Acquire) & ENDED == 0) {

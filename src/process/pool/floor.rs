@@ -382,7 +382,7 @@ impl Floor {
 
     // The workers' side, and the foreman's.
 
-    /// Takes a chunk. TcbPool while there is none. `None`: there will be none.
+    /// Takes a chunk. Blocks while there is none. `None`: there will be none.
     pub(super) fn next_job(&self, place: usize) -> Option<Job> {
         let (mut message, mut number) = (Bytes::new(), 0);
         let mut take = |change: &mut Transaction<'_, State>, message: &mut Bytes| {
@@ -466,7 +466,7 @@ impl Floor {
         self.place(place).filled.store((filled + size) as u32, Release);
     }
 
-    /// Sends the parent what is in the outbox. TcbPool while there is no room.
+    /// Sends the parent what is in the outbox. Blocks while there is no room.
     pub(super) fn send_outbox(&self, place: usize, id: u64, death: Option<Death>) {
         let filled = self.place(place).filled.load(Acquire) as usize;
         if filled == 0 && death.is_none() {
@@ -478,7 +478,7 @@ impl Floor {
         self.put_note(&Note { id, from, death, results: unsafe { results.as_ref() } });
     }
 
-    /// Leaves a note for the parent. TcbPool while there is no room; gives up when the pool is over, for nobody listens.
+    /// Leaves a note for the parent. Blocks while there is no room; gives up when the pool is over, for nobody listens.
     fn put_note(&self, note: &Note<'_>) {
         let message = note.encode();
         self.0.monitor.wait(ROOM, None, |change| {

@@ -132,7 +132,7 @@ impl Pool {
         Builder { workers, initializer: Rc::new(|| {}), max_tasks: None, bytes: 64 << 20 }
     }
 
-    /// Has a worker call `f`, and waits for the result. TcbPool the current green thread and no other.
+    /// Has a worker call `f`, and waits for the result. Blocks the current green thread and no other.
     ///
     /// `args` is the tuple of the arguments; `f` is a function, or a closure that captures nothing.
     ///
@@ -146,7 +146,7 @@ impl Pool {
         self.apply_async(f, args).get()
     }
 
-    /// Has a worker call `f`. TcbPool only while the pool has no room for the arguments.
+    /// Has a worker call `f`. Blocks only while the pool has no room for the arguments.
     ///
     /// What is wrong is said when the result is asked for.
     pub fn apply_async<F, Args>(&self, f: F, args: Args) -> AsyncResult<F::Output>
@@ -299,7 +299,7 @@ impl Pool {
         self.office.terminate();
     }
 
-    /// Waits until all workers have ended, after [`close`](Pool::close) or [`terminate`](Pool::terminate). TcbPool the current green thread and
+    /// Waits until all workers have ended, after [`close`](Pool::close) or [`terminate`](Pool::terminate). Blocks the current green thread and
     /// no other.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl<R> AsyncResult<R> {
         AsyncResult { office, batch, count, failed, assemble }
     }
 
-    /// Waits until all tasks are done. TcbPool the current green thread and no other.
+    /// Waits until all tasks are done. Blocks the current green thread and no other.
     ///
     /// # Errors
     /// Why there is no result.

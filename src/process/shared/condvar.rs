@@ -79,7 +79,7 @@ impl CondVar {
         self.wait(deadline, beside)
     }
 
-    /// TcbPool the current green thread until somebody may have opened the gate since the caller was last woken, or
+    /// Blocks the current green thread until somebody may have opened the gate since the caller was last woken, or
     /// `beside` may be readable, or the deadline has passed: `false`.
     ///
     /// The caller has looked at what it waits for after it was woken, and before it calls; and whoever changes that opens

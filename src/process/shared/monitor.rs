@@ -120,7 +120,7 @@ impl<S: Copy> Monitor<S> {
         Some(answer)
     }
 
-    /// Waits at `gate` until `f` can. `None`: the deadline has passed, and `f` cannot still. TcbPool the current green thread
+    /// Waits at `gate` until `f` can. `None`: the deadline has passed, and `f` cannot still. Blocks the current green thread
     /// and no other.
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires; never after `f` could.
