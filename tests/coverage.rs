@@ -257,12 +257,12 @@ fn table() -> String {
 #[test]
 fn the_table_in_the_documentation_is_this_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/patch/coverage.md");
-    if std::env::var_os("GREENLINE_WRITE_TABLE").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, table()).unwrap();
     }
     assert!(
         std::fs::read_to_string(path).unwrap_or_default() == table(),
         "src/patch/coverage.md is not what patch::coverage() says any more; have it written anew by \
-         GREENLINE_WRITE_TABLE=1 cargo test --test coverage"
+         UPDATE=1 cargo test --test coverage"
     );
 }

@@ -31,6 +31,7 @@ mod io;
 #[cfg_attr(target_feature = "crt-static", path = "no_pthread.rs")]
 mod pthread;
 mod sleep;
+mod symbol;
 
 use crate::hub::{Hub, keep_errno, try_current};
 use crate::thread::offload;
@@ -194,7 +195,7 @@ pub struct Covered {
 ///
 /// What std calls besides is listed in `tests/coverage.rs`, with the reason why it cannot block, or with what it waits for.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
-    sleep::COVERAGE.iter().chain(pthread::COVERAGE).chain(io::COVERAGE)
+    [&[sleep::COVERAGE], pthread::COVERAGE, io::COVERAGE].into_iter().flatten().copied().flatten()
 }
 
 /// The hub that a call of this kind is to yield to; `None`: make the plain system call.

@@ -2,7 +2,7 @@
 
 use super::{Covered, Unsupported};
 
-pub(super) const COVERAGE: &[Covered] = &[];
+pub(super) const COVERAGE: &[&[Covered]] = &[];
 
 pub(super) fn reach_hub() -> Result<(), Unsupported> {
     support()

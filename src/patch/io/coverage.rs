@@ -1,8 +1,8 @@
-//! What is interposed of input and output: a table, for [`coverage`](crate::patch::coverage).
+//! What is interposed of input and output: a table, until each family has its own.
 
 use super::{Covered, Kind};
 
-pub(in crate::patch) const COVERAGE: &[Covered] = {
+pub(super) const REST: &[Covered] = {
     const fn covered(symbol: &'static str, called_by: &'static str, when_patched: &'static str) -> Covered {
         Covered { symbol, kind: Kind::Io, called_by, when_patched }
     }
@@ -13,7 +13,6 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
     const CHILD: &str = "parks until that child ends; for any child, or one that stops, looks at intervals";
     const AGAIN: &str = "parks, and tries again at intervals";
     const WRITES: &str = "parks; files are written at once, or elsewhere: what is much, or goes to the disk";
-    const OPENS: &str = "a named pipe: parks while another OS thread waits for its other end";
     const ELSEWHERE: &str = "parks while another OS thread does it";
     &[
         covered("recv", "std::net, std::os::unix::net, C", PARKS),
@@ -54,16 +53,6 @@ pub(in crate::patch) const COVERAGE: &[Covered] = {
         covered("pwritev64", "std::os::unix::fs, C", "as write"),
         covered("pwritev2", "C", "as write"),
         covered("pwritev64v2", "C", "as write"),
-        covered("open", "C", OPENS),
-        covered("open64", "std::fs, C", OPENS),
-        covered("openat", "C", OPENS),
-        covered("openat64", "std::fs, C", OPENS),
-        covered("creat", "C", OPENS),
-        covered("creat64", "C", OPENS),
-        covered("__open_2", "C", OPENS),
-        covered("__open64_2", "C", OPENS),
-        covered("__openat_2", "C", OPENS),
-        covered("__openat64_2", "C", OPENS),
         covered("flock", "std::fs::File::lock, C", "tries again, with pauses, until it has the lock"),
         covered("lockf", "C", "as fcntl's F_SETLKW"),
         covered("lockf64", "C", "the same"),

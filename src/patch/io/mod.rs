@@ -50,9 +50,12 @@ mod write_all;
 use super::{Covered, Kind, patched_hub};
 use crate::arch::syscall::syscall;
 use crate::hub::Hub;
-pub(super) use coverage::COVERAGE;
-use libc::{c_int, c_long, timespec};
-use std::time::Duration;
+use crate::patch::symbol::failed;
+use crate::sys::timespec::{ZERO, duration_of as length, timespec_of};
+use libc::{c_int, c_long};
+
+/// The rows of all families, in the order of the table above.
+pub(super) const COVERAGE: &[&[Covered]] = &[open::COVERAGE, coverage::REST];
 
 fn hub() -> Option<&'static Hub> {
     patched_hub(Kind::Io)
@@ -96,23 +99,3 @@ fn set_errno(answer: isize) -> isize {
     unsafe { *libc::__errno_location() = -answer as c_int };
     -1
 }
-
-/// An error number, as a raw answer.
-fn failed(number: c_int) -> isize {
-    -number as isize
-}
-
-/// The length of a time; an error number for one that the kernel refuses.
-fn length(time: timespec) -> Result<Duration, c_int> {
-    match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
-        _ => Err(libc::EINVAL),
-    }
-}
-
-fn timespec_of(length: Duration) -> timespec {
-    timespec { tv_sec: length.as_secs() as libc::time_t, tv_nsec: length.subsec_nanos() as libc::c_long }
-}
-
-/// Looks only.
-static ZERO: timespec = timespec { tv_sec: 0, tv_nsec: 0 };

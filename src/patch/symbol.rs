@@ -1,0 +1,93 @@
+//! What every interposed function is made of: the macro that defines it beside its row of the coverage table, the
+//! plain system call, and the conversion of the kernel's answer to C's `errno` convention.
+//!
+//! Next: `patch/io/read_write.rs`, the functions that most programs call.
+
+#![allow(unsafe_code)]
+#![cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), allow(dead_code, unused))]
+
+use crate::arch::syscall::syscall;
+use libc::{c_int, c_long};
+
+/// Defines a family of interposed functions, each with its row of the coverage table.
+///
+/// `fn NAME(ARGUMENTS) -> RESULT, "CALLED BY" => "WHEN PATCHED"; { BODY }` becomes the C library's symbol `NAME`, whose
+/// result is that of `BODY`, and a row of the family's `COVERAGE`. A body is short: what takes more than a few lines
+/// is a function of its own above it. All bodies may do what is unsafe, by the contract of the C library's function.
+macro_rules! interpose {
+    ($kind:ident; $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?,
+        $called_by:expr => $when_patched:expr; $body:block)+) => {
+        pub(in crate::patch) const COVERAGE: &[$crate::patch::Covered] = &[$($crate::patch::Covered {
+            symbol: stringify!($name),
+            kind: $crate::patch::Kind::$kind,
+            called_by: $called_by,
+            when_patched: $when_patched,
+        }),+];
+        $(
+            $(#[$meta])*
+            ///
+            /// # Safety
+            /// As the C library's function of this name.
+            #[unsafe(no_mangle)]
+            #[allow(unused_unsafe)]
+            pub(in crate::patch) unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
+                // SAFETY: the caller upholds the contract of the C library's function.
+                unsafe { $body }
+            }
+        )+
+    };
+}
+pub(super) use interpose;
+
+/// Calls the kernel, past the C library. Returns its result, or an error number negated.
+///
+/// # Safety
+/// That of the system call.
+#[inline]
+pub(super) unsafe fn kernel<const N: usize>(number: c_long, args: [usize; N]) -> isize {
+    let mut all = [0; 6];
+    all[..N].copy_from_slice(&args);
+    // SAFETY: the caller upholds the contract of the system call.
+    unsafe { syscall(number, all) }
+}
+
+/// Returns error number `number` as a raw answer of the kernel.
+pub(super) const fn failed(number: c_int) -> isize {
+    -number as isize
+}
+
+/// A result type of C's functions that report errors by -1 and `errno`.
+pub(super) trait CResult {
+    fn from_raw(answer: isize) -> Self;
+}
+
+impl CResult for isize {
+    #[inline]
+    fn from_raw(answer: isize) -> isize {
+        answer
+    }
+}
+
+impl CResult for c_int {
+    #[inline]
+    fn from_raw(answer: isize) -> c_int {
+        answer as c_int
+    }
+}
+
+/// Converts a raw answer: an error number is stored in `errno`, and the result is -1.
+#[inline]
+pub(super) fn with_errno<R: CResult>(answer: isize) -> R {
+    R::from_raw(if (-4095..0).contains(&answer) { store_errno(answer) } else { answer })
+}
+
+#[cold]
+fn store_errno(answer: isize) -> isize {
+    set_errno(-answer as c_int);
+    -1
+}
+
+pub(super) fn set_errno(number: c_int) {
+    // SAFETY: the address is the calling thread's own.
+    unsafe { *libc::__errno_location() = number };
+}
