@@ -4,7 +4,6 @@
 //! Next: `patch/io/read_write.rs`, the functions that most programs call.
 
 #![allow(unsafe_code)]
-#![cfg_attr(not(all(target_env = "gnu", not(target_feature = "crt-static"))), allow(dead_code, unused))]
 
 use crate::arch::syscall::syscall;
 use libc::{c_int, c_long};

@@ -9,5 +9,4 @@ pub(crate) mod hint;
 pub(crate) mod raw_mutex;
 pub(crate) mod signal_chain;
 pub(crate) mod sigset;
-#[cfg(feature = "patch")]
 pub(crate) mod timespec;
