@@ -1,21 +1,22 @@
-//! Unmodified `std::net`, pipes and processes in green threads: they wait together, on one OS thread, and every answer
-//! is the one that it would be without the patch.
+//! Unmodified `std::net` and pipes in green threads: they wait together, on one OS thread, and every result is the same
+//! as without the patch.
 
 #![cfg(feature = "patch")]
+
+mod support;
 
 use greenline::patch;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::threads::{KINDS, start};
 
-/// A thread for each connection, which sends back what it gets.
+/// Starts a server with a thread for each connection, which sends back the bytes it gets.
 fn echo_server() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -36,7 +37,7 @@ fn echo_server() -> std::net::SocketAddr {
 }
 
 #[test]
-fn a_thread_for_each_of_500_connections() {
+fn tcp_stream_echo_by_a_thread_for_each_of_500_connections() {
     patch::all();
     let address = echo_server();
     let (arrived, arrivals) = mpsc::channel();
@@ -47,7 +48,7 @@ fn a_thread_for_each_of_500_connections() {
                 let mut stream = TcpStream::connect(address).unwrap();
                 let (go, goes) = mpsc::channel();
                 arrived.send(go).unwrap();
-                // All are connected at once.
+                // All clients are connected at once.
                 goes.recv().unwrap();
                 for k in 0..10 {
                     let number = (n * k).to_le_bytes();
@@ -65,7 +66,7 @@ fn a_thread_for_each_of_500_connections() {
 }
 
 #[test]
-fn much_more_than_fits_goes_through_whole() {
+fn write_all_of_more_than_the_buffer_goes_through_whole() {
     patch::all();
     const LEN: usize = 8 << 20;
     let (mut here, mut there) = UnixStream::pair().unwrap();
@@ -87,7 +88,7 @@ fn much_more_than_fits_goes_through_whole() {
 }
 
 #[test]
-fn timeouts_and_modes_are_as_the_program_has_set_them() {
+fn set_read_timeout_and_set_nonblocking_take_effect() {
     patch::all();
     let address = echo_server();
     let body = move || {
@@ -96,7 +97,7 @@ fn timeouts_and_modes_are_as_the_program_has_set_them() {
         let start = Instant::now();
         assert_eq!(stream.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(start.elapsed() >= Duration::from_millis(40) && start.elapsed() < Duration::from_secs(30));
-        // Set anew, and by another handle to the same socket.
+        // The timeout is set again, by another handle to the same socket.
         stream.try_clone().unwrap().set_read_timeout(None).unwrap();
         stream.write_all(b"ping").unwrap();
         let mut four = [0; 4];
@@ -116,7 +117,7 @@ fn timeouts_and_modes_are_as_the_program_has_set_them() {
 }
 
 #[test]
-fn who_does_not_wait_is_told_what_is_there_now() {
+fn read_nonblocking_sees_bytes_that_came_since_the_last_poll() {
     patch::all();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -126,16 +127,16 @@ fn who_does_not_wait_is_told_what_is_there_now() {
         there.write_all(b"one").unwrap();
         there
     });
-    // Less than was asked for, after a wait: nothing more is there.
+    // The read waits, and returns less than it asks for. Then the socket is known to be empty.
     assert_eq!(here.read(&mut bytes).unwrap(), 3);
     let mut there = writer.join().unwrap();
     here.set_nonblocking(true).unwrap();
     assert_eq!(here.read(&mut bytes).unwrap_err().kind(), ErrorKind::WouldBlock);
     there.write_all(b"three").unwrap();
-    // The hub has not looked outside since.
+    // The hub has not polled the reactor since.
     assert_eq!(here.read(&mut bytes).unwrap(), 5);
     here.set_nonblocking(false).unwrap();
-    // As much as was asked for: there may be more, but is not.
+    // The read returns as much as it asks for. There may be more bytes, but there are none.
     there.write_all(b"two").unwrap();
     thread::sleep(Duration::from_millis(5));
     assert_eq!(here.read(&mut bytes[..3]).unwrap(), 3);
@@ -146,22 +147,22 @@ fn who_does_not_wait_is_told_what_is_there_now() {
 }
 
 #[test]
-fn what_fails_fails_as_ever() {
+fn connect_write_and_recv_return_the_kernels_errors() {
     patch::all();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let body = move || {
-        assert_eq!(TcpStream::connect(nobody).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(TcpStream::connect(closed_port).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let timeout = Duration::from_secs(30);
-        let refused = TcpStream::connect_timeout(&nobody, timeout).unwrap_err();
+        let refused = TcpStream::connect_timeout(&closed_port, timeout).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-        // Its other end is gone: an error, and no signal that ends the process.
+        // The other end is gone. The write fails, and no signal ends the process.
         let (mut here, there) = UnixStream::pair().unwrap();
         drop(there);
         assert_eq!(here.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
         let (reader, mut writer) = std::io::pipe().unwrap();
         drop(reader);
         assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
-        // SAFETY: a number that is not open; nothing is read.
+        // SAFETY: the number is not open; nothing is read.
         assert_eq!(unsafe { libc::recv(987_654, std::ptr::null_mut(), 0, 0) }, -1);
         assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
     };
@@ -170,32 +171,28 @@ fn what_fails_fails_as_ever() {
 }
 
 #[test]
-fn a_descriptor_that_is_closed_wakes_who_waits_for_it() {
+fn close_by_a_green_thread_or_an_os_thread_wakes_the_reader() {
     patch::all();
-    for by_an_os_thread in [false, true] {
+    for kind in KINDS {
         let (mut here, _there) = UnixStream::pair().unwrap();
         let fd = here.as_raw_fd();
-        let (waits, waiting) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
         let reader = thread::spawn(move || {
-            waits.send(()).unwrap();
-            let answer = here.read(&mut [0; 4]);
+            begin.send(()).unwrap();
+            let result = here.read(&mut [0; 4]);
             std::mem::forget(here);
-            answer.map_err(|error| error.raw_os_error())
+            result.map_err(|error| error.raw_os_error())
         });
-        waiting.recv().unwrap();
+        begun.recv().unwrap();
         (0..10).for_each(|_| thread::yield_now());
-        // SAFETY: whoever had it forgets it.
-        let close = move || unsafe { libc::close(fd) };
-        match by_an_os_thread {
-            true => assert_eq!(greenline::thread::Thread::new(close).start().unwrap().join().unwrap(), 0),
-            false => assert_eq!(close(), 0),
-        }
+        // SAFETY: the reader forgets its stream.
+        start(kind, move || assert_eq!(unsafe { libc::close(fd) }, 0))();
         assert_eq!(reader.join().unwrap(), Err(Some(libc::EBADF)));
     }
 }
 
 #[test]
-fn datagrams_and_unix_sockets_wait_too() {
+fn udp_recv_from_waits_for_a_datagram() {
     patch::all();
     let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let to = b.local_addr().unwrap();
@@ -207,7 +204,11 @@ fn datagrams_and_unix_sockets_wait_too() {
     thread::yield_now();
     a.send_to(b"datagram", to).unwrap();
     assert_eq!(receiver.join().unwrap(), (b"datagram".to_vec(), a.local_addr().unwrap()));
+}
 
+#[test]
+fn unix_accept_and_read_line_wait() {
+    patch::all();
     let dir = std::env::temp_dir().join(format!("greenline-std-net-{}", std::process::id()));
     let listener = UnixListener::bind(&dir).unwrap();
     let server = thread::spawn(move || {
@@ -222,53 +223,7 @@ fn datagrams_and_unix_sockets_wait_too() {
 }
 
 #[test]
-fn processes_are_read_from_together() {
-    patch::all();
-    let start = Instant::now();
-    let all: Vec<_> = (0..10)
-        .map(|n| {
-            thread::spawn(move || {
-                let output =
-                    Command::new("sh").args(["-c", &format!("sleep 0.5; echo {n}")]).output().unwrap();
-                String::from_utf8(output.stdout).unwrap().trim().parse::<u32>().unwrap()
-            })
-        })
-        .collect();
-    assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<u32>(), 45);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-
-    // And waited for, by the green thread alone.
-    let start = Instant::now();
-    let all: Vec<_> = (0..10)
-        .map(|n| {
-            thread::spawn(move || {
-                let mut child =
-                    Command::new("sh").args(["-c", &format!("sleep 0.5; exit {n}")]).spawn().unwrap();
-                child.wait().unwrap().code().unwrap()
-            })
-        })
-        .collect();
-    assert_eq!(all.into_iter().map(|one| one.join().unwrap()).sum::<i32>(), 45);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-    let mut child = Command::new("sleep").arg("3600").spawn().unwrap();
-    let id = child.id() as libc::pid_t;
-    let waits = thread::spawn(move || child.wait().unwrap());
-    thread::yield_now();
-    // SAFETY: a child of ours, which is not waited for yet.
-    assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
-    assert_eq!(waits.join().unwrap().signal(), Some(libc::SIGKILL));
-
-    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let reader = thread::spawn(move || BufReader::new(from).lines().map(Result::unwrap).collect::<Vec<_>>());
-    (0..100).for_each(|n| writeln!(to, "{n}").unwrap());
-    drop(to);
-    assert_eq!(reader.join().unwrap().len(), 100);
-    assert!(child.wait().unwrap().success());
-}
-
-#[test]
-fn a_lock_is_held_across_a_read_and_a_kill() {
+fn read_exact_when_killed_keeps_the_mutex_and_goes_on() {
     patch::all();
     let shared = Arc::new(Mutex::new(0));
     let (mut here, mut there) = UnixStream::pair().unwrap();
@@ -296,31 +251,16 @@ fn a_lock_is_held_across_a_read_and_a_kill() {
     assert!(reader.join().is_ok());
 }
 
+/// A kill does not unwind out of std. The call fails once, as if by a signal, and std retries it.
 #[test]
-fn names_are_looked_up_while_the_others_run() {
-    use std::net::ToSocketAddrs;
-    patch::all();
-    let all: Vec<_> = (0..100)
-        .map(|_| {
-            thread::spawn(|| ("localhost", 80).to_socket_addrs().unwrap().all(|at| at.ip().is_loopback()))
-        })
-        .collect();
-    assert!(all.into_iter().all(|one| one.join().unwrap()));
-    assert!(("a name with blanks", 80).to_socket_addrs().is_err());
-    let numbers = ("127.0.0.1", 80).to_socket_addrs().unwrap().next().unwrap();
-    assert_eq!(numbers.to_string(), "127.0.0.1:80");
-}
-
-/// A kill does not unwind std: the call fails once, as if a signal had come, and std asks again.
-#[test]
-fn a_kill_leaves_a_read_of_std_alone() {
+fn read_exact_when_killed_is_retried_by_std() {
     patch::all();
     let (mut here, mut there) = UnixStream::pair().unwrap();
     let reader = greenline::spawn(move || {
         let mut byte = [0];
         here.read_exact(&mut byte).unwrap();
         greenline::yield_now();
-        unreachable!("here it is killed");
+        unreachable!("the kill is delivered");
     });
     greenline::yield_now();
     assert!(reader.kill());
@@ -331,44 +271,20 @@ fn a_kill_leaves_a_read_of_std_alone() {
     assert!(matches!(end, Err(greenline::JoinError::Killed)));
 }
 
-#[test]
-fn poll_waits_for_several() {
-    patch::all();
-    // SAFETY: none of them.
-    assert_eq!(unsafe { libc::poll(std::ptr::null_mut(), 0, 10) }, 0);
-    let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
-    let poll = |timeout: i32| {
-        let mut fds =
-            [&a.0, &b.0].map(|end| libc::pollfd { fd: end.as_raw_fd(), events: libc::POLLIN, revents: 0 });
-        // SAFETY: two of them.
-        let count = unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) };
-        (count, fds.map(|fd| fd.revents))
-    };
-    assert_eq!(poll(0), (0, [0, 0]));
-    assert_eq!(poll(10), (0, [0, 0]));
-    let mut other = b.1.try_clone().unwrap();
-    let writer = thread::spawn(move || other.write_all(b"x").unwrap());
-    assert_eq!(poll(-1), (1, [0, libc::POLLIN]));
-    writer.join().unwrap();
-    let mut other = a.1.try_clone().unwrap();
-    other.write_all(b"x").unwrap();
-    assert_eq!(poll(-1), (2, [libc::POLLIN, libc::POLLIN]));
-}
-
-/// An OS thread with a hub, one green thread of which accepts and accepts.
+/// Starts an OS thread with a hub, on which a green thread accepts in a loop.
 fn hub_that_accepts(listener: TcpListener) -> greenline::Handle {
-    let (say, said) = mpsc::channel();
+    let (give, take) = mpsc::channel();
     let hub = move || {
-        say.send(greenline::Handle::current().unwrap()).unwrap();
+        give.send(greenline::Handle::current().unwrap()).unwrap();
         thread::spawn(move || while listener.accept().is_ok() {});
         greenline::join_everything();
     };
     greenline::thread::Thread::new(hub).daemon(true).start().unwrap();
-    said.recv().unwrap()
+    take.recv().unwrap()
 }
 
 #[test]
-fn hubs_that_accept_from_one_socket_go_on() {
+fn accept_by_three_hubs_of_one_listener_blocks_none() {
     patch::all();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -376,21 +292,20 @@ fn hubs_that_accept_from_one_socket_go_on() {
     for round in 0..200 {
         drop(TcpStream::connect(address).unwrap());
         for hub in &hubs {
-            let asked = hub.spawn(|| ()).unwrap();
-            let answer = asked.join_timeout(Duration::from_secs(20));
-            assert!(answer.is_ok(), "a hub waits for a connection that another has taken, round {round}");
+            let result = hub.spawn(|| ()).unwrap().join_timeout(Duration::from_secs(20));
+            assert!(result.is_ok(), "a hub waits for a connection that another has taken, round {round}");
         }
     }
 }
 
-/// A listener that was not made here, as one that came with the process when it began: somebody else may accept from it,
-/// here an OS thread past the C library.
+/// The patch has not seen this listener being made, as if it was inherited when the process started. Another process may
+/// accept from such a listener. Here an OS thread does, by system calls.
 #[test]
-fn a_listener_of_others_does_not_stop_a_hub() {
+fn accept_on_an_inherited_listener_does_not_block_the_hub() {
     patch::all();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // SAFETY: no pointers; the number is new, and the listener's from here on.
+    // SAFETY: no pointers; the number is new, and belongs to the listener from here on.
     let listener = unsafe {
         let duplicate = libc::syscall(libc::SYS_dup, listener.as_raw_fd()) as i32;
         TcpListener::from_raw_fd(duplicate)
@@ -401,7 +316,7 @@ fn a_listener_of_others_does_not_stop_a_hub() {
         while !is_over.load(Relaxed) {
             let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
             let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            // SAFETY: one descriptor and a time, of this frame.
+            // SAFETY: the descriptor and the time are in this frame.
             unsafe {
                 if libc::syscall(libc::SYS_ppoll, &raw mut ready, 1, &raw const at_once, 0, 0) > 0 {
                     libc::syscall(libc::SYS_accept4, fd, 0, 0, 0);
@@ -413,15 +328,15 @@ fn a_listener_of_others_does_not_stop_a_hub() {
     let hub = hub_that_accepts(listener);
     for round in 0..200 {
         drop(TcpStream::connect(address).unwrap());
-        let answer = hub.spawn(|| ()).unwrap().join_timeout(Duration::from_secs(20));
-        assert!(answer.is_ok(), "the hub waits for a connection that another has taken, round {round}");
+        let result = hub.spawn(|| ()).unwrap().join_timeout(Duration::from_secs(20));
+        assert!(result.is_ok(), "the hub waits for a connection that another has taken, round {round}");
     }
     over.store(true, Relaxed);
 }
 
-/// A datagram socket may be connected while others use it: it does not become non-blocking for them.
+/// A datagram socket may be connected while other threads use it. It does not become non-blocking for them meanwhile.
 #[test]
-fn a_datagram_socket_stays_blocking_while_it_is_connected() {
+fn udp_connect_leaves_the_socket_blocking() {
     patch::all();
     let [ours, theirs] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     let (fd, over) = (ours.as_raw_fd(), Arc::new(AtomicBool::new(false)));
@@ -444,15 +359,15 @@ fn a_datagram_socket_stays_blocking_while_it_is_connected() {
 }
 
 #[test]
-fn a_full_backlog_is_waited_for_as_long_as_the_socket_says() {
+fn connect_to_a_full_unix_backlog_waits_for_the_sockets_timeout() {
     patch::all();
     let path = std::env::temp_dir().join(format!("greenline-backlog-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     // SAFETY: no pointers.
     unsafe { libc::listen(listener.as_raw_fd(), 0) };
     let _first = UnixStream::connect(&path).unwrap();
-    // SAFETY: an address that is filled in, and a time.
-    let said = unsafe {
+    // SAFETY: the address and the time are in this frame.
+    let result = unsafe {
         let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         let limit = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
         let len = size_of::<libc::timeval>() as libc::socklen_t;
@@ -470,33 +385,33 @@ fn a_full_backlog_is_waited_for_as_long_as_the_socket_says() {
                 _ => std::io::Error::last_os_error().raw_os_error(),
             }
         };
-        let (say, said) = mpsc::channel();
-        thread::spawn(move || say.send(connect()).unwrap());
-        let said = said.recv_timeout(Duration::from_secs(20));
+        let (give, take) = mpsc::channel();
+        thread::spawn(move || give.send(connect()).unwrap());
+        let result = take.recv_timeout(Duration::from_secs(20));
         libc::close(socket);
-        said
+        result
     };
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(said, Ok(Some(libc::EAGAIN)), "as the kernel has it");
+    assert_eq!(result, Ok(Some(libc::EAGAIN)), "the kernel's error");
 }
 
 #[test]
-fn each_timeout_cuts_a_call_short() {
+fn read_is_cut_short_by_each_of_three_timeouts() {
     patch::all();
     let (reader, mut writer) = std::io::pipe().unwrap();
-    // So that nothing hangs for ever.
+    // If the read is not cut short, this ends it.
     let late = greenline::spawn(move || {
         thread::sleep(Duration::from_secs(20));
         writer.write_all(&[0; 8]).unwrap();
     });
     for _ in 0..3 {
         let mut byte = 0u8;
-        let said = greenline::timeout(Duration::ZERO, || {
-            // SAFETY: a byte of ours.
-            let said = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
-            (said, std::io::Error::last_os_error().raw_os_error())
+        let result = greenline::timeout(Duration::ZERO, || {
+            // SAFETY: the byte is in this frame.
+            let result = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
+            (result, std::io::Error::last_os_error().raw_os_error())
         });
-        assert_eq!(said, Ok((-1, Some(libc::EINTR))));
+        assert_eq!(result, Ok((-1, Some(libc::EINTR))));
     }
     late.kill();
 }

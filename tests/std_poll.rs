@@ -1,5 +1,5 @@
-//! `poll`, `select`, `epoll_wait` and their relatives, interposed: each answers what it answers on an OS thread that is
-//! not patched, and the other green threads go on meanwhile.
+//! `poll`, `select`, `epoll_wait` and their variants, interposed: each returns what it returns on an OS thread that is
+//! not patched, and other green threads run meanwhile.
 
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 
@@ -16,10 +16,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::differential::{NOT_OPEN, answer, count_while, exclusive, ms, same, spawn_delayed, waits};
+use support::threads::{Green, KINDS, Os, start};
 
 type Answer = Result<i64, i32>;
 
-/// Bit by bit: which of `fds` are in the set.
+/// For each descriptor, whether it is in the set.
 type Bits = Vec<bool>;
 
 struct Set(libc::fd_set);
@@ -40,7 +41,8 @@ impl Set {
     }
 }
 
-/// `select` for reading and urgent data of all, and for writing to the first if `write`.
+/// Calls `select` for reading and urgent data of all descriptors, and for writing to the first if `write` is set. Returns
+/// the result, the sets, and whether the call has reduced the time.
 fn select(fds: &[i32], write: bool, timeout: Option<Duration>) -> (Answer, [Bits; 3], bool) {
     let (mut read, mut urgent) = (Set::of(fds), Set::of(fds));
     let mut writes = Set::of(if write { &fds[..1] } else { &[] });
@@ -49,23 +51,23 @@ fn select(fds: &[i32], write: bool, timeout: Option<Duration>) -> (Answer, [Bits
     let mut time =
         libc::timeval { tv_sec: whole.as_secs() as _, tv_usec: whole.subsec_micros() as libc::suseconds_t };
     let time_at = if timeout.is_some() { &raw mut time } else { null_mut() };
-    // SAFETY: sets and a time of ours.
-    let said = answer(unsafe { libc::select(count, &mut read.0, &mut writes.0, &mut urgent.0, time_at) });
+    // SAFETY: the sets and the time are in this frame.
+    let results = answer(unsafe { libc::select(count, &mut read.0, &mut writes.0, &mut urgent.0, time_at) });
     let left = Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
-    (said, [read.bits(fds), writes.bits(fds), urgent.bits(fds)], left < whole)
+    (results, [read.bits(fds), writes.bits(fds), urgent.bits(fds)], left < whole)
 }
 
 fn poll(fds: &[(i32, i16)], timeout: i32) -> (Answer, Vec<i16>) {
     let mut all: Vec<_> = fds.iter().map(|&(fd, events)| libc::pollfd { fd, events, revents: 0 }).collect();
-    // SAFETY: so many.
-    let said = answer(unsafe { libc::poll(all.as_mut_ptr(), all.len() as _, timeout) });
-    (said, all.iter().map(|one| one.revents).collect())
+    // SAFETY: the descriptors are as many as their vector is long.
+    let results = answer(unsafe { libc::poll(all.as_mut_ptr(), all.len() as _, timeout) });
+    (results, all.iter().map(|one| one.revents).collect())
 }
 
 #[test]
-fn select_is_as_ever() {
+fn select_returns_ready_sets_and_the_remaining_time() {
     let _exclusive = exclusive();
-    let said = same(|| {
+    let results = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fds = [a.0.as_raw_fd(), b.0.as_raw_fd()];
         let mut all = vec![select(&fds, false, Some(Duration::ZERO))];
@@ -77,7 +79,7 @@ fn select_is_as_ever() {
         writer.join().unwrap();
         all.push(select(&fds, true, Some(ms(60_000))));
         all.push(select(&[fds[0], NOT_OPEN], false, None));
-        // SAFETY: no sets.
+        // SAFETY: there are no sets; the times are in this frame.
         unsafe {
             all.push((
                 answer(libc::select(-1, null_mut(), null_mut(), null_mut(), null_mut())),
@@ -90,7 +92,7 @@ fn select_is_as_ever() {
                 [vec![], vec![], vec![]],
                 false,
             ));
-            // More than a second of microseconds is a way to say seconds.
+            // `select` accepts more than a second in the microseconds.
             let mut odd = libc::timeval { tv_sec: 0, tv_usec: 1_000_001 };
             let start = Instant::now();
             all.push((
@@ -104,36 +106,39 @@ fn select_is_as_ever() {
         all.push(select(&fds[..1], false, None));
         all
     });
-    assert_eq!(said.iter().map(|one| one.0).take(5).collect::<Vec<_>>(), [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2)]);
-    assert_eq!(said[5].0, Err(libc::EBADF));
-    assert!(said[1].2 && said[4].2, "the time that is left is written back");
+    assert_eq!(
+        results.iter().map(|one| one.0).take(5).collect::<Vec<_>>(),
+        [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2)]
+    );
+    assert_eq!(results[5].0, Err(libc::EBADF));
+    assert!(results[1].2 && results[4].2, "`select` writes the remaining time back");
 }
 
-/// Some say that they have as many descriptors as they may open, with sets that are smaller.
+/// Some programs pass the limit of descriptors as the count, with sets that are smaller.
 #[test]
-fn select_does_not_look_beyond_what_was_opened() {
+fn select_with_a_count_beyond_the_open_descriptors_ignores_them() {
     let _exclusive = exclusive();
-    let said = same(|| {
+    let results = same(|| {
         let mut set = Set::of(&[]);
         let mut time = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
         // SAFETY: the kernel looks no further than the size of the table of descriptors.
         answer(unsafe { libc::select(i32::MAX, &mut set.0, null_mut(), null_mut(), &mut time) })
     });
-    assert_eq!(said, Ok(0));
+    assert_eq!(results, Ok(0));
 }
 
 #[test]
-fn pselect_and_ppoll_take_other_times() {
+fn pselect_and_ppoll_use_their_timespec() {
     let _exclusive = exclusive();
-    let said = same(|| {
+    let results = same(|| {
         let (mut here, there) = UnixStream::pair().unwrap();
         let fd = there.as_raw_fd();
         let pselect = |nanos: Option<i64>| {
             let (mut set, time) = (Set::of(&[fd]), libc::timespec { tv_sec: 0, tv_nsec: nanos.unwrap_or(0) });
             let time = if nanos.is_some() { &raw const time } else { null() };
-            // SAFETY: a set and a time of ours.
-            let said = unsafe { libc::pselect(fd + 1, &mut set.0, null_mut(), null_mut(), time, null()) };
-            (answer(said), set.bits(&[fd])[0])
+            // SAFETY: the set and the time are in this frame.
+            let results = unsafe { libc::pselect(fd + 1, &mut set.0, null_mut(), null_mut(), time, null()) };
+            (answer(results), set.bits(&[fd])[0])
         };
         let ppoll = |nanos: Option<i64>| {
             let (mut one, time) = (
@@ -141,9 +146,9 @@ fn pselect_and_ppoll_take_other_times() {
                 libc::timespec { tv_sec: 0, tv_nsec: nanos.unwrap_or(0) },
             );
             let time = if nanos.is_some() { &raw const time } else { null() };
-            // SAFETY: a descriptor and a time of ours.
-            let said = unsafe { libc::ppoll(&mut one, 1, time, null()) };
-            (answer(said), one.revents == libc::POLLIN)
+            // SAFETY: the descriptor and the time are in this frame.
+            let results = unsafe { libc::ppoll(&mut one, 1, time, null()) };
+            (answer(results), one.revents == libc::POLLIN)
         };
         let mut all = Vec::new();
         for nanos in [0, 20_000_000, 1_000_000_000, -1] {
@@ -158,14 +163,17 @@ fn pselect_and_ppoll_take_other_times() {
         all
     });
     let (none, wrong) = ((Ok(0), false), (Err(libc::EINVAL), false));
-    assert_eq!(said.iter().map(|one| one.1).collect::<Vec<_>>(), [none, none, wrong, wrong, (Ok(1), true)]);
-    assert_eq!(said.last().unwrap().0, (Ok(1), true));
+    assert_eq!(
+        results.iter().map(|one| one.1).collect::<Vec<_>>(),
+        [none, none, wrong, wrong, (Ok(1), true)]
+    );
+    assert_eq!(results.last().unwrap().0, (Ok(1), true));
 }
 
 #[test]
-fn poll_is_as_ever() {
+fn poll_returns_ready_descriptors_and_errors() {
     let _exclusive = exclusive();
-    let said = same(|| {
+    let results = same(|| {
         let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let (one, two) = (a.0.as_raw_fd(), b.0.as_raw_fd());
         let mut all = vec![poll(&[(one, libc::POLLIN), (two, libc::POLLIN)], 0)];
@@ -177,21 +185,41 @@ fn poll_is_as_ever() {
         writer.join().unwrap();
         all.push(poll(&[(one, libc::POLLOUT), (two, libc::POLLIN | libc::POLLOUT)], -1));
         let end = spawn_delayed(move || drop(a.1));
-        // Nothing is asked for, and that it has ended is told.
+        // The call asks for no event. It returns POLLHUP all the same.
         all.push(waits(ms(10), || poll(&[(one, 0)], -1)));
         end.join().unwrap();
         all
     });
-    assert_eq!(said.iter().map(|one| one.0).collect::<Vec<_>>(), [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2), Ok(1)]);
-    assert_eq!(said[2].1, [0, libc::POLLNVAL, 0]);
+    assert_eq!(
+        results.iter().map(|one| one.0).collect::<Vec<_>>(),
+        [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2), Ok(1)]
+    );
+    assert_eq!(results[2].1, [0, libc::POLLNVAL, 0]);
 }
 
-/// What is not asked for does not end the wait; nor does it keep the hub busy.
 #[test]
-fn what_is_not_waited_for_costs_nothing() {
+fn poll_of_two_sockets_waits_for_either() {
+    let _exclusive = exclusive();
+    // SAFETY: there are no descriptors.
+    assert_eq!(unsafe { libc::poll(null_mut(), 0, 10) }, 0);
+    let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let fds = [(a.0.as_raw_fd(), libc::POLLIN), (b.0.as_raw_fd(), libc::POLLIN)];
+    assert_eq!(poll(&fds, 0), (Ok(0), vec![0, 0]));
+    assert_eq!(poll(&fds, 10), (Ok(0), vec![0, 0]));
+    let mut other = b.1.try_clone().unwrap();
+    let writer = thread::spawn(move || other.write_all(b"x").unwrap());
+    assert_eq!(poll(&fds, -1), (Ok(1), vec![0, libc::POLLIN]));
+    writer.join().unwrap();
+    (&a.1).write_all(b"x").unwrap();
+    assert_eq!(poll(&fds, -1), (Ok(2), vec![libc::POLLIN, libc::POLLIN]));
+}
+
+/// Events that the call does not ask for do not end its wait, and do not keep the hub busy.
+#[test]
+fn poll_ignores_events_it_does_not_wait_for_without_spinning() {
     let _exclusive = exclusive();
     let (mut here, there) = UnixStream::pair().unwrap();
-    here.write_all(b"nobody reads this").unwrap();
+    here.write_all(b"bytes to read").unwrap();
     let file = std::fs::File::open("/proc/self/exe").unwrap();
     let waiter = thread::spawn(move || {
         let before = greenline::stats().switches;
@@ -199,42 +227,43 @@ fn what_is_not_waited_for_costs_nothing() {
             poll(&[(there.as_raw_fd(), libc::POLLPRI), (file.as_raw_fd(), libc::POLLPRI)], 100).0,
             Ok(0)
         );
-        assert!(greenline::stats().switches - before < 20, "it spins");
-        // And who reads it is not kept from that.
+        assert!(greenline::stats().switches - before < 20, "the hub spins");
+        // The bytes can still be read.
         let mut bytes = [0; 6];
         let mut there = there;
         there.read_exact(&mut bytes).unwrap();
         bytes
     });
-    assert_eq!(&waiter.join().unwrap(), b"nobody");
+    assert_eq!(&waiter.join().unwrap(), b"bytes ");
 }
 
-/// An epoll instance with some descriptors in it, each with its place as its data.
+/// Returns an epoll instance with the descriptors in it, each with its index as its data.
 fn epoll(fds: &[i32], flags: i32) -> OwnedFd {
-    // SAFETY: it was just made.
+    // SAFETY: the descriptor was just made.
     let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
     for (at, &fd) in fds.iter().enumerate() {
         let mut event = libc::epoll_event { events: (libc::EPOLLIN | flags) as u32, u64: at as u64 };
-        // SAFETY: an event of ours.
+        // SAFETY: the event is in this frame.
         let added = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         assert_eq!(added, 0);
     }
     epoll
 }
 
-/// Which are ready.
+/// Returns the result, and the sorted data of the ready descriptors.
 fn epoll_wait(epoll: i32, timeout: i32) -> (Answer, Vec<u64>) {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
-    // SAFETY: room for eight.
-    let said = answer(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 8, timeout) });
-    let mut ready: Vec<u64> = events.iter().take(said.unwrap_or(0) as usize).map(|event| event.u64).collect();
+    // SAFETY: there is room for eight events.
+    let results = answer(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 8, timeout) });
+    let mut ready: Vec<u64> =
+        events.iter().take(results.unwrap_or(0) as usize).map(|event| event.u64).collect();
     ready.sort_unstable();
-    (said, ready)
+    (results, ready)
 }
 
-/// Who asks again and again does so in vain, unless the others run meanwhile.
+/// A program that polls in a loop waits for another green thread. The loop ends only if other green threads run.
 #[test]
-fn who_asks_in_a_loop_lets_the_others_run() {
+fn poll_read_and_waitpid_in_a_loop_let_others_run() {
     let _exclusive = exclusive();
     let (mut here, mut there) = UnixStream::pair().unwrap();
     there.write_all(b"x").unwrap();
@@ -242,18 +271,18 @@ fn who_asks_in_a_loop_lets_the_others_run() {
     let reader = thread::spawn(move || here.read_exact(&mut [0]).map(|()| here).unwrap());
     let is_readable = |millis| {
         let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
-        // SAFETY: one descriptor, of this frame.
+        // SAFETY: the descriptor is in this frame.
         unsafe { libc::poll(fds.as_mut_ptr(), 1, millis) == 1 }
     };
-    // Until it is drained there is always an answer.
+    // Until the socket is drained, each call returns at once.
     while is_readable(60_000) && !reader.is_finished() {}
     let mut here = reader.join().unwrap();
-    // Until something comes there is never one.
+    // Until a byte comes, no call returns an event.
     let writer = thread::spawn(move || there.write_all(b"xy").map(|()| there).unwrap());
     while !is_readable(0) {}
     let _there = writer.join().unwrap();
     here.read_exact(&mut [0; 2]).unwrap();
-    // Nor is there by other calls.
+    // Loops of other calls end, too.
     let flag = || {
         let set = Arc::new(AtomicBool::new(false));
         let to_set = set.clone();
@@ -276,10 +305,10 @@ fn who_asks_in_a_loop_lets_the_others_run() {
 }
 
 #[test]
-fn epoll_is_as_ever() {
+fn epoll_wait_returns_level_and_edge_triggered_events() {
     let _exclusive = exclusive();
     for flags in [0, libc::EPOLLET] {
-        let said = same(move || {
+        let results = same(move || {
             let (a, b) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
             let set = epoll(&[a.0.as_raw_fd(), b.0.as_raw_fd()], flags);
             let set = set.as_raw_fd();
@@ -288,7 +317,7 @@ fn epoll_is_as_ever() {
             for round in 0..3 {
                 let mut other = b.1.try_clone().unwrap();
                 let writer = spawn_delayed(move || other.write_all(b"x").unwrap());
-                // Level-triggered, it stays ready; edge-triggered, it is so anew.
+                // A level-triggered descriptor stays ready. An edge-triggered one becomes ready again.
                 all.push(if round == 0 || flags != 0 {
                     waits(ms(10), || epoll_wait(set, -1))
                 } else {
@@ -299,13 +328,13 @@ fn epoll_is_as_ever() {
             }
             (&a.1).write_all(b"x").unwrap();
             all.push(epoll_wait(set, -1));
-            // Read, and it is ready no more.
+            // After it was read to the end, it is not ready.
             for end in [&a.0, &b.0] {
                 end.set_nonblocking(true).unwrap();
                 while (&*end).read(&mut [0; 8]).is_ok() {}
             }
             all.push(waits(ms(30), || epoll_wait(set, 30)));
-            // SAFETY: room for one; a time of ours.
+            // SAFETY: the event and the times are in this frame.
             unsafe {
                 let mut event = libc::epoll_event { events: 0, u64: 0 };
                 let wrong = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
@@ -318,21 +347,21 @@ fn epoll_is_as_ever() {
                         answer(epoll_pwait2(set, &mut event, 1, &wrong, null())),
                         answer(epoll_pwait2(set, &mut event, 1, &short, null())),
                     ]
-                    .map(|said| (said, vec![])),
+                    .map(|results| (results, vec![])),
                 );
             }
             all
         });
-        assert_eq!(said[2], (Ok(1), vec![1]));
-        assert_eq!(said[3].0, Ok(if flags == 0 { 1 } else { 0 }));
-        let errors = said[said.len() - 5..].iter().map(|one| one.0);
+        assert_eq!(results[2], (Ok(1), vec![1]));
+        assert_eq!(results[3].0, Ok(if flags == 0 { 1 } else { 0 }));
+        let errors = results[results.len() - 5..].iter().map(|one| one.0);
         let invalid = Err(libc::EINVAL);
-        assert!(errors.eq([invalid, Err(libc::EBADF), invalid, invalid, Ok(0)]), "{said:?}");
+        assert!(errors.eq([invalid, Err(libc::EBADF), invalid, invalid, Ok(0)]), "{results:?}");
     }
 }
 
 unsafe extern "C" {
-    // libc has no declaration of it for this platform in all its versions.
+    // Some versions of libc do not declare it for this platform.
     fn epoll_pwait2(
         epoll: i32,
         events: *mut libc::epoll_event,
@@ -342,9 +371,9 @@ unsafe extern "C" {
     ) -> i32;
 }
 
-/// Two loops by one instance, and one by an instance within another.
+/// Two green threads wait for one instance, and one waits for an instance that is nested in others.
 #[test]
-fn several_wait_by_one_instance() {
+fn epoll_wait_by_two_threads_and_in_nested_instances_wakes_each() {
     let _exclusive = exclusive();
     let pairs: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
     let fds: Vec<i32> = pairs.iter().map(|pair| pair.0.as_raw_fd()).collect();
@@ -364,7 +393,7 @@ fn several_wait_by_one_instance() {
     let deep = UnixStream::pair().unwrap();
     let first = epoll(&[deep.0.as_raw_fd()], 0);
     let mut chain = vec![first];
-    // As deep as the kernel lets it be without us: what it does not let us wait for is looked at.
+    // The nesting is as deep as the kernel allows. The reactor cannot register the outermost one, so the patch polls it.
     for _ in 0..4 {
         chain.push(epoll(&[chain.last().unwrap().as_raw_fd()], 0));
     }
@@ -375,11 +404,11 @@ fn several_wait_by_one_instance() {
     assert_eq!(waiter.join().unwrap(), (Ok(1), vec![0]));
 }
 
-/// Closed by another green thread, and by an OS thread; and the number is used again before the waiter runs.
+/// Another green thread or an OS thread closes the descriptors, and the number is used again before the waiter runs.
 #[test]
-fn closed_while_waiting() {
+fn close_wakes_epoll_wait_poll_and_select() {
     let _exclusive = exclusive();
-    for by_an_os_thread in [false, true] {
+    for kind in KINDS {
         let (pair, other) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let fd = std::os::fd::IntoRawFd::into_raw_fd(epoll(&[pair.0.as_raw_fd()], 0));
         let waiter = thread::spawn(move || epoll_wait(fd, -1).0);
@@ -391,30 +420,29 @@ fn closed_while_waiting() {
         thread::sleep(ms(10));
         let replace = other.0.as_raw_fd();
         let close = move || {
-            // SAFETY: nobody else has them.
+            // SAFETY: the test owns both numbers.
             unsafe {
                 assert_eq!((libc::close(fd), libc::close(read)), (0, 0));
-                // Ready to read, were it asked.
+                // The new descriptor is ready to read.
                 assert_eq!(libc::dup2(replace, fd), fd);
             }
         };
         (&other.1).write_all(b"x").unwrap();
-        if by_an_os_thread {
-            greenline::thread::Thread::new(close).start().unwrap().join().unwrap();
-        } else {
-            close();
+        match kind {
+            Os => start(Os, close)(),
+            Green => close(),
         }
         assert_eq!(waiter.join().unwrap(), Err(libc::EBADF));
         assert_eq!(polls.join().unwrap(), (Ok(1), vec![libc::POLLNVAL]));
         assert_eq!(selects.join().unwrap(), Err(libc::EBADF));
-        // SAFETY: dup2 has made it.
+        // SAFETY: dup2 has made the descriptor.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 }
 
-/// Calls that C's checks put in the place of others, as a program compiled with `_FORTIFY_SOURCE` makes them.
+/// A program compiled with `_FORTIFY_SOURCE` makes these calls in place of `poll` and `ppoll`.
 #[test]
-fn checked_calls_wait_too() {
+fn poll_chk_and_ppoll_chk_wait() {
     let _exclusive = exclusive();
     unsafe extern "C" {
         fn __poll_chk(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: i32, room: usize) -> i32;
@@ -426,12 +454,12 @@ fn checked_calls_wait_too() {
             room: usize,
         ) -> i32;
     }
-    let said = same(|| {
+    let results = same(|| {
         let (here, _there) = UnixStream::pair().unwrap();
         let mut one = libc::pollfd { fd: here.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let time = libc::timespec { tv_sec: 0, tv_nsec: 30_000_000 };
         let room = size_of_val(&one);
-        // SAFETY: one descriptor, in so much room.
+        // SAFETY: the descriptor is in this frame, and `room` is its size.
         unsafe {
             [
                 waits(ms(30), || answer(__poll_chk(&mut one, 1, 30, room))),
@@ -439,12 +467,12 @@ fn checked_calls_wait_too() {
             ]
         }
     });
-    assert_eq!(said, [Ok(0), Ok(0)]);
+    assert_eq!(results, [Ok(0), Ok(0)]);
 }
 
-/// Somebody else's event loop, in a green thread; its peers are green threads, too.
+/// An event loop of another crate runs in a green thread. Its peers are green threads, too.
 #[test]
-fn mio_runs_in_a_green_thread() {
+fn epoll_wait_by_mio_serves_20_clients_in_a_green_thread() {
     let _exclusive = exclusive();
     let mut loop_ = mio::Poll::new().unwrap();
     let mut listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -498,7 +526,7 @@ fn mio_runs_in_a_green_thread() {
     clients.into_iter().for_each(|one| one.join().unwrap());
     server.join().unwrap();
 
-    // Its timeout, and its waker from an OS thread.
+    // The loop's timeout, and its waker in an OS thread.
     let mut loop_ = mio::Poll::new().unwrap();
     let waker = mio::Waker::new(loop_.registry(), mio::Token(7)).unwrap();
     let waits = thread::spawn(move || {
@@ -512,7 +540,7 @@ fn mio_runs_in_a_green_thread() {
     let wakes = greenline::thread::Thread::new(move || {
         gone.recv().unwrap();
         waker.wake().unwrap();
-        // Dropped, it would take the event back.
+        // If it was dropped here, the event would be lost.
         waker
     });
     let wakes = wakes.start().unwrap();
@@ -522,9 +550,9 @@ fn mio_runs_in_a_green_thread() {
     drop(wakes.join().unwrap());
 }
 
-/// A kill ends such a wait once, as a signal would, and nobody is unwound.
+/// A kill ends such a wait once, as a signal does, without an unwind.
 #[test]
-fn a_kill_is_an_interruption() {
+fn kill_makes_poll_select_and_epoll_wait_return_eintr() {
     let _exclusive = exclusive();
     let (here, _there) = UnixStream::pair().unwrap();
     let fd = here.as_raw_fd();
@@ -543,9 +571,9 @@ fn a_kill_is_an_interruption() {
     }
 }
 
-/// A listener that is waited for by `poll` and then asked: as many a server in C does it.
+/// The server waits for its listener and its connections by `select`, and then accepts and reads, as servers in C do.
 #[test]
-fn a_server_by_select() {
+fn select_in_a_server_serves_10_clients() {
     let _exclusive = exclusive();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -555,8 +583,8 @@ fn a_server_by_select() {
         while served < 10 {
             let mut fds = vec![listener.as_raw_fd()];
             fds.extend(open.iter().map(|stream| stream.as_raw_fd()));
-            let (said, [read, ..], _) = select(&fds, false, Some(Duration::from_secs(60)));
-            assert!(said.unwrap() > 0);
+            let (results, [read, ..], _) = select(&fds, false, Some(Duration::from_secs(60)));
+            assert!(results.unwrap() > 0);
             for at in (0..open.len()).rev().filter(|at| read[at + 1]) {
                 let mut byte = [0];
                 if open[at].read(&mut byte).unwrap() == 0 {

@@ -8,6 +8,7 @@ use libc::{c_char, c_int};
 use std::ffi::CStr;
 use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::ptr::null_mut;
+use std::thread;
 use support::files::*;
 
 unsafe extern "C" {
@@ -47,7 +48,7 @@ fn name_of(address: Ipv4Addr, flags: c_int) -> Result<String, c_int> {
 
 #[test]
 fn getnameinfo_gethostbyname_and_getaddrinfo_let_other_green_threads_run() {
-    let _watch = setup();
+    let _guard = setup();
     lets_others_run_once(|| ("localhost", 80).to_socket_addrs().unwrap().count());
     lets_others_run_once(|| assert_eq!(name_of(Ipv4Addr::LOCALHOST, 0).unwrap(), "localhost"));
     // SAFETY: the name ends in 0; no other thread uses the function's static result.
@@ -70,7 +71,7 @@ fn getnameinfo_gethostbyname_and_getaddrinfo_let_other_green_threads_run() {
 
 #[test]
 fn getnameinfo_and_gethostbyname_return_their_errors() {
-    let _watch = setup();
+    let _guard = setup();
     let numeric = name_of(Ipv4Addr::new(192, 0, 2, 1), libc::NI_NUMERICHOST);
     assert_eq!(numeric.as_deref(), Ok("192.0.2.1"));
     assert_eq!(name_of(Ipv4Addr::LOCALHOST, 1 << 30), Err(libc::EAI_BADFLAGS));
@@ -80,4 +81,18 @@ fn getnameinfo_and_gethostbyname_return_their_errors() {
         assert!(gethostbyname(c"no such name".as_ptr()).is_null());
         assert_eq!(*__h_errno_location(), HOST_NOT_FOUND);
     }
+}
+
+#[test]
+fn to_socket_addrs_by_100_threads_returns_addresses_or_errors() {
+    let _guard = setup();
+    let all: Vec<_> = (0..100)
+        .map(|_| {
+            thread::spawn(|| ("localhost", 80).to_socket_addrs().unwrap().all(|at| at.ip().is_loopback()))
+        })
+        .collect();
+    assert!(all.into_iter().all(|one| one.join().unwrap()));
+    assert!(("a name with blanks", 80).to_socket_addrs().is_err());
+    let numbers = ("127.0.0.1", 80).to_socket_addrs().unwrap().next().unwrap();
+    assert_eq!(numbers.to_string(), "127.0.0.1:80");
 }

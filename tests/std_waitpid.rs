@@ -9,15 +9,17 @@ mod support;
 
 use greenline::patch;
 use std::ffi::CString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::{Duration, Instant};
 use support::differential::{answer, count_while, exclusive, ms, same, waits};
 use support::subprocess::{command, run_cases_before_main};
 
@@ -243,4 +245,51 @@ fn exit_by_two_threads_runs_atexit_functions_to_their_end() {
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("ran to its end"), "{output:?}");
     assert!(count > 0);
+}
+
+/// Runs ten children that sleep for half a second, each in a green thread of its own. Returns the sum of the results.
+fn sum_of_ten_sleeping_children(result_of: fn(u32) -> u32) -> u32 {
+    let start = Instant::now();
+    let all: Vec<_> = (0..10).map(|n| thread::spawn(move || result_of(n))).collect();
+    let sum = all.into_iter().map(|one| one.join().unwrap()).sum();
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    sum
+}
+
+#[test]
+fn command_output_of_ten_children_is_read_together() {
+    let _exclusive = exclusive();
+    let sum = sum_of_ten_sleeping_children(|n| {
+        let output = Command::new("sh").args(["-c", &format!("sleep 0.5; echo {n}")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    });
+    assert_eq!(sum, 45);
+}
+
+#[test]
+fn child_wait_for_ten_children_waits_together() {
+    let _exclusive = exclusive();
+    let sum = sum_of_ten_sleeping_children(|n| {
+        child(&format!("sleep 0.5; exit {n}")).wait().unwrap().code().unwrap() as u32
+    });
+    assert_eq!(sum, 45);
+    let mut child = Command::new("sleep").arg("3600").spawn().unwrap();
+    let id = child.id() as libc::pid_t;
+    let waiter = thread::spawn(move || child.wait().unwrap());
+    thread::yield_now();
+    // SAFETY: the child was not waited for yet.
+    assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
+    assert_eq!(waiter.join().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn child_stdin_and_stdout_pass_100_lines() {
+    let _exclusive = exclusive();
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let reader = thread::spawn(move || BufReader::new(from).lines().map(Result::unwrap).collect::<Vec<_>>());
+    (0..100).for_each(|n| writeln!(to, "{n}").unwrap());
+    drop(to);
+    assert_eq!(reader.join().unwrap().len(), 100);
+    assert!(child.wait().unwrap().success());
 }

@@ -1,11 +1,6 @@
-//! Files, by std and by C, patched: what is read and written is the same as by an OS thread that is not patched, and the
-//! others run meanwhile.
+//! Reading and writing of files: the same as by an OS thread that is not patched, and others run meanwhile.
 
-#![cfg(feature = "patch")]
-#![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
-
-mod support;
-
+use crate::support::files::*;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -14,15 +9,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
 use std::thread;
-use support::files::*;
 
 #[test]
-fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
-    let _watch = setup();
+fn read_of_uncached_pages_is_offloaded_and_whole() {
+    let _guard = setup();
     let bytes = random(6 * MIB + 12345, 1);
     let temp = Temp::with(&bytes);
     let file = temp.open();
-    // Nothing of it; or the beginning; in calls that are much, and that are not.
+    // The cache holds nothing of the file, or its beginning. The reads are large and small.
     for (len, kept) in [(100_000, 0), (600_000, 100_000), (2 * MIB, 50_000), (5 * MIB, 0), (5 * MIB, 50_000)]
     {
         drop_cache(&file, 0);
@@ -40,21 +34,21 @@ fn what_is_not_in_memory_is_read_elsewhere_and_whole() {
             (got, buffer)
         });
         let (got, buffer) = got.join().unwrap();
-        assert_eq!(got, len, "as the kernel has it, all at once");
+        assert_eq!(got, len, "the kernel reads all at once");
         assert!(buffer == bytes[..len]);
     }
     drop_cache(&file, 0);
     let file = Rc::new(file);
     lets_others_run_once(move || {
-        // It is on the disk already, so this is all that it takes.
+        // The file is on the disk already. This evicts it from the cache.
         forget_cache(&file, 0);
         file.read_at(&mut [0; 4096], MIB as u64).unwrap();
     });
 }
 
 #[test]
-fn a_read_at_the_end_is_short_and_then_nothing() {
-    let _watch = setup();
+fn read_at_the_end_is_short_and_then_0() {
+    let _guard = setup();
     let temp = Temp::with(&random(10_000, 2));
     for cold in [false, true] {
         let mut file = temp.open();
@@ -71,9 +65,9 @@ fn a_read_at_the_end_is_short_and_then_nothing() {
 }
 
 #[test]
-fn two_that_share_a_position_read_each_byte_once() {
-    let _watch = setup();
-    // Records of 256 KiB: the number of the record in each of its words.
+fn read_by_threads_that_share_a_position_returns_each_byte_once() {
+    let _guard = setup();
+    // Each word of a record of 256 KiB is the number of the record.
     const RECORD: usize = 256 << 10;
     let bytes: Vec<u8> =
         (0..32_u64).flat_map(|n| std::iter::repeat_n(n.to_le_bytes(), RECORD / 8).flatten()).collect();
@@ -91,7 +85,10 @@ fn two_that_share_a_position_read_each_byte_once() {
                 let mut seen = Vec::new();
                 let mut record = vec![0; RECORD];
                 while (&*file).read(&mut record).unwrap() == RECORD {
-                    assert!(record.chunks(8).all(|word| word == &record[..8]), "of several records");
+                    assert!(
+                        record.chunks(8).all(|word| word == &record[..8]),
+                        "a read returned parts of several records"
+                    );
                     seen.push(record[0]);
                 }
                 seen
@@ -104,8 +101,8 @@ fn two_that_share_a_position_read_each_byte_once() {
 }
 
 #[test]
-fn errors_are_the_kernels() {
-    let _watch = setup();
+fn pread_pwrite_fsync_and_flock_return_the_kernels_errors() {
+    let _guard = setup();
     let temp = Temp::with(b"text");
     let read_only = File::open(&temp.0).unwrap();
     let write_only = OpenOptions::new().write(true).open(&temp.0).unwrap();
@@ -118,7 +115,7 @@ fn errors_are_the_kernels() {
     let fds =
         [read_only.as_raw_fd(), write_only.as_raw_fd(), directory.as_raw_fd(), pipe.as_raw_fd(), -1, 9999];
     type Call = fn(i32, *mut libc::c_void, *const libc::iovec, *const libc::iovec) -> isize;
-    // SAFETY: of all: memory of this frame, or such as the kernel refuses.
+    // SAFETY: of all calls: the memory is in this frame, or the kernel refuses it.
     let calls: [Call; 14] = unsafe {
         [
             |fd, at, _, _| libc::pread64(fd, at, 8, -1),
@@ -139,7 +136,7 @@ fn errors_are_the_kernels() {
     };
     for (n, call) in calls.into_iter().enumerate() {
         for fd in fds {
-            let outcome = move |answer: isize| (answer, if answer < 0 { errno() } else { 0 });
+            let outcome = move |result: isize| (result, if result < 0 { errno() } else { 0 });
             let here = outcome(call(fd, at, &slice, &nowhere));
             let args = (at as usize, &raw const slice as usize, &raw const nowhere as usize);
             let there = unpatched(move || outcome(call(fd, args.0 as _, args.1 as _, args.2 as _)));
@@ -149,13 +146,13 @@ fn errors_are_the_kernels() {
 }
 
 #[test]
-fn errno_is_left_alone_by_what_succeeds() {
-    let _watch = setup();
+fn errno_is_unchanged_by_read_fsync_and_flock_that_succeed() {
+    let _guard = setup();
     let temp = Temp::with(&random(MIB, 3));
     let file = temp.open();
     drop_cache(&file, 0);
     let mut buffer = vec![0; MIB];
-    // SAFETY: this thread's own; memory of ours.
+    // SAFETY: the number is the calling thread's own; the memory is in this frame.
     unsafe {
         *libc::__errno_location() = 77;
         assert_eq!(libc::read(file.as_raw_fd(), buffer.as_mut_ptr().cast(), 300_000), 300_000);
@@ -166,8 +163,8 @@ fn errno_is_left_alone_by_what_succeeds() {
 }
 
 #[test]
-fn what_is_appended_is_one_piece() {
-    let _watch = setup();
+fn write_with_o_append_is_one_piece() {
+    let _guard = setup();
     let temp = Temp::new();
     let writers: Vec<_> = (0..4_u8)
         .map(|n| {
@@ -191,8 +188,8 @@ fn what_is_appended_is_one_piece() {
 }
 
 #[test]
-fn what_goes_to_the_disk_lets_the_others_run() {
-    let _watch = setup();
+fn fsync_fdatasync_and_synchronous_write_let_others_run() {
+    let _guard = setup();
     let temp = Temp::with(b"");
     let synchronous = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(&temp.0).unwrap();
     let synchronous = Rc::new(synchronous);
@@ -207,7 +204,7 @@ fn what_goes_to_the_disk_lets_the_others_run() {
 }
 
 #[derive(Clone, Debug)]
-enum Do {
+enum Operation {
     Read(usize),
     ReadAt(usize, usize),
     ReadVectored(usize, usize),
@@ -219,58 +216,58 @@ enum Do {
     Cut(usize),
 }
 
-fn any() -> impl Strategy<Value = Do> {
-    // Mostly some pages; now and then more than is read at once.
+fn operations() -> impl Strategy<Value = Operation> {
+    // Most operations are of some pages; a few are larger than what is read at once.
     let len = prop_oneof![8 => 0..20_000_usize, 1 => 0..6 * MIB];
     let at = 0..4 * MIB;
     prop_oneof![
-        4 => len.clone().prop_map(Do::Read),
-        4 => (len.clone(), at.clone()).prop_map(|(len, at)| Do::ReadAt(len, at)),
-        2 => (len.clone(), len.clone()).prop_map(|(one, two)| Do::ReadVectored(one, two)),
-        2 => (len.clone(), 0..=255_u8).prop_map(|(len, byte)| Do::Write(len, byte)),
-        2 => (len.clone(), at.clone(), 0..=255_u8).prop_map(|(len, at, byte)| Do::WriteAt(len, at, byte)),
-        1 => (len.clone(), len).prop_map(|(one, two)| Do::WriteVectored(one, two)),
-        2 => at.clone().prop_map(Do::Seek),
-        3 => at.clone().prop_map(Do::Forget),
-        1 => at.prop_map(Do::Cut),
+        4 => len.clone().prop_map(Operation::Read),
+        4 => (len.clone(), at.clone()).prop_map(|(len, at)| Operation::ReadAt(len, at)),
+        2 => (len.clone(), len.clone()).prop_map(|(one, two)| Operation::ReadVectored(one, two)),
+        2 => (len.clone(), 0..=255_u8).prop_map(|(len, byte)| Operation::Write(len, byte)),
+        2 => (len.clone(), at.clone(), 0..=255_u8).prop_map(|(len, at, byte)| Operation::WriteAt(len, at, byte)),
+        1 => (len.clone(), len).prop_map(|(one, two)| Operation::WriteVectored(one, two)),
+        2 => at.clone().prop_map(Operation::Seek),
+        3 => at.clone().prop_map(Operation::Forget),
+        1 => at.prop_map(Operation::Cut),
     ]
 }
 
-/// What comes of it: how much, a sum of what was read, and where the file stands.
-fn act(file: &File, what: &Do) -> (usize, u64, u64) {
+/// Performs an operation. Returns its result, a checksum of the bytes read, and the file's position.
+fn perform(file: &File, what: &Operation) -> (usize, u64, u64) {
     let mut file = file;
     let sum = |bytes: &[u8]| {
         bytes.iter().enumerate().fold(0_u64, |sum, (n, &byte)| sum.wrapping_add((n as u64 + 1) * byte as u64))
     };
     let (n, sum) = match *what {
-        Do::Read(len) => {
+        Operation::Read(len) => {
             let mut buffer = vec![0; len];
             let n = file.read(&mut buffer).unwrap();
             (n, sum(&buffer[..n]))
         }
-        Do::ReadAt(len, at) => {
+        Operation::ReadAt(len, at) => {
             let mut buffer = vec![0; len];
             let n = file.read_at(&mut buffer, at as u64).unwrap();
             (n, sum(&buffer[..n]))
         }
-        Do::ReadVectored(one, two) => {
+        Operation::ReadVectored(one, two) => {
             let (mut one, mut two) = (vec![0; one], vec![0; two]);
             let n = file.read_vectored(&mut [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)]).unwrap();
             one.extend(two);
             (n, sum(&one[..n]))
         }
-        Do::Write(len, byte) => (file.write(&vec![byte; len]).unwrap(), 0),
-        Do::WriteAt(len, at, byte) => (file.write_at(&vec![byte; len], at as u64).unwrap(), 0),
-        Do::WriteVectored(one, two) => {
+        Operation::Write(len, byte) => (file.write(&vec![byte; len]).unwrap(), 0),
+        Operation::WriteAt(len, at, byte) => (file.write_at(&vec![byte; len], at as u64).unwrap(), 0),
+        Operation::WriteVectored(one, two) => {
             let (one, two) = (vec![1; one], vec![2; two]);
             (file.write_vectored(&[IoSlice::new(&one), IoSlice::new(&two)]).unwrap(), 0)
         }
-        Do::Seek(at) => (file.seek(SeekFrom::Start(at as u64)).unwrap() as usize, 0),
-        Do::Forget(from) => {
+        Operation::Seek(at) => (file.seek(SeekFrom::Start(at as u64)).unwrap() as usize, 0),
+        Operation::Forget(from) => {
             drop_cache(file, from);
             (0, 0)
         }
-        Do::Cut(len) => {
+        Operation::Cut(len) => {
             file.set_len(len as u64).unwrap();
             (0, 0)
         }
@@ -282,19 +279,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_file_is_as_an_os_thread_has_it(seed in 0..u64::MAX, len in 0..3 * MIB, all in prop::collection::vec(any(), 1..30)) {
-        let _watch = setup();
+    fn file_operations_in_any_order_return_what_an_os_thread_gets(seed in 0..u64::MAX, len in 0..3 * MIB, all in prop::collection::vec(operations(), 1..30)) {
+        let _guard = setup();
         let (mine, theirs) = (Temp::with(&random(len, seed)), Temp::with(&random(len, seed)));
         let file = theirs.open();
         let (expected, all) = unpatched(move || {
-            (all.iter().map(|what| act(&file, what)).collect::<Vec<_>>(), all)
+            (all.iter().map(|what| perform(&file, what)).collect::<Vec<_>>(), all)
         });
         let file = mine.open();
-        // Somebody else is at it all the time.
+        // Another green thread runs all the time.
         let stop = Rc::new(Cell::new(false));
         let seen = stop.clone();
         let other = greenline::spawn(move || while !seen.get() { thread::yield_now() });
-        let got = greenline::spawn(move || all.iter().map(|what| act(&file, what)).collect::<Vec<_>>());
+        let got = greenline::spawn(move || all.iter().map(|what| perform(&file, what)).collect::<Vec<_>>());
         let got = got.join().unwrap();
         stop.set(true);
         other.join().unwrap();

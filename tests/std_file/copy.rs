@@ -1,11 +1,7 @@
-//! Copies from descriptor to descriptor, by std and by C, patched: all of it arrives, in order, and the others run
-//! meanwhile: those, above all, who read what is written here, on the same OS thread.
+//! Copies from descriptor to descriptor, by std and by C: all bytes arrive in order, and others run meanwhile, above all the
+//! green thread of the same OS thread that reads what is written here.
 
-#![cfg(feature = "patch")]
-#![allow(clippy::incompatible_msrv)] // what std has learnt since calls these, too
-
-mod support;
-
+use crate::support::files::*;
 use greenline::spawn;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
@@ -14,7 +10,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 use std::thread;
-use support::files::*;
 
 fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -24,7 +19,7 @@ fn tcp() -> (TcpStream, TcpStream) {
     (here, connects.join().unwrap())
 }
 
-/// A source of these bytes: what a green thread writes to, in its own time.
+/// Starts a green thread that writes the bytes in pieces.
 fn feed(mut into: impl Write + 'static, bytes: Vec<u8>) {
     drop(spawn(move || {
         for piece in bytes.chunks(77_777) {
@@ -34,7 +29,7 @@ fn feed(mut into: impl Write + 'static, bytes: Vec<u8>) {
     }));
 }
 
-/// Reads to the end, in its own time.
+/// Starts a green thread that reads to the end in pieces.
 fn drain(mut from: impl Read + 'static) -> greenline::JoinHandle<Vec<u8>> {
     spawn(move || {
         let mut bytes = Vec::new();
@@ -49,7 +44,7 @@ fn drain(mut from: impl Read + 'static) -> greenline::JoinHandle<Vec<u8>> {
     })
 }
 
-/// Any two ends, by what std knows of them.
+/// An end of a copy, by its type in std.
 enum End {
     File(File),
     Tcp(TcpStream),
@@ -79,8 +74,8 @@ fn copy(from: End, to: End) -> u64 {
 }
 
 #[test]
-fn from_everything_to_everything() {
-    let _watch = setup();
+fn copy_between_all_kinds_of_descriptors_is_whole() {
+    let _guard = setup();
     let bytes = random(3 * MIB + 4321, 7);
     for from in 0..4 {
         for to in 0..4 {
@@ -133,8 +128,8 @@ fn from_everything_to_everything() {
     }
 }
 
-/// The same by C's names, which std may choose not to call.
-fn spliced(from: &impl AsRawFd, to: &impl AsRawFd) -> usize {
+/// Splices to the end. std may choose not to call `splice`.
+fn splice_all(from: &impl AsRawFd, to: &impl AsRawFd) -> usize {
     let mut all = 0;
     loop {
         // SAFETY: no offsets.
@@ -147,8 +142,8 @@ fn spliced(from: &impl AsRawFd, to: &impl AsRawFd) -> usize {
 }
 
 #[test]
-fn splice_parks_for_either_end() {
-    let _watch = setup();
+fn splice_waits_for_either_end() {
+    let _guard = setup();
     let bytes = random(MIB + 99, 8);
     let sources: [fn(Vec<u8>) -> OwnedFd; 3] = [
         |bytes| {
@@ -168,12 +163,12 @@ fn splice_parks_for_either_end() {
         },
     ];
     for source in sources {
-        // Through a pipe, which is what splice is for, to a socket.
+        // One end of a splice must be a pipe. The bytes go through a pipe to a socket.
         let from = source(bytes.clone());
         let (middle_out, middle_in) = io::pipe().unwrap();
         let (to, there) = UnixStream::pair().unwrap();
-        let first = spawn(move || spliced(&from, &middle_in));
-        let second = spawn(move || spliced(&middle_out, &to));
+        let first = spawn(move || splice_all(&from, &middle_in));
+        let second = spawn(move || splice_all(&middle_out, &to));
         let drained = drain(there);
         assert!(drained.join().unwrap() == bytes);
         assert_eq!((first.join().unwrap(), second.join().unwrap()), (bytes.len(), bytes.len()));
@@ -181,14 +176,14 @@ fn splice_parks_for_either_end() {
 }
 
 #[test]
-fn splice_knows_offsets_in_files() {
-    let _watch = setup();
+fn splice_with_an_offset_leaves_the_position() {
+    let _guard = setup();
     let bytes = random(50_000, 9);
     let temp = Temp::with(&bytes);
     let file = temp.open();
     let (mut out, into) = io::pipe().unwrap();
     let mut offset = 10_000;
-    // SAFETY: an offset of ours.
+    // SAFETY: the offset is in this frame.
     let n = unsafe { libc::splice(file.as_raw_fd(), &mut offset, into.as_raw_fd(), null_mut(), 20_000, 0) };
     assert_eq!((n, offset, (&file).stream_position().unwrap()), (20_000, 30_000, 0));
     let mut got = vec![0; 20_000];
@@ -197,21 +192,21 @@ fn splice_knows_offsets_in_files() {
 }
 
 #[test]
-fn tee_and_vmsplice_park_too() {
-    let _watch = setup();
+fn tee_and_vmsplice_wait_and_copy_all() {
+    let _guard = setup();
     let bytes = random(400_000, 10);
     let (first_out, first_in) = io::pipe().unwrap();
     let (second_out, second_in) = io::pipe().unwrap();
     let given = bytes.clone();
-    let gives = spawn(move || {
+    let giver = spawn(move || {
         let (one, two) = given.split_at(123_456);
         let slices = [one, two]
             .map(|half| libc::iovec { iov_base: half.as_ptr().cast_mut().cast(), iov_len: half.len() });
-        // SAFETY: bytes that stay until they have been read, for all are joined before they go.
+        // SAFETY: the bytes live until all have been read: all threads are joined before `given` is dropped.
         let n = unsafe { libc::vmsplice(first_in.as_raw_fd(), slices.as_ptr(), 2, 0) };
         (n, given)
     });
-    let tees = spawn(move || {
+    let copier = spawn(move || {
         let mut copied = 0;
         let mut first_out = first_out;
         let mut seen = Vec::new();
@@ -230,16 +225,16 @@ fn tee_and_vmsplice_park_too() {
         }
     });
     let drained = drain(second_out).join().unwrap();
-    let (n, given) = gives.join().unwrap();
+    let (n, given) = giver.join().unwrap();
     assert_eq!(n, bytes.len() as isize);
-    let (copied, seen) = tees.join().unwrap();
+    let (copied, seen) = copier.join().unwrap();
     assert_eq!(copied, bytes.len());
     assert!(seen == bytes && drained == bytes && given == bytes);
 }
 
 #[test]
-fn sendfile_moves_what_it_says() {
-    let _watch = setup();
+fn sendfile_moves_the_offset_or_the_position() {
+    let _guard = setup();
     let bytes = random(2 * MIB, 11);
     let temp = Temp::with(&bytes);
     let mut file = temp.open();
@@ -247,9 +242,9 @@ fn sendfile_moves_what_it_says() {
     let (here, there) = UnixStream::pair().unwrap();
     let drained = drain(there);
     let (socket, from) = (here.as_raw_fd(), file.as_raw_fd());
-    // SAFETY: of all: an offset of ours.
+    // SAFETY: of all calls: the offset is in this frame.
     unsafe {
-        // With an offset, the position stays; without one, it moves.
+        // With an offset, the position stays. Without one, it moves.
         let mut offset = 1000;
         assert_eq!(libc::sendfile(socket, from, &mut offset, 500_000), 500_000);
         assert_eq!((offset, file.stream_position().unwrap()), (501_000, 0));
@@ -269,8 +264,8 @@ fn sendfile_moves_what_it_says() {
 }
 
 #[test]
-fn errors_are_the_kernels() {
-    let _watch = setup();
+fn sendfile_splice_and_copy_file_range_return_the_kernels_errors() {
+    let _guard = setup();
     let temp = Temp::with(&random(100_000, 12));
     let file = temp.open();
     let read_only = File::open(&temp.0).unwrap();
@@ -294,7 +289,7 @@ fn errors_are_the_kernels() {
     ];
     let sources = [file.as_raw_fd(), append.as_raw_fd(), directory.as_raw_fd(), socket.as_raw_fd(), -1];
     type Call = fn(i32, i32) -> isize;
-    // SAFETY: offsets of these functions, or such as the kernel refuses.
+    // SAFETY: the offsets are in the calls' own frames, or the kernel refuses them.
     let calls: [Call; 8] = unsafe {
         [
             |out, from| libc::sendfile(out, from, &mut 5, 0),
@@ -311,8 +306,8 @@ fn errors_are_the_kernels() {
         for out in fds {
             for from in sources {
                 let outcome = move || {
-                    let answer = call(out, from);
-                    (answer, if answer < 0 { errno() } else { 0 })
+                    let result = call(out, from);
+                    (result, if result < 0 { errno() } else { 0 })
                 };
                 let here = spawn(outcome).join().unwrap();
                 assert_eq!(here, unpatched(outcome), "call {n}, from {from} to {out}");
@@ -323,8 +318,8 @@ fn errors_are_the_kernels() {
 }
 
 #[test]
-fn files_are_copied_elsewhere() {
-    let _watch = setup();
+fn copy_of_a_file_lets_others_run() {
+    let _guard = setup();
     let bytes = random(2 * MIB, 13);
     let (from, to) = (Temp::with(&bytes), Temp::new());
     let (source, target) = (from.0.clone(), to.0.clone());
@@ -333,17 +328,17 @@ fn files_are_copied_elsewhere() {
 }
 
 #[test]
-fn nothing_is_lost_when_a_timeout_comes() {
-    let _watch = setup();
+fn splice_cut_short_by_timeouts_loses_nothing() {
+    let _guard = setup();
     const LEN: usize = MIB;
     let bytes = random(LEN, 11);
     let (from, into) = io::pipe().unwrap();
     feed(into, bytes.clone());
     let (here, there) = UnixStream::pair().unwrap();
-    // Less than a pipe: so what was read from that waits here.
+    // The socket's buffer is smaller than a pipe. Therefore what was read from the pipe has to wait here.
     let room = 1;
     let len = size_of_val(&room) as libc::socklen_t;
-    // SAFETY: an int of ours.
+    // SAFETY: the number is in this frame.
     let set = unsafe {
         let room = (&raw const room).cast();
         libc::setsockopt(here.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, room, len)
@@ -352,8 +347,8 @@ fn nothing_is_lost_when_a_timeout_comes() {
     let copier = spawn(move || {
         let mut gone = 0;
         while gone < LEN {
-            // It has no time at all: a call that waits is cut short, once, and the unwind comes at the next call of
-            // greenline's own.
+            // The timeout has expired at once. A call that waits is cut short once, and the unwind starts at the next
+            // call of greenline itself.
             let piece = greenline::timeout(std::time::Duration::ZERO, || {
                 // SAFETY: no offsets.
                 unsafe { libc::splice(from.as_raw_fd(), null_mut(), here.as_raw_fd(), null_mut(), LEN, 0) }
