@@ -2,7 +2,6 @@
 
 #![cfg(feature = "patch")]
 
-mod exit;
 mod local;
 mod os_thread;
 mod panic;

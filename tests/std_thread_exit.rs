@@ -1,5 +1,7 @@
 //! The end of a thread: nothing sees a thread-local after its destructor, and threads that it has started go on.
 
+#![cfg(feature = "patch")]
+
 use greenline::thread::Thread;
 use greenline::{Generator, patch};
 use std::cell::{Cell, RefCell};
