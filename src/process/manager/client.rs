@@ -34,15 +34,10 @@ static CLIENTS: Lock<Vec<Weak<Client>>> = Lock::new(Vec::new());
 
 /// The client of one manager.
 pub(super) struct Client {
-    address: Address,
-    key: Key,
-    idle: Lock<Idle>,
-}
-
-/// The idle connections, and the id of the process that made them.
-struct Idle {
-    pid: u32,
-    connections: Vec<Connection>,
+    pub(super) address: Address,
+    pub(super) key: Key,
+    /// The connections without a call. In a forked child the parent's are among them.
+    idle: Lock<Vec<Connection>>,
 }
 
 /// A connection after the handshake.
@@ -62,8 +57,7 @@ impl Client {
             if let Some(client) = clients.iter().filter_map(Weak::upgrade).find(same) {
                 return client;
             }
-            let idle = Lock::new(Idle { pid: std::process::id(), connections: Vec::new() });
-            let client = Arc::new(Client { address, key, idle });
+            let client = Arc::new(Client { address, key, idle: Lock::new(Vec::new()) });
             clients.push(Arc::downgrade(&client));
             client
         })
@@ -74,14 +68,6 @@ impl Client {
         with_blocking_disabled(|| {
             CLIENTS.lock().iter().rev().filter_map(Weak::upgrade).find(|client| client.address == *address)
         })
-    }
-
-    pub(super) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    pub(super) fn key(&self) -> &Key {
-        &self.key
     }
 
     /// Sends `request` to an object and returns the reply.
@@ -122,19 +108,15 @@ impl Client {
         }
     }
 
-    /// Returns an idle connection, or a new one.
+    /// Returns an idle connection that this process made, or a new one.
     pub(super) fn connection(&self) -> Result<Connection, ManagerError> {
-        let pid = std::process::id();
-        let (idle, inherited) = with_blocking_disabled(|| {
-            let mut idle = self.idle.lock();
-            if idle.pid == pid {
-                return (idle.connections.pop(), Vec::new());
+        loop {
+            match with_blocking_disabled(|| self.idle.lock().pop()) {
+                Some(connection) if connection.pid == std::process::id() => return Ok(connection),
+                Some(inherited) => drop(inherited),
+                None => return self.connect(),
             }
-            idle.pid = pid;
-            (None, std::mem::take(&mut idle.connections))
-        });
-        drop(inherited);
-        idle.map_or_else(|| self.connect(), Ok)
+        }
     }
 
     /// Makes a connection and runs the handshake on it.
@@ -151,15 +133,15 @@ impl Client {
         }
     }
 
-    /// Makes `connection` idle. If there are enough idle ones, or another process made it, it is closed.
+    /// Makes `connection` idle. If there are enough idle ones, it is closed.
     pub(super) fn put_back(&self, connection: Connection) {
         // A surplus connection is dropped after the lock is released.
         let _surplus = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
-            if idle.pid != connection.pid || idle.connections.len() >= MAX_IDLE {
+            if idle.len() >= MAX_IDLE {
                 return Some(connection);
             }
-            idle.connections.push(connection);
+            idle.push(connection);
             None
         });
     }

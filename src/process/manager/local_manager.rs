@@ -139,8 +139,8 @@ impl Manager {
     /// [`ManagerError`].
     pub fn publish(&self, name: &str, proxy: &impl Proxy) -> Result<(), ManagerError> {
         let remote = proxy.remote();
-        if remote.client.address() != self.client.address() {
-            let (manager, cause) = (self.client.address().to_string(), format!("{remote:?} is not its own"));
+        if remote.client.address != self.client.address {
+            let (manager, cause) = (self.client.address.to_string(), format!("{remote:?} is not its own"));
             return Err(ManagerError::Name { manager, cause });
         }
         self.client.call(REGISTRY, &RegistryRequest::Publish(name.into(), remote.object))
@@ -148,7 +148,7 @@ impl Manager {
 
     /// Returns the address of the manager if it listens on TCP.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
-        match self.client.address() {
+        match &self.client.address {
             Address::Tcp(address) => Some(*address),
             Address::Unix(_) => None,
         }
@@ -194,7 +194,7 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            log::error!("the server of {} could not be ended: {error}", self.client.address());
+            log::error!("the server of {} could not be ended: {error}", self.client.address);
         }
     }
 }

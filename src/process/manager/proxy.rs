@@ -47,9 +47,9 @@ impl Remote {
     }
 
     pub(super) fn serialize<S: Serializer>(&self, kind: Kind, serializer: S) -> Result<S::Ok, S::Error> {
-        let address = self.client.address().clone();
+        let address = self.client.address.clone();
         let key = match address {
-            Address::Unix(_) => Some(self.client.key().0.clone()),
+            Address::Unix(_) => Some(self.client.key.0.clone()),
             Address::Tcp(_) => None,
         };
         Packed { address, key, object: self.object, kind }.serialize(serializer)
@@ -87,7 +87,7 @@ struct Packed {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "object {} of {}", self.object, self.client.address())
+        write!(f, "object {} of {}", self.object, self.client.address)
     }
 }
 
