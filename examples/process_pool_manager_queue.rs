@@ -1,11 +1,13 @@
-//! A pool of processes and a queue of a manager's between them and `main`: each worker puts what it has done into the
-//! queue while it works, and `main` takes it out as it comes.
+//! A pool of processes that report to `main` through the queue of a manager: each worker puts its progress into the queue
+//! while it works, and `main` prints the messages as they come.
 //!
 //! Run with: `cargo run --release --example process_pool_manager_queue [N_WORKERS] [N_TASKS] [N_STEPS]`
 //!
-//! The lines of different workers interleave, while a green thread of `main` goes on counting: nobody who waits, for
-//! the queue or for the pool, keeps others from running. In Python this is `Pool` with `Manager().Queue()`, which is
-//! broken where gevent has patched the program.
+//! The lines of different workers interleave, and a green thread of `main` counts meanwhile: a green thread that waits for
+//! the queue or for the pool keeps no other from running. In Python this is `Pool` with `Manager().Queue()`, which does
+//! not work in a program that gevent has patched.
+//!
+//! Next: `src/process/manager/mod.rs`, how a manager works.
 
 use greenline::process::manager::{GetError, Queue};
 use greenline::process::{Manager, Pool};
@@ -14,21 +16,21 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What a worker has to say.
+/// The report of a worker after one step.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     task: u64,
     step: u64,
-    /// Which process has done it.
+    /// Process id of the worker.
     worker: u32,
 }
 
-/// Runs in a worker. The proxy of the queue is an argument like any other.
+/// Runs in a worker. The proxy of the queue is an argument like any other, and is serialised with them.
 fn work(queue: Queue<Progress>, task: u64, steps: u64) -> u64 {
     for step in 1..=steps {
         std::thread::sleep(Duration::from_millis(5 + (task * 7 + step * 3) % 10));
         let progress = Progress { task, step, worker: std::process::id() };
-        queue.put(progress).expect("the manager lives as long as main");
+        queue.put(progress).expect("the manager exists as long as main runs");
     }
     task * steps
 }
@@ -74,13 +76,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What `main` has seen.
+/// The number of messages that `main` has received, and of the workers that sent them.
 struct Seen {
     messages: u64,
     workers: usize,
 }
 
-/// Takes so many messages out, as they come.
+/// Receives and prints that many messages.
 fn drain(queue: &Queue<Progress>, messages: u64) -> Result<Seen, GetError> {
     let mut workers = std::collections::BTreeSet::new();
     for _ in 0..messages {
