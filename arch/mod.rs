@@ -1,19 +1,19 @@
-//! All that differs from one CPU to the next, and nothing else.
+//! The parts that differ between processors, and nothing else.
 //!
-//! Every CPU has a folder with the same files, each keeping the same contract:
+//! Every processor has a folder with the same files, and each file keeps the same contract:
 //!
 //! | file        | contract                                                            |
 //! |-------------|---------------------------------------------------------------------|
 //! | `switch.s`  | the stack switch, in assembly; pictures of the stack come first      |
 //! | `switch.rs` | [`prepare`](switch::prepare) a fresh stack so that a switch enters it |
-//! | `prefetch.rs` | bring memory into the cache that will be needed soon                  |
+//! | `prefetch.rs` | brings memory into the cache before it is needed                       |
 //! | `syscall.rs`| the raw system call, past the C library                              |
-//! | `thread_pointer.rs` | whose thread-local storage is in use                          |
+//! | `thread_pointer.rs` | the address from which thread-local storage is found          |
 //!
-//! `x86_64` is the primary text; the other folders comment what differs.
-//! Called by `context::own` (the switch), `green` (prefetching), `tcb` (the thread pointer), and whoever makes a system
-//! call that must not be interposed.
-//! Read next: `arch/x86_64/switch.s`.
+//! `x86_64` is the primary text. The other folders comment only what differs. `context/asm.rs` uses the switch, `hub` the
+//! prefetching, `tls` the thread pointer, and every system call that must not be interposed uses `syscall`.
+//!
+//! Next: `arch/x86_64/switch.s`, the stack switch.
 
 #[cfg(target_arch = "aarch64")]
 #[path = "aarch64/mod.rs"]
@@ -31,7 +31,7 @@ mod tests {
 
     use std::cell::Cell;
 
-    /// What the two sides share.
+    /// State that both stacks see.
     struct Shared {
         seen: Cell<usize>,
         main: Cell<usize>,
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_stack_is_entered_with_its_argument_and_comes_back_twice() {
+    fn switch_enters_a_prepared_stack_with_its_argument_twice() {
         let mut stack = vec![0u128; 4096];
         let top = stack.as_mut_ptr_range().end as usize;
         let shared = Shared { seen: Cell::new(40), main: Cell::new(0), other: Cell::new(0) };

@@ -1,7 +1,7 @@
-//! Stacks: where they come from, how they are guarded, how one that overflows is recognised.
+//! Stacks: where they come from, how they are guarded, how an overflow is recognised.
 //!
-//! A stack is a slot in a slab. A slab is one private mapping that reserves nothing (memory is committed
-//! page by page as it is touched), cut into slots of one length; the lowest page of each slot is its guard.
+//! A stack is a slot in a slab. A slab is one private mapping that reserves no memory (the kernel commits it page by page
+//! as it is touched), cut into slots of one length. The lowest page of each slot is its guard.
 //!
 //! ```text
 //! slab   | slot 0         | slot 1         | slot 2         | ...          addresses grow ->
@@ -9,57 +9,60 @@
 //!                        ^ top             ^ top: lowered by a colour, see below
 //! ```
 //!
-//! Guards are made by `MADV_GUARD_INSTALL` (Linux 6.13), which marks the page in the page table and does
-//! not split the mapping: a million guarded stacks need some two dozen mappings, where `mprotect` needs
-//! two for each stack and meets `vm.max_map_count` (65,530) at 32,000. On an older kernel it is `mprotect`
-//! all the same.
+//! `MADV_GUARD_INSTALL` (Linux 6.13) makes the guards. It marks the page in the page table and does not split the mapping,
+//! so a million guarded stacks need some two dozen mappings. `mprotect` needs two for each stack and meets
+//! `vm.max_map_count` (65,530) at 32,000. Older kernels get `mprotect` all the same.
 //!
-//! **An odd number of pages.** A stack has a power of two, and with its guard a slot has one page more. Were slots 64 pages
-//! apart, their tops would share a 64th of the sets of the TLB, the processor's cache of page tables, and from some
-//! dozens of stacks on each switch would walk those tables.
+//! **An odd number of pages.** The size of a stack is a power of two, and its guard makes the slot one page longer. If
+//! slots were 64 pages apart, their tops would share a 64th of the sets of the TLB, the processor's cache of page tables.
+//! From some dozens of stacks on, each switch would walk those tables.
 //!
-//! **Colour.** Were all tops page-aligned, the hot first words of all stacks would fall into the same few
-//! sets of the first-level cache, and a switch would cost twice as much from some 16 stacks on. So each
-//! top is lowered by a multiple of 64 bytes, another for each neighbour, but by no more than a quarter of a page: a green
-//! thread that sleeps in its first few frames touches one page.
+//! **Colour.** If all tops were page-aligned, the hot first words of all stacks would fall into the same few sets of the
+//! first-level cache, and a switch would cost twice as much from some 16 stacks on. So each top is lowered by a multiple of
+//! 64 bytes, which differs between neighbours. It is at most a quarter of a page: a green thread that sleeps in its first
+//! few frames touches one page.
 //!
-//! Leaves to others: what runs on a stack (`context`), and which stack to use again (`context::ContextPool`).
-//! Holds: a slot is free, or owned by exactly one `Stack`; a slab is unmapped only when all its slots are
-//! free, so that a leaked stack stays mapped for ever. Read next: `context/mod.rs`.
+//! **Invariants.** (1) A slot is free, or owned by exactly one `Stack`. (2) A slab is unmapped only when all its slots are
+//! free, so a leaked stack stays mapped for ever.
+//!
+//! `context` puts a context on a stack, and `context::ContextPool` chooses which stack is used again.
+//!
+//! Next: `time/mod.rs`, the clock and the timers.
 #![allow(unsafe_code)]
 
+use crate::sys::page::page_size;
 use std::cell::RefCell;
 use std::io;
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-/// A size that stacks have, a power of two; the guard comes on top of that.
+/// The size of a stack: a power of two, in bytes. The guard page comes on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StackSize {
     log2: u8,
 }
 
 impl StackSize {
-    /// The smallest stack that can be asked for.
+    /// The smallest size.
     pub(crate) const MIN: StackSize = StackSize { log2: 14 };
     /// Enough for destructors.
     pub(crate) const RESERVE: StackSize = StackSize { log2: 16 };
-    /// The size of a stack that nobody chose: 256 KiB. Only what is touched costs memory.
+    /// The default size: 256 KiB. Only pages that are touched cost memory.
     pub(crate) const DEFAULT: StackSize = StackSize { log2: 18 };
-    /// The largest, a terabyte: a process has room for some hundred of them.
+    /// The largest size: a terabyte. A process has room for some hundred of them.
     const MAX: StackSize = StackSize { log2: 40 };
 
-    /// The size that has room for `usable` bytes, a colour and a context.
+    /// Returns the smallest size that has room for `usable` bytes, a colour and a context.
     ///
-    /// Errors: that would be more than `MAX`.
+    /// Errors: the size would be more than `MAX`.
     pub(crate) fn for_usable(usable: usize) -> io::Result<StackSize> {
         let wanted = usable.saturating_add(COLOUR_RANGE + CONTEXT).max(StackSize::MIN.bytes());
         if wanted > StackSize::MAX.bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "a stack of {usable} bytes was asked for; the most is {}",
+                    "a stack of {usable} bytes is too large; the maximum is {}",
                     StackSize::MAX.bytes() - COLOUR_RANGE - CONTEXT
                 ),
             ));
@@ -72,41 +75,35 @@ impl StackSize {
         1 << self.log2
     }
 
-    /// The length of a slot: with its guard, in whole pages.
+    /// Returns the length of a slot, guard included, in bytes. It is a number of whole pages.
     #[inline]
     fn slot(self) -> usize {
         page_size() + self.bytes().max(page_size())
     }
 }
 
-/// What a context keeps at the top of its stack, at most.
+/// Maximum number of bytes that a context keeps at the top of its stack.
 pub(crate) const CONTEXT: usize = 512;
 const COLOUR_STEP: usize = 320;
 const COLOUR_RANGE: usize = 1024;
 
-/// Slabs grow from 64 slots by doubling, up to this many bytes of address space.
+/// Slabs grow from 64 slots by doubling, up to `SLAB_BYTES_MAX` of address space.
 const FIRST_SLAB_SLOTS: usize = 64;
 const SLAB_BYTES_MAX: usize = 16 << 30;
 const SLAB_BYTES_MIN: usize = 8 << 20;
-/// Guards are installed for this many slots at a time, just before the first of them is used.
+/// Number of slots that get their guards at once, just before the first of them is used.
 const GUARD_BATCH: usize = 64;
 
 /// From `linux/mman.h`, not yet in the libc crate for every target.
 const MADV_GUARD_INSTALL: i32 = 102;
 
-pub(crate) fn page_size() -> usize {
-    static PAGE: OnceLock<usize> = OnceLock::new();
-    // SAFETY: sysconf has no preconditions.
-    *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize)
-}
-
-/// One guarded stack. Dropping it gives the slot back.
+/// A guarded stack. Dropping it frees the slot.
 pub(crate) struct Stack {
-    /// Lowest address of the slot: the guard page.
+    /// Lowest address of the slot, where the guard page begins.
     bottom: usize,
-    /// Where the stack starts to grow down from. A multiple of 16.
+    /// Address from which the stack grows down. A multiple of 16.
     top: usize,
-    /// Whose slot it is; also keeps the slabs mapped.
+    /// Owner of the slot. It keeps the slabs mapped.
     owner: Rc<SizeClass>,
 }
 
@@ -123,7 +120,7 @@ impl Stack {
         self.owner.size
     }
 
-    /// Takes `bytes` (rounded up to 16) off the top, for the caller to keep things in.
+    /// Lowers the top by `bytes`, rounded up to 16, and returns the address of the bytes gained.
     pub(crate) fn reserve(&mut self, bytes: usize) -> *mut u8 {
         self.top -= bytes.next_multiple_of(16);
         self.top as *mut u8
@@ -136,7 +133,7 @@ impl Drop for Stack {
     }
 }
 
-/// All stacks of one size that one hub uses.
+/// All stacks of one size of one hub.
 pub(crate) struct SizeClass {
     size: StackSize,
     free: RefCell<Vec<usize>>,
@@ -145,13 +142,15 @@ pub(crate) struct SizeClass {
 
 #[derive(Default)]
 struct Slabs {
-    /// First address and length of each mapping.
+    /// Address and length of each mapping.
     mapped: Vec<(usize, usize)>,
-    /// In the newest slab: the next slot never used, the first without a guard, the end.
+    /// Address of the first unused slot of the newest slab.
     next: usize,
+    /// Address of its first slot without a guard.
     unguarded: usize,
+    /// Address of its end.
     end: usize,
-    /// Slots ever handed out.
+    /// Number of slots ever handed out.
     used: usize,
 }
 
@@ -163,14 +162,14 @@ impl SizeClass {
     fn take(self: &Rc<Self>) -> io::Result<Stack> {
         let bottom = match self.free.borrow_mut().pop() {
             Some(bottom) => bottom,
-            None => self.fresh()?,
+            None => self.carve_slot()?,
         };
         let colour = (bottom / self.size.slot() * COLOUR_STEP) % COLOUR_RANGE;
         Ok(Stack { bottom, top: bottom + self.size.slot() - colour, owner: self.clone() })
     }
 
-    /// A slot that was never used.
-    fn fresh(&self) -> io::Result<usize> {
+    /// Returns the address of a slot that was never used.
+    fn carve_slot(&self) -> io::Result<usize> {
         let mut slabs = self.slabs.borrow_mut();
         if slabs.next == slabs.end {
             let (base, len) = self.map(slabs.used)?;
@@ -189,8 +188,9 @@ impl SizeClass {
         Ok(bottom)
     }
 
-    /// Maps a slab of as many slots as there are already; of fewer where the address space is short, but the
-    /// last of it is left to others, who would abort without.
+    /// Maps a slab of as many slots as there are already, and returns its address and length. Where the address space
+    /// is short, the slab has fewer slots. The last of the address space is left to the allocator, which would abort
+    /// without.
     fn map(&self, slots: usize) -> io::Result<(usize, usize)> {
         let slot = self.size.slot();
         let mut slots = slots.max(FIRST_SLAB_SLOTS).min((SLAB_BYTES_MAX / slot).max(1));
@@ -211,7 +211,7 @@ impl SizeClass {
         }
     }
 
-    /// The guard page in which `address` lies, if it does.
+    /// Returns the guard page in which `address` lies, if it does.
     fn guard_at(&self, address: usize) -> Option<usize> {
         let slabs = self.slabs.try_borrow().ok()?;
         let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
@@ -222,15 +222,15 @@ impl SizeClass {
 
 impl Drop for SizeClass {
     fn drop(&mut self) {
-        // Every Stack holds an Rc of us: when we go, all slots are free, and none was leaked.
+        // Every Stack holds an Rc of this size class. When it is dropped, all slots are free, and none was leaked.
         for &(base, len) in &self.slabs.borrow().mapped {
-            // SAFETY: we mapped it, and no Stack is left that could be in it.
+            // SAFETY: `map_slab` mapped it, and no Stack is left that could lie in it.
             unsafe { libc::munmap(base as *mut _, len) };
         }
     }
 }
 
-/// Maps `len` bytes for slots.
+/// Maps `len` bytes for slots, and returns their address.
 fn map_slab(len: usize) -> io::Result<usize> {
     // SAFETY: a new private mapping at no fixed address touches nothing that exists.
     let base = unsafe {
@@ -246,10 +246,10 @@ fn map_slab(len: usize) -> io::Result<usize> {
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // Names the mapping in /proc/self/maps, on kernels that can; and never let a huge page make a
-    // stack of which one page is used take 512. Both are hints, their failure changes nothing.
+    // The name appears in /proc/self/maps, on kernels that can. Without huge pages, a stack of which one page is used
+    // does not take 512. Both are hints, so their failure changes nothing.
     const PR_SET_VMA: i32 = 0x53564d41;
-    // SAFETY: the mapping just made, and a string that the kernel copies.
+    // SAFETY: the range is the mapping just made, and the kernel copies the string.
     unsafe {
         libc::prctl(PR_SET_VMA, 0, base, len, c"greenline stacks".as_ptr());
         libc::madvise(base, len, libc::MADV_NOHUGEPAGE);
@@ -257,13 +257,13 @@ fn map_slab(len: usize) -> io::Result<usize> {
     Ok(base as usize)
 }
 
-/// Whether `MADV_GUARD_INSTALL` does what it says here. User-mode emulators answer 0 to any advice and do
-/// nothing; they answer 0 to one that does not exist, too.
-fn markers_work(page: usize) -> bool {
-    static WORK: OnceLock<bool> = OnceLock::new();
+/// Returns whether `MADV_GUARD_INSTALL` works here. User-mode emulators return 0 for any advice and do nothing. They
+/// return 0 for an advice that does not exist, too, which tells them apart.
+fn guard_install_supported(page: usize) -> bool {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
     const NO_SUCH_ADVICE: i32 = 9999;
-    *WORK.get_or_init(|| {
-        // SAFETY: the page lies in a slab of ours, in a slot that was never used.
+    *SUPPORTED.get_or_init(|| {
+        // SAFETY: the page lies in a slab of this allocator, in a slot that was never used.
         unsafe {
             libc::madvise(page as *mut _, page_size(), NO_SUCH_ADVICE) != 0
                 && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0
@@ -271,14 +271,14 @@ fn markers_work(page: usize) -> bool {
     })
 }
 
-/// Makes the lowest page of each of `slots` slots of length `slot` from `base` on one whose touch is a fault.
+/// Protects the lowest page of each of `slots` slots, each `slot` bytes long, from address `base` on.
 fn install_guards(base: usize, slot: usize, slots: usize) -> io::Result<()> {
-    let markers = markers_work(base);
+    let supported = guard_install_supported(base);
     for page in (0..slots).map(|nth| base + nth * slot) {
-        // SAFETY: the page lies in a slab of ours, in a slot that was never used.
+        // SAFETY: the page lies in a slab of this allocator, in a slot that was never used.
         let guarded = unsafe {
-            // There are no markers in memory that is locked (mlockall(2)).
-            (markers && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0)
+            // Locked memory (mlockall(2)) cannot have guards of this kind, and gets the other.
+            (supported && libc::madvise(page as *mut _, page_size(), MADV_GUARD_INSTALL) == 0)
                 || libc::mprotect(page as *mut _, page_size(), libc::PROT_NONE) == 0
         };
         if !guarded {
@@ -290,14 +290,14 @@ fn install_guards(base: usize, slot: usize, slots: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// The stacks of one hub, by size.
+/// The stacks of one hub.
 #[derive(Default)]
 pub(crate) struct StackAllocator {
     classes: RefCell<Vec<Rc<SizeClass>>>,
 }
 
 impl StackAllocator {
-    /// A stack of that size.
+    /// Returns a stack of that size.
     ///
     /// Errors: the kernel has no address space, memory or mappings left.
     pub(crate) fn take(&self, size: StackSize) -> io::Result<Stack> {
@@ -314,15 +314,15 @@ impl StackAllocator {
         class.take()
     }
 
-    /// If `address` lies in a guard page: the size of the stack it guards. Called by the fault handler,
-    /// so it takes no lock and allocates nothing.
+    /// Returns the size of the stack whose guard page contains `address`, if one does. The fault handler calls this, so
+    /// it takes no lock and allocates nothing.
     pub(crate) fn overflowed_at(&self, address: usize) -> Option<StackSize> {
         let classes = self.classes.try_borrow().ok()?;
         classes.iter().find_map(|class| class.guard_at(address).map(|_| class.size))
     }
 
-    /// How many stacks were ever made, of all sizes.
-    pub(crate) fn made(&self) -> usize {
+    /// Returns the number of stacks ever in use at once, of all sizes. Stacks are used again, so it is a maximum.
+    pub(crate) fn high_water_mark(&self) -> usize {
         self.classes.borrow().iter().map(|class| class.slabs.borrow().used).sum()
     }
 }
@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_powers_of_two_with_room_for_the_context() {
+    fn for_usable_returns_powers_of_two_with_room_for_the_context() {
         assert_eq!(StackSize::for_usable(0).unwrap(), StackSize::MIN);
         assert_eq!(StackSize::for_usable(64 << 10).unwrap().bytes(), 128 << 10);
         assert_eq!(StackSize::for_usable(8 << 10).unwrap(), StackSize::MIN);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_do_not_overlap_and_are_used_again() {
+    fn take_returns_slots_that_do_not_overlap_and_are_used_again() {
         let stacks = StackAllocator::default();
         let mut held: Vec<Stack> = (0..300).map(|_| stacks.take(StackSize::MIN).unwrap()).collect();
         held.sort_by_key(Stack::bottom);
@@ -350,16 +350,16 @@ mod tests {
             assert!(pair[0].top() <= pair[1].bottom());
         }
         for stack in &held {
-            // SAFETY: the whole page at the top belongs to the stack.
+            // SAFETY: the page at the top belongs to the stack.
             unsafe { (stack.top() as *mut u8).sub(1).write(7) };
         }
         let again = held.pop().unwrap().bottom();
         assert_eq!(stacks.take(StackSize::MIN).unwrap().bottom(), again);
-        assert_eq!(stacks.made(), 300);
+        assert_eq!(stacks.high_water_mark(), 300);
     }
 
     #[test]
-    fn only_the_guard_counts_as_overflow() {
+    fn overflowed_at_is_some_only_in_the_guard() {
         let stacks = StackAllocator::default();
         let stack = stacks.take(StackSize::DEFAULT).unwrap();
         assert_eq!(stacks.overflowed_at(stack.bottom()), Some(StackSize::DEFAULT));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn tops_are_coloured_within_a_quarter_of_a_page() {
+    fn take_colours_tops_within_a_quarter_of_a_page() {
         let stacks = StackAllocator::default();
         let held: Vec<Stack> = (0..64).map(|_| stacks.take(StackSize::MIN).unwrap()).collect();
         let mut offsets: Vec<usize> =
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn tops_spread_over_the_sets_of_a_tlb() {
+    fn take_spreads_tops_over_the_sets_of_a_tlb() {
         const SETS: usize = 64;
         let stacks = StackAllocator::default();
         for size in [StackSize::MIN, StackSize::DEFAULT] {
@@ -394,14 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn a_slab_goes_when_its_last_stack_does() {
+    fn slab_is_unmapped_with_its_last_stack() {
         let stacks = StackAllocator::default();
         let stack = stacks.take(StackSize::MIN).unwrap();
         let bottom = stack.bottom();
         drop(stacks);
         let mapped = || {
             let mut vec = 0u8;
-            // SAFETY: mincore only looks; ENOMEM says that nothing is mapped there.
+            // SAFETY: mincore reads nothing there. It fails with ENOMEM if nothing is mapped.
             unsafe { libc::mincore(bottom as *mut _, page_size(), &raw mut vec) == 0 }
         };
         assert!(mapped());

@@ -1,8 +1,10 @@
 //! aarch64, AAPCS64 calling convention.
+//!
+//! Next: `arch/aarch64/switch.s`, the stack switch.
+
 pub(crate) mod prefetch;
-// The one user is `context::own`, which is there for that feature and for tests.
+// `context/asm.rs` uses it, under that feature and in tests.
 #[cfg(any(test, feature = "asm-switch"))]
 pub(crate) mod switch;
 pub(crate) mod syscall;
-#[cfg_attr(not(feature = "patch"), allow(dead_code))] // but for `get`
 pub(crate) mod thread_pointer;

@@ -4,7 +4,7 @@
 // The return address is in a register (x30), not on the stack, so it is saved like the others. A
 // stack that is not running:
 //
-//          |      ...       |   frames of whoever called greenline_switch
+//          |      ...       |   frames of the caller of greenline_switch
 //          +----------------+
 //          | fpcr | unused  |   the floating-point control register
 //          | d14 | d15      |   the low halves of v8 to v15 are preserved

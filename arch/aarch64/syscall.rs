@@ -1,12 +1,12 @@
-//! The raw system call: number in x8, arguments in x0 to x5, the answer in x0.
+//! The raw system call: number in x8, arguments in x0 to x5, the result in x0.
 
 use core::arch::asm;
 
-/// Calls the kernel past the C library. Answers what the kernel answers: a result, or an error number
-/// negated (-4095 to -1). `errno` is not touched.
+/// Makes a system call without the C library. Returns the kernel's result, or a negated error number (-4095 to -1).
+/// Does not touch `errno`.
 ///
 /// # Safety
-/// That of the system call: pointers among the arguments are valid for what the kernel does with them.
+/// The pointers among the arguments are valid for what the kernel does with them.
 #[inline]
 pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     let result;

@@ -6,21 +6,21 @@ use core::arch::asm;
 /// Where the block keeps the address of its table of dynamic thread-local storage, from the thread pointer on.
 pub(crate) const DTV: isize = 0;
 
-/// Whether a program may load it: always, here.
+/// Returns whether a program may load it. On this processor it always may.
 pub(crate) fn is_loadable() -> bool {
     true
 }
 
-/// The thread pointer of who runs.
+/// Returns the thread pointer of the running thread.
 #[inline(always)]
 pub(crate) fn get() -> usize {
     let at;
-    // SAFETY: reads a register. Not declared `pure`: the answer changes when another is loaded.
+    // SAFETY: reads a register. Not declared `pure`: the value changes when another is loaded.
     unsafe { asm!("mrs {}, tpidr_el0", out(reg) at, options(nostack, preserves_flags, readonly)) };
     at
 }
 
-/// Loads another.
+/// Loads another thread pointer.
 ///
 /// # Safety
 /// As on x86_64.
@@ -36,18 +36,18 @@ pub(crate) fn to_pthread(pointer: usize, size: usize) -> usize {
     pointer - size
 }
 
-/// The reverse.
+/// Returns the thread pointer for the address of a `struct pthread` of that size.
 #[inline(always)]
 pub(crate) fn of_pthread(pthread: usize, size: usize) -> usize {
     pthread + size
 }
 
-/// Where in the memory of a block its thread pointer is: behind the `struct pthread`.
-pub(crate) fn place(align: usize, _storage: usize, pthread: usize) -> usize {
+/// Returns the offset of the thread pointer in the memory of a TCB: behind the `struct pthread`.
+pub(crate) fn pointer_offset(align: usize, _storage: usize, pthread: usize) -> usize {
     pthread.next_multiple_of(align)
 }
 
-/// How much memory a block takes.
+/// Returns the size of the memory of a TCB, in bytes.
 pub(crate) fn block_size(align: usize, storage: usize, pthread: usize) -> usize {
     storage + pthread.next_multiple_of(align)
 }

@@ -1,8 +1,10 @@
 //! x86_64, System V calling convention.
+//!
+//! Next: `arch/x86_64/switch.s`, the stack switch.
+
 pub(crate) mod prefetch;
-// The one user is `context::own`, which is there for that feature and for tests.
+// `context/asm.rs` uses it, under that feature and in tests.
 #[cfg(any(test, feature = "asm-switch"))]
 pub(crate) mod switch;
 pub(crate) mod syscall;
-#[cfg_attr(not(feature = "patch"), allow(dead_code))] // but for `get`
 pub(crate) mod thread_pointer;

@@ -11,19 +11,19 @@ unsafe extern "C" {
     fn greenline_enter();
 }
 
-/// Leaves this stack for the one whose pointer is `to`, after storing our own at `*save`. Returns when
-/// somebody switches to what was stored.
+/// Stores the stack pointer at `*save`, and goes on at the stack whose pointer is `to`. Returns when another switch
+/// goes to the stored value.
 ///
 /// # Safety
-/// `to` came from [`prepare`] or was stored by a switch, and nobody has switched to it since. Its stack
+/// `to` came from [`prepare`] or was stored by a switch, and no switch has gone to it since. Its stack
 /// is mapped and belongs to this OS thread. `save` is valid for a write.
 #[inline]
 pub(crate) unsafe fn switch(save: *mut usize, to: usize) {
-    // SAFETY: the caller's contract is the assembly's.
+    // SAFETY: the assembly needs what the caller has promised.
     unsafe { greenline_switch(save, to) }
 }
 
-/// Writes the second picture of `switch.s` below `top`, so that a switch to the answer calls
+/// Writes the second picture of `switch.s` below `top`, so that a switch to the returned stack pointer calls
 /// `entry(arg)` on that stack.
 ///
 /// # Safety
@@ -45,7 +45,7 @@ pub(crate) unsafe fn prepare(top: usize, entry: extern "C" fn(usize) -> !, arg: 
         0,                                     // no caller above
     ];
     let sp = top - size_of_val(&words) - 8; // greenline_enter then starts with rsp a multiple of 16
-    // SAFETY: the caller gave us these bytes.
+    // SAFETY: the caller has promised that these bytes are writable and hold nothing.
     unsafe { (sp as *mut [usize; 9]).write(words) };
     sp
 }

@@ -3,13 +3,13 @@
 # A stack that is not running, and every stack but one is not, looks like this. Addresses grow
 # upwards, the stack grows downwards:
 #
-#          |      ...       |   frames of whoever called greenline_switch
+#          |      ...       |   frames of the caller of greenline_switch
 #          +----------------+
 #          | return address |   pushed by that call
 #          +----------------+
 #          | rbp            |
 #          | rbx            |   the registers which the convention makes a function preserve;
-#          | r12            |   the caller has put all the others away itself
+#          | r12            |   the caller has saved all the others itself
 #          | r13            |
 #          | r14            |
 #          | r15            |
@@ -34,7 +34,7 @@
 #          | r15            |
 #          +----------------+
 #          | mxcsr | x87 cw |   the creator's
-#          +----------------+  <- the stack pointer that prepare() answers
+#          +----------------+  <- the stack pointer that prepare() returns
 #
 # A running stack has no picture: its pointer is in rsp, and *save is stale.
 

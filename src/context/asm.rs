@@ -1,97 +1,63 @@
-//! The contract kept by the switch in `arch/`: sixty lines of assembly, and what is here.
+//! Contexts by the switch in `arch/`: sixty lines of assembly, and this file.
 //!
-//! Two words make a context: where its stack pointer was when it was left, and where its resumer's was.
-//! `resume` leaves ours in one and takes the other; `suspend` does the reverse.
+//! Two words make a context: the stack pointer at which it was suspended, and that of its resumer. `resume` stores the
+//! resumer's stack pointer and loads the context's. `suspend` does the reverse.
+//!
+//! Next: `context/corosensei.rs`, the implementation that runs by default.
+#![allow(unsafe_code)]
 
-use super::{Context, Job};
+use super::contract::{Context, Header};
 use crate::arch::switch::{prepare, switch};
-use crate::stack::{Stack, StackSize};
+use crate::stack::Stack;
 use std::cell::Cell;
-use std::ops::Range;
 use std::ptr::NonNull;
 
 /// A context that `arch/` switches.
 #[derive(Clone, Copy)]
-pub(crate) struct AsmContext(NonNull<ContextHeader>);
+pub(crate) struct AsmContext(NonNull<AsmHeader>);
 
-/// Lies at the top of the stack, above its first frame.
-struct ContextHeader {
-    /// This stack's pointer, valid while it is suspended.
+/// The control block. It lies at the top of the stack, above the first frame.
+#[repr(C)]
+struct AsmHeader {
+    /// This stack's pointer, valid while the context is suspended.
     sp: Cell<usize>,
-    /// The resumer's stack pointer, valid while this one runs.
+    /// The resumer's stack pointer, valid while the context runs.
     resumer: Cell<usize>,
-    job: Cell<Option<Job>>,
-    idle: Cell<bool>,
-    top: usize,
-    stack: Stack,
+    header: Header,
 }
 
-const _: () = assert!(size_of::<ContextHeader>() + 128 <= crate::stack::CONTEXT);
+const _: () = assert!(size_of::<AsmHeader>() + 128 <= crate::stack::CONTEXT);
 
-/// The first function on the stack. It never returns: a context is retired by forgetting where it was,
-/// which loses nothing, for between two jobs no frame holds anything.
-extern "C" fn work(inner: usize) -> ! {
-    // SAFETY: the address given to `prepare`; ContextHeader outlives every frame on its stack.
-    let inner = unsafe { &*(inner as *const ContextHeader) };
+/// Runs one body after the other. It is the first function on the stack, and never returns. A context is retired by
+/// forgetting its stack pointer. Nothing leaks thereby, for between two bodies no frame holds anything.
+extern "C" fn run_bodies(inner: usize) -> ! {
+    // SAFETY: `new` gave this address to `prepare`, and the control block outlives every frame on its stack.
+    let inner = unsafe { &*(inner as *const AsmHeader) };
     loop {
-        let job = inner.job.take().expect("a context is resumed only with a job");
-        job();
-        inner.idle.set(true);
+        let body = inner.header.take_body().expect("a context is resumed only with a body");
+        body();
+        inner.header.set_idle();
         // SAFETY: the resumer waits in `resume`, which stored its stack pointer.
         unsafe { switch(inner.sp.as_ptr(), inner.resumer.get()) };
     }
 }
 
 impl AsmContext {
-    fn inner(&self) -> &ContextHeader {
-        // SAFETY: written by `new`; every caller has promised that it is not retired.
+    fn inner(&self) -> &AsmHeader {
+        // SAFETY: `new` wrote it, and every caller has promised that the context is not retired.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Context for AsmContext {
     fn new(mut stack: Stack) -> AsmContext {
-        let place = stack.reserve(size_of::<ContextHeader>()).cast::<ContextHeader>();
-        let top = stack.top();
-        // SAFETY: the stack is ours and empty; `work` aborts rather than unwind (extern "C").
-        let sp = unsafe { prepare(top, work, place as usize) };
-        let inner = ContextHeader {
-            sp: Cell::new(sp),
-            resumer: Cell::new(0),
-            job: Cell::new(None),
-            idle: Cell::new(true),
-            top,
-            stack,
-        };
-        // SAFETY: reserved above for exactly this, aligned to 16.
+        let place = stack.reserve(size_of::<AsmHeader>()).cast::<AsmHeader>();
+        // SAFETY: the stack is ours and empty. `run_bodies` aborts rather than unwinds (extern "C").
+        let sp = unsafe { prepare(stack.top(), run_bodies, place as usize) };
+        let inner = AsmHeader { sp: Cell::new(sp), resumer: Cell::new(0), header: Header::new(stack) };
+        // SAFETY: `reserve` made room for exactly this, aligned to 16.
         unsafe { place.write(inner) };
         AsmContext(NonNull::new(place).expect("a mapped address is not 0"))
-    }
-
-    #[inline]
-    unsafe fn assign(self, job: Job) {
-        assert!(self.inner().idle.get(), "a context was given a second job");
-        self.inner().job.set(Some(job));
-        self.inner().idle.set(false);
-    }
-
-    #[inline]
-    unsafe fn resume(self) {
-        let inner = self.inner();
-        // SAFETY: not running, so `sp` is where it was left; nobody else has switched to it since.
-        unsafe { switch(inner.resumer.as_ptr(), inner.sp.get()) };
-    }
-
-    #[inline]
-    unsafe fn suspend(self) {
-        let inner = self.inner();
-        // SAFETY: we run because a resumer waits where `resumer` says.
-        unsafe { switch(inner.sp.as_ptr(), inner.resumer.get()) };
-    }
-
-    #[inline]
-    unsafe fn is_idle(self) -> bool {
-        self.inner().idle.get()
     }
 
     #[inline(always)]
@@ -99,17 +65,28 @@ impl Context for AsmContext {
         self.0.as_ptr() as usize
     }
 
-    unsafe fn bounds(self) -> Range<usize> {
-        self.inner().stack.bottom()..self.inner().top
+    #[inline(always)]
+    unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: `new` wrote it, and the caller has promised that the context is not retired meanwhile.
+        unsafe { &self.0.as_ref().header }
     }
 
-    unsafe fn size(self) -> StackSize {
-        self.inner().stack.size()
+    #[inline]
+    unsafe fn resume(self) {
+        let inner = self.inner();
+        // SAFETY: the context is not running, so `sp` is where it was suspended, and nothing has switched to it since.
+        unsafe { switch(inner.resumer.as_ptr(), inner.sp.get()) };
+    }
+
+    #[inline]
+    unsafe fn suspend(self) {
+        let inner = self.inner();
+        // SAFETY: the context runs because its resumer waits at `resumer`.
+        unsafe { switch(inner.sp.as_ptr(), inner.resumer.get()) };
     }
 
     unsafe fn retire(self) -> Stack {
-        debug_assert!(self.inner().idle.get());
-        // SAFETY: moved out once, by the caller's promise; the place is plain memory afterwards.
-        unsafe { self.0.as_ptr().read() }.stack
+        // SAFETY: moved out once, by the caller's promise. The memory holds plain bytes afterwards.
+        unsafe { self.0.as_ptr().read() }.header.into_stack()
     }
 }

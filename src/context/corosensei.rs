@@ -1,52 +1,51 @@
-//! The contract kept by corosensei: its `Coroutine` on our stack. The default.
+//! Contexts by the crate corosensei: its `Coroutine` on our stack. The default.
+//!
+//! Next: `context/active.rs`, which implementation the hub uses.
+#![allow(unsafe_code)]
 
-use super::{Context, Job};
-use crate::stack::{Stack, StackSize};
+use super::contract::{Context, Header};
+use crate::arch::prefetch::CACHE_LINE;
+use crate::stack::Stack;
 use crate::sys::abort::AbortOnUnwind;
 use corosensei::stack::StackPointer;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
-use std::ops::Range;
 use std::ptr::{NonNull, null};
 
 /// A context that corosensei switches.
 #[derive(Clone, Copy)]
-pub(crate) struct CorosenseiContext(NonNull<ContextHeader>);
+pub(crate) struct CorosenseiContext(NonNull<CorosenseiHeader>);
 
-/// Lies at the top of the stack, above corosensei's own first words.
+/// The control block. It lies at the top of the stack, above corosensei's own first words.
 ///
-/// What a switch touches comes first, and is one line of the cache together with those.
+/// The fields that a switch touches come first. Together with corosensei's words they are one cache line.
 #[repr(C)]
-struct ContextHeader {
-    /// corosensei's handle for suspending, which it hands out once, when the coroutine begins.
+struct CorosenseiHeader {
+    /// corosensei's handle for suspending, which the coroutine gets once, when it begins.
     yielder: Cell<*const Yielder<(), ()>>,
     coroutine: UnsafeCell<Coroutine<(), (), (), StackBounds>>,
-    job: Cell<Option<Job>>,
-    idle: Cell<bool>,
-    stack: Stack,
+    header: Header,
 }
 
-/// The size of a line of the cache.
-const LINE: usize = 64;
-/// What corosensei keeps right below us: where its resumer's stack pointer is, and its first function.
+/// Bytes that corosensei keeps right below the control block: its resumer's stack pointer, and its first function.
 const LINK: usize = 16;
-/// What is taken off a stack for us: so much that with those words our first ones are one line. (Where a stack begins is a
-/// multiple of it.)
-const RESERVED: usize = size_of::<ContextHeader>().next_multiple_of(LINE) + LINE - LINK;
+/// Bytes reserved at the top of a stack, so that the first fields and those words are one cache line. (The top of a
+/// stack is a multiple of it.)
+const RESERVED: usize = size_of::<CorosenseiHeader>().next_multiple_of(CACHE_LINE) + CACHE_LINE - LINK;
 
-const _: () = assert!(LINK + offset_of!(ContextHeader, job) <= LINE);
+const _: () = assert!(LINK + offset_of!(CorosenseiHeader, header) <= CACHE_LINE);
 const _: () = assert!(RESERVED + 128 <= crate::stack::CONTEXT);
 
-/// What corosensei is told of a stack, which ContextHeader keeps.
+/// The bounds of a stack, as corosensei wants them. The control block owns the stack itself.
 struct StackBounds {
     base: StackPointer,
     limit: StackPointer,
 }
 
-// SAFETY: base and limit bound memory that the `Stack` in ContextHeader owns, which outlives the coroutine: `retire` gives it back
-// when that is done. The page at the limit faults (`stack::install_guards` has done that, or the stack is not handed out);
-// the least size is beyond corosensei's.
+// SAFETY: base and limit bound the memory of the `Stack` in the control block, which outlives the coroutine: `retire`
+// returns the stack when the coroutine is done. The page at the limit faults: `stack::install_guards` has seen to that
+// before the stack was handed out. The smallest stack is larger than corosensei's minimum.
 unsafe impl corosensei::stack::Stack for StackBounds {
     fn base(&self) -> StackPointer {
         self.base
@@ -57,70 +56,44 @@ unsafe impl corosensei::stack::Stack for StackBounds {
     }
 }
 
-/// The first and last function on the stack: one job after the other, until resumed with none.
-fn work(inner: &ContextHeader, yielder: &Yielder<(), ()>) {
+/// Runs one body after the other, until it is resumed without one. It is the first function on the stack.
+fn run_bodies(inner: &CorosenseiHeader, yielder: &Yielder<(), ()>) {
     inner.yielder.set(yielder);
-    while let Some(job) = inner.job.take() {
-        let guard = AbortOnUnwind("a job unwound");
-        job();
+    while let Some(body) = inner.header.take_body() {
+        let guard = AbortOnUnwind("the body of a green thread unwound into the scheduler");
+        body();
         guard.disarm();
-        inner.idle.set(true);
+        inner.header.set_idle();
         yielder.suspend(());
     }
 }
 
 impl CorosenseiContext {
-    fn inner(&self) -> &ContextHeader {
-        // SAFETY: written by `new`; every caller has promised that it is not retired.
+    #[inline(always)]
+    fn inner(&self) -> &CorosenseiHeader {
+        // SAFETY: `new` wrote it, and every caller has promised that the context is not retired.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Context for CorosenseiContext {
     fn new(mut stack: Stack) -> CorosenseiContext {
-        let place = stack.reserve(RESERVED).cast::<ContextHeader>();
+        let place = stack.reserve(RESERVED).cast::<CorosenseiHeader>();
         let at = NonNull::new(place).expect("a mapped address is not 0");
         let mapped = |address: usize| StackPointer::new(address).expect("a mapped address is not 0");
-        let lent = StackBounds { base: mapped(stack.top()), limit: mapped(stack.bottom()) };
-        let coroutine = Coroutine::with_stack(lent, move |yielder, ()| {
-            // SAFETY: ContextHeader was written before the first resume and outlives the coroutine in it.
-            work(unsafe { at.as_ref() }, yielder);
+        let bounds = StackBounds { base: mapped(stack.top()), limit: mapped(stack.bottom()) };
+        let coroutine = Coroutine::with_stack(bounds, move |yielder, ()| {
+            // SAFETY: the control block is written before the first resume, and outlives the coroutine in it.
+            run_bodies(unsafe { at.as_ref() }, yielder);
         });
-        let inner = ContextHeader {
-            coroutine: UnsafeCell::new(coroutine),
+        let inner = CorosenseiHeader {
             yielder: Cell::new(null()),
-            job: Cell::new(None),
-            idle: Cell::new(true),
-            stack,
+            coroutine: UnsafeCell::new(coroutine),
+            header: Header::new(stack),
         };
-        // SAFETY: reserved above for exactly this, aligned to 16.
+        // SAFETY: `reserve` made room for exactly this, aligned to 16.
         unsafe { place.write(inner) };
         CorosenseiContext(at)
-    }
-
-    #[inline]
-    unsafe fn assign(self, job: Job) {
-        assert!(self.inner().idle.get(), "a context was given a second job");
-        self.inner().job.set(Some(job));
-        self.inner().idle.set(false);
-    }
-
-    #[inline(always)]
-    unsafe fn resume(self) {
-        // SAFETY: nobody else is inside `resume`, so this is the only reference to the coroutine.
-        let result = unsafe { &mut *self.inner().coroutine.get() }.resume(());
-        debug_assert_eq!(result, CoroutineResult::Yield(()));
-    }
-
-    #[inline(always)]
-    unsafe fn suspend(self) {
-        // SAFETY: the yielder lives as long as the coroutine is not finished; it is running now.
-        unsafe { &*self.inner().yielder.get() }.suspend(());
-    }
-
-    #[inline]
-    unsafe fn is_idle(self) -> bool {
-        self.inner().idle.get()
     }
 
     #[inline(always)]
@@ -128,45 +101,54 @@ impl Context for CorosenseiContext {
         self.0.as_ptr() as usize
     }
 
-    unsafe fn bounds(self) -> Range<usize> {
-        let stack = &self.inner().stack;
-        stack.bottom()..stack.top()
+    #[inline(always)]
+    unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: `new` wrote it, and the caller has promised that the context is not retired meanwhile.
+        unsafe { &self.0.as_ref().header }
     }
 
-    unsafe fn size(self) -> StackSize {
-        self.inner().stack.size()
+    #[inline(always)]
+    unsafe fn resume(self) {
+        // SAFETY: no other `resume` is in progress, so this is the only reference to the coroutine.
+        let result = unsafe { &mut *self.inner().coroutine.get() }.resume(());
+        debug_assert_eq!(result, CoroutineResult::Yield(()));
+    }
+
+    #[inline(always)]
+    unsafe fn suspend(self) {
+        // SAFETY: the yielder lives as long as the coroutine is not finished, and the coroutine is running now.
+        unsafe { &*self.inner().yielder.get() }.suspend(());
     }
 
     unsafe fn retire(self) -> Stack {
-        debug_assert!(self.inner().idle.get());
-        // SAFETY: moved out once, by the caller's promise; the place is plain memory afterwards.
-        let ContextHeader { coroutine, stack, .. } = unsafe { self.0.as_ptr().read() };
+        // SAFETY: moved out once, by the caller's promise. The memory holds plain bytes afterwards.
+        let CorosenseiHeader { coroutine, header, .. } = unsafe { self.0.as_ptr().read() };
         let mut coroutine = coroutine.into_inner();
         if coroutine.started() {
-            // Resumed with no job: `work` returns, and the coroutine is done. It finds no job in the
-            // bytes that are still there, for `read` copies.
+            // Resumed without a body, `run_bodies` returns, and the coroutine is done. It finds no body in the bytes
+            // that are still there, for `read` copies.
             coroutine.resume(());
         } else {
             coroutine.force_unwind();
         }
-        stack
+        header.into_stack()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::StackAllocator;
+    use crate::stack::{StackAllocator, StackSize};
 
     #[test]
-    fn what_a_switch_touches_is_one_line() {
+    fn new_aligns_what_a_switch_touches_to_one_cache_line() {
         let stacks = StackAllocator::default();
         let all: Vec<CorosenseiContext> =
             (0..20).map(|_| CorosenseiContext::new(stacks.take(StackSize::MIN).unwrap())).collect();
         for context in &all {
-            assert_eq!((context.address() - LINK) % LINE, 0);
+            assert_eq!((context.address() - LINK) % CACHE_LINE, 0);
         }
-        // SAFETY: idle, and not used again.
+        // SAFETY: the contexts are idle, and are not used again.
         all.into_iter().for_each(|context| drop(unsafe { context.retire() }));
     }
 }

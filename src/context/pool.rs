@@ -1,7 +1,12 @@
-//! Idle contexts, kept on their warm stacks for the next job. The last to become idle is the first to be
-//! used again, for its memory is still in the cache.
+//! Idle contexts, kept on their warm stacks for the next body.
+//!
+//! The last context to become idle is the first to be used again, because its memory is still in the cache.
+//!
+//! Next: `policy/mod.rs`, which green thread runs next.
+#![allow(unsafe_code)]
 
-use super::{ActiveContext, Context};
+use super::active::ActiveContext;
+use super::contract::Context;
 use crate::stack::{StackAllocator, StackSize};
 use std::cell::RefCell;
 use std::io;
@@ -9,34 +14,31 @@ use std::io;
 /// The contexts of one hub.
 #[derive(Default)]
 pub(crate) struct ContextPool {
-    /// Idle contexts, each list with the size of its stacks.
+    /// Idle contexts, in one list for each size of stack.
     idle: RefCell<Vec<(StackSize, Vec<ActiveContext>)>>,
     stacks: StackAllocator,
 }
 
 impl ContextPool {
-    /// An idle context on a stack of that size.
+    /// Returns an idle context on a stack of that size.
     ///
-    /// Errors: as `StackAllocator::take`.
+    /// Errors: those of `StackAllocator::take`.
     #[inline]
     pub(crate) fn take(&self, size: StackSize) -> io::Result<ActiveContext> {
-        for (of, list) in self.idle.borrow_mut().iter_mut() {
-            if *of == size {
-                if let Some(context) = list.pop() {
-                    return Ok(context);
-                }
-            }
+        let idle = &mut *self.idle.borrow_mut();
+        match idle.iter_mut().find(|(of, _)| *of == size).and_then(|(_, list)| list.pop()) {
+            Some(context) => Ok(context),
+            None => Ok(ActiveContext::new(self.stacks.take(size)?)),
         }
-        Ok(ActiveContext::new(self.stacks.take(size)?))
     }
 
     /// Takes a context back.
     ///
     /// # Safety
-    /// It is idle, and the caller uses it no more.
+    /// It is idle, and the caller does not use it again.
     #[inline]
     pub(crate) unsafe fn put(&self, context: ActiveContext) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the context is not retired, by the caller's promise.
         let size = unsafe { context.size() };
         let mut idle = self.idle.borrow_mut();
         match idle.iter_mut().find(|(of, _)| *of == size) {
@@ -48,13 +50,11 @@ impl ContextPool {
     pub(crate) fn stacks(&self) -> &StackAllocator {
         &self.stacks
     }
-}
 
-impl ContextPool {
-    /// Ends all that are idle here.
+    /// Retires all idle contexts.
     pub(crate) fn clear(&self) {
         for context in self.idle.borrow_mut().drain(..).flat_map(|(_, list)| list) {
-            // SAFETY: what is in the pool is idle, and nobody else has it.
+            // SAFETY: a context in the pool is idle, and nothing else holds it.
             drop(unsafe { context.retire() });
         }
     }

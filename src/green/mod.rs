@@ -25,7 +25,7 @@ mod outcome;
 mod panic_count;
 mod prefetch;
 
-use crate::context::{ActiveContext, Job};
+use crate::context::{ActiveContext, Body};
 use crate::ids::{GreenId, WaitReason, WakeReason};
 use crate::policy::Attributes;
 use crate::stack::StackSize;
@@ -58,7 +58,7 @@ pub(crate) enum State {
 
 /// What is still to be done, or what came of it.
 pub(crate) enum BodyState {
-    NotStarted(Job),
+    NotStarted(Body),
     Running,
     Finished(Outcome),
 }
@@ -77,7 +77,7 @@ pub(crate) enum Joiner {
 pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
     pub(crate) locals: GreenLocals,
-    pub(crate) links: Vec<Job>,
+    pub(crate) links: Vec<Body>,
     pub(crate) attributes: Option<Attributes>,
     /// See `has_mask`; and which of them are blocked for all, since it waits for them.
     pub(crate) mask: Signals,

@@ -1,7 +1,7 @@
 //! A green thread's body: from the closure that was spawned to the job that a context runs.
 
 use super::current;
-use crate::context::Job;
+use crate::context::Body;
 use crate::green::{Interrupt, JoinError, Outcome, carried_by};
 use crate::ids::GreenId;
 use crate::tls::{has_tls_destructors, run_destructors};
@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
 /// neither box allocates.
 #[inline]
-pub(crate) fn job<F, T>(f: F) -> Job
+pub(crate) fn job<F, T>(f: F) -> Body
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
@@ -32,7 +32,7 @@ where
 }
 
 /// The job of a green thread for whose body there is no stack.
-pub(super) fn unrunnable(body: Job, error: std::io::Error) -> Job {
+pub(super) fn unrunnable(body: Body, error: std::io::Error) -> Body {
     Box::new(move || {
         drop_ignoring_panics(body);
         end(Outcome::NoStack(error));

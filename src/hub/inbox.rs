@@ -12,7 +12,7 @@
 //! early is remembered by the event counter behind it.
 
 use super::{Hub, Spawn, catch, current, drop_ignoring_panics, job, with_blocking_disabled};
-use crate::context::Job;
+use crate::context::Body;
 use crate::fd_table::Generation;
 use crate::green::JoinError;
 use crate::ids::{GreenId, Ticket, WaitReason, WakeReason};
@@ -192,7 +192,7 @@ impl Hub {
         for message in messages {
             match message {
                 Message::Spawn { body, spawned_at } => {
-                    let job: Job = job(body);
+                    let job: Body = job(body);
                     self.spawn(Spawn { spawned_at, ..Spawn::internal() }, job);
                 }
                 Message::Closed(fd, generation) => self.fd_closed(fd, generation),

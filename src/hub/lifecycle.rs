@@ -1,7 +1,7 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
 use super::{FINISHED, Hub, MASKED, TimerAction};
-use crate::context::{ActiveContext, Job};
+use crate::context::{ActiveContext, Body};
 use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, State as GreenState};
 use crate::ids::GreenId;
 use crate::ids::{ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
@@ -53,7 +53,7 @@ impl Spawn {
 impl Hub {
     /// Makes a green thread that will run `job`, last in line.
     #[inline]
-    pub(crate) fn spawn(&self, spawn: Spawn, job: Job) -> GreenId {
+    pub(crate) fn spawn(&self, spawn: Spawn, job: Body) -> GreenId {
         self.insert(spawn, BodyState::NotStarted(job), None)
     }
 
@@ -204,7 +204,7 @@ impl Hub {
 
     /// Calls `job` in a green thread of its own when `id` has finished; at once if it has.
     #[track_caller]
-    pub(crate) fn link(&self, id: GreenId, job: Job) {
+    pub(crate) fn link(&self, id: GreenId, job: Body) {
         let mut state = self.state.borrow_mut();
         let green = state.expect(id);
         if green.state != GreenState::Finished {

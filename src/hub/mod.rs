@@ -373,7 +373,11 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> Stats {
         let state = self.state.borrow();
-        Stats { switches: self.pulse.switches(), alive: state.alive, stacks: self.pool.stacks().made() }
+        Stats {
+            switches: self.pulse.switches(),
+            alive: state.alive,
+            stacks: self.pool.stacks().high_water_mark(),
+        }
     }
 }
 

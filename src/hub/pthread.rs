@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{Hub, Spawn, keep_errno};
-use crate::context::{ActiveContext, Context, Job};
+use crate::context::{ActiveContext, Body, Context};
 use crate::green::BodyState;
 use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
 use crate::stack::StackSize;
@@ -15,7 +15,7 @@ impl Hub {
     /// from the beginning: that they cannot be had must be said at once.
     ///
     /// Errors: they cannot.
-    pub(crate) fn spawn_pthread(&self, size: StackSize, detached: bool, job: Job) -> std::io::Result<Tcb> {
+    pub(crate) fn spawn_pthread(&self, size: StackSize, detached: bool, job: Body) -> std::io::Result<Tcb> {
         let seat = self.seat(size)?;
         self.begin_pthread(seat, detached, job);
         let tcb = seat.1;
@@ -25,7 +25,7 @@ impl Hub {
     }
 
     /// Gives a seat its job, and makes it a thread to C.
-    pub(super) fn begin_pthread(&self, (context, tcb): (ActiveContext, Tcb), detached: bool, job: Job) {
+    pub(super) fn begin_pthread(&self, (context, tcb): (ActiveContext, Tcb), detached: bool, job: Body) {
         self.pthreads.set(self.pthreads.get() + 1);
         // SAFETY: idle, for it came from the pool for this.
         unsafe { context.assign(job) };

@@ -282,7 +282,7 @@ impl Hub {
         self.pace.looked_at(now);
         let mut state = self.state.borrow_mut();
         let mut fired = false;
-        while let Some(due) = state.timers.pop_due(now) {
+        while let Some(due) = state.timers.pop_expired(now) {
             state.fire(due, now);
             fired = true;
         }

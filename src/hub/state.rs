@@ -109,13 +109,13 @@ impl State {
     /// When the next timer that could do something is due.
     pub(super) fn next_deadline(&mut self) -> Option<Time> {
         let greens = &self.greens;
-        self.timers.earliest_wanted(|due| State::is_wanted(greens, due))
+        self.timers.next_live_deadline(|due| State::is_wanted(greens, due))
     }
 
     pub(super) fn forget_timer(&mut self) {
-        if self.timers.forget_one() {
+        if self.timers.note_cancelled() {
             let greens = &self.greens;
-            self.timers.sweep(|due| State::is_wanted(greens, due));
+            self.timers.purge_cancelled(|due| State::is_wanted(greens, due));
         }
     }
 }

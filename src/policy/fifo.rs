@@ -6,7 +6,7 @@
 //!
 //! Next: `policy/run_queue.rs`, how the hub calls a policy.
 
-use super::{Policy, ReadyReason};
+use super::traits::{Policy, ReadyReason};
 use crate::ids::GreenId;
 use std::collections::VecDeque;
 

@@ -5,7 +5,8 @@
 //!
 //! Next: `green/mod.rs`, the record of a green thread.
 
-use super::{Attributes, Fifo, Policy, ReadyReason, StopReason};
+use super::fifo::Fifo;
+use super::traits::{Attributes, Policy, ReadyReason, StopReason};
 use crate::ids::GreenId;
 use crate::sys::abort::AbortOnUnwind;
 use crate::time::{Clock, Time};

@@ -6,6 +6,7 @@
 pub(crate) mod abort;
 pub(crate) mod at_exit;
 pub(crate) mod hint;
+pub(crate) mod page;
 pub(crate) mod raw_mutex;
 pub(crate) mod signal_chain;
 pub(crate) mod sigset;

@@ -1,7 +1,9 @@
-//! Time: what the hub's clock says, and who is to be woken when.
+//! Time: the clock of a hub, and its timers.
 //!
-//! Inside the crate a point in time is a [`Time`], nanoseconds on the hub's clock; deadlines are absolute
-//! everywhere. Leaves to others: waiting (`reactor`), and what a due timer does (`hub`).
+//! Inside the crate a point in time is a [`Time`], in nanoseconds of the hub's clock. All deadlines are absolute. Waiting
+//! is done by `reactor`, and what an expired timer does by `hub`.
+//!
+//! Next: `time/clock.rs`, the clock.
 
 mod clock;
 mod timers;

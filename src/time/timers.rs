@@ -1,25 +1,27 @@
-//! Who is to be woken when: a priority queue in two parts.
+//! The timers of a hub: a priority queue in two parts.
 //!
-//! Many timers are set in the order in which they are due (a thousand green threads that each sleep a
-//! second, IO with one timeout for all). Those go to the end of a sorted run and cost nothing to order;
-//! the others go to a heap. The earliest of all is at the front of one or at the top of the other.
+//! Many timers are set in the order in which they expire: a thousand green threads that each sleep a second, IO with one
+//! timeout for all. Those are appended to a sorted queue, which costs no comparison beyond one. The others go to a heap.
+//! The earliest timer is at the front of the queue or at the top of the heap.
 //!
-//! A timer cannot be taken out. One that is no longer wanted is harmless when it is due (its action is
-//! stale, and known to be), but it takes space until then; so whoever loses interest says so by
-//! `forget_one`, and when most are forgotten, the dead ones are swept out.
+//! A timer cannot be removed. A timer whose action is no longer wanted (a tombstone) is harmless when it expires, because
+//! the action is recognised as stale. But it takes space until then. So whoever cancels calls `note_cancelled`, and when
+//! more than half of the timers are cancelled, `purge_cancelled` removes them (lazy deletion).
 //!
-//! Holds: of two timers with equal deadlines, the one set first is due first.
+//! **Invariant.** Of two timers with equal deadlines, the one set first expires first.
+//!
+//! Next: `context/mod.rs`, the stacks that a hub switches between.
 
-use super::Time;
+use super::clock::Time;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// Below this many it is not worth sweeping.
-const SWEEP_FROM: usize = 512;
+/// Number of cancelled timers below which a purge is not worth its cost.
+const PURGE_FROM: usize = 512;
 
 struct Timer<A> {
     deadline: Time,
-    /// Counts the timers set: breaks ties.
+    /// Number of timers set before this one. It breaks ties.
     order: u64,
     action: A,
 }
@@ -49,62 +51,69 @@ impl<A> Ord for Timer<A> {
 
 /// Timers that carry an action `A`.
 pub(crate) struct Timers<A> {
-    run: VecDeque<Timer<A>>,
+    /// Timers in order of expiry.
+    sorted: VecDeque<Timer<A>>,
+    /// The timers that were set out of order.
     heap: BinaryHeap<Reverse<Timer<A>>>,
+    /// Number of timers ever set.
     set: u64,
-    forgotten: usize,
+    /// Number of timers cancelled since the last purge. Some of them may have expired.
+    cancelled: usize,
 }
 
 impl<A> Timers<A> {
     pub(crate) fn new() -> Self {
-        Timers { run: VecDeque::new(), heap: BinaryHeap::new(), set: 0, forgotten: 0 }
+        Timers { sorted: VecDeque::new(), heap: BinaryHeap::new(), set: 0, cancelled: 0 }
     }
 
+    /// Returns the number of timers, cancelled ones included.
     pub(crate) fn len(&self) -> usize {
-        self.run.len() + self.heap.len()
+        self.sorted.len() + self.heap.len()
     }
 
+    /// Adds a timer that expires at `deadline`.
     pub(crate) fn set(&mut self, deadline: Time, action: A) {
         let timer = Timer { deadline, order: self.set, action };
         self.set += 1;
-        match self.run.back() {
+        match self.sorted.back() {
             Some(last) if last.deadline > deadline => self.heap.push(Reverse(timer)),
-            _ => self.run.push_back(timer),
+            _ => self.sorted.push_back(timer),
         }
     }
 
-    /// When the first is due.
+    /// Returns the earliest deadline.
     fn earliest(&self) -> Option<Time> {
-        let run = self.run.front().map(|timer| timer.deadline);
+        let sorted = self.sorted.front().map(|timer| timer.deadline);
         let heap = self.heap.peek().map(|timer| timer.0.deadline);
-        match (run, heap) {
+        match (sorted, heap) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
     }
 
-    /// When the first `wanted` one is due; those before it, that nobody wants, are taken out.
-    pub(crate) fn earliest_wanted(&mut self, mut wanted: impl FnMut(&A) -> bool) -> Option<Time> {
-        while self.run.front().is_some_and(|timer| !wanted(&timer.action)) {
-            self.run.pop_front();
+    /// Returns the earliest deadline of a live timer, and removes the cancelled ones before it. `live` says whether an
+    /// action is still wanted.
+    pub(crate) fn next_live_deadline(&mut self, mut live: impl FnMut(&A) -> bool) -> Option<Time> {
+        while self.sorted.front().is_some_and(|timer| !live(&timer.action)) {
+            self.sorted.pop_front();
         }
-        while self.heap.peek().is_some_and(|timer| !wanted(&timer.0.action)) {
+        while self.heap.peek().is_some_and(|timer| !live(&timer.0.action)) {
             self.heap.pop();
         }
         self.earliest()
     }
 
-    /// Takes the first that is due at `now`.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<A> {
-        let from_run = match (self.run.front(), self.heap.peek()) {
-            (Some(run), Some(heap)) => run.key() < heap.0.key(),
-            (run, _) => run.is_some(),
+    /// Removes the earliest timer if it has expired at `now`, and returns its action.
+    pub(crate) fn pop_expired(&mut self, now: Time) -> Option<A> {
+        let from_sorted = match (self.sorted.front(), self.heap.peek()) {
+            (Some(sorted), Some(heap)) => sorted.key() < heap.0.key(),
+            (sorted, _) => sorted.is_some(),
         };
-        if from_run {
-            if self.run.front()?.deadline > now {
+        if from_sorted {
+            if self.sorted.front()?.deadline > now {
                 return None;
             }
-            self.run.pop_front().map(|timer| timer.action)
+            self.sorted.pop_front().map(|timer| timer.action)
         } else {
             if self.heap.peek()?.0.deadline > now {
                 return None;
@@ -113,17 +122,17 @@ impl<A> Timers<A> {
         }
     }
 
-    /// Says that one of the timers is wanted no more. Answers whether it is time to `sweep`.
-    pub(crate) fn forget_one(&mut self) -> bool {
-        self.forgotten += 1;
-        self.forgotten >= SWEEP_FROM && self.forgotten > self.len() / 2
+    /// Counts one cancelled timer. Returns whether a purge is worth its cost.
+    pub(crate) fn note_cancelled(&mut self) -> bool {
+        self.cancelled += 1;
+        self.cancelled >= PURGE_FROM && self.cancelled > self.len() / 2
     }
 
-    /// Takes out all whose action is not `wanted`.
-    pub(crate) fn sweep(&mut self, mut wanted: impl FnMut(&A) -> bool) {
-        self.run.retain(|timer| wanted(&timer.action));
-        self.heap.retain(|timer| wanted(&timer.0.action));
-        self.forgotten = 0;
+    /// Removes every timer whose action is not `live`.
+    pub(crate) fn purge_cancelled(&mut self, mut live: impl FnMut(&A) -> bool) {
+        self.sorted.retain(|timer| live(&timer.action));
+        self.heap.retain(|timer| live(&timer.0.action));
+        self.cancelled = 0;
     }
 }
 
@@ -133,9 +142,9 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against a list that is sorted anew each time.
+        /// Compares with a list that is sorted again for every step.
         #[test]
-        fn due_in_order_of_deadline_then_of_setting(steps in prop::collection::vec((0u64..50, any::<bool>()), 0..300)) {
+        fn pop_expired_follows_deadlines_then_order_of_setting(steps in prop::collection::vec((0u64..50, any::<bool>()), 0..300)) {
             let (mut timers, mut model, mut now) = (Timers::new(), Vec::new(), 0);
             for (n, (deadline, set)) in steps.into_iter().enumerate() {
                 if set {
@@ -145,7 +154,7 @@ mod tests {
                     now += deadline / 4;
                     model.sort_unstable();
                     prop_assert_eq!(timers.earliest(), model.first().map(|first| first.0));
-                    while let Some(got) = timers.pop_due(now) {
+                    while let Some(got) = timers.pop_expired(now) {
                         prop_assert_eq!(got, model.remove(0).1);
                     }
                     prop_assert!(model.iter().all(|left| left.0 > now));
@@ -156,27 +165,27 @@ mod tests {
     }
 
     #[test]
-    fn the_unwanted_in_front_do_not_hide_the_first_wanted() {
+    fn next_live_deadline_skips_cancelled_timers() {
         let mut timers = Timers::new();
         [5, 9, 3, 7, 4].into_iter().for_each(|deadline| timers.set(deadline, deadline));
-        assert_eq!(timers.earliest_wanted(|&deadline| deadline > 4), Some(5));
-        assert_eq!(timers.earliest_wanted(|&deadline| deadline == 7), Some(7));
-        assert_eq!(timers.earliest_wanted(|_| false), None);
+        assert_eq!(timers.next_live_deadline(|&deadline| deadline > 4), Some(5));
+        assert_eq!(timers.next_live_deadline(|&deadline| deadline == 7), Some(7));
+        assert_eq!(timers.next_live_deadline(|_| false), None);
         assert_eq!(timers.len(), 0);
     }
 
     #[test]
-    fn forgotten_timers_do_not_pile_up() {
+    fn purge_cancelled_keeps_the_number_of_timers_bounded() {
         let mut timers = Timers::new();
         let mut most = 0;
         for n in 0..100_000u64 {
             timers.set(1_000_000 - n % 7, n);
-            if timers.forget_one() {
-                timers.sweep(|&kept| kept == 3);
+            if timers.note_cancelled() {
+                timers.purge_cancelled(|&kept| kept == 3);
             }
             most = most.max(timers.len());
         }
-        assert!(most <= 2 * SWEEP_FROM, "{most} timers at once");
-        assert!(std::iter::from_fn(|| timers.pop_due(2_000_000)).any(|kept| kept == 3));
+        assert!(most <= 2 * PURGE_FROM, "{most} timers at once");
+        assert!(std::iter::from_fn(|| timers.pop_expired(2_000_000)).any(|kept| kept == 3));
     }
 }

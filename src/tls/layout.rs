@@ -241,7 +241,7 @@ impl GlibcLayout {
             clean: symbol(c"_dl_allocate_tls_init").ok_or(NO_BLOCKS)?,
             deallocate: symbol(c"_dl_deallocate_tls").ok_or(NO_BLOCKS)?,
             memory: TcbAllocator::new(size),
-            place: thread_pointer::place(align, storage, pthread_size),
+            place: thread_pointer::pointer_offset(align, storage, pthread_size),
             pthread_size,
             image,
             own_pointers,

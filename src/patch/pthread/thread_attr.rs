@@ -96,7 +96,7 @@ unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_at
     // SAFETY: the caller's; `attr` is initialised before it is filled in.
     unsafe {
         let Some(green) = green(thread) else { return real::pthread_getattr_np(thread, attr) };
-        let ((bottom, top), page) = (green.stack(), crate::stack::page_size());
+        let ((bottom, top), page) = (green.stack(), crate::sys::page::page_size());
         let answer = libc::pthread_attr_init(attr);
         if answer != 0 {
             return answer;
