@@ -1,4 +1,5 @@
-//! Real OS threads: who is waited for when the process ends, timers, and what is said of a panic; patched and not.
+//! Real OS threads: which ones the end of the process waits for, timers, and the report of a panic. Each test runs without
+//! a patch and patched.
 
 mod support;
 
@@ -11,17 +12,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use support::subprocess::{Case, run};
-
-const LONG: Duration = Duration::from_secs(3600);
+use support::time::HOUR;
 
 const ALONE: &[Case] = &[
-    ("a join may be limited", join_timeout),
-    ("it is alive until it has ended", is_alive),
-    ("it has a name", names),
-    ("only who joins waits", only_who_joins_waits),
-    ("a timer calls once, when its time has come", timer),
-    ("a timer may be cancelled", cancelled),
-    ("a timer's panic is its joiner's", timer_panics),
+    ("join_timeout_expired_returns_the_thread", join_timeout),
+    ("is_alive_is_true_until_the_end", is_alive),
+    ("name_is_given_or_counted", names),
+    ("join_timeout_parks_only_the_caller", only_who_joins_waits),
+    ("timer_calls_once_after_its_delay", timer),
+    ("timer_cancel_prevents_the_call", cancelled),
+    ("timer_panic_is_returned_by_join", timer_panics),
 ];
 
 const OTHERS: &[Case] = &[
@@ -29,7 +29,7 @@ const OTHERS: &[Case] = &[
     ("main returns", main_returns),
     ("main panics", || {
         main_returns();
-        panic!("main is through");
+        panic!("main panics");
     }),
     ("main exits", || {
         main_returns();
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         ALONE,
         OTHERS,
         vec![
-            ("a panic is said with the thread's name", |patched| {
+            ("panic_is_reported_with_the_name_of_the_thread", |patched| {
                 let ended = run("a panic", patched);
                 assert_eq!(ended.code, 0, "{ended:?}");
                 for name in ["singer", "Thread-1"] {
@@ -57,13 +57,13 @@ fn main() -> ExitCode {
                 }
                 assert_eq!(ended.stderr.matches("panicked at tests/os_thread.rs").count(), 2, "{ended:?}");
             }),
-            ("the process ends when those have that are no daemons", |patched| {
+            ("process_end_waits_for_threads_that_are_no_daemons", |patched| {
                 for (name, code) in [("main returns", 0), ("main panics", 101), ("main exits", 3)] {
                     let ended = run(name, patched);
                     assert_eq!((ended.code, &*ended.stdout), (code, "main ends\nthread done\n"), "{ended:?}");
                 }
             }),
-            ("a thread that exits is not waited for", |patched| {
+            ("exit_in_a_thread_waits_for_no_thread", |patched| {
                 let ended = run("a thread exits", patched);
                 assert_eq!((ended.code, &*ended.stdout), (4, "the other thread done\n"), "{ended:?}");
                 let ended = run("a thread exits after main", patched);
@@ -71,19 +71,19 @@ fn main() -> ExitCode {
                 let ended = run("a thread with a hub exits after main", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nthread exits\n"), "{ended:?}");
             }),
-            ("those are waited for that are started at the end", |patched| {
+            ("process_end_waits_for_threads_that_are_started_meanwhile", |patched| {
                 let ended = run("a thread starts threads", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\n3\n2\n1\n0\n"), "{ended:?}");
             }),
-            ("its thread-locals are dropped", |patched| {
+            ("process_end_waits_for_the_destructors_of_thread_locals", |patched| {
                 let ended = run("thread-locals", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nfirst\nlast\n"), "{ended:?}");
             }),
-            ("who asks for main's hub is told that it is gone", |patched| {
+            ("handle_of_the_hub_of_main_returns_hub_gone_at_the_process_end", |patched| {
                 let ended = run("a thread asks main's hub", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nHubGone\nHubGone\n"), "{ended:?}");
             }),
-            ("one that a green thread has started is waited for", |patched| {
+            ("process_end_waits_for_a_thread_that_a_green_thread_has_started", |patched| {
                 let ended = run("a green thread starts one", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "main ends\nthread done\n"), "{ended:?}");
             }),
@@ -91,13 +91,13 @@ fn main() -> ExitCode {
     )
 }
 
-/// Returns when all of `main` is over, and the process waits for its OS threads: then pthread_exit and its like could
-/// not be told from it, but that the main OS thread waits in the call that ends the process.
+/// Returns when `main` has returned and the process waits for its OS threads. From outside this state looks like the one
+/// after pthread_exit, except that the main OS thread waits in the call that ends the process.
 fn wait_for_mains_end() {
     while !MAIN_IS_OVER.load(SeqCst) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // A moment for what comes between.
+    // The process needs a moment from there to its wait.
     std::thread::sleep(Duration::from_millis(50));
 }
 
@@ -113,14 +113,14 @@ fn join_timeout() {
     let thread = Thread::new(move || may_end.recv()).start().unwrap();
     let thread = thread.join_timeout(Duration::ZERO).unwrap_err();
     let thread = thread.join_timeout(Duration::from_millis(5)).unwrap_err();
-    // Nothing is left of the wait that would keep the hub from seeing a deadlock.
+    // The wait leaves nothing that would keep the hub from reporting a deadlock.
     let park = || greenline::wait::park(greenline::wait::ticket(), None, "nothing");
     assert!(std::panic::catch_unwind(park).is_err());
     // On an OS thread without a hub.
     let asks = Thread::new(|| thread.join_timeout(Duration::from_millis(5)).unwrap_err());
     let thread = asks.start().unwrap().join().unwrap();
-    // Unwound while it waits.
-    let elapsed = greenline::timeout(Duration::from_millis(5), || thread.join_timeout(LONG));
+    // A timeout unwinds the wait.
+    let elapsed = greenline::timeout(Duration::from_millis(5), || thread.join_timeout(HOUR));
     assert!(elapsed.is_err());
     let thread = Thread::new(move || std::thread::sleep(Duration::from_millis(20))).start().unwrap();
     assert!(thread.join_timeout(Duration::MAX).unwrap().is_ok());
@@ -170,7 +170,7 @@ fn only_who_joins_waits() {
         }
     });
     let thread = Thread::new(move || may_end.recv().is_err()).start().unwrap();
-    assert!(thread.join_timeout(LONG).unwrap().unwrap());
+    assert!(thread.join_timeout(HOUR).unwrap().unwrap());
     assert_eq!(turns.get(), 100);
     others.join().unwrap();
 }
@@ -193,7 +193,7 @@ fn timer() {
 }
 
 fn cancelled() {
-    let timer = Timer::new(LONG, || unreachable!("it was cancelled")).start().unwrap();
+    let timer = Timer::new(HOUR, || unreachable!("it was cancelled")).start().unwrap();
     let never = Timer::new(Duration::MAX, || unreachable!("it was cancelled")).start().unwrap();
     assert!(!timer.is_finished());
     assert!(timer.cancel());
@@ -201,7 +201,7 @@ fn cancelled() {
     assert_eq!(timer.join().unwrap(), None::<()>);
     assert!(never.cancel());
     assert_eq!(never.join().unwrap(), None::<()>);
-    // While it runs, and when it has run.
+    // A timer cannot be cancelled while it runs, nor after that.
     let (begun, has_begun) = mpsc::channel();
     let (let_go, may_end) = mpsc::channel::<()>();
     let timer = Timer::new(Duration::ZERO, move || {
@@ -239,11 +239,11 @@ fn main_returns() {
     });
     drop(thread.start().unwrap());
     let daemon = Thread::new(|| {
-        std::thread::sleep(LONG);
+        std::thread::sleep(HOUR);
         println!("daemon done");
     });
     drop(daemon.daemon(true).start().unwrap());
-    drop(Timer::new(LONG, || println!("timer done")).daemon(true).start().unwrap());
+    drop(Timer::new(HOUR, || println!("timer done")).daemon(true).start().unwrap());
     main_ends();
 }
 
@@ -259,7 +259,7 @@ fn a_thread_exits() {
         std::process::exit(4)
     });
     drop(exits.start().unwrap());
-    sleep(LONG);
+    sleep(HOUR);
 }
 
 fn a_thread_exits_after_main() {
@@ -274,7 +274,7 @@ fn a_thread_exits_after_main() {
 
 fn a_green_thread_exits_after_main() {
     let exits = Thread::new(|| {
-        // So that it waits in another call than one for nothing.
+        // With a handle, the hub waits in another system call.
         let _reachable = greenline::Handle::current().unwrap();
         let exits = || -> () {
             wait_for_mains_end();
@@ -328,8 +328,8 @@ fn a_thread_asks_mains_hub() {
     let thread = Thread::new({
         let ready = ready.clone();
         move || {
-            // Before the end, and after.
-            let before = waits.spawn(|| sleep(LONG)).unwrap();
+            // One spawn comes before the end of the hub, one after it.
+            let before = waits.spawn(|| sleep(HOUR)).unwrap();
             ready.store(true, SeqCst);
             println!("{:?}", before.join().unwrap_err());
             assert!(waits.spawn(|| ()).is_err());

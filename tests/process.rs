@@ -1,5 +1,4 @@
-//! What is seen only from outside of a process: what it prints, how it ends. Each case runs in a child, which
-//! is this program again with the case's name in the environment.
+//! Behaviour that only another process can observe: the output of a process, and how it ends. Each case runs in a child.
 
 mod support;
 
@@ -9,37 +8,38 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
+use support::limits::{limit_fds, limit_memory};
 use support::subprocess::{output, run_cases_before_main};
 
-/// Says that the case takes what this process may not do.
+/// Exit code of a case that needs a permission that this process does not have.
 const NOT_PERMITTED: i32 = 77;
 
-/// Panics when it is told, or asked, as soon as that is what it is to do.
+/// Policy that panics in the method that the cell names.
 struct Bad(Rc<Cell<&'static str>>, VecDeque<GreenId>);
 
 impl Policy for Bad {
     fn ready(&mut self, green: GreenId, _: ReadyReason) {
-        assert!(self.0.get() != "told", "told");
+        assert!(self.0.get() != "ready", "in ready");
         self.1.push_back(green);
     }
 
     fn pick(&mut self) -> Option<GreenId> {
-        assert!(self.0.get() != "asked", "asked");
+        assert!(self.0.get() != "pick", "in pick");
         self.1.pop_front()
     }
 }
 
-fn with_bad_policy(when: &'static str) {
+fn with_bad_policy(method: &'static str) {
     let bad = Rc::new(Cell::new(""));
     install_policy(Bad(bad.clone(), VecDeque::new()));
     spawn(|| ()).join().unwrap();
-    bad.set(when);
+    bad.set(method);
     let _ = spawn(|| ()).join();
 }
 
 run_cases_before_main!(run);
 
-/// The cases, by name. Each runs in a `main`, as far as the hub can tell.
+/// The cases that run in a child. To the hub, each is a `main`.
 fn run(case: &str) {
     match case {
         "overflow" => {
@@ -56,7 +56,7 @@ fn run(case: &str) {
         }
         "fault with a handler" => {
             extern "C" fn mine(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-                // SAFETY: the kernel's, through greenline's handler.
+                // SAFETY: the kernel passes `info`, through greenline's handler.
                 unsafe { libc::_exit(if (*info).si_addr() as usize == 8 { 42 } else { 1 }) };
             }
             // SAFETY: a handler with the signature that SA_SIGINFO wants.
@@ -68,8 +68,8 @@ fn run(case: &str) {
             }
             spawn(fault).join().unwrap();
         }
-        "a policy panics when asked" => with_bad_policy("asked"),
-        "a policy panics when told" => with_bad_policy("told"),
+        "a policy panics in pick" => with_bad_policy("pick"),
+        "a policy panics in ready" => with_bad_policy("ready"),
         "stacks in locked memory" => {
             spawn(|| ()).join().unwrap();
             // SAFETY: no pointers.
@@ -94,11 +94,11 @@ fn run(case: &str) {
             let _ = spawn(|| panic!("boom")).join();
         }
         "main ends first" => {
-            sleeps_loudly();
+            spawn_sleeper_that_prints_on_unwind();
             println!("main ends");
         }
         "shutdown" => {
-            sleeps_loudly();
+            spawn_sleeper_that_prints_on_unwind();
             shutdown();
         }
         "exit" => {
@@ -125,19 +125,19 @@ fn run(case: &str) {
             }
             log::set_logger(&Logger).unwrap();
             log::set_max_level(log::LevelFilter::Error);
-            // SAFETY: no preconditions. Who hangs is ended.
+            // SAFETY: no preconditions. The alarm ends a child that hangs.
             unsafe { libc::alarm(30) };
             let waits = || {
                 let _held = LOGGER.lock();
-                // That is noted, to be logged by the root.
+                // The panic is noted. The root will log it.
                 trace::observe(|_| panic!("the observer's"));
                 wait::park(wait::ticket(), None, "what never comes");
             };
             spawn(waits).join().unwrap();
         }
         "no memory for stacks" => {
-            // Room for some stacks, and then no more. The heap has its own already, behind a piece that stays: what is
-            // left when no stack fits may be less than it would ask for.
+            // There is room for some stacks, then for none. The heap gets its memory before that, behind a block that stays:
+            // the memory that is left when no stack fits may be too small for the heap.
             let mut heap: Vec<_> = (0..40_000).map(|n| vec![n as u8; 100]).collect();
             heap.drain(..39_999);
             limit_memory(1 << 30);
@@ -184,7 +184,7 @@ fn run(case: &str) {
             yield_now();
             println!("the hub is alive");
         }
-        "a logger that asks who runs" => {
+        "a logger that calls current" => {
             struct Asks;
             impl log::Log for Asks {
                 fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -204,11 +204,9 @@ fn run(case: &str) {
             assert_eq!(spawn(|| 3).join().unwrap(), 3);
         }
         "no file descriptors" => {
-            let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
-            // SAFETY: a valid limit.
-            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+            limit_fds(3);
             println!("{}", Handle::current().unwrap_err());
-            // Green threads need none.
+            // Green threads need no descriptor.
             let slept = spawn(|| sleep(Duration::from_millis(1)));
             slept.join().unwrap();
             println!("the hub is alive");
@@ -224,8 +222,8 @@ fn recurse(n: u64) -> u64 {
     recurse(n + 1) + block[n as usize % 64]
 }
 
-/// A green thread that sleeps for long, and says so when it is unwound.
-fn sleeps_loudly() {
+/// Spawns a green thread that sleeps for an hour, and prints a line when it is unwound.
+fn spawn_sleeper_that_prints_on_unwind() {
     struct Loud;
     impl Drop for Loud {
         fn drop(&mut self) {
@@ -239,19 +237,13 @@ fn sleeps_loudly() {
     yield_now();
 }
 
-fn limit_memory(bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-    // SAFETY: a valid limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
-}
-
 fn fault() {
-    // SAFETY: none: this is the fault that the test wants.
+    // SAFETY: not upheld on purpose: the test needs this fault.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
 }
 
 #[test]
-fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
+fn stack_overflow_names_the_green_thread_and_its_size_and_aborts() {
     let output = output("overflow");
     assert_eq!(output.code, -libc::SIGABRT);
     let said = output.stderr;
@@ -260,14 +252,14 @@ fn an_overflow_names_the_green_thread_and_its_size_and_aborts() {
 }
 
 #[test]
-fn an_overflow_in_a_generator_is_said_too() {
+fn stack_overflow_in_a_generator_is_reported() {
     let output = output("overflow in a generator");
     assert_eq!(output.code, -libc::SIGABRT);
     assert!(output.stderr.contains("a generator has overflowed its stack"), "{}", output.stderr);
 }
 
 #[test]
-fn stacks_are_guarded_in_locked_memory_too() {
+fn stack_overflow_is_caught_in_locked_memory() {
     let output = output("stacks in locked memory");
     if output.code != NOT_PERMITTED {
         assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
@@ -276,8 +268,8 @@ fn stacks_are_guarded_in_locked_memory_too() {
 }
 
 #[test]
-fn a_policy_that_panics_ends_the_process() {
-    for (case, why) in [("a policy panics when asked", "asked"), ("a policy panics when told", "told")] {
+fn policy_that_panics_aborts_the_process() {
+    for (case, why) in [("a policy panics in pick", "in pick"), ("a policy panics in ready", "in ready")] {
         let output = output(case);
         assert_eq!(output.code, -libc::SIGABRT, "{case}");
         let said = output.stderr;
@@ -286,7 +278,7 @@ fn a_policy_that_panics_ends_the_process() {
 }
 
 #[test]
-fn any_other_fault_ends_the_process_as_it_would_have() {
+fn sigsegv_that_is_no_stack_overflow_kills_the_process() {
     for case in ["other fault in a green thread", "fault in main after a hub was made"] {
         let output = output(case);
         assert_eq!(output.code, -libc::SIGSEGV, "{case}");
@@ -295,12 +287,12 @@ fn any_other_fault_ends_the_process_as_it_would_have() {
 }
 
 #[test]
-fn a_fault_reaches_the_handler_that_was_there_before() {
+fn sigsegv_that_is_no_stack_overflow_reaches_the_former_handler() {
     assert_eq!(output("fault with a handler").code, 42);
 }
 
 #[test]
-fn a_panic_is_reported_once_with_the_green_threads_name() {
+fn panic_hook_reports_a_panic_once_with_the_name_of_the_green_thread() {
     let output = output("panic");
     assert!(output.code == 0);
     let said = output.stderr;
@@ -310,24 +302,24 @@ fn a_panic_is_reported_once_with_the_green_threads_name() {
 }
 
 #[test]
-fn a_hook_that_was_there_before_is_called() {
+fn panic_hook_that_was_set_before_is_called() {
     let said = output("panic with a hook").stderr;
     assert!(said.contains("green thread 'green-1': my hook: panicked at"), "{said}");
 }
 
 #[test]
-fn when_main_ends_the_process_does_and_shutdown_unwinds_before() {
+fn main_return_ends_the_process_and_shutdown_unwinds_before_it() {
     assert_eq!(output("main ends first").stdout, "main ends\n");
     assert_eq!(output("shutdown").stdout, "unwound\n");
 }
 
 #[test]
-fn exit_on_a_green_thread_ends_the_process_with_its_code() {
+fn exit_in_a_green_thread_ends_the_process_with_its_code() {
     assert_eq!(output("exit").code, 7);
 }
 
 #[test]
-fn a_deadlock_ends_the_program_with_the_report() {
+fn deadlock_ends_the_program_with_the_report() {
     let output = output("deadlock");
     assert_eq!(output.code, 101);
     let said = output.stderr;
@@ -335,14 +327,14 @@ fn a_deadlock_ends_the_program_with_the_report() {
 }
 
 #[test]
-fn a_deadlock_is_reported_before_anything_is_logged() {
+fn deadlock_is_reported_before_deferred_logs() {
     let output = output("deadlock while the logger is in use");
     assert_eq!(output.code, 101, "{output:#?}");
     assert!(output.stderr.contains("deadlock: "), "{}", output.stderr);
 }
 
 #[test]
-fn without_memory_for_stacks_the_error_says_so_and_the_hub_lives() {
+fn spawn_without_memory_for_stacks_returns_an_error_from_join_and_the_hub_goes_on() {
     let output = output("no memory for stacks");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
@@ -351,33 +343,33 @@ fn without_memory_for_stacks_the_error_says_so_and_the_hub_lives() {
 }
 
 #[test]
-fn without_file_descriptors_a_handle_is_refused_and_the_hub_lives() {
+fn handle_current_without_descriptors_returns_an_error_and_the_hub_goes_on() {
     let said = output("no file descriptors").stdout;
     assert!(said.contains("no file descriptor for the hub's reactor"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
 }
 
 #[test]
-fn a_policy_that_panics_aborts_before_borrowed_data_is_gone() {
+fn policy_that_panics_aborts_before_borrowed_data_of_a_scope_is_dropped() {
     let output = output("a policy that panics");
     assert_eq!(output.code, -libc::SIGABRT);
     assert!(output.stderr.contains("greenline: a policy panicked; aborting"), "{}", output.stderr);
 }
 
 #[test]
-fn a_panic_hook_may_sleep() {
+fn panic_hook_may_sleep() {
     let output = output("a hook that blocks");
     assert!(output.code == 0, "{}", output.stderr);
 }
 
 #[test]
-fn one_stack_that_cannot_be_had_is_that_green_threads_error() {
+fn spawn_of_one_stack_that_is_too_large_returns_an_error_from_join() {
     let said = output("one stack is too large").stdout;
     assert!(said.contains("never ran: no memory for a green thread's stack of 137438953472 bytes"), "{said}");
 }
 
 #[test]
-fn without_memory_for_any_stack_spawn_is_refused_and_the_hub_lives() {
+fn spawn_without_memory_for_any_stack_returns_an_error_and_the_hub_goes_on() {
     let output = output("no memory for any stack");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
@@ -386,8 +378,8 @@ fn without_memory_for_any_stack_spawn_is_refused_and_the_hub_lives() {
 }
 
 #[test]
-fn a_logger_may_block_and_ask_who_runs() {
-    let output = output("a logger that asks who runs");
+fn logger_may_block_and_call_current() {
+    let output = output("a logger that calls current");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains(": green thread 'big' never runs"), "{said}");

@@ -1,4 +1,4 @@
-//! Signals: which green threads run for them, on which hub, and what is done with them when nobody subscribes.
+//! Signals: which green threads run for them, on which hub, and what happens without a subscription.
 
 #![cfg(feature = "patch")]
 
@@ -18,26 +18,24 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::subprocess::{command, run_cases_before_main};
+use support::time::{HANG_TIMEOUT, HOUR, wait_until};
 
-/// What never takes so long, unless it is lost.
-const LOST: Duration = Duration::from_secs(30);
-
-/// Sends one to the process: the kernel chooses the OS thread.
+/// Sends a signal to the process. The kernel chooses the OS thread.
 fn send(signal: i32) {
     // SAFETY: no pointers.
     assert_eq!(unsafe { libc::kill(libc::getpid(), signal) }, 0);
 }
 
-/// Sends one to this OS thread, which has it handled before this returns.
+/// Sends a signal to this OS thread. Its handler runs before this function returns.
 fn send_here(signal: i32) {
-    // SAFETY: no pointers. `raise` would ask who this green thread is.
+    // SAFETY: no pointers. `raise` would use the thread id of the running green thread.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal) };
     assert_eq!(sent, 0);
 }
 
-/// Who handles it now, as the kernel knows it.
+/// Returns the handler that the kernel has for a signal.
 fn handler(signal: i32) -> usize {
-    // SAFETY: asks; all zeros is a value of it.
+    // SAFETY: the call only reads the handler. All zeros is a valid sigaction.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         assert_eq!(libc::sigaction(signal, std::ptr::null(), &raw mut action), 0);
@@ -45,17 +43,8 @@ fn handler(signal: i32) -> usize {
     }
 }
 
-/// Lets the others run until it is so.
-fn until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < LOST, "it never is so");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
-fn each_delivery_is_a_green_thread_of_the_hub_that_has_subscribed() {
+fn handle_spawns_a_green_thread_on_the_subscribing_hub_for_each_delivery() {
     patch::all();
     let seen = Rc::new(RefCell::new(Vec::new()));
     let inside = seen.clone();
@@ -63,7 +52,7 @@ fn each_delivery_is_a_green_thread_of_the_hub_that_has_subscribed() {
     let os_thread = || unsafe { libc::gettid() };
     let subscription = signal::handle(SIGUSR1, move || {
         let who = greenline::current();
-        // It may block, as any green thread may.
+        // The handler may block, as any green thread may.
         thread::sleep(Duration::from_millis(1));
         inside.borrow_mut().push((os_thread(), who.id(), who.name()));
     });
@@ -72,8 +61,8 @@ fn each_delivery_is_a_green_thread_of_the_hub_that_has_subscribed() {
     for _ in 0..1000 {
         send_here(SIGUSR1);
     }
-    assert!(seen.borrow().is_empty(), "not in the middle of what runs");
-    until(|| seen.borrow().len() == 1000);
+    assert!(seen.borrow().is_empty(), "no handler interrupts the running green thread");
+    wait_until(|| seen.borrow().len() == 1000);
     let mut all = seen.take();
     assert!(all.iter().all(|(os, _, name)| *os == os_thread() && &**name == "SIGUSR1"));
     all.sort_by_key(|(_, id, _)| format!("{id}"));
@@ -82,22 +71,22 @@ fn each_delivery_is_a_green_thread_of_the_hub_that_has_subscribed() {
     subscription.cancel();
 }
 
-/// An OS thread without a hub sends, and waits for the answer; the hub sleeps, or is about to, or is not.
+/// An OS thread without a hub sends signals, and waits for each answer. The hub sleeps, or is about to sleep, or runs.
 #[test]
-fn a_hub_that_waits_is_woken_and_no_signal_is_lost() {
+fn handle_wakes_a_waiting_hub_and_loses_no_signal() {
     patch::all();
     const ROUNDS: u32 = 3000;
     let (answer, answers) = mpsc::channel();
     let _subscription = signal::handle(SIGUSR2, move || answer.send(()).unwrap()).unwrap();
     let sender = greenline::thread::Thread::new(move || {
         for round in 0..ROUNDS {
-            // To the process, or to this OS thread, which is none of the hub's.
+            // The signal goes to the process, or to this OS thread, which has no hub.
             if round % 2 == 0 {
                 send(SIGUSR2)
             } else {
                 send_here(SIGUSR2)
             }
-            answers.recv_timeout(LOST).unwrap_or_else(|_| panic!("signal {round} was lost"));
+            answers.recv_timeout(HANG_TIMEOUT).unwrap_or_else(|_| panic!("signal {round} was lost"));
             if round % 3 == 0 {
                 thread::sleep(Duration::from_micros(u64::from(round % 100)));
             }
@@ -107,7 +96,7 @@ fn a_hub_that_waits_is_woken_and_no_signal_is_lost() {
 }
 
 #[test]
-fn a_hub_that_never_sleeps_has_them_handled_too() {
+fn handle_runs_on_a_hub_that_never_sleeps() {
     patch::all();
     let seen = Rc::new(Cell::new(0));
     let inside = seen.clone();
@@ -121,7 +110,7 @@ fn a_hub_that_never_sleeps_has_them_handled_too() {
     for n in 1..=100 {
         send_here(libc::SIGRTMIN());
         while seen.get() < n {
-            assert!(start.elapsed() < LOST);
+            assert!(start.elapsed() < HANG_TIMEOUT);
             greenline::yield_now();
         }
     }
@@ -130,7 +119,7 @@ fn a_hub_that_never_sleeps_has_them_handled_too() {
 }
 
 #[test]
-fn all_subscribers_of_all_hubs_are_told() {
+fn handle_runs_for_all_subscribers_of_all_hubs() {
     patch::all();
     let count = Rc::new(Cell::new(0));
     let plus = |n| {
@@ -150,28 +139,28 @@ fn all_subscribers_of_all_hubs_are_told() {
     let other = other.start().unwrap();
     is_ready.recv().unwrap();
     send(SIGHUP);
-    until(|| count.get() == 101 && ELSEWHERE.load(SeqCst) == 1);
+    wait_until(|| count.get() == 101 && ELSEWHERE.load(SeqCst) == 1);
     drop(ones);
     send(SIGHUP);
-    until(|| count.get() == 201 && ELSEWHERE.load(SeqCst) == 2);
+    wait_until(|| count.get() == 201 && ELSEWHERE.load(SeqCst) == 2);
     stop.send(()).unwrap();
     other.join().unwrap();
     send(SIGHUP);
-    until(|| count.get() == 301);
+    wait_until(|| count.get() == 301);
     assert_eq!(ELSEWHERE.load(SeqCst), 2);
     drop(hundreds);
     assert_eq!(handler(SIGHUP), libc::SIG_DFL);
 }
 
 #[test]
-fn what_was_done_before_is_done_again_afterwards() {
+fn handle_cancelled_restores_the_former_handler() {
     patch::all();
     static BEFORE: AtomicU32 = AtomicU32::new(0);
     extern "C" fn before(_: i32) {
         BEFORE.fetch_add(1, SeqCst);
     }
     let own = before as *const () as usize;
-    // SAFETY: a handler that does what handlers may.
+    // SAFETY: the handler does only what a signal handler may do.
     unsafe { libc::signal(SIGWINCH, own) };
     let seen = Rc::new(Cell::new(0));
     let subscribe = || {
@@ -182,14 +171,14 @@ fn what_was_done_before_is_done_again_afterwards() {
         let (one, two) = (subscribe(), subscribe());
         drop(one);
         send_here(SIGWINCH);
-        until(|| seen.get() == round);
+        wait_until(|| seen.get() == round);
         assert_eq!(BEFORE.load(SeqCst), round - 1);
         two.cancel();
         assert_eq!(handler(SIGWINCH), own);
         send_here(SIGWINCH);
         assert_eq!((BEFORE.load(SeqCst), seen.get()), (round, round));
     }
-    // Somebody else takes it meanwhile: then it is theirs.
+    // If the program sets another handler meanwhile, the cancellation leaves that one.
     let subscription = subscribe();
     // SAFETY: as above.
     unsafe { libc::signal(SIGWINCH, libc::SIG_IGN) };
@@ -198,7 +187,7 @@ fn what_was_done_before_is_done_again_afterwards() {
 }
 
 #[test]
-fn an_os_thread_that_ends_subscribes_no_more() {
+fn handle_ends_with_its_os_thread() {
     patch::all();
     let other = greenline::thread::Thread::new(|| {
         let dropped = Rc::new(());
@@ -208,12 +197,12 @@ fn an_os_thread_that_ends_subscribes_no_more() {
         assert_eq!(Rc::strong_count(&dropped), 2);
     });
     other.start().unwrap().join().unwrap();
-    // What ends the hub comes after what can be joined.
-    until(|| handler(libc::SIGPROF) == libc::SIG_DFL);
+    // The hub is closed after the OS thread can be joined.
+    wait_until(|| handler(libc::SIGPROF) == libc::SIG_DFL);
 }
 
 #[test]
-fn those_that_cannot_wait_are_refused() {
+fn handle_of_a_signal_that_cannot_wait_is_refused() {
     let refused = [
         libc::SIGKILL,
         libc::SIGSTOP,
@@ -227,7 +216,7 @@ fn those_that_cannot_wait_are_refused() {
         0,
         -1,
         65,
-        // The C library's own.
+        // The C library uses this one.
         32,
     ];
     for number in refused {
@@ -241,7 +230,7 @@ fn those_that_cannot_wait_are_refused() {
 }
 
 #[test]
-fn while_somebody_subscribes_it_is_no_deadlock() {
+fn handle_prevents_the_deadlock_report() {
     fn waits_for_ever() -> bool {
         let ended = catch_unwind(AssertUnwindSafe(|| wait::park(wait::ticket(), None, "what never comes")));
         let text = ended.err().map(|thrown| *thrown.downcast::<String>().unwrap());
@@ -252,7 +241,7 @@ fn while_somebody_subscribes_it_is_no_deadlock() {
         assert!(waits_for_ever());
         let ticket = wait::ticket();
         let subscription = signal::handle(libc::SIGVTALRM, move || assert!(ticket.wake())).unwrap();
-        // A hub that finds nobody to wake it would panic here.
+        // Without the subscription the hub would report a deadlock here.
         let sender = greenline::thread::Thread::new(|| {
             thread::sleep(Duration::from_millis(20));
             send(libc::SIGVTALRM);
@@ -260,7 +249,7 @@ fn while_somebody_subscribes_it_is_no_deadlock() {
         let sender = sender.start().unwrap();
         wait::park(ticket, None, "a signal");
         sender.join().unwrap();
-        // Nor does anybody wait for it who waits for green threads.
+        // A subscription does not keep `join_everything` from returning.
         greenline::join_everything();
         drop(subscription);
         assert!(waits_for_ever());
@@ -269,7 +258,7 @@ fn while_somebody_subscribes_it_is_no_deadlock() {
 }
 
 #[test]
-fn one_that_panics_harms_nobody() {
+fn handle_survives_a_panic_of_its_function() {
     patch::all();
     let count = Rc::new(Cell::new(0));
     let inside = count.clone();
@@ -279,23 +268,25 @@ fn one_that_panics_harms_nobody() {
     });
     for n in 1..=3 {
         send(libc::SIGIO);
-        until(|| count.get() == n);
+        wait_until(|| count.get() == n);
     }
+    // The report of the panic may take long. It holds a lock of std's panic hook, which must not outlive this hub.
+    greenline::join_everything();
 }
 
-/// Of the OS thread, the system call that it waits in.
+/// Returns the number of the system call in which an OS thread waits.
 fn waits_in(tid: i32) -> Option<i64> {
     let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
     text.split(' ').next()?.parse().ok()
 }
 
 #[test]
-fn a_read_that_a_signal_interrupts_goes_on() {
+fn handle_interrupts_no_read_and_no_sleep() {
     patch::all();
     let count = Rc::new(Cell::new(0));
     let inside = count.clone();
     let _subscription = signal::handle(libc::SIGPWR, move || inside.set(inside.get() + 1)).unwrap();
-    // In an OS thread that has no hub, by the kernel.
+    // On an OS thread without a hub the kernel restarts the read.
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     let (tell, told) = mpsc::channel();
     let blocked = greenline::thread::Thread::new(move || {
@@ -306,52 +297,52 @@ fn a_read_that_a_signal_interrupts_goes_on() {
     let blocked = blocked.start().unwrap();
     let tid: i32 = told.recv().unwrap();
     for n in 1..=20 {
-        // Not everywhere can it be asked; then some of them come at other times.
+        // Some systems do not let a process read this. There, some signals come outside of the read.
         let start = Instant::now();
         while waits_in(tid) != Some(libc::SYS_read) && start.elapsed() < Duration::from_millis(200) {
             thread::sleep(Duration::from_millis(1));
         }
-        // SAFETY: no pointers; it has not been joined.
+        // SAFETY: no pointers. The OS thread has not been joined.
         assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGPWR) }, 0);
-        until(|| count.get() == n);
+        wait_until(|| count.get() == n);
     }
     writer.write_all(b"x").unwrap();
     assert_eq!(blocked.join().unwrap(), Ok(1));
 
-    // In a green thread and in the root, by the hub.
+    // In a green thread and in the root the hub continues the read.
     let (mut here, mut there) = UnixStream::pair().unwrap();
     let seen = count.clone();
     let writes = greenline::spawn(move || {
         for n in 21..=40 {
             send_here(libc::SIGPWR);
-            until(|| seen.get() == n);
+            wait_until(|| seen.get() == n);
         }
         there.write_all(b"x").unwrap();
     });
     let start = Instant::now();
     assert_eq!(here.read(&mut [0; 10]).unwrap(), 1);
     writes.join().unwrap();
-    // Nor is a sleep cut short.
+    // A sleep takes its whole time, too.
     let interrupts = greenline::spawn(|| (0..10).for_each(|_| send_here(libc::SIGPWR)));
     thread::sleep(Duration::from_millis(50));
     assert!(start.elapsed() >= Duration::from_millis(50));
     interrupts.join().unwrap();
-    until(|| count.get() == 50);
+    wait_until(|| count.get() == 50);
 }
 
 #[test]
-fn a_child_that_ends_is_told_by_its_signal() {
+fn handle_sigchld_runs_when_a_child_ends() {
     patch::all();
     let (ended, ends) = mpsc::channel();
     let _subscription = signal::handle(SIGCHLD, move || _ = ended.send(())).unwrap();
     let mut child = Command::new("true").spawn().unwrap();
-    ends.recv_timeout(LOST).unwrap();
+    ends.recv_timeout(HANG_TIMEOUT).unwrap();
     assert!(child.wait().unwrap().success());
 }
 
 run_cases_before_main!(run);
 
-/// The cases that run in a child, which is this program again.
+/// The cases that run in a child.
 fn run(case: &str) {
     let say = |text: &str| {
         println!("{text}");
@@ -362,7 +353,7 @@ fn run(case: &str) {
     match case {
         "sleeps" => {
             say("ready");
-            thread::sleep(Duration::from_secs(3600));
+            thread::sleep(HOUR);
         }
         "reads" => {
             say("ready");
@@ -392,19 +383,19 @@ fn run(case: &str) {
         }
         "forks" => {
             let subscription = signal::handle(SIGTERM, || ()).unwrap();
-            // SAFETY: this OS thread is the only one that does anything.
+            // SAFETY: no other OS thread runs.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // A subscription of the parent's; here it is nobody's.
+                // The subscription belongs to the parent. In the child it has no effect.
                 drop(subscription);
                 send_here(SIGTERM);
                 std::process::exit(3);
             }
             let mut status = 0;
-            // SAFETY: an int of ours.
+            // SAFETY: `status` is writable.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             assert_eq!(std::process::ExitStatus::from_raw(status).signal(), Some(SIGTERM));
-            // The parent's is as it was.
+            // The parent's subscription still works.
             send_here(SIGTERM);
             thread::yield_now();
             say("parent goes on");
@@ -418,11 +409,11 @@ fn run(case: &str) {
                 let _own = signal::handle(SIGTERM, move || stop.send(()).unwrap()).unwrap();
                 say("ready");
                 send(SIGTERM);
-                let told = stopped.recv_timeout(LOST);
-                std::process::exit(if told.is_ok() { 0 } else { 3 });
+                let result = stopped.recv_timeout(HANG_TIMEOUT);
+                std::process::exit(if result.is_ok() { 0 } else { 3 });
             }
             let mut status = 0;
-            // SAFETY: an int of ours.
+            // SAFETY: `status` is writable.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             assert_eq!(status, 0);
         }
@@ -443,12 +434,12 @@ fn line(lines: &mut impl BufRead) -> String {
 }
 
 fn interrupt(child: &Child, signal: i32) {
-    // SAFETY: a child that has not been waited for.
+    // SAFETY: the child has not been waited for.
     assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }
 
 #[test]
-fn without_a_subscription_ctrl_c_ends_the_program() {
+fn sigint_without_a_subscription_ends_the_program() {
     for case in ["sleeps", "reads", "cancelled"] {
         let (mut child, mut lines) = child(case);
         if case == "cancelled" {
@@ -461,19 +452,19 @@ fn without_a_subscription_ctrl_c_ends_the_program() {
 }
 
 #[test]
-fn with_one_the_program_goes_on_and_ends_as_it_likes() {
+fn sigint_with_a_subscription_lets_the_program_go_on() {
     let (mut child, mut lines) = child("handled");
     assert_eq!(line(&mut lines), "ready\n");
     interrupt(&child, SIGTERM);
     interrupt(&child, SIGINT);
     let said = line(&mut lines);
-    // The order is the kernel's.
+    // The kernel chooses the order.
     assert!(["stopped by 15 and 2\n", "stopped by 2 and 15\n"].contains(&&*said), "{said}");
     assert!(child.wait().unwrap().success());
 }
 
 #[test]
-fn the_child_of_a_fork_begins_without_subscriptions() {
+fn fork_leaves_the_child_without_subscriptions() {
     let (mut forks, mut lines) = child("forks");
     assert_eq!(line(&mut lines), "parent goes on\n");
     assert!(forks.wait().unwrap().success());

@@ -1,5 +1,5 @@
-//! The watchdog: who is reported, and who is not. Each case runs in a child, which is this program again with the
-//! case's name in the environment, for there is one watchdog in a process.
+//! The watchdog: which green threads it reports, and which it does not. Each case runs in a child, because a process has
+//! only one watchdog.
 
 mod support;
 
@@ -9,57 +9,57 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+use support::proc_fs::os_threads;
 use support::subprocess::{self, finish, run_cases_before_main};
+use support::time::{HANG_TIMEOUT, HOUR};
 
 const LIMIT: Duration = Duration::from_millis(100);
-/// Long after the limit, also on a machine that is busy.
-const LONG: Duration = Duration::from_secs(30);
 
-/// What was logged.
-static SAID: Mutex<String> = Mutex::new(String::new());
-/// Where a byte is written as soon as anything is logged.
+/// All lines that were logged.
+static LOG: Mutex<String> = Mutex::new(String::new());
+/// Descriptor to which a byte is written whenever a line is logged. -1: none.
 static RELEASE: AtomicI32 = AtomicI32::new(-1);
 
-struct Collects;
+struct Collector;
 
-impl log::Log for Collects {
+impl log::Log for Collector {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
     fn log(&self, record: &log::Record<'_>) {
-        let mut said = SAID.lock().unwrap();
+        let mut said = LOG.lock().unwrap();
         *said += &format!("{}: {}\n", record.level(), record.args());
         let fd = RELEASE.load(SeqCst);
         if fd >= 0 {
-            // SAFETY: a byte of our own.
+            // SAFETY: the pointer is to one byte.
             unsafe { libc::write(fd, c"x".as_ptr().cast(), 1) };
         }
     }
     fn flush(&self) {}
 }
 
-fn said(text: &str) -> bool {
-    SAID.lock().unwrap().contains(text)
+fn is_logged(text: &str) -> bool {
+    LOG.lock().unwrap().contains(text)
 }
 
-/// Computes until `done`.
+/// Computes until `done` returns `true`.
 #[inline(never)]
 fn spin_until(mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
-    while !done() && begun.elapsed() < LONG {
+    while !done() && begun.elapsed() < HANG_TIMEOUT {
         std::hint::spin_loop();
     }
 }
 
-/// Computes for a time.
+/// Computes for that time.
 fn spin_for(time: Duration) {
     let begun = Instant::now();
     spin_until(|| begun.elapsed() >= time);
 }
 
-/// How many OS threads there are besides the one that asks.
-fn others() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count() - 1
+/// Returns the number of OS threads besides the calling one.
+fn other_os_threads() -> usize {
+    os_threads() - 1
 }
 
 run_cases_before_main!(run);
@@ -68,30 +68,30 @@ run_cases_before_main!(run);
 fn run(case: &str) {
     let logged = !case.starts_with("unlogged");
     if logged {
-        log::set_logger(&Collects).unwrap();
+        log::set_logger(&Collector).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
     }
     match case {
         "spins" => {
             watchdog::start(LIMIT).unwrap();
-            let spinner = || spin_until(|| said("'spinner' has not given way"));
+            let spinner = || spin_until(|| is_logged("'spinner' has not given way"));
             let spinner = Builder::new().name("spinner").spawn(spinner).unwrap();
-            drop(spawn(|| sleep(Duration::from_secs(3600))));
+            drop(spawn(|| sleep(HOUR)));
             spinner.join().unwrap();
-            spin_until(|| said("has given way"));
+            spin_until(|| is_logged("has given way"));
         }
         "spins for long" => {
             watchdog::start(LIMIT).unwrap();
-            spawn(|| spin_until(|| SAID.lock().unwrap().matches("has not given way").count() == 4))
+            spawn(|| spin_until(|| LOG.lock().unwrap().matches("has not given way").count() == 4))
                 .join()
                 .unwrap();
         }
         "unlogged spin" => {
             let loud = Builder::new().name("loud");
-            // Until stdin is at its end.
+            // Computes until the end of stdin.
             let mut stdin = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
             let is_over = move || {
-                // SAFETY: one entry, of ours. It does not wait.
+                // SAFETY: the pointer is to one entry. The call does not wait.
                 unsafe { libc::poll(&raw mut stdin, 1, 0) == 1 }
             };
             loud.spawn(move || spin_until(is_over)).unwrap().join().unwrap();
@@ -117,7 +117,7 @@ fn run(case: &str) {
             watchdog::start(LIMIT).unwrap();
             let reader = move || {
                 let mut byte = 0u8;
-                // SAFETY: a byte of our own. The report itself brings it.
+                // SAFETY: the pointer is to one byte. The report writes it into the pipe.
                 unsafe { libc::read(pipe[0], (&raw mut byte).cast(), 1) }
             };
             assert_eq!(Builder::new().name("reader").spawn(reader).unwrap().join().unwrap(), 1);
@@ -127,7 +127,7 @@ fn run(case: &str) {
             spawn(|| sleep(10 * LIMIT)).join().unwrap();
         }
         "yields" => {
-            // Wide, for the whole process may have to wait for a processor.
+            // The limit is wide, because the whole process may have to wait for a processor.
             watchdog::start(5 * LIMIT).unwrap();
             let busy = || {
                 let begun = Instant::now();
@@ -146,7 +146,7 @@ fn run(case: &str) {
         "root keeps others" => {
             watchdog::start(LIMIT).unwrap();
             let other = spawn(|| sleep(Duration::from_millis(1)));
-            spin_until(|| said("the root has not given way"));
+            spin_until(|| is_logged("the root has not given way"));
             other.join().unwrap();
         }
         "two hubs" => {
@@ -154,7 +154,7 @@ fn run(case: &str) {
             let work = |name: &'static str| {
                 move || {
                     let stuck = Builder::new().name(name).spawn(move || {
-                        spin_until(|| said(&format!("'{name}' has not given way")));
+                        spin_until(|| is_logged(&format!("'{name}' has not given way")));
                     });
                     stuck.unwrap().join().unwrap();
                 }
@@ -162,41 +162,41 @@ fn run(case: &str) {
             let other = thread::Thread::new(work("there")).name("second").start().unwrap();
             work("here")();
             other.join().unwrap();
-            // Hubs that have ended are not looked at any more.
+            // The watchdog no longer looks at hubs that have ended.
             spawn(|| sleep(3 * LIMIT)).join().unwrap();
         }
         "stop" => {
             watchdog::start(LIMIT).unwrap();
-            assert_eq!(others(), 1);
+            assert_eq!(other_os_threads(), 1);
             watchdog::stop();
-            spin_until(|| others() == 0);
+            spin_until(|| other_os_threads() == 0);
             spawn(|| spin_for(10 * LIMIT)).join().unwrap();
-            assert_eq!((&**SAID.lock().unwrap(), others()), ("", 0));
+            assert_eq!((&**LOG.lock().unwrap(), other_os_threads()), ("", 0));
             watchdog::start(LIMIT).unwrap();
             watchdog::start(2 * LIMIT).unwrap();
-            spawn(|| spin_until(|| said("has not given way"))).join().unwrap();
-            assert_eq!(others(), 1);
-            // Again and again, also before it has ended.
+            spawn(|| spin_until(|| is_logged("has not given way"))).join().unwrap();
+            assert_eq!(other_os_threads(), 1);
+            // Many times, also before the watchdog thread has ended.
             for _ in 0..1000 {
                 watchdog::stop();
                 watchdog::start(LIMIT).unwrap();
             }
             watchdog::stop();
-            spin_until(|| others() == 0);
-            assert_eq!(others(), 0);
+            spin_until(|| other_os_threads() == 0);
+            assert_eq!(other_os_threads(), 0);
         }
         "by itself" => {
             spawn(|| ()).join().unwrap();
-            print!("{} others", others());
+            print!("{} others", other_os_threads());
         }
         "asked not to" => {
             watchdog::stop();
             spawn(|| ()).join().unwrap();
-            print!("{} others", others());
+            print!("{} others", other_os_threads());
         }
         "made before" => {
-            // Spawned by this hub before the watchdog was there: known all the same.
-            let early = Builder::new().name("early").spawn(|| spin_until(|| said("'early' has not")));
+            // This hub has spawned the green thread before the watchdog started.
+            let early = Builder::new().name("early").spawn(|| spin_until(|| is_logged("'early' has not")));
             watchdog::start(LIMIT).unwrap();
             early.unwrap().join().unwrap();
         }
@@ -204,17 +204,17 @@ fn run(case: &str) {
             extern "C" fn count(_: i32) {
                 RELEASE.fetch_add(-1, SeqCst);
             }
-            // SAFETY: a handler with the right signature; the signals are for this OS thread.
+            // SAFETY: the handler has the right signature. The signals go to this OS thread.
             unsafe {
                 libc::signal(libc::SIGURG, count as *const () as usize);
                 watchdog::start(LIMIT).unwrap();
                 libc::raise(libc::SIGURG);
-                assert_eq!(RELEASE.load(SeqCst), -2, "the handler that was there is called");
-                spawn(|| spin_until(|| said("has not given way"))).join().unwrap();
-                assert_eq!(RELEASE.load(SeqCst), -2, "but not for the watchdog");
+                assert_eq!(RELEASE.load(SeqCst), -2, "the former handler is called");
+                spawn(|| spin_until(|| is_logged("has not given way"))).join().unwrap();
+                assert_eq!(RELEASE.load(SeqCst), -2, "the watchdog's signal does not reach it");
                 libc::signal(libc::SIGURG, count as *const () as usize);
-                spawn(|| spin_until(|| said("it does not take signal"))).join().unwrap();
-                assert_eq!(RELEASE.load(SeqCst), -2, "nor if it is there now");
+                spawn(|| spin_until(|| is_logged("it does not take signal"))).join().unwrap();
+                assert_eq!(RELEASE.load(SeqCst), -2, "nor does it reach the handler that was set later");
             }
         }
         "fork" => {
@@ -227,26 +227,26 @@ fn run(case: &str) {
             });
             let churn = churn.start().unwrap();
             for _ in 0..100 {
-                // SAFETY: the child uses the hub, which is what is tried here, and leaves by _exit.
+                // SAFETY: the child uses the hub, which is the subject of this test, and ends by _exit.
                 let child = unsafe { libc::fork() };
                 if child == 0 {
-                    let fine = spawn(|| 3).join().unwrap() == 3 && others() == 0;
-                    let fine = fine && watchdog::start(LIMIT).is_ok() && others() == 1;
+                    let fine = spawn(|| 3).join().unwrap() == 3 && other_os_threads() == 0;
+                    let fine = fine && watchdog::start(LIMIT).is_ok() && other_os_threads() == 1;
                     let fine = fine && spawn(yield_now).join().is_ok();
                     // SAFETY: ends the child.
                     unsafe { libc::_exit(if fine { 0 } else { 1 }) };
                 }
                 let mut status = 0;
-                // SAFETY: a child of ours, and a word for its status.
+                // SAFETY: `child` has not been waited for, and `status` is writable.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 assert_eq!(status, 0);
             }
             churn.join().unwrap();
-            SAID.lock().unwrap().clear(); // with such a limit anybody may be slow
+            LOG.lock().unwrap().clear(); // with a limit of 1 ms, any green thread may be reported
         }
         other => panic!("no case '{other}'"),
     }
-    print!("{}", SAID.lock().unwrap());
+    print!("{}", LOG.lock().unwrap());
 }
 
 /// Returns the command that runs a case, with this value of the environment variable `GREENLINE_WATCHDOG`.
@@ -262,13 +262,13 @@ fn log_of(case: &str) -> String {
 }
 
 #[test]
-fn who_computes_is_reported_with_name_place_and_backtrace() {
+fn watchdog_reports_a_computing_green_thread_with_name_origin_and_backtrace() {
     let said = log_of("spins");
     let mut lines = said.lines();
     let first = lines.next().unwrap();
     assert!(first.starts_with("WARN: green thread 'spinner' has not given way for "), "{said}");
     assert!(first.contains("; spawned at tests/watchdog.rs:"), "{said}");
-    // Before `main` it has no name yet.
+    // Before `main`, the main OS thread has no name yet.
     assert!(first.contains("; on OS thread 'root' ("), "{said}");
     assert!(first.ends_with(", where another is alive"), "{said}");
     assert_eq!(lines.next(), Some("  it computes:"), "{said}");
@@ -281,15 +281,15 @@ fn who_computes_is_reported_with_name_place_and_backtrace() {
 }
 
 #[test]
-fn it_is_said_again_when_it_has_lasted_twice_as_long() {
+fn watchdog_reports_again_after_twice_the_time() {
     let begun = Instant::now();
     let said = log_of("spins for long");
-    // 100, 200, 400, 800.
+    // The reports come after 100, 200, 400, and 800 ms.
     assert!(begun.elapsed() >= 8 * LIMIT, "{said}");
 }
 
 #[test]
-fn without_a_logger_it_is_said_on_stderr_and_the_environment_starts_it() {
+fn watchdog_started_by_the_environment_reports_on_stderr_without_a_logger() {
     let mut command = command("unlogged spin", Some("200"));
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
@@ -301,11 +301,11 @@ fn without_a_logger_it_is_said_on_stderr_and_the_environment_starts_it() {
 }
 
 #[test]
-fn who_waits_in_a_system_call_is_reported_with_its_name_and_not_interrupted() {
+fn watchdog_reports_a_system_call_by_name_and_does_not_interrupt_it() {
     let said = log_of("poll");
     assert!(said.contains("green thread 'poller' has not given way for "), "{said}");
     assert!(said.contains("spawned at tests/watchdog.rs:"), "{said}");
-    // Which of them the C library, or the patch, makes of it.
+    // The C library, or the patch, chooses one of the two.
     let is_named =
         ["poll", "ppoll"].iter().any(|name| said.contains(&format!("\n  in the system call {name}\n")));
     assert!(is_named, "{said}");
@@ -316,21 +316,21 @@ fn who_waits_in_a_system_call_is_reported_with_its_name_and_not_interrupted() {
 }
 
 #[test]
-fn who_keeps_nobody_waiting_is_not_reported() {
+fn watchdog_does_not_report_a_green_thread_that_keeps_none_waiting() {
     for case in ["sleeps", "yields", "root alone"] {
         assert_eq!(log_of(case), "", "{case}");
     }
 }
 
 #[test]
-fn the_root_is_reported_when_it_keeps_others_waiting() {
+fn watchdog_reports_the_root_when_it_keeps_others_waiting() {
     let said = log_of("root keeps others");
     assert!(said.contains("WARN: the root has not given way for "), "{said}");
     assert!(said.contains(", where another is alive\n  it computes:\n"), "{said}");
 }
 
 #[test]
-fn each_hub_is_reported() {
+fn watchdog_reports_each_hub() {
     let said = log_of("two hubs");
     for who in ["'here' has not given way", "'there' has not given way"] {
         assert!(said.contains(who), "{said}");
@@ -339,17 +339,17 @@ fn each_hub_is_reported() {
 }
 
 #[test]
-fn it_stops_and_starts() {
+fn watchdog_stop_and_start_may_be_repeated() {
     log_of("stop");
 }
 
 #[test]
-fn who_was_spawned_before_on_the_hub_that_starts_it_is_known() {
+fn watchdog_start_knows_green_threads_that_were_spawned_before() {
     assert!(log_of("made before").contains("spawned at tests/watchdog.rs:"));
 }
 
 #[test]
-fn the_build_the_environment_and_the_program_decide_whether_it_starts_by_itself() {
+fn watchdog_starts_by_itself_depending_on_build_environment_and_program() {
     let count = |case, millis| finish(command(case, millis), |_| true).success();
     let by_itself = if cfg!(debug_assertions) { "1 others" } else { "0 others" };
     assert_eq!(count("by itself", None), by_itself);
@@ -360,11 +360,11 @@ fn the_build_the_environment_and_the_program_decide_whether_it_starts_by_itself(
 }
 
 #[test]
-fn a_handler_that_the_program_has_keeps_its_signals() {
+fn watchdog_leaves_a_handler_of_the_program_its_signals() {
     log_of("other handler");
 }
 
 #[test]
-fn a_forked_child_uses_its_hub_and_may_have_a_watchdog_of_its_own() {
+fn watchdog_can_be_started_in_a_forked_child() {
     log_of("fork");
 }
