@@ -242,7 +242,7 @@ fn names() {
 fn daemon_may_not_start() {
     let child = Process::new(|| {
         let error = Process::new(|| ()).start().unwrap_err().to_string();
-        assert!(error.contains("process 'Process-1' is a daemon, and may not start processes"), "{error}");
+        assert!(error.contains("process 'Process-1' is a daemon and may not start processes"), "{error}");
     });
     assert_eq!(child.daemon(true).start().unwrap().join().unwrap(), 0);
 }
@@ -344,7 +344,7 @@ fn refused() {
     is_held.recv().unwrap();
     let error = Process::new(|| ()).start().unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("it has 1 ('holds-stdout')"), "{text}");
+    assert!(text.contains("It has 1 ('holds-stdout')"), "{text}");
     assert!(text.contains("Start processes first"), "{text}");
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
     let_go.send(()).unwrap();
@@ -517,7 +517,7 @@ fn stolen() {
     // SAFETY: no pointers.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } != child.pid() as i32 {}
     let error = child.join().unwrap_err().to_string();
-    assert!(error.contains("how process 'Process-1' has ended is not known"), "{error}");
+    assert!(error.contains("the exit code of process 'Process-1' is not known"), "{error}");
     assert!(!child.is_alive());
     assert_eq!(child.exit_code(), None);
 }

@@ -37,6 +37,7 @@ pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
 pub(crate) use locals::GreenLocals;
 pub use outcome::JoinError;
 pub(crate) use outcome::Outcome;
+pub(crate) use outcome::panic_message;
 pub(crate) use panic_count::{PanicCount, prepare as prepare_panic_count};
 pub(crate) use prefetch::{StackDepth, prefetch_record};
 use std::cell::Cell;

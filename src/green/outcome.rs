@@ -39,15 +39,19 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Panicked(payload) => {
-                let text = payload.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-                write!(f, "the green thread panicked: {}", text.unwrap_or("Box<dyn Any>"))
+                write!(f, "the green thread panicked: {}", panic_message(&**payload))
             }
             JoinError::Killed => f.write_str("the green thread was killed"),
             JoinError::NoStack(error) => write!(f, "the green thread never ran: {error}"),
             JoinError::HubGone => f.write_str("the green thread's hub is gone: its OS thread has ended"),
         }
     }
+}
+
+/// Returns the text of a panic, or what std prints if the payload is no text.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("Box<dyn Any>")
 }
 
 impl fmt::Debug for JoinError {

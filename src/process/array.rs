@@ -1,27 +1,28 @@
 //! An array that processes share.
 //!
-//! It is too large to be copied for each change, so there are two of it, of which the state says which one counts:
+//! It is too large to be copied for each change. So there are two arrays, and the state says which one is current:
 //!
 //! ```text
 //!   state: | current: 0 or 1 | pending |      memory: | an element | array 0 | array 1 |
 //! ```
 //!
-//! To change much, the array that does not count is written, and then counts. To change one element, it is written to the
-//! place before the arrays; then the state says that it is *pending* for that place in the array, and it is copied there. One
-//! that is killed before it has done that leaves it to whoever comes next.
+//! To change all elements, a process writes the other array and makes it current. To change one element, it writes the
+//! element to the place before the arrays, commits that this element is *pending*, and then copies it into the current
+//! array. If it is killed before the copy, the next user of the array makes the copy.
+//!
+//! Next: `process/queue.rs`, messages.
 
 use super::shared::{Monitor, Transaction};
-use super::value::Plain;
+use super::value::{Plain, compare_and_swap};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 /// An array that processes share, and change one at a time.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. A process that is killed while it changes
-/// it leaves it as it was before, or after.
+/// Make it before the processes that use it, and give their closures a clone. If a process is killed while it changes the
+/// array, the array is as it was before the change or after it.
 ///
 /// ```
 /// use greenline::process::{Array, Process};
@@ -39,138 +40,138 @@ use std::sync::Arc;
 ///
 /// Source: Python's `multiprocessing.Array`.
 pub struct Array<T> {
-    monitor: Arc<Monitor<State>>,
+    monitor: Monitor<State>,
     length: usize,
     of: PhantomData<fn(T) -> T>,
 }
 
 #[derive(Clone, Copy)]
 struct State {
+    /// Index of the current array.
     current: usize,
-    /// The element that is to be written still.
+    /// Index of the element that is still to be copied.
     pending: Option<usize>,
-    /// How often it was changed.
+    /// Number of changes so far.
     version: u64,
 }
 
 impl<T: Plain> Array<T> {
-    /// One with these elements.
+    /// Returns an array with these elements.
     ///
     /// # Errors
-    /// No memory; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory; or the kernel has no robust lists, without which it could not survive its users.
     ///
     /// # Panics
-    /// When `T` wants to be aligned to more than 64 bytes.
+    /// `T` must be aligned to more than 64 bytes.
     pub fn new(elements: &[T]) -> io::Result<Array<T>> {
         let array = Array::<T>::zeroed(elements.len())?;
         array.monitor.change(|state| {
-            // SAFETY: so many elements are there, and nobody else has the array yet.
+            // SAFETY: `place` has checked the length, and no other code has the array yet.
             unsafe { array.place(state, 0, 0).copy_from_nonoverlapping(first(elements), elements.len()) };
         });
         Ok(array)
     }
 
-    /// One with so many elements of which all bytes are 0. It takes memory only where it is written to.
+    /// Returns an array of `length` elements whose bytes are all 0. It takes memory only where it is written to.
     ///
     /// # Errors
-    /// As for [`new`](Array::new).
+    /// Those of [`new`](Array::new).
     ///
     /// # Panics
-    /// As for `new`.
+    /// As for `new`: `T` must be aligned to more than 64 bytes.
     pub fn zeroed(length: usize) -> io::Result<Array<T>> {
         assert!(align_of::<T>() <= 64, "shared memory is aligned to 64 bytes");
         let size = length.checked_mul(2).and_then(|twice| twice.checked_add(1)?.checked_mul(size_of::<T>()));
         let state = State { current: 0, pending: None, version: 0 };
         let monitor = Monitor::with_memory(state, 0, size.ok_or(io::ErrorKind::OutOfMemory)?)?;
-        Ok(Array { monitor: Arc::new(monitor), length, of: PhantomData })
+        Ok(Array { monitor, length, of: PhantomData })
     }
 
-    /// How many elements it has.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether it has none.
+    /// Returns whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The element at `index`.
+    /// Returns the element at `index`.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no such element.
     pub fn get(&self, index: usize) -> T {
         self.check(index);
-        // SAFETY: an element of the array that counts.
+        // SAFETY: an element of the current array.
         self.change(|state| unsafe { self.place(state, state.current, index).read() })
     }
 
-    /// Makes the element at `index` be `value`.
+    /// Sets the element at `index` to `value`.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no such element.
     pub fn set(&self, index: usize, value: T) {
         self.check(index);
         self.change(|state| self.put(state, index, value));
     }
 
-    /// Changes the element at `index` by `f`, and answers what that answers. If another process changes the array while `f`
-    /// runs, `f` is called again with what the element is then; so it should do nothing else.
+    /// Changes the element at `index` by `f`, and returns what `f` returns. If another process changes the array while `f`
+    /// runs, `f` is called again with the new element. So `f` should have no other effect.
     ///
     /// # Panics
-    /// When there is none.
-    pub fn update_at<R>(&self, index: usize, mut f: impl FnMut(&mut T) -> R) -> R {
+    /// There is no such element.
+    pub fn update_at<R>(&self, index: usize, f: impl FnMut(&mut T) -> R) -> R {
         self.check(index);
-        loop {
-            let (mut value, version) = self.change(|state| {
-                // SAFETY: an element of the array that counts.
-                (unsafe { self.place(state, state.current, index).read() }, state.version)
-            });
-            let answer = f(&mut value);
-            let stored = self.change(|state| {
-                let same = state.version == version;
-                same.then(|| self.put(state, index, value))
-            });
-            if stored.is_some() {
-                return answer;
-            }
-        }
+        // SAFETY: an element of the current array.
+        let load =
+            |state: &mut Transaction<'_, State>| unsafe { self.place(state, state.current, index).read() };
+        compare_and_swap(
+            || self.change(|state| (load(state), state.version)),
+            f,
+            |value, version| {
+                self.change(|state| {
+                    let is_same = state.version == version;
+                    is_same.then(|| self.put(state, index, *value));
+                    is_same
+                })
+            },
+        )
     }
 
-    /// All elements, as they are at one time.
+    /// Returns all elements, as they are at one time.
     pub fn to_vec(&self) -> Vec<T> {
         self.copy().0
     }
 
-    /// Changes the elements by `f`, all at one time, and answers what that answers. If another process changes the array
-    /// while `f` runs, `f` is called again with what it is then; so it should do nothing else, and not take long. Else have
-    /// all use a [`Lock`](super::Lock).
+    /// Changes the elements by `f`, all at one time, and returns what `f` returns. If another process changes the array
+    /// while `f` runs, `f` is called again with the new elements. So `f` should have no other effect, and not take long. If
+    /// it takes long, let all processes use a [`Lock`](super::Lock).
     pub fn update<R>(&self, mut f: impl FnMut(&mut [T]) -> R) -> R {
-        loop {
-            let (mut elements, version) = self.copy();
-            let answer = f(&mut elements);
-            let stored = self.change(|state| {
-                (state.version == version).then(|| {
-                    let other = 1 - state.current;
-                    // SAFETY: the array that does not count.
-                    unsafe {
-                        self.place(state, other, 0).copy_from_nonoverlapping(first(&elements), self.length)
-                    };
-                    state.current = other;
-                    state.version += 1;
+        compare_and_swap(
+            || self.copy(),
+            |elements| f(elements),
+            |elements, version| {
+                self.change(|state| {
+                    let (is_same, other) = (state.version == version, 1 - state.current);
+                    if is_same {
+                        let to = self.place(state, other, 0);
+                        // SAFETY: the other array, which has as many elements.
+                        unsafe { to.copy_from_nonoverlapping(first(elements), self.length) };
+                        state.current = other;
+                        state.version += 1;
+                    }
+                    is_same
                 })
-            });
-            if stored.is_some() {
-                return answer;
-            }
-        }
+            },
+        )
     }
 
-    /// All elements, and of which version.
+    /// Returns all elements and their version.
     fn copy(&self) -> (Vec<T>, u64) {
         let mut elements = Vec::with_capacity(self.length);
         let version = self.change(|state| {
-            // SAFETY: there is room for all; the array that counts has so many.
+            // SAFETY: the vector has room for all elements of the current array.
             unsafe {
                 let at = NonNull::new_unchecked(elements.as_mut_ptr());
                 self.place(state, state.current, 0).copy_to_nonoverlapping(at, self.length);
@@ -185,7 +186,7 @@ impl<T: Plain> Array<T> {
         assert!(index < self.length, "there is no element {index} in an array of {}", self.length);
     }
 
-    /// As [`Monitor::change`], once nothing is pending.
+    /// Changes the state as [`Monitor::change`] does, after copying what is pending.
     fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, State>) -> R) -> R {
         self.monitor.change(|state| {
             self.settle(state);
@@ -193,9 +194,9 @@ impl<T: Plain> Array<T> {
         })
     }
 
-    /// Writes one element of the array that counts.
+    /// Writes one element of the current array.
     fn put(&self, state: &mut Transaction<'_, State>, index: usize, value: T) {
-        // SAFETY: nothing is pending, so the place before the arrays is nobody's.
+        // SAFETY: nothing is pending, so the place before the arrays is free.
         unsafe { self.pending(state).write(value) };
         state.pending = Some(index);
         state.version += 1;
@@ -203,10 +204,10 @@ impl<T: Plain> Array<T> {
         self.settle(state);
     }
 
-    /// Does what is pending; who had it to do may have been killed.
+    /// Copies the pending element, whose writer may have been killed.
     fn settle(&self, state: &mut Transaction<'_, State>) {
         if let Some(index) = state.pending.take() {
-            // SAFETY: two places that are there. Done twice, it does no harm.
+            // SAFETY: `place` and `pending` lie within the memory. A second copy does no harm.
             unsafe {
                 self.place(state, state.current, index).copy_from_nonoverlapping(self.pending(state), 1)
             };
@@ -218,7 +219,7 @@ impl<T: Plain> Array<T> {
         state.memory(0, size_of::<T>()).cast()
     }
 
-    /// Where the element at `index` of that array is, and those behind it.
+    /// Returns where the element at `index` of that array is. The later elements follow.
     fn place(&self, state: &Transaction<'_, State>, array: usize, index: usize) -> NonNull<T> {
         let at = 1 + array * self.length + index;
         state.memory(at * size_of::<T>(), (self.length - index) * size_of::<T>()).cast()

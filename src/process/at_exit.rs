@@ -1,52 +1,56 @@
-//! What is done with children when their parent ends: daemons are terminated, the others waited for.
+//! The end of a process: its daemons are terminated, and its other children are waited for.
+//!
+//! Next: `process/this_process.rs`, what a process knows of itself.
 
-use super::this_process;
+use super::child::{self, Child};
+use super::this_process::parent;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How long daemons may take to end when they are asked to.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long daemons may take to end after SIGTERM, until they get SIGKILL.
+const TERMINATION_GRACE: Duration = Duration::from_secs(1);
 
-/// Has the end of this process announced to us, before anybody else. In a child, what its parent was going to do at its
-/// end is thereby not done.
-pub(super) fn prepare() {
+/// Registers the exit work of this process, to run before all other exit work. A child thereby skips the exit work that
+/// its parent has registered.
+pub(super) fn install() {
     crate::sys::at_exit::prepare_for(at_exit);
 }
 
-/// `exit` was called, or `main` has returned, and the OS threads have ended.
+/// Runs after `exit` was called or `main` has returned, once the OS threads have ended.
 fn at_exit(code: i32) {
     end_children();
-    if super::parent().is_some() {
+    if parent().is_some() {
         leave(code);
     }
 }
 
-/// The end of a child whose closure has returned.
-pub(super) fn end(code: i32) -> ! {
+/// Ends a child whose closure has returned.
+pub(super) fn exit_child(code: i32) -> ! {
     crate::sys::at_exit::wait_for_threads();
     end_children();
     leave(code)
 }
 
-/// Leaves, with nothing of the parent's done a second time.
+/// Ends the process without the exit work of its parent.
 fn leave(code: i32) -> ! {
     let _ = (io::stdout().flush(), io::stderr().flush());
-    // SAFETY: null means all streams; then the process ends.
+    // SAFETY: `fflush` flushes all streams if it is given null. The process then ends.
     unsafe {
         libc::fflush(std::ptr::null_mut());
         libc::_exit(code & 255)
     }
 }
 
-/// Terminates the daemons, waits for the others, and reaps all. In the kernel, for no hub runs any more.
+/// Terminates the daemons, waits for the other children, and reaps all. It blocks the OS thread, because no hub runs any
+/// more.
 fn end_children() {
-    let (daemons, others): (Vec<_>, Vec<_>) =
-        this_process::children().into_iter().partition(|child| child.is_daemon());
-    daemons.iter().for_each(|daemon| daemon.try_signal(libc::SIGTERM));
-    let deadline = Instant::now() + GRACE;
+    let (daemons, others): (Vec<_>, Vec<_>) = child::children().into_iter().partition(Child::is_daemon);
+    // Nobody is left to see an error.
+    daemons.iter().for_each(|daemon| _ = daemon.terminate());
+    let deadline = Instant::now() + TERMINATION_GRACE;
     for daemon in daemons {
         if !daemon.wait_in_kernel(Some(deadline)) {
-            daemon.try_signal(libc::SIGKILL);
+            let _ = daemon.kill();
             daemon.wait_in_kernel(None);
         }
     }

@@ -1,19 +1,20 @@
-//! A barrier between processes: nobody goes on until all have come.
+//! A barrier between processes: no party goes on until all have arrived.
 //!
-//! A party that dies while it waits would be waited with by nobody, so it breaks the barrier. Each that comes watches the
-//! one that came before it, for as long as it waits; and before it comes it looks whether that one lives. So the death of any
-//! is seen by the next one at the latest when that comes.
+//! If a party dies while it waits, it breaks the barrier. Each party watches the one that has arrived before it, for as long
+//! as it waits. Before it arrives, it checks whether that one is alive. So the next party sees the death of any party, at
+//! the latest when it arrives.
+//!
+//! Next: `process/value.rs`, shared data.
 
-use super::shared::{ExitFd, Monitor, ProcessId, Transaction};
+use super::shared::{ExitWatch, Limit, Monitor, ProcessId, Transaction};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Where a number of parties, in any processes, wait for each other; again and again.
+/// A number of parties, in any processes, that wait for each other, again and again.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. Who waits blocks the green thread that
-/// calls and no other.
+/// Make it before the processes that use it, and give their closures a clone. Waiting parks the calling green thread and no
+/// other.
 ///
 /// ```
 /// use greenline::process::{Barrier, Process};
@@ -28,33 +29,34 @@ use std::time::{Duration, Instant};
 /// child.join().unwrap();
 /// ```
 ///
-/// It **breaks** when one that waits is killed, a process or a green thread, or does not want to wait any longer: then all
-/// who wait get an error, and who comes later, too, until it is [reset](Barrier::reset). (That a process was killed is seen
-/// a moment later; if the others come within it, they pass.)
+/// It **breaks** when a waiting process or green thread is killed, or stops waiting. Then all waiters get an error, and so
+/// do those that arrive later, until it is [reset](Barrier::reset). (The death of a process is seen a moment later. If the
+/// others arrive within that moment, they pass.)
 ///
-/// Source: Python's `multiprocessing.Barrier`, which waits for ever for one that is killed.
-#[derive(Clone)]
+/// Source: Python's `multiprocessing.Barrier`, which waits forever for a party that is killed.
+#[derive(Clone, Debug)]
 pub struct Barrier {
-    monitor: Arc<Monitor<State>>,
+    monitor: Monitor<State>,
     parties: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct State {
-    /// How many wait.
+    /// Number of parties that wait.
     arrived: u32,
     broken: bool,
-    /// How often it was passed or reset.
+    /// Number of times it was passed or reset.
     rounds: u64,
-    /// Which of the last 64 rounds were passed; bit 0 is the latest.
+    /// Whether each of the last 64 rounds was passed; bit 0 is the latest.
     passed: u64,
-    /// Which process the last one that came belongs to.
+    /// Process of the party that has arrived last.
     last: Option<ProcessId>,
 }
 
-const GATE: usize = 0;
+/// The condition variable of those that wait.
+const CHANGED: usize = 0;
 
-/// One of those who have passed. Answered by [`Barrier::wait`].
+/// A party that has passed. Returned by [`Barrier::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     index: u32,
@@ -62,61 +64,61 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// As which it came, counted from 0.
+    /// Returns its place in the order of arrival, from 0.
     pub fn index(self) -> usize {
         self.index as usize
     }
 
-    /// Whether it was the last to come: one of those who pass together is.
+    /// Returns whether it has arrived last. That is so for one of those that pass together.
     pub fn is_leader(self) -> bool {
         self.is_leader
     }
 }
 
-/// The barrier is broken, or was reset while one waited.
+/// The barrier is broken, or was reset during the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenBarrier;
 
 impl fmt::Display for BrokenBarrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the barrier is broken: one of those who waited was killed, or went away")
+        f.write_str("the barrier is broken: a party was killed or stopped waiting, or the barrier was reset")
     }
 }
 
 impl std::error::Error for BrokenBarrier {}
 
 impl Barrier {
-    /// One for that many parties.
+    /// Returns a barrier for that many parties.
     ///
     /// # Errors
-    /// No memory, no descriptor left; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory, no descriptor left; or the kernel has no robust lists, without which it could not survive its users.
     ///
     /// # Panics
-    /// When `parties` is 0, or more than 2^32.
+    /// `parties` is 0, or 2^32 or more.
     pub fn new(parties: usize) -> io::Result<Barrier> {
-        let parties = u32::try_from(parties).expect("that many parties cannot come");
-        assert!(parties > 0, "nobody would ever come");
+        let parties = u32::try_from(parties).expect("a barrier has fewer than 2^32 parties");
+        assert!(parties > 0, "a barrier needs at least one party");
         let state = State { arrived: 0, broken: false, rounds: 0, passed: 0, last: None };
-        Ok(Barrier { monitor: Arc::new(Monitor::new(state, 1)?), parties })
+        Ok(Barrier { monitor: Monitor::new(state, 1)?, parties })
     }
 
-    /// Waits until all have come.
+    /// Waits until all parties have arrived.
     ///
     /// # Errors
-    /// It is or gets broken, or is reset.
+    /// It is broken or breaks, or is reset.
     ///
     /// # Panics
-    /// Unwinds when the green thread is killed or a timeout around it fires; that breaks it.
+    /// Unwinds when the green thread is killed or a timeout around it fires; that breaks the barrier.
     pub fn wait(&self) -> Result<Arrival, BrokenBarrier> {
-        self.wait_until(None)
+        self.wait_within(Limit::Unlimited)
     }
 
-    /// As [`wait`](Barrier::wait), for no longer than `timeout`: then it is broken.
+    /// Waits as [`wait`](Barrier::wait) does, for at most `timeout`. After that it breaks the barrier.
     ///
     /// # Errors
-    /// As for `wait`; not all have come in time.
+    /// Those of `wait`; not all parties have arrived in time.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Arrival, BrokenBarrier> {
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_within(Limit::timeout(timeout))
     }
 
     /// Breaks it.
@@ -124,97 +126,83 @@ impl Barrier {
         self.monitor.change(break_it);
     }
 
-    /// Makes it whole again. Who waits gets an error.
+    /// Repairs it. Those that wait get an error.
     pub fn reset(&self) {
         self.monitor.change(|state| begin_round(state, false));
     }
 
-    /// Whether it is broken.
+    /// Returns whether it is broken.
     pub fn is_broken(&self) -> bool {
         self.monitor.snapshot().broken
     }
 
-    /// For how many it is.
+    /// Returns the number of parties.
     pub fn parties(&self) -> usize {
         self.parties as usize
     }
 
-    /// How many wait.
+    /// Returns the number of parties that wait.
     pub fn waiting(&self) -> usize {
         self.monitor.snapshot().arrived as usize
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> Result<Arrival, BrokenBarrier> {
-        let (arrival, round, before) = self.arrive()?;
+    fn wait_within(&self, limit: Limit) -> Result<Arrival, BrokenBarrier> {
+        let (this, mut watch) = (ProcessId::current(), ExitWatch::default());
+        // It fails only until the process that has arrived before is watched.
+        let arrived = self.monitor.wait_watching(&mut watch, CHANGED, Limit::Nonblocking, |state, watch| {
+            if state.broken {
+                return Some(Err(BrokenBarrier));
+            }
+            let before = state.last.filter(|&last| last != this);
+            if before.map_or(Some(false), |before| watch.has_exited(before))? {
+                break_it(state);
+                return Some(Err(BrokenBarrier));
+            }
+            let (index, round) = (state.arrived, state.rounds);
+            state.arrived += 1;
+            state.last = Some(this);
+            let is_leader = state.arrived == self.parties;
+            if is_leader {
+                begin_round(state, true);
+            }
+            Some(Ok((Arrival { index, is_leader }, round, before)))
+        });
+        let (arrival, round, before) = arrived.expect("a process that is watched has exited or not")?;
         if arrival.is_leader {
             return Ok(arrival);
         }
         let waiter = Waiter { barrier: self, round };
-        let watch = || before.as_ref().map(ExitFd::as_raw_fd);
-        let passed = self.monitor.wait_beside(GATE, deadline, watch, |state| {
+        let passed = self.monitor.wait_watching(&mut watch, CHANGED, limit, |state, watch| {
             outcome(state, round).or_else(|| {
-                before.as_ref().filter(|end| end.has_come())?;
+                watch.has_exited(before?).filter(|&has_exited| has_exited)?;
                 break_it(state);
                 Some(Err(BrokenBarrier))
             })
         });
-        // Where the deadline has passed, this breaks it.
+        // If the limit is over, this breaks the barrier.
         drop(waiter);
         passed.unwrap_or(Err(BrokenBarrier)).map(|()| arrival)
     }
-
-    /// Comes, and answers in which round, and by what to see the end of who came before.
-    fn arrive(&self) -> Result<(Arrival, u64, Option<ExitFd>), BrokenBarrier> {
-        let this = ProcessId::current();
-        loop {
-            let seen = self.monitor.snapshot();
-            let before = seen.last.filter(|&last| last != this).and_then(|last| last.end().ok());
-            let is_dead = before.as_ref().is_some_and(ExitFd::has_come);
-            let arrival = self.monitor.try_change(|state| {
-                if state.broken {
-                    return Some(Err(BrokenBarrier));
-                }
-                if (state.rounds, state.last) != (seen.rounds, seen.last) {
-                    return None;
-                }
-                if is_dead {
-                    break_it(state);
-                    return Some(Err(BrokenBarrier));
-                }
-                let index = state.arrived;
-                state.arrived += 1;
-                state.last = Some(this);
-                let is_leader = state.arrived == self.parties;
-                if is_leader {
-                    begin_round(state, true);
-                }
-                Some(Ok(Arrival { index, is_leader }))
-            });
-            if let Some(arrival) = arrival {
-                return arrival.map(|arrival| (arrival, seen.rounds, before));
-            }
-        }
-    }
 }
 
-/// How that round has ended, if it has.
+/// Returns how that round has ended, if it has.
 fn outcome(state: &State, round: u64) -> Option<Result<(), BrokenBarrier>> {
     if state.rounds == round {
         return state.broken.then_some(Err(BrokenBarrier));
     }
     let ago = state.rounds - round - 1;
-    // Who has slept for 64 rounds is told that it has passed.
+    // The outcome of older rounds is lost. They count as passed.
     let passed = ago >= 64 || state.passed >> ago & 1 == 1;
     Some(if passed { Ok(()) } else { Err(BrokenBarrier) })
 }
 
 fn break_it(state: &mut Transaction<'_, State>) {
-    state.notify_all(GATE);
+    state.notify_all(CHANGED);
     state.broken = true;
 }
 
 fn begin_round(state: &mut Transaction<'_, State>, passed: bool) {
-    state.notify_all(GATE);
+    state.notify_all(CHANGED);
     **state = State {
         arrived: 0,
         broken: false,
@@ -224,7 +212,7 @@ fn begin_round(state: &mut Transaction<'_, State>, passed: bool) {
     };
 }
 
-/// One that waits. If it goes away before its round has ended, it breaks the barrier.
+/// A waiter. If it is dropped before its round has ended, it breaks the barrier.
 struct Waiter<'a> {
     barrier: &'a Barrier,
     round: u64,
@@ -237,16 +225,5 @@ impl Drop for Waiter<'_> {
                 break_it(state);
             }
         });
-    }
-}
-
-impl fmt::Debug for Barrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.monitor.snapshot();
-        f.debug_struct("Barrier")
-            .field("parties", &self.parties)
-            .field("waiting", &state.arrived)
-            .field("broken", &state.broken)
-            .finish()
     }
 }

@@ -1,202 +1,227 @@
-//! A child as its parent has it: by a descriptor that stands for it (`pidfd`, Linux 5.4), which becomes readable when it
-//! ends. So whoever waits for it waits for a descriptor, and no signal handler is needed; and nobody else's child is
-//! ever reaped, nor a stranger signalled who has the number of one that is gone.
+//! Child processes, as their parent sees them.
+//!
+//! The parent waits for a child by its pidfd, so no signal handler is needed. It never reaps another parent's child, and
+//! never signals another process that was given the child's number.
+//!
+//! Next: `process/at_exit.rs`, what happens to the children when their parent ends.
 
-use super::{pidfd, this_process};
-use crate::hub::try_current;
+use super::descriptor::{Descriptor, check};
+use crate::arch::syscall::syscall;
+use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
 use libc::{SIGKILL, SIGTERM};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A process that was started. Dropping it leaves the process alone.
+/// A process that was started. Dropping it leaves the process running.
 ///
-/// It may be sent to other OS threads, and joined by several at once, and as often as one likes.
+/// It may be sent to other OS threads, and joined by several of them at once, any number of times.
 pub struct Child(Arc<ChildRecord>);
 
-/// What is known of a child; its process keeps it until it was seen to end.
-pub(super) struct ChildRecord {
+/// What the parent knows of a child. The parent keeps it until the child is reaped.
+struct ChildRecord {
     name: Arc<str>,
     daemon: bool,
     pid: u32,
-    /// Of which process it is a child.
+    /// Process id of the parent.
     parent: u32,
-    pidfd: OwnedFd,
+    pidfd: Descriptor,
     ended: Lock<Option<Ended>>,
 }
 
-/// How it has ended.
+/// How a child has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+enum Ended {
     With(i32),
-    /// Somebody else has reaped it.
+    /// Other code has taken the exit status.
     Unknown,
 }
 
-impl ChildRecord {
-    pub(super) fn new(name: Arc<str>, daemon: bool, pid: u32, parent: u32, pidfd: OwnedFd) -> ChildRecord {
-        ChildRecord { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }
-    }
+/// The children of this process.
+static CHILDREN: Lock<Children> = Lock::new(Children { parent: 0, started: 0, not_reaped: Vec::new() });
 
-    pub(super) fn is_daemon(&self) -> bool {
-        self.daemon
-    }
+struct Children {
+    /// Process id of the parent. A process that C's `fork` has made finds a copy of another process's list.
+    parent: u32,
+    /// Number of children started so far.
+    started: u32,
+    /// Children that were not reaped. A child whose handle was dropped stays here until it is reaped.
+    not_reaped: Vec<Child>,
+}
 
-    fn is_ours(&self) -> bool {
-        self.parent == std::process::id()
-    }
-
-    /// Reaps it if it has ended. `None`: it has not, or it is another process's.
-    pub(super) fn reap(&self) -> Option<Ended> {
-        if !self.is_ours() {
-            return None;
+/// Calls `f`, which must not block, with the children of this process.
+fn with_children<R>(f: impl FnOnce(&mut Children) -> R) -> R {
+    // An allocator may use locks that are patched. Under `CHILDREN` no green thread may park.
+    with_blocking_disabled(|| {
+        let mut children = CHILDREN.lock();
+        let pid = std::process::id();
+        if children.parent != pid {
+            children.parent = pid;
+            children.not_reaped.clear();
         }
-        let ended = {
-            let mut known = self.ended.lock();
-            if known.is_some() {
-                return *known;
-            }
-            *known = reap(self.pidfd.as_fd());
-            *known
-        };
-        if ended.is_some() {
-            this_process::release(self);
-        }
-        ended
+        f(&mut children)
+    })
+}
+
+/// Returns the number of the next child that this process starts, from 1.
+pub(super) fn next_number() -> u32 {
+    with_children(|children| children.started) + 1
+}
+
+/// Returns the children that were not reaped.
+pub(super) fn children() -> Vec<Child> {
+    with_children(|children| children.not_reaped.iter().map(Child::share).collect())
+}
+
+/// Forgets the parent's children, in a child after a fork.
+pub(super) fn reset_after_fork() {
+    let copies = with_children(|children| {
+        children.started = 0;
+        std::mem::take(&mut children.not_reaped)
+    });
+    // Closes their descriptors, outside of the lock.
+    drop(copies);
+}
+
+/// Returns the children of this process that have not ended, and reaps those that have.
+///
+/// Source: Python's `multiprocessing.active_children`.
+pub fn active_children() -> Vec<Child> {
+    children().into_iter().filter(Child::is_alive).collect()
+}
+
+impl Child {
+    /// Registers a child of this process. The process keeps it until it is reaped.
+    pub(super) fn register(name: Arc<str>, daemon: bool, pid: u32, pidfd: Descriptor) -> Child {
+        let parent = std::process::id();
+        let child = Child(Arc::new(ChildRecord { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }));
+        with_children(|children| {
+            children.started += 1;
+            children.not_reaped.push(child.share());
+        });
+        child
     }
 
-    /// Waits until it has ended, or `deadline`. `None`: it has not.
+    /// Returns another handle to the child.
+    fn share(&self) -> Child {
+        Child(self.0.clone())
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns its process id. The kernel does not reuse the id before this process has reaped the child.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Returns whether it was started as a daemon.
+    pub fn is_daemon(&self) -> bool {
+        self.0.daemon
+    }
+
+    /// Returns whether it has not ended. If it has ended, it is reaped.
+    pub fn is_alive(&self) -> bool {
+        self.reap().is_none() && !self.has_ended()
+    }
+
+    /// Returns its exit code, or -N if signal N has killed it. If it is alive, or its exit code is not known, returns
+    /// `None`.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.reap()? {
+            Ended::With(code) => Some(code),
+            Ended::Unknown => None,
+        }
+    }
+
+    /// Waits until it has ended. Returns what [`exit_code`](Child::exit_code) then returns. Parks the running green
+    /// thread. Where there is no hub, it blocks the OS thread.
     ///
-    /// Errors: it is not this process's child; those of the wait.
+    /// # Errors
+    /// This process is not its parent. Its exit code is not known, because other code has reaped it.
+    ///
+    /// # Panics
+    /// Unwinds when the green thread is killed or a timeout around it fires.
+    pub fn join(&self) -> io::Result<i32> {
+        Ok(self.wait(None)?.expect("a wait without a deadline ends with the child"))
+    }
+
+    /// Waits as [`join`](Child::join) does, for at most `timeout`. If the child has not ended by then, returns `None`.
+    ///
+    /// # Errors
+    /// Those of `join`.
+    pub fn join_timeout(&self, timeout: Duration) -> io::Result<Option<i32>> {
+        self.wait(Instant::now().checked_add(timeout))
+    }
+
     fn wait(&self, deadline: Option<Instant>) -> io::Result<Option<i32>> {
+        let name = self.name();
         if !self.is_ours() {
-            let name = &self.name;
             return Err(io::Error::other(format!("process '{name}' can be joined only by its parent")));
         }
         loop {
             match self.reap() {
                 Some(Ended::With(code)) => return Ok(Some(code)),
-                Some(Ended::Unknown) => return Err(self.lost()),
-                None => {}
-            }
-            if !wait_readable(self.pidfd.as_fd(), deadline)? {
-                return Ok(None);
+                Some(Ended::Unknown) => {
+                    return Err(io::Error::other(format!(
+                        "the exit code of process '{name}' is not known: other code has taken its status, by \
+                         waiting for any child or by ignoring SIGCHLD"
+                    )));
+                }
+                None if self.0.pidfd.wait_readable(deadline)? => {}
+                None => return Ok(None),
             }
         }
     }
 
-    fn lost(&self) -> io::Error {
-        let name = &self.name;
-        io::Error::other(format!(
-            "how process '{name}' has ended is not known: its status was taken by somebody else, who waits for any \
-             child or ignores SIGCHLD"
-        ))
-    }
-
-    fn signal(&self, signal: i32) -> io::Result<()> {
-        let args = (self.pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0);
-        // SAFETY: a descriptor of ours, and no information.
-        if unsafe { libc::syscall(libc::SYS_pidfd_send_signal, args.0, args.1, args.2, args.3) } == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        // It has ended, and needs no signal.
-        if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
-    }
-
-    /// Waits in the kernel: where there is no hub any more to wait by.
+    /// Blocks the OS thread until the child has ended: for destructors, and where no hub runs any more. If the deadline
+    /// has passed, returns `false`.
     pub(super) fn wait_in_kernel(&self, deadline: Option<Instant>) -> bool {
         while self.reap().is_none() {
-            if !pidfd::wait_in_kernel(self.pidfd.as_fd(), deadline).unwrap_or(false) {
+            if !self.0.pidfd.wait_in_kernel(deadline).unwrap_or(false) {
                 return false;
             }
         }
         true
     }
 
-    /// For the parent's end: an error is nobody's to see.
-    pub(super) fn try_signal(&self, signal: i32) {
-        let _ = self.signal(signal);
-    }
-}
-
-impl Drop for ChildRecord {
-    fn drop(&mut self) {
-        crate::fd_table::forget(self.pidfd.as_raw_fd());
-    }
-}
-
-impl Child {
-    pub(super) fn of(record: Arc<ChildRecord>) -> Child {
-        Child(record)
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Its process id. It is not used again before the child was seen to have ended.
-    pub fn pid(&self) -> u32 {
-        self.0.pid
-    }
-
-    /// Whether it was started as a daemon.
-    pub fn is_daemon(&self) -> bool {
-        self.0.daemon
-    }
-
-    /// Whether it has not ended. If it has, it is reaped by this.
-    pub fn is_alive(&self) -> bool {
-        self.0.reap().is_none() && !pidfd::has_ended(self.0.pidfd.as_fd())
-    }
-
-    /// How it has ended: its exit code, or, by signal N, -N. `None` while it is alive, and if that is not known.
-    pub fn exit_code(&self) -> Option<i32> {
-        match self.0.reap()? {
-            Ended::With(code) => Some(code),
-            Ended::Unknown => None,
-        }
-    }
-
-    /// Waits until it has ended; answers as [`exit_code`](Child::exit_code). Blocks the current green thread and no
-    /// other; where there is no hub, the OS thread.
-    ///
-    /// # Errors
-    /// This process is not its parent. How it has ended is not known, since somebody else has reaped it.
-    ///
-    /// # Panics
-    /// Unwinds when the green thread is killed or a timeout around it fires.
-    pub fn join(&self) -> io::Result<i32> {
-        match self.0.wait(None)? {
-            Some(code) => Ok(code),
-            None => unreachable!("no deadline has passed"),
-        }
-    }
-
-    /// As [`join`](Child::join), for no longer than `timeout`. `None`: it has not ended.
-    ///
-    /// # Errors
-    /// As for `join`.
-    pub fn join_timeout(&self, timeout: Duration) -> io::Result<Option<i32>> {
-        self.0.wait(Instant::now().checked_add(timeout))
-    }
-
-    /// Whether it has ended; by one system call, and without reaping it.
+    /// Returns whether it has ended, by one system call and without reaping it.
     pub(super) fn has_ended(&self) -> bool {
-        pidfd::has_ended(self.0.pidfd.as_fd())
+        self.0.pidfd.is_readable()
     }
 
-    /// Waits until it has ended, and blocks the OS thread: for destructors.
-    pub(super) fn wait_in_kernel(&self) {
-        self.0.wait_in_kernel(None);
+    fn is_ours(&self) -> bool {
+        self.0.parent == std::process::id()
     }
 
-    /// Asks it to end, by SIGTERM: if it has no handler for that it ends at once, and what it has started goes on. Does
-    /// not wait. No error if it has ended already.
+    /// Reaps it if it has ended. If it is alive, or another process's child, returns `None`.
+    fn reap(&self) -> Option<Ended> {
+        if !self.is_ours() {
+            return None;
+        }
+        let ended = {
+            let mut ended = self.0.ended.lock();
+            if ended.is_none() {
+                *ended = wait_status(&self.0.pidfd);
+            }
+            (*ended)?
+        };
+        let released = with_children(|children| {
+            let at = children.not_reaped.iter().position(|child| Arc::ptr_eq(&child.0, &self.0))?;
+            Some(children.not_reaped.swap_remove(at))
+        });
+        // Outside of the lock.
+        drop(released);
+        Some(ended)
+    }
+
+    /// Sends SIGTERM and does not wait. If the child has no handler for it, it ends at once, and its own children go on.
+    /// If it has ended already, that is no error.
     ///
     /// # Errors
     /// Those of pidfd_send_signal(2).
@@ -204,7 +229,7 @@ impl Child {
         self.signal(SIGTERM)
     }
 
-    /// Ends it, by SIGKILL. Does not wait. No error if it has ended already.
+    /// Sends SIGKILL and does not wait. If the child has ended already, that is no error.
     ///
     /// # Errors
     /// Those of pidfd_send_signal(2).
@@ -212,15 +237,20 @@ impl Child {
         self.signal(SIGKILL)
     }
 
-    /// Sends it a signal. No error if it has ended already.
+    /// Sends a signal. If the child has ended already, that is no error.
     ///
     /// # Errors
     /// There is no such signal, or this process may not send it.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        self.0.signal(signal)
+        let args = [self.0.pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0];
+        // SAFETY: the call takes numbers, and null instead of a `siginfo_t`.
+        match check(unsafe { syscall(libc::SYS_pidfd_send_signal, args) }) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    /// A descriptor that becomes readable when it ends: for [`io::wait_readable`](crate::io::wait_readable).
+    /// Returns a descriptor that becomes readable when it ends, for [`io::wait_readable`](crate::io::wait_readable).
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.0.pidfd.as_fd()
     }
@@ -230,41 +260,30 @@ impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ended = *self.0.ended.lock();
         f.debug_struct("Child")
-            .field("name", &self.0.name)
-            .field("pid", &self.0.pid)
+            .field("name", &self.name())
+            .field("pid", &self.pid())
             .field("ended", &ended)
             .finish()
     }
 }
 
-/// How the child of that descriptor has ended, of which nothing is left after this. `None`: it has not.
-fn reap(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+/// Takes the exit status of the child that `pidfd` stands for (waitid(2)). If the child has not ended, returns `None`.
+fn wait_status(pidfd: &Descriptor) -> Option<Ended> {
     loop {
-        // SAFETY: all zeros is a value of it.
+        // SAFETY: a `siginfo_t` of zeros is valid.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         let id = pidfd.as_raw_fd() as libc::id_t;
-        // SAFETY: a descriptor of ours, and room for the answer, of which the kernel fills in what is read.
-        let (answer, pid, status) = unsafe {
-            let answer = libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG);
-            (answer, info.si_pid(), info.si_status())
+        // SAFETY: `info` has room for the result. The kernel fills in the two fields that are read.
+        let (result, pid, status) = unsafe {
+            let result = libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG);
+            (result, info.si_pid(), info.si_status())
         };
-        if answer == 0 {
+        if result == 0 {
             let code = if info.si_code == libc::CLD_EXITED { status } else { -status };
             return (pid != 0).then_some(Ended::With(code));
         }
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return Some(Ended::Unknown);
         }
-    }
-}
-
-/// Waits as whoever calls can: by the hub, or else in the kernel. `false`: the deadline has passed.
-fn wait_readable(pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
-    if try_current().is_none_or(|hub| !hub.can_block()) {
-        return pidfd::wait_in_kernel(pidfd, deadline);
-    }
-    match crate::api::io::wait_readable(pidfd, deadline) {
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
-        waited => waited.map(|()| true),
     }
 }

@@ -1,40 +1,38 @@
-//! The child's whole life, on the stack that has forked. It leaves by `_exit`, and never by a return.
+//! The main function of a child. It runs on the stack that has forked, ends by `_exit`, and never returns.
+//!
+//! Next: `process/exit.rs`, the exit code.
 
+use super::at_exit;
+use super::dev_null::replace_by_dev_null;
 use super::exit::Exit;
 use super::pipe::PipeEnd;
-use super::{at_exit, current, dev_null};
-use crate::green::JoinError;
+use super::this_process::current;
+use crate::green::{JoinError, panic_message};
 use crate::hub::{begin_own_life, catch};
 use crate::observe::watchdog;
-use std::any::Any;
 use std::sync::Weak;
 
-/// Runs `f`, and ends the process with what came of it.
+/// Runs `f` and ends the process with the exit code of its result.
 ///
-/// `f` lies on the stack of who has forked, like all else that its parent has; only `f` is moved, and dropped.
+/// `f` lies on the stack of the caller that has forked, like everything else that the parent has. Only `f` is moved and
+/// dropped.
 pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<PipeEnd>]) -> ! {
     begin_own_life();
-    at_exit::prepare();
+    at_exit::install();
     watchdog::start_as_in_parent();
-    // What the terminal says is said to the parent. It can be read from, if need be.
-    let _ = dev_null::become_null(0);
+    // The terminal's input is for the parent. An error leaves the child with the parent's stdin.
+    let _ = replace_by_dev_null(0);
     closing.iter().filter_map(Weak::upgrade).for_each(|end| end.give_up());
     let code = match catch(|| f().exit_code()) {
         Ok(code) => code,
         Err(JoinError::Panicked(payload)) => {
-            eprintln!("process '{}' panicked: {}", current().name(), message(&*payload));
+            eprintln!("process '{}' panicked: {}", current().name(), panic_message(&*payload));
             // Its destructor may panic, too.
             std::mem::forget(payload);
             1
         }
-        // By `pthread_exit`.
+        // `pthread_exit` was called.
         Err(_) => 0,
     };
-    at_exit::end(code)
-}
-
-/// What was said when it was thrown.
-pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+    at_exit::exit_child(code)
 }

@@ -1,19 +1,22 @@
-//! From values to bytes and back: by postcard, a compact format without names and without types, so both sides have to
-//! mean the same type. They do: they are the same program.
+//! From values to bytes and back, by postcard. That is a compact format without names and types, so both sides must mean
+//! the same type. They do, because they are the same program.
+//!
+//! Next: `process/pipe.rs`, messages over a socket.
 
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 
-/// A value could not be made into bytes, or bytes not into a value.
+/// A value cannot be encoded, or bytes cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecError {
     text: String,
 }
 
 impl CodecError {
-    fn new(what: &str, type_name: &str, error: impl fmt::Display) -> CodecError {
-        CodecError { text: format!("{what} {type_name}: {error}") }
+    fn new<T>(verb: &str, error: &dyn fmt::Display) -> CodecError {
+        let type_name = std::any::type_name::<T>();
+        CodecError { text: format!("cannot {verb} a value of type {type_name}: {error}") }
     }
 }
 
@@ -25,13 +28,13 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// How many bytes need no allocation.
+/// Number of bytes that need no allocation.
 const SMALL: usize = 256;
 
-/// Bytes: few of them in place, many in a vector.
+/// A buffer: few bytes lie in place, many in a vector.
 pub(super) struct Bytes {
     small: [u8; SMALL],
-    /// Of `small`; not used once `large` is.
+    /// Number of bytes in `small`. Unused if `large` has any.
     length: usize,
     large: Vec<u8>,
 }
@@ -51,7 +54,7 @@ impl Bytes {
         if self.large.is_empty() { self.small[..self.length].to_vec() } else { self.large }
     }
 
-    /// Makes it `length` bytes long, with anything in them; `None`: that would take an allocation.
+    /// Makes it `length` bytes long and returns them, with any contents. If that needs an allocation, returns `None`.
     #[inline]
     pub(super) fn resize_in_place(&mut self, length: usize) -> Option<&mut [u8]> {
         if length <= SMALL {
@@ -62,7 +65,7 @@ impl Bytes {
         (self.large.len() == length).then_some(&mut self.large)
     }
 
-    /// Has `resize_in_place` work for that length.
+    /// Allocates, so that `resize_in_place` works for that length.
     pub(super) fn reserve(&mut self, length: usize) {
         if length > SMALL {
             self.large = vec![0; length];
@@ -98,23 +101,20 @@ impl Flavor for Bytes {
     }
 }
 
-/// Errors: its `Serialize` fails, or is of a kind that this format does not have.
+/// Errors: the value's `Serialize` fails, or uses something that the format does not have.
 #[inline]
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
     postcard::serialize_with_flavor(value, Bytes::new())
-        .map_err(|error| CodecError::new("cannot encode a value of type", std::any::type_name::<T>(), error))
+        .map_err(|error| CodecError::new::<T>("encode", &error))
 }
 
-/// Errors: that is not what a value of this type was made into.
+/// Errors: the bytes are no encoded value of this type.
 #[inline]
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let failed = |error: &dyn fmt::Display| {
-        CodecError::new("cannot decode a value of type", std::any::type_name::<T>(), error)
-    };
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(failed(&format_args!("{} bytes too many", rest.len()))),
-        Err(error) => Err(failed(&error)),
+        Ok((_, rest)) => Err(CodecError::new::<T>("decode", &format_args!("{} bytes too many", rest.len()))),
+        Err(error) => Err(CodecError::new::<T>("decode", &error)),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out_of_any_length() {
+    fn decode_returns_what_encode_was_given_for_any_length() {
         for length in [0, 1, SMALL - 3, SMALL - 2, SMALL - 1, SMALL, SMALL + 1, 100_000] {
             let text = "x".repeat(length);
             let bytes = encode(&(length, &text)).unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_type_is_an_error_that_names_it() {
+    fn decode_of_another_type_is_an_error_that_names_the_type() {
         let bytes = encode(&(1u8, 2u8)).unwrap();
         let error = decode::<u8>(bytes.as_slice()).unwrap_err();
         assert_eq!(error.to_string(), "cannot decode a value of type u8: 1 bytes too many");

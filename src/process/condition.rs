@@ -1,20 +1,20 @@
-//! A condition between processes: waiting, without a lock, for somebody to say that something has changed.
+//! A condition variable between processes: waiting, without a lock, until a process notifies.
 //!
-//! A notification is for those who wait when it is given, and any of them may take it: so one that is killed before it takes
-//! its own leaves it to another. Nobody can tell how many were killed, so now and then one goes on for nothing; that it has
-//! to bear anyhow.
+//! A notification is for those that wait when it is given, and any of them may take it. A waiter that is killed before it
+//! takes one leaves it to another. The number of killed waiters cannot be known, so now and then a waiter wakes up in vain,
+//! which its caller must bear in any case.
+//!
+//! Next: `process/barrier.rs`, waiting for each other.
 
 use super::lock::LockGuard;
-use super::shared::Monitor;
-use std::fmt;
+use super::shared::{Limit, Monitor};
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What one waits at, who has a [`Lock`](super::Lock), until another who has it says that something has changed.
+/// A condition variable. A caller that holds a [`Lock`](super::Lock) waits until another holder of it notifies.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. Who waits blocks the green thread that
-/// calls and no other.
+/// Make it before the processes that use it, and give their closures a clone. Waiting parks the calling green thread and no
+/// other.
 ///
 /// ```
 /// use greenline::process::{Condition, Lock, Process, Value};
@@ -36,107 +36,112 @@ use std::time::{Duration, Instant};
 /// child.join().unwrap();
 /// ```
 ///
-/// Source: Python's `multiprocessing.Condition`; the way of its locks is that of std's `Condvar`.
-#[derive(Clone)]
+/// Source: Python's `multiprocessing.Condition`. It takes and returns lock guards as std's `Condvar` does.
+#[derive(Clone, Debug)]
 pub struct Condition {
-    monitor: Arc<Monitor<State>>,
+    monitor: Monitor<State>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct State {
-    /// How many wait, and how many have been killed while they did.
+    /// Number of waiters, including those that were killed while they waited.
     waiting: u64,
-    /// How many of them may go on.
+    /// Number of waiters that may go on.
     notified: u64,
-    /// How often there was a notification: who has begun to wait after the last one is not meant.
+    /// Number of notifications so far. One is not for those that have begun to wait after it.
     times: u64,
 }
 
-const GATE: usize = 0;
+/// The condition variable of the monitor: there was a notification.
+const NOTIFIED: usize = 0;
 
 impl Condition {
-    /// One at which nobody waits.
+    /// Returns a condition without waiters.
     ///
     /// # Errors
-    /// No memory, no descriptor left; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory, no descriptor left; or the kernel has no robust lists, without which it could not survive its users.
     pub fn new() -> io::Result<Condition> {
-        let state = State { waiting: 0, notified: 0, times: 0 };
-        Ok(Condition { monitor: Arc::new(Monitor::new(state, 1)?) })
+        Ok(Condition { monitor: Monitor::new(State { waiting: 0, notified: 0, times: 0 }, 1)? })
     }
 
-    /// Releases the lock, waits for a notification, and takes the lock again. May return without one.
+    /// Releases the lock, waits for a notification, and takes the lock again. It may return without a notification.
     ///
     /// # Panics
     /// Unwinds when the green thread is killed or a timeout around it fires; then the lock is not held.
     pub fn wait<'a>(&self, guard: LockGuard<'a>) -> LockGuard<'a> {
-        self.wait_until(guard, None).0
+        self.wait_within(guard, Limit::Unlimited).0
     }
 
-    /// As [`wait`](Condition::wait), for no longer than `timeout`; how long the lock takes is not counted. Answers whether
-    /// there was a notification, too.
+    /// Waits as [`wait`](Condition::wait) does, for at most `timeout`. The time that taking the lock takes is not counted.
+    /// Also returns whether there was a notification.
     pub fn wait_timeout<'a>(&self, guard: LockGuard<'a>, timeout: Duration) -> (LockGuard<'a>, bool) {
-        self.wait_until(guard, Instant::now().checked_add(timeout))
+        self.wait_within(guard, Limit::timeout(timeout))
     }
 
-    /// Waits until `holds`, which is asked with the lock held.
+    /// Waits until `holds`, which is called with the lock held.
     ///
     /// # Panics
-    /// As for [`wait`](Condition::wait).
-    pub fn wait_for<'a>(&self, mut guard: LockGuard<'a>, mut holds: impl FnMut() -> bool) -> LockGuard<'a> {
-        while !holds() {
-            guard = self.wait(guard);
-        }
-        guard
+    /// Those of [`wait`](Condition::wait).
+    pub fn wait_for<'a>(&self, guard: LockGuard<'a>, holds: impl FnMut() -> bool) -> LockGuard<'a> {
+        self.wait_for_within(guard, Limit::Unlimited, holds).0
     }
 
-    /// As [`wait_for`](Condition::wait_for), for no longer than `timeout`. Answers what `holds` last answered, too.
+    /// Waits as [`wait_for`](Condition::wait_for) does, for at most `timeout`. Also returns the last result of `holds`.
     pub fn wait_for_timeout<'a>(
         &self,
-        mut guard: LockGuard<'a>,
+        guard: LockGuard<'a>,
         timeout: Duration,
+        holds: impl FnMut() -> bool,
+    ) -> (LockGuard<'a>, bool) {
+        self.wait_for_within(guard, Limit::timeout(timeout), holds)
+    }
+
+    fn wait_for_within<'a>(
+        &self,
+        mut guard: LockGuard<'a>,
+        limit: Limit,
         mut holds: impl FnMut() -> bool,
     ) -> (LockGuard<'a>, bool) {
-        let deadline = Instant::now().checked_add(timeout);
         let mut notified = true;
         loop {
-            let answer = holds();
-            if answer || !notified {
-                return (guard, answer);
+            let result = holds();
+            if result || !notified {
+                return (guard, result);
             }
-            (guard, notified) = self.wait_until(guard, deadline);
+            (guard, notified) = self.wait_within(guard, limit);
         }
     }
 
-    /// Has one go on that waits, if somebody does.
+    /// Lets one waiter go on, if there is one.
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
-    /// Has `most` go on, or as many as wait.
+    /// Lets up to `most` waiters go on.
     pub fn notify(&self, most: usize) {
         self.monitor.change(|state| {
             if state.waiting > 0 {
-                state.notify_all(GATE);
+                state.notify_all(NOTIFIED);
                 state.notified = state.notified.saturating_add(most as u64).min(state.waiting);
                 state.times += 1;
             }
         });
     }
 
-    /// Has all go on who wait.
+    /// Lets all waiters go on.
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }
 
-    fn wait_until<'a>(&self, guard: LockGuard<'a>, deadline: Option<Instant>) -> (LockGuard<'a>, bool) {
+    fn wait_within<'a>(&self, guard: LockGuard<'a>, limit: Limit) -> (LockGuard<'a>, bool) {
         let lock = guard.lock();
         let begun = self.monitor.change(|state| {
             state.waiting += 1;
             state.times
         });
-        let waiter = Waiter { at: &self.monitor };
+        let waiter = Waiter { condition: self };
         drop(guard);
-        let notified = self.monitor.wait(GATE, deadline, |state| {
+        let notified = self.monitor.wait(NOTIFIED, limit, |state| {
             if state.notified == 0 || state.times == begun {
                 return None;
             }
@@ -152,22 +157,16 @@ impl Condition {
     }
 }
 
-/// One that waits, and was not notified when this is dropped.
+/// A waiter. If it is dropped, it has taken no notification.
 struct Waiter<'a> {
-    at: &'a Monitor<State>,
+    condition: &'a Condition,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.at.change(|state| {
+        self.condition.monitor.change(|state| {
             state.waiting -= 1;
             state.notified = state.notified.min(state.waiting);
         });
-    }
-}
-
-impl fmt::Debug for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condition").field("waiting", &self.monitor.snapshot().waiting).finish()
     }
 }

@@ -1,25 +1,27 @@
-//! Descriptors that become nothing, and stay where they are.
+//! Descriptors that are replaced by `/dev/null` and keep their number.
+//!
+//! Next: `process/child_main.rs`, which replaces stdin.
 
 use crate::fd_table;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Has that descriptor be one of `/dev/null`, to be read from. What it was is closed; whoever waits for it is told.
+/// Closes `fd` and makes its number a descriptor of `/dev/null`, open for reading. Whoever waits for `fd` is woken.
 ///
-/// Errors: no descriptor is left for a moment.
-pub(super) fn become_null(fd: RawFd) -> io::Result<()> {
-    /// stdin is for programs as well that the process becomes.
+/// Errors: no descriptor is left for the moment that this takes.
+pub(super) fn replace_by_dev_null(fd: RawFd) -> io::Result<()> {
+    /// stdin stays open on `exec`.
     const STDIN: RawFd = 0;
     let null = File::open("/dev/null")?;
     let flags = if fd == STDIN { 0 } else { libc::O_CLOEXEC };
     if null.as_raw_fd() == fd {
-        // It was closed.
+        // `fd` was closed, so the kernel has given its number to `null`.
         std::mem::forget(null);
         return Ok(());
     }
     fd_table::forget(fd);
-    // SAFETY: whoever owns `fd` still does, and finds it open.
+    // SAFETY: the owner of `fd` keeps owning an open descriptor of that number.
     if unsafe { libc::dup3(null.as_raw_fd(), fd, flags) } < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,15 +1,15 @@
-//! An event between processes: a flag, and a gate for those who wait until it is set.
+//! An event between processes: a flag to wait for.
+//!
+//! Next: `process/semaphore.rs`, a counter to wait for.
 
-use super::shared::Monitor;
-use std::fmt;
+use super::shared::{Limit, Monitor};
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A flag that processes share, and wait for.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. Who waits blocks the green thread that
-/// calls and no other.
+/// Make it before the processes that use it, and give their closures a clone. Waiting parks the calling green thread and no
+/// other.
 ///
 /// ```
 /// use greenline::process::{Event, Process};
@@ -23,46 +23,47 @@ use std::time::{Duration, Instant};
 /// ```
 ///
 /// Source: Python's `multiprocessing.Event`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Event {
-    monitor: Arc<Monitor<State>>,
+    monitor: Monitor<State>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct State {
     set: bool,
-    /// How often it was set: so that who waits sees it even when it was cleared at once.
+    /// Number of times it was set. By it, a waiter goes on even if the event was cleared at once (an eventcount).
     times: u64,
 }
 
-const GATE: usize = 0;
+/// The condition variable of those that wait.
+const SET: usize = 0;
 
 impl Event {
-    /// One that is not set.
+    /// Returns an event that is not set.
     ///
     /// # Errors
-    /// No memory, no descriptor left; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory, no descriptor left; or the kernel has no robust lists, without which it could not survive its users.
     pub fn new() -> io::Result<Event> {
-        Ok(Event { monitor: Arc::new(Monitor::new(State { set: false, times: 0 }, 1)?) })
+        Ok(Event { monitor: Monitor::new(State { set: false, times: 0 }, 1)? })
     }
 
-    /// Sets it; all who wait now go on, even if it is cleared before they run.
+    /// Sets it. All current waiters go on, even if it is cleared before they run.
     pub fn set(&self) {
         self.monitor.change(|state| {
             if !state.set {
-                state.notify_all(GATE);
+                state.notify_all(SET);
                 state.set = true;
                 state.times += 1;
             }
         });
     }
 
-    /// Who waits from now on waits until it is set again.
+    /// Clears it. Later waiters wait until it is set again.
     pub fn clear(&self) {
         self.monitor.change(|state| state.set = false);
     }
 
-    /// Whether it is set.
+    /// Returns whether it is set.
     pub fn is_set(&self) -> bool {
         self.monitor.snapshot().set
     }
@@ -72,26 +73,20 @@ impl Event {
     /// # Panics
     /// Unwinds when the green thread is killed or a timeout around it fires.
     pub fn wait(&self) {
-        self.wait_until(None);
+        self.wait_within(Limit::Unlimited);
     }
 
-    /// As [`wait`](Event::wait), for no longer than `timeout`. Answers whether it was set.
+    /// Waits as [`wait`](Event::wait) does, for at most `timeout`. Returns whether it was set.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_within(Limit::timeout(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+    fn wait_within(&self, limit: Limit) -> bool {
         let mut times = None;
-        let set = self.monitor.wait(GATE, deadline, |state| {
+        let set = self.monitor.wait(SET, limit, |state| {
             let was_set = state.set || state.times != *times.get_or_insert(state.times);
             was_set.then_some(())
         });
         set.is_some()
-    }
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("set", &self.is_set()).finish()
     }
 }

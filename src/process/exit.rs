@@ -1,14 +1,17 @@
-//! From what a process's closure returns to the number that its parent sees.
+//! Exit codes: what the result of a process's closure becomes.
+//!
+//! Next: `process/child_main.rs`, which runs the closure.
 
+use super::this_process::current;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::process::ExitCode;
 
-/// What a closure may return that runs as a [`Process`](super::Process).
+/// What the closure of a [`Process`](super::Process) may return.
 ///
-/// Source: `std::process::Termination`, whose result cannot be looked into; Python's `sys.exit`.
+/// Source: `std::process::Termination`, whose result cannot be inspected; Python's `sys.exit`.
 pub trait Exit {
-    /// The exit code, of which the lower eight bits reach the parent. 0 is success.
+    /// Returns the exit code. Its lower eight bits reach the parent; 0 is success.
     fn exit_code(self) -> i32;
 }
 
@@ -32,7 +35,7 @@ impl Exit for u8 {
 
 impl Exit for ExitCode {
     fn exit_code(self) -> i32 {
-        // It does not say which it is, but whether it is the same as another.
+        // Its number cannot be read. It can only be compared.
         (0..=u8::MAX).find(|&code| ExitCode::from(code) == self).map_or(1, i32::from)
     }
 }
@@ -43,13 +46,13 @@ impl Exit for Infallible {
     }
 }
 
-/// An error is said on stderr, with the process's name, and ends it with 1.
+/// An error is printed to stderr with the process's name. The exit code is then 1.
 impl<T: Exit, E: Debug> Exit for Result<T, E> {
     fn exit_code(self) -> i32 {
         match self {
             Ok(value) => value.exit_code(),
             Err(error) => {
-                eprintln!("process '{}' failed: {error:?}", super::current().name());
+                eprintln!("process '{}' failed: {error:?}", current().name());
                 1
             }
         }

@@ -1,118 +1,140 @@
-//! From one process to two.
+//! fork(2), from one process to two.
 //!
-//! What has to hold: there is one OS thread, nothing is left in a buffer that the child would have a copy of, and nobody
-//! but us holds std's locks of stdout and stderr, which the child is to find free.
+//! At the fork, three things hold. There is one OS thread. The buffers of stdout, stderr and C's streams are empty, because
+//! the child would print its copy of them a second time. The caller itself holds std's locks of stdout and stderr, which
+//! the child must find free.
+//!
+//! Next: `process/child_main.rs`, what the child does.
 
-use super::child::{Child, ChildRecord};
-use super::this_process::{self, ChildSpec};
-use super::{Refused, at_exit, pidfd};
+use super::at_exit;
+use super::child::{self, Child};
+use super::descriptor::Descriptor;
+use super::this_process::{self, ChildSpec, ProcessInfo};
 use crate::hub::{self, try_current, with_blocking_disabled};
-use crate::thread::{self, QuiescentThreads};
+use crate::thread::{QuiescentThreads, hold_quiescent};
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long OS threads may take to end that have been joined, or the watchdog to come to rest: it may be about to begin,
-/// or in the middle of a report, on a machine that does other things.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long `fork` waits for other OS threads. A joined thread may still be exiting. The watchdog may be starting, or in the
+/// middle of a report, on a loaded machine.
+const FORK_WAIT: Duration = Duration::from_secs(2);
 
-/// On which side of the fork we are.
+/// The process that `fork` has returned in.
 pub(super) enum ForkResult {
     Parent(Child),
     Child,
 }
 
-/// Makes a child, which returns from here as well.
-pub(super) fn fork(name: Option<String>, daemon: bool) -> io::Result<ForkResult> {
-    // Those whose end nobody has asked for.
-    this_process::children().iter().for_each(|child| _ = child.reap());
-    at_exit::prepare();
-    let until = Instant::now() + PATIENCE;
-    let mut moment = Duration::from_micros(200);
-    loop {
-        // First, for one that is there may have the locks that are taken next, and keep them.
-        let answer = with_blocking_disabled(|| thread::hold_quiescent().check())
-            .and_then(|()| flush_and_fork(name.as_deref(), daemon));
-        match answer {
-            Err(Refused::Threads(_)) if Instant::now() < until => pause(moment),
-            answer => return Ok(answer?),
-        }
-        moment = (2 * moment).min(Duration::from_millis(20));
+/// Why `fork` has made no child.
+enum ForkError {
+    /// There are other OS threads, of these names.
+    OtherThreads(Vec<String>),
+    Io(io::Error),
+}
+
+impl From<io::Error> for ForkError {
+    fn from(error: io::Error) -> ForkError {
+        ForkError::Io(error)
     }
 }
 
-/// Forks, with nothing left in std's and C's buffers.
-fn flush_and_fork(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
-    // Held over the fork: so that no green thread has them, whose copy would be locked in the child for ever.
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    // What cannot be written now cannot be helped.
-    let _ = (out.flush(), err.flush());
-    // SAFETY: null means all streams.
-    unsafe { libc::fflush(std::ptr::null_mut()) };
-    // From here on until there are two, nobody else runs.
-    with_blocking_disabled(|| try_to(name, daemon))
+/// Makes a child, in which this function returns as well.
+pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
+    // Reaps the children that have ended, some of which are perhaps never joined.
+    child::active_children();
+    at_exit::install();
+    this_process::check_may_start()?;
+    let deadline = Instant::now() + FORK_WAIT;
+    let mut backoff = Duration::from_micros(200);
+    loop {
+        // The OS threads are checked first, because one of them may hold the locks of stdout and stderr for ever.
+        match with_blocking_disabled(|| check_threads(&hold_quiescent())).and_then(|()| flush_and_fork(spec))
+        {
+            Ok(result) => return Ok(result),
+            Err(ForkError::Io(error)) => return Err(error),
+            Err(ForkError::OtherThreads(_)) if Instant::now() < deadline => sleep(backoff),
+            Err(ForkError::OtherThreads(names)) => return Err(other_threads(&names)),
+        }
+        backoff = (2 * backoff).min(Duration::from_millis(20));
+    }
 }
 
-/// Forks, if there are no other OS threads.
-fn try_to(name: Option<&str>, daemon: bool) -> Result<ForkResult, Refused> {
-    let halted = thread::hold_quiescent();
-    halted.check()?;
-    let own = std::process::id();
-    let plan = this_process::plan(name, daemon, pidfd::open(own)?)?;
-    // SAFETY: no other OS thread has locked anything. The child does not return to the parent's frames, for
-    // `Process::start` does not.
+/// Forks with nothing left in std's and C's buffers.
+fn flush_and_fork(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
+    // They are locked until the fork is done. If a green thread had locked them, its copy in the child would stay locked.
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // An error is ignored: there is no better place for what cannot be written.
+    let _ = (out.flush(), err.flush());
+    // SAFETY: `fflush` flushes all streams if it is given null.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+    // No other green thread runs until the fork is done.
+    with_blocking_disabled(|| fork_if_single_threaded(spec))
+}
+
+fn fork_if_single_threaded(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
+    let halted = hold_quiescent();
+    check_threads(&halted)?;
+    let info = spec.describe(child::next_number(), Descriptor::pidfd(std::process::id())?);
+    // SAFETY: there is no other OS thread that could hold a lock. The child does not return to the parent's frames,
+    // because `Process::start` does not.
     let pid = unsafe { hub::fork()? };
     if pid == 0 {
         halted.forget();
-        this_process::reset_after_fork(plan);
+        child::reset_after_fork();
+        this_process::reset_after_fork(info);
         return Ok(ForkResult::Child);
     }
-    Ok(ForkResult::Parent(Child::of(adopt(plan, pid, own)?)))
+    Ok(ForkResult::Parent(register_child(info, pid)?))
 }
 
-impl QuiescentThreads {
-    /// Errors: there are other OS threads.
-    fn check(&self) -> Result<(), Refused> {
-        let others = self.others()?;
-        if others.is_empty() { Ok(()) } else { Err(Refused::Threads(others)) }
-    }
+/// Errors: there are other OS threads.
+fn check_threads(halted: &QuiescentThreads) -> Result<(), ForkError> {
+    let others = halted.others()?;
+    if others.is_empty() { Ok(()) } else { Err(ForkError::OtherThreads(others)) }
 }
 
-/// Takes down who the child is.
-fn adopt(plan: ChildSpec, pid: u32, own: u32) -> io::Result<Arc<ChildRecord>> {
-    let ChildSpec { name, daemon, parent, .. } = plan;
-    // Its descriptor makes room for the child's: so there is one left.
+fn register_child(info: ProcessInfo, pid: u32) -> io::Result<Child> {
+    let ProcessInfo { current, parent, .. } = info;
+    // Closes the descriptor that stands for the parent, so that at least one is left for the child's.
     drop(parent);
-    match pidfd::open(pid) {
-        Ok(pidfd) => {
-            let record = Arc::new(ChildRecord::new(name, daemon, pid, own, pidfd));
-            this_process::adopt(&record);
-            Ok(record)
-        }
+    match Descriptor::pidfd(pid) {
+        Ok(pidfd) => Ok(Child::register(current.name, current.daemon, pid, pidfd)),
         Err(error) => {
-            undo(pid, &error);
+            // ESRCH: the child has ended, and SIGCHLD is ignored, so its number may be another process's already.
+            if error.raw_os_error() != Some(libc::ESRCH) {
+                kill_and_reap(pid);
+            }
             Err(error)
         }
     }
 }
 
-/// A child that cannot be waited for is not to be.
-fn undo(pid: u32, error: &io::Error) {
-    if error.raw_os_error() == Some(libc::ESRCH) {
-        // It has ended, and is nobody's any more, for SIGCHLD is ignored. The number may be another's.
-        return;
-    }
-    // SAFETY: a child of ours that nobody has reaped.
+/// Ends a child that nobody can wait for.
+fn kill_and_reap(pid: u32) {
+    // SAFETY: `pid` is a child of this process that was not reaped.
     unsafe {
         libc::kill(pid as i32, libc::SIGKILL);
         libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
     }
 }
 
-/// Lets some time pass, for others to end.
-fn pause(moment: Duration) {
+fn other_threads(names: &[String]) -> io::Error {
+    let (count, first) = (names.len(), names[..names.len().min(5)].join("', '"));
+    let more = if count > 5 { ", ..." } else { "" };
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "no process can be started while this one has other OS threads, because what such a thread has locked \
+             would stay locked in the child. It has {count} ('{first}'{more}). Start processes first, or end and join \
+             the threads. Green threads do no harm"
+        ),
+    )
+}
+
+/// Lets time pass until other OS threads have ended.
+fn sleep(duration: Duration) {
     match try_current().filter(|hub| hub.can_block()) {
-        Some(_) => crate::api::sleep::sleep(moment),
-        None => std::thread::sleep(moment),
+        Some(_) => crate::api::sleep::sleep(duration),
+        None => std::thread::sleep(duration),
     }
 }

@@ -1,23 +1,25 @@
 //! Pipes between processes: two ends, and whole messages.
 //!
-//! Underneath is a pair of Unix sockets. A message is its length, in four bytes, and then what serde and postcard make of
-//! the value. What was cut short, because the green thread was killed or its time was over, is taken up again by the next
-//! call: so a message is never received in halves.
+//! Underneath is a pair of Unix sockets. A message is its length, in four bytes, and then the value as postcard encodes it.
+//! If a kill or a timeout cuts a call short, the next call goes on from there. So no message is received in halves.
 //!
-//! **The end of a pipe.** Who receives learns that the other end is closed when *all* copies of it are, and a fork
-//! makes copies of both. Follow the usual case:
+//! **The end of a pipe.** A receiver sees that the other end is closed when *all* copies of it are closed, and a fork
+//! makes copies of both ends. The usual case:
 //!
 //! ```text
 //!   parent: (ours, theirs) = pipe();   Process::new(move || ... theirs ...).start()
 //!   parent: theirs was moved into the closure, which is dropped here: closed. Left: ours
-//!   child:  has theirs, and a copy of ours that nobody knows of, on a stack that it never returns to
+//!   child:  has theirs, and a hidden copy of ours, on a stack that it never returns to
 //! ```
 //!
-//! So the first use of one end closes the other, in a process that has not made the pipe. A third process, started
-//! later, has a copy of `ours`, too, and never uses `theirs`: there it is closed by
-//! [`Process::closing`](super::Process::closing).
+//! So in a process that has not made the pipe, the first use of one end closes the other. A third process that is started
+//! later has a copy of `ours`, too, and never uses `theirs`. There, [`Process::closing`](super::Process::closing) closes it.
+//!
+//! Next: `process/dev_null.rs`, what a closed end becomes.
 
-use super::dev_null;
+use super::codec::{CodecError, decode};
+use super::descriptor::before_deadline;
+use super::dev_null::replace_by_dev_null;
 use crate::api::io::wait_readable;
 use crate::hub::forks;
 use crate::net::UnixStream;
@@ -32,26 +34,27 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-/// The bytes of a message's length.
+/// Size of a message's length in bytes.
 const HEADER: usize = 4;
-/// How much room is made at a time for what was only announced.
+/// Number of bytes that are allocated at a time for a message that was only announced.
 const CHUNK: usize = 1 << 16;
 
-/// One end of a pipe: it sends messages of type `S` and receives those of type `R`.
+/// One end of a pipe. It sends messages of type `S` and receives messages of type `R`.
 ///
-/// An end is used by one at a time; [`split`](Connection::split) it to send and receive at the same time. To wait for
-/// several, use the descriptor that it borrows.
+/// One green thread at a time uses an end. To send and receive at the same time, [`split`](Connection::split) it. To wait
+/// for several ends, use their descriptors.
 pub struct Connection<S, R> {
     end: Arc<PipeEnd>,
-    /// What has come of the next message.
+    /// The received part of the next message.
     inbox: Vec<u8>,
-    /// What is to go, of which so much has gone.
+    /// Messages to be sent.
     outbox: Vec<u8>,
-    gone: usize,
+    /// Number of bytes of the outbox that were sent.
+    sent: usize,
     messages: PhantomData<fn(S) -> R>,
 }
 
-/// There are no messages in this direction.
+/// The type of the messages in a direction that has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nothing {}
 
@@ -60,7 +63,7 @@ pub type Sender<T> = Connection<T, Nothing>;
 /// The end of a pipe that receives.
 pub type Receiver<T> = Connection<Nothing, T>;
 
-/// A pipe, both of whose ends send and receive. Give one to a [`Process`](super::Process), and keep the other:
+/// Makes a pipe whose ends both send and receive. Give one to a [`Process`](super::Process), and keep the other:
 ///
 /// ```
 /// use greenline::process::{Process, pipe};
@@ -89,57 +92,59 @@ pub fn pipe<T, U>() -> io::Result<(Connection<T, U>, Connection<U, T>)> {
     Ok((Connection::new(one), Connection::new(other)))
 }
 
-/// A pipe with one direction: what sends, and what receives.
+/// Makes a pipe with one direction. Returns the sender and the receiver.
 ///
 /// # Errors
 /// No descriptor is left.
 ///
-/// Source: Python's `multiprocessing.Pipe(duplex=False)`, which answers them in the opposite order.
+/// Source: Python's `multiprocessing.Pipe(duplex=False)`, which returns them in the opposite order.
 pub fn one_way<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
     pipe()
 }
 
 impl<S, R> Connection<S, R> {
     fn new(end: Arc<PipeEnd>) -> Connection<S, R> {
-        Connection { end, inbox: Vec::new(), outbox: Vec::new(), gone: 0, messages: PhantomData }
+        Connection { end, inbox: Vec::new(), outbox: Vec::new(), sent: 0, messages: PhantomData }
     }
 
-    /// Two for this one: one that sends, one that receives. The end is closed when both are dropped.
+    /// Splits it into a sender and a receiver. The end is closed when both are dropped.
     pub fn split(self) -> (Sender<S>, Receiver<R>) {
-        let Connection { end, inbox, outbox, gone, .. } = self;
+        let Connection { end, inbox, outbox, sent, .. } = self;
         (
-            Connection { outbox, gone, ..Connection::new(end.clone()) },
+            Connection { outbox, sent, ..Connection::new(end.clone()) },
             Connection { inbox, ..Connection::new(end) },
         )
     }
 
-    /// For what has to be done to it in another process.
+    /// Returns a reference for another process, which closes its copy.
     pub(super) fn weak(&self) -> Weak<PipeEnd> {
         Arc::downgrade(&self.end)
     }
 }
 
 impl<S: Serialize, R> Connection<S, R> {
-    /// Sends a message. Blocks the current green thread, and no other, while the other end has no room for it.
+    /// Sends a message. Parks the running green thread while the other end has no room for it.
     ///
     /// # Errors
-    /// [`BrokenPipe`](ErrorKind::BrokenPipe): the other end is closed, in all processes. [`InvalidData`](ErrorKind::InvalidData):
-    /// serde cannot encode it.
+    /// [`BrokenPipe`](ErrorKind::BrokenPipe): the other end is closed in all processes.
+    /// [`InvalidData`](ErrorKind::InvalidData): serde cannot encode the message.
     ///
     /// # Panics
-    /// Unwinds when the green thread is killed or a timeout around it fires. What is left of the message then goes before
-    /// the next one.
+    /// Unwinds when the green thread is killed or a timeout around it fires. The rest of the message is then sent before the
+    /// next one.
     pub fn send(&mut self, message: &S) -> io::Result<()> {
         self.enqueue(|outbox| {
-            *outbox = postcard::to_extend(message, std::mem::take(outbox)).map_err(codec)?;
+            *outbox = postcard::to_extend(message, std::mem::take(outbox))
+                .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
             Ok(())
         })
     }
 
-    /// As [`send`](Connection::send), of bytes as they are, to be received by [`recv_bytes`](Connection::recv_bytes).
+    /// Sends bytes as [`send`](Connection::send) sends a message, without encoding them. The other end receives them by
+    /// [`recv_bytes`](Connection::recv_bytes).
     ///
     /// # Errors
-    /// As for `send`.
+    /// Those of `send`.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.enqueue(|outbox| {
             outbox.extend_from_slice(bytes);
@@ -147,13 +152,13 @@ impl<S: Serialize, R> Connection<S, R> {
         })
     }
 
-    /// Has `write` put a message behind what is still to go, and sends all.
+    /// Appends the message that `write` writes to the outbox, and sends the outbox.
     fn enqueue(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         self.end.begin()?;
         let mut message = vec![0; HEADER];
         write(&mut message)?;
         let len = u32::try_from(message.len() - HEADER)
-            .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a message of 4 GiB or more"))?;
+            .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a message must be smaller than 4 GiB"))?;
         message[..HEADER].copy_from_slice(&len.to_le_bytes());
         if self.outbox.is_empty() {
             self.outbox = message
@@ -161,15 +166,15 @@ impl<S: Serialize, R> Connection<S, R> {
             self.outbox.extend(message)
         }
         let sent = self.flush();
-        // Unless we are unwound: then it goes on from there.
-        (self.outbox, self.gone) = (Vec::new(), 0);
+        // Not reached if `flush` unwinds. Then the next call goes on from there.
+        (self.outbox, self.sent) = (Vec::new(), 0);
         sent
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        while self.gone < self.outbox.len() {
-            match (&self.end.stream).write(&self.outbox[self.gone..]) {
-                Ok(more) => self.gone += more,
+        while self.sent < self.outbox.len() {
+            match (&self.end.stream).write(&self.outbox[self.sent..]) {
+                Ok(more) => self.sent += more,
                 Err(error) if is_closed(&error) => {
                     return Err(io::Error::new(ErrorKind::BrokenPipe, "the other end of the pipe is closed"));
                 }
@@ -181,39 +186,39 @@ impl<S: Serialize, R> Connection<S, R> {
 }
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
-    /// Receives a message. Blocks the current green thread, and no other, until there is one.
+    /// Receives a message. Parks the running green thread until there is one.
     ///
     /// # Errors
-    /// [`UnexpectedEof`](ErrorKind::UnexpectedEof): the other end is closed, in all processes, and there are no more
-    /// messages; or there is half of one. [`InvalidData`](ErrorKind::InvalidData): it is no `R`.
+    /// [`UnexpectedEof`](ErrorKind::UnexpectedEof): the other end is closed in all processes, and there is no message, or
+    /// only a part of one. [`InvalidData`](ErrorKind::InvalidData): the message is no `R`.
     ///
     /// # Panics
-    /// Unwinds when the green thread is killed or a timeout around it fires. What has come by then is not lost.
+    /// Unwinds when the green thread is killed or a timeout around it fires. The received part of a message is not lost.
     pub fn recv(&mut self) -> io::Result<R> {
-        let message = self.receive(usize::MAX, None)?.expect("no deadline has passed");
-        decode(&message)
+        Ok(decode(&self.recv_bytes(usize::MAX)?)?)
     }
 
-    /// As [`recv`](Connection::recv), for no longer than `timeout`. `None`: there was no message.
+    /// Receives as [`recv`](Connection::recv) does, but waits for at most `timeout`. If there is no message by then, returns
+    /// `None`.
     ///
     /// # Errors
-    /// As for `recv`.
+    /// Those of `recv`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> io::Result<Option<R>> {
         let message = self.receive(usize::MAX, Instant::now().checked_add(timeout))?;
-        message.as_deref().map(decode).transpose()
+        Ok(message.as_deref().map(decode).transpose()?)
     }
 
-    /// Receives a message of [`send_bytes`](Connection::send_bytes), if it has no more than `most` bytes; otherwise it stays
-    /// where it is.
+    /// Receives a message of [`send_bytes`](Connection::send_bytes) if it has at most `most` bytes. A longer one stays to be
+    /// received.
     ///
     /// # Errors
-    /// As for [`recv`](Connection::recv); [`InvalidData`](ErrorKind::InvalidData): it is longer.
+    /// Those of [`recv`](Connection::recv); [`InvalidData`](ErrorKind::InvalidData): it is longer.
     pub fn recv_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        Ok(self.receive(most, None)?.expect("no deadline has passed"))
+        Ok(self.receive(most, None)?.expect("a wait without a deadline ends with a message"))
     }
 
-    /// Waits for no longer than `timeout` until there is something to receive, if only the beginning of a message, or
-    /// that the other end is closed. Answers whether there is.
+    /// Waits for at most `timeout` until at least a part of a message has come, or the other end is closed. Returns whether
+    /// that is so.
     ///
     /// # Errors
     /// Those of [`wait_readable`](crate::io::wait_readable).
@@ -222,9 +227,9 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         self.end.wait(Instant::now().checked_add(timeout))
     }
 
-    /// The messages, as they come, until the other end is closed.
-    /// A message that cannot be decoded is an error, and the next ones follow; any other error, as of a message that broke
-    /// off with its sender's end, is the last.
+    /// Returns an iterator over the messages, until the other end is closed. A message that cannot be decoded is an error,
+    /// after which the next ones follow. Any other error is the last item, such as that a sender has ended in the middle of
+    /// a message.
     pub fn incoming(&mut self) -> impl Iterator<Item = io::Result<R>> {
         let mut is_over = false;
         std::iter::from_fn(move || {
@@ -241,7 +246,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         })
     }
 
-    /// The bytes of the next message. `None`: the deadline has passed.
+    /// Receives the bytes of the next message. If the deadline has passed, returns `None`.
     fn receive(&mut self, most: usize, deadline: Option<Instant>) -> io::Result<Option<Vec<u8>>> {
         self.end.begin()?;
         if !self.fill(HEADER, deadline)? {
@@ -249,7 +254,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         }
         let len = u32::from_le_bytes([self.inbox[0], self.inbox[1], self.inbox[2], self.inbox[3]]) as usize;
         if len > most {
-            let text = format!("a message of {len} bytes, where {most} were expected at most");
+            let text = format!("a message of {len} bytes is longer than {most}");
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
         if !self.fill(HEADER + len, deadline)? {
@@ -260,7 +265,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         Ok(Some(message))
     }
 
-    /// Has `len` bytes in the inbox. `false`: the deadline has passed.
+    /// Receives until the inbox has `len` bytes. If the deadline has passed, returns `false`.
     fn fill(&mut self, len: usize, deadline: Option<Instant>) -> io::Result<bool> {
         while self.inbox.len() < len {
             if deadline.is_some() && !self.end.wait(deadline)? {
@@ -269,10 +274,9 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
             let have = self.inbox.len();
             let mut room = vec![0; (len - have).min(CHUNK)];
             match (&self.end.stream).read(&mut room) {
-                Ok(0) => return Err(self.ended()),
-                Ok(more) => self.inbox.extend_from_slice(&room[..more]),
-                Err(error) if is_closed(&error) => return Err(self.ended()),
-                Err(error) => return Err(error),
+                Ok(more @ 1..) => self.inbox.extend_from_slice(&room[..more]),
+                Err(error) if !is_closed(&error) => return Err(error),
+                _ => return Err(self.ended()),
             }
         }
         Ok(true)
@@ -299,13 +303,13 @@ impl<S, R> fmt::Debug for Connection<S, R> {
     }
 }
 
-/// The end of a pipe, as this process has it.
+/// One end of a pipe, as this process has it.
 pub(super) struct PipeEnd {
     stream: UnixStream,
     other: OnceLock<Weak<PipeEnd>>,
-    /// In which process it was last used, or made, counted by forks.
+    /// Number of forks before the process that has last used it, or made it.
     used_in: AtomicU32,
-    /// It was given up in this process; its descriptor is something else.
+    /// It was closed in this process. Its descriptor is `/dev/null`.
     given_up: AtomicBool,
 }
 
@@ -315,14 +319,14 @@ impl PipeEnd {
         PipeEnd { stream, other, used_in, given_up: AtomicBool::new(false) }
     }
 
-    /// Before each use. The first one in a process that has only a copy of the pipe gives the other end up.
+    /// Runs before each use. In a process that has a copy of the pipe, the first use of one end gives up the other.
     ///
-    /// Errors: this one was given up.
+    /// Errors: this end was given up.
     fn begin(&self) -> io::Result<()> {
         if self.given_up.load(Relaxed) {
             return Err(io::Error::new(
                 ErrorKind::BrokenPipe,
-                "this end of the pipe is not this process's: it has begun to use the other one, or was told to close it",
+                "this end of the pipe is closed in this process, which uses the other end or has closed this one",
             ));
         }
         let here = forks();
@@ -334,35 +338,30 @@ impl PipeEnd {
         Ok(())
     }
 
-    /// Closes it in this process. It may lie on a stack that is never returned to, and it may be used nevertheless: so its
-    /// number stays taken, by /dev/null.
+    /// Closes it in this process. It may lie on a stack that is never returned to, and code may still use it. So its number
+    /// stays in use, for `/dev/null`.
     pub(super) fn give_up(&self) {
         if self.given_up.swap(true, Relaxed) {
             return;
         }
-        if let Err(error) = dev_null::become_null(self.stream.as_raw_fd()) {
-            log::warn!("the end of a pipe that is not this process's cannot be closed: {error}");
+        if let Err(error) = replace_by_dev_null(self.stream.as_raw_fd()) {
+            log::warn!("a pipe's unused end cannot be closed: {error}");
         }
     }
 
-    /// `false`: the deadline has passed.
+    /// Waits until it is readable. If the deadline has passed, returns `false`.
     fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        match wait_readable(&self.stream, deadline) {
-            Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
-            waited => waited.map(|()| true),
-        }
+        before_deadline(wait_readable(&self.stream, deadline))
     }
 }
 
-/// Whether that is what a socket says whose peer is gone; who has left messages unread resets it.
+/// Returns whether the error says that the other end is closed. If it has left messages unread, the socket is reset.
 fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
-fn decode<R: DeserializeOwned>(message: &[u8]) -> io::Result<R> {
-    postcard::from_bytes(message).map_err(codec)
-}
-
-fn codec(error: postcard::Error) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, error)
+impl From<CodecError> for io::Error {
+    fn from(error: CodecError) -> io::Error {
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
 }

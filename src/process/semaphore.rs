@@ -1,16 +1,16 @@
-//! A semaphore between processes: a count, and a gate for those who find it at 0.
+//! A semaphore between processes.
+//!
+//! Next: `process/lock.rs`, a lock that survives its holder.
 
-use super::shared::{Monitor, ProcessId, Transaction};
-use std::fmt;
+use super::shared::{Limit, Monitor, ProcessId};
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A number of permits that processes share: so many may be in at once.
+/// A number of permits that processes share. It bounds how many users may go on at once.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. Who waits for a permit blocks the green
-/// thread that calls and no other; if there is one, no system call is made. Who comes just when one is given back may have
-/// it before those who wait.
+/// Make it before the processes that use it, and give their closures a clone. Waiting for a permit parks the calling green
+/// thread and no other. If there is a permit, no system call is made. A caller that comes just when a permit is given back
+/// may take it before those that wait.
 ///
 /// ```
 /// use greenline::process::Semaphore;
@@ -23,83 +23,79 @@ use std::time::{Duration, Instant};
 /// # drop(other);
 /// ```
 ///
-/// A process that is killed does not give its permits back: nobody can know whether they have not become another's. Use a
-/// [`Lock`](super::Lock) where one is to survive its holder.
+/// A process that is killed does not give its permits back, because they may have become another's. Where a permit must
+/// survive its holder, use a [`Lock`](super::Lock).
 ///
 /// Source: Python's `multiprocessing.Semaphore`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Semaphore {
-    permits: Arc<Monitor<usize>>,
+    available: Monitor<usize>,
 }
 
 /// A permit, which is given back when this is dropped. Made by [`Semaphore::acquire`].
 ///
-/// It is the process's that has taken it: a copy that a child has does not give it back a second time.
+/// It belongs to the process that has taken it: a copy in a child does not give it back a second time.
 #[derive(Debug)]
 #[must_use = "dropped, it is given back"]
 pub struct Permit<'a> {
-    of: &'a Semaphore,
-    by: ProcessId,
+    semaphore: &'a Semaphore,
+    holder: ProcessId,
 }
 
-const GATE: usize = 0;
+/// The condition variable of those that wait for a permit.
+const AVAILABLE: usize = 0;
 
 impl Semaphore {
-    /// One with that many permits.
+    /// Returns a semaphore with that many permits.
     ///
     /// # Errors
-    /// No memory, no descriptor left; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory, no descriptor left; or the kernel has no robust lists, without which it could not survive its users.
     pub fn new(permits: usize) -> io::Result<Semaphore> {
-        Ok(Semaphore { permits: Arc::new(Monitor::new(permits, 1)?) })
+        Ok(Semaphore { available: Monitor::new(permits, 1)? })
     }
 
-    /// Takes a permit; waits while there is none.
+    /// Takes a permit. Waits while there is none.
     ///
     /// # Panics
-    /// Unwinds when the green thread is killed or a timeout around it fires; then none was taken.
+    /// Unwinds when the green thread is killed or a timeout around it fires; then no permit was taken.
     pub fn acquire(&self) -> Permit<'_> {
-        self.acquire_until(None).expect("there is no deadline")
+        self.acquire_within(Limit::Unlimited).expect("a wait without a limit ends with a permit")
     }
 
-    /// As [`acquire`](Semaphore::acquire), for no longer than `timeout`.
+    /// Takes a permit as [`acquire`](Semaphore::acquire) does, but waits for at most `timeout`.
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<Permit<'_>> {
-        self.acquire_until(Instant::now().checked_add(timeout))
+        self.acquire_within(Limit::timeout(timeout))
     }
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.permits.try_change(take).map(|()| self.permit())
+        self.acquire_within(Limit::Nonblocking)
     }
 
-    fn acquire_until(&self, deadline: Option<Instant>) -> Option<Permit<'_>> {
-        self.permits.wait(GATE, deadline, take).map(|()| self.permit())
+    fn acquire_within(&self, limit: Limit) -> Option<Permit<'_>> {
+        self.available.wait(AVAILABLE, limit, |count| {
+            **count = count.checked_sub(1)?;
+            Some(())
+        })?;
+        Some(Permit { semaphore: self, holder: ProcessId::current() })
     }
 
-    fn permit(&self) -> Permit<'_> {
-        Permit { of: self, by: ProcessId::current() }
-    }
-
-    /// Adds `permits`; more than there were at first, too.
+    /// Adds `permits`. There may be more afterwards than at first.
     pub fn release(&self, permits: usize) {
-        self.permits.change(|count| {
-            count.notify_all(GATE);
+        self.available.change(|count| {
+            count.notify_all(AVAILABLE);
             **count = count.saturating_add(permits);
         });
     }
 
-    /// How many there are to be taken. Another process may change that before this one has looked.
+    /// Returns the number of available permits. Another process may change it before the caller uses it.
     pub fn available(&self) -> usize {
-        self.permits.snapshot()
+        self.available.snapshot()
     }
 }
 
-fn take(count: &mut Transaction<'_, usize>) -> Option<()> {
-    **count = count.checked_sub(1)?;
-    Some(())
-}
-
 impl Permit<'_> {
-    /// Keeps it for good: whoever [releases](Semaphore::release) one gives it back, in another process, perhaps.
+    /// Keeps it for good. A call of [`release`](Semaphore::release), perhaps in another process, gives it back.
     pub fn forget(self) {
         std::mem::forget(self);
     }
@@ -107,14 +103,8 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.by == ProcessId::current() {
-            self.of.release(1);
+        if self.holder == ProcessId::current() {
+            self.semaphore.release(1);
         }
-    }
-}
-
-impl fmt::Debug for Semaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore").field("available", &self.available()).finish()
     }
 }

@@ -1,46 +1,41 @@
-//! What a process knows of itself: its name, its parent, its children.
+//! What a process knows of itself: its name, whether it is a daemon, and its parent.
+//!
+//! Next: `process/builder.rs`, which starts a child.
 
-use super::Refused;
-use super::child::{Child, ChildRecord};
+use super::descriptor::Descriptor;
 use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// One for each process; the copy that a forked child finds is overwritten by [`reset_after_fork`].
-static OWN: Lock<Option<ProcessInfo>> = Lock::new(None);
+/// The information on this process. A forked child finds a copy of its parent's, which [`reset_after_fork`] replaces.
+static INFO: Lock<Option<ProcessInfo>> = Lock::new(None);
 
-struct ProcessInfo {
-    /// Which process this is about: one that was forked behind our back has a copy of another's.
-    pid: u32,
-    name: Arc<str>,
-    daemon: bool,
-    /// Though it is a daemon.
+/// What a process knows of itself. The parent makes it before the fork.
+pub(super) struct ProcessInfo {
+    pub(super) current: Current,
     may_start: bool,
-    /// The numbers in the names of its children, as far as they are its own: "", "1:", "1:4:".
+    /// First part of the numbers in the names of its children: "", "1:", "1:4:".
     prefix: String,
-    /// How many children there were.
-    count: u32,
-    parent: Option<Parent>,
-    /// Those that were not seen to end. Here they wait to be reaped whose handle is gone.
-    children: Vec<Arc<ChildRecord>>,
+    pub(super) parent: Option<Parent>,
 }
 
-/// Who this process is.
+/// The name of a process, and whether it is a daemon. Returned by [`current`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
-    name: Arc<str>,
-    daemon: bool,
+    pub(super) name: Arc<str>,
+    pub(super) daemon: bool,
 }
 
 impl Current {
-    /// Its name: `main` for the first of all.
+    /// Returns its name. The first process is called `main`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is a daemon, and so may not start processes.
+    /// Returns whether it is a daemon. A daemon may not start processes.
     pub fn is_daemon(&self) -> bool {
         self.daemon
     }
@@ -53,26 +48,26 @@ impl Current {
 pub struct Parent {
     name: Arc<str>,
     pid: u32,
-    pidfd: Arc<OwnedFd>,
+    pidfd: Arc<Descriptor>,
 }
 
 impl Parent {
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id. When it has ended, that may be another's.
+    /// Returns its process id. After it has ended, the kernel may give the id to another process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it has not ended. An orphan may want to end, too.
+    /// Returns whether it has not ended. A child may want to end with its parent.
     pub fn is_alive(&self) -> bool {
-        !super::pidfd::has_ended(self.pidfd.as_fd())
+        !self.pidfd.is_readable()
     }
 
-    /// A descriptor that becomes readable when it ends: for [`io::wait_readable`](crate::io::wait_readable).
+    /// Returns a descriptor that becomes readable when it ends, for [`io::wait_readable`](crate::io::wait_readable).
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -84,118 +79,74 @@ impl fmt::Debug for Parent {
     }
 }
 
-/// What is settled of a child before there is one.
+/// What the caller of [`Process`](super::Process) says of a child.
+#[derive(Default)]
 pub(super) struct ChildSpec {
-    pub(super) name: Arc<str>,
+    pub(super) name: Option<String>,
     pub(super) daemon: bool,
-    pub(super) parent: Parent,
-    prefix: String,
+    /// Whether it may start processes even if it is a daemon.
+    pub(super) may_start: bool,
 }
 
-impl ProcessInfo {
-    fn of_main() -> ProcessInfo {
-        let (pid, name) = (std::process::id(), "main".into());
-        ProcessInfo {
-            pid,
-            name,
-            daemon: false,
+impl ChildSpec {
+    /// Returns what the next child of this process will know of itself. `number` counts the children of this process,
+    /// and `pidfd` stands for this process.
+    pub(super) fn describe(&self, number: u32, pidfd: Descriptor) -> ProcessInfo {
+        with_info(|info| {
+            let number = format!("{}{number}", info.prefix);
+            let name = self.name.as_deref().map_or_else(|| format!("Process-{number}").into(), Arc::from);
+            let parent = info.current.name.clone();
+            ProcessInfo {
+                current: Current { name, daemon: self.daemon },
+                may_start: self.may_start || !self.daemon,
+                prefix: format!("{number}:"),
+                parent: Some(Parent { name: parent, pid: std::process::id(), pidfd: Arc::new(pidfd) }),
+            }
+        })
+    }
+}
+
+/// Calls `f`, which must not block, with what is known of this process.
+fn with_info<R>(f: impl FnOnce(&mut ProcessInfo) -> R) -> R {
+    // An allocator may use locks that are patched. Under `INFO` no green thread may park.
+    with_blocking_disabled(|| {
+        f(INFO.lock().get_or_insert_with(|| ProcessInfo {
+            current: Current { name: "main".into(), daemon: false },
             may_start: true,
             prefix: String::new(),
-            count: 0,
             parent: None,
-            children: Vec::new(),
-        }
-    }
-
-    /// In a child that C's `fork` has made, the children are not its own.
-    fn check_process(&mut self) {
-        let pid = std::process::id();
-        if pid != self.pid {
-            self.pid = pid;
-            self.children.clear();
-        }
-    }
-}
-
-/// Calls `f` with what is known of this process. It must not block.
-fn with<R>(f: impl FnOnce(&mut ProcessInfo) -> R) -> R {
-    // An allocator may have locks that are patched; under ours nobody may park.
-    with_blocking_disabled(|| {
-        let mut own = OWN.lock();
-        let own = own.get_or_insert_with(ProcessInfo::of_main);
-        own.check_process();
-        f(own)
+        }))
     })
 }
 
-/// Settles what the next child is to be. `pidfd` stands for this process.
+/// Checks whether this process may start processes.
 ///
-/// Errors: this process is a daemon.
-pub(super) fn plan(name: Option<&str>, daemon: bool, pidfd: OwnedFd) -> Result<ChildSpec, Refused> {
-    with(|own| {
-        if own.daemon && !own.may_start {
-            return Err(Refused::Daemon(own.name.clone()));
-        }
-        let number = format!("{}{}", own.prefix, own.count + 1);
-        let name = name.map_or_else(|| format!("Process-{number}").into(), Arc::from);
-        let parent = Parent { name: own.name.clone(), pid: own.pid, pidfd: Arc::new(pidfd) };
-        Ok(ChildSpec { name, daemon, prefix: format!("{number}:"), parent })
+/// Errors: it is a daemon.
+pub(super) fn check_may_start() -> io::Result<()> {
+    let name = with_info(|info| (!info.may_start).then(|| info.current.name.clone()));
+    name.map_or(Ok(()), |name| {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("process '{name}' is a daemon and may not start processes: no parent would end them"),
+        ))
     })
 }
 
-/// Keeps a child until it was seen to end.
-pub(super) fn adopt(record: &Arc<ChildRecord>) {
-    with(|own| {
-        own.count += 1;
-        own.children.push(record.clone());
-    });
+/// Makes this process the one that `info` describes, in a child after a fork.
+pub(super) fn reset_after_fork(info: ProcessInfo) {
+    let copy = INFO.lock().replace(info);
+    // Closes the descriptor of the parent's parent, outside of the lock.
+    drop(copy);
 }
 
-/// Those that were not seen to end.
-pub(super) fn children() -> Vec<Arc<ChildRecord>> {
-    with(|own| own.children.clone())
-}
-
-/// Nobody needs to look after that child any more.
-pub(super) fn release(record: &ChildRecord) {
-    let gone = with(|own| {
-        let at = own.children.iter().position(|child| std::ptr::eq(&raw const **child, record));
-        at.map(|at| own.children.swap_remove(at))
-    });
-    drop(gone);
-}
-
-/// In a child: it is what was planned.
-pub(super) fn reset_after_fork(plan: ChildSpec) {
-    let ChildSpec { name, daemon, prefix, parent } = plan;
-    let (pid, parent) = (std::process::id(), Some(parent));
-    let own =
-        ProcessInfo { pid, name, daemon, may_start: !daemon, prefix, count: 0, parent, children: Vec::new() };
-    let before = OWN.lock().replace(own);
-    // With the descriptors of its parent's children, and of its parent's parent.
-    drop(before);
-}
-
-/// In a child: it may start processes though it is a daemon.
-pub(super) fn allow_children(yes: bool) {
-    with(|own| own.may_start |= yes);
-}
-
-/// Who calls: the name of this process, and whether it is a daemon.
+/// Returns the name of this process, and whether it is a daemon.
 ///
 /// Source: Python's `multiprocessing.current_process`.
 pub fn current() -> Current {
-    with(|own| Current { name: own.name.clone(), daemon: own.daemon })
+    with_info(|info| info.current.clone())
 }
 
-/// Who has started this process. `None` in the first one.
+/// Returns the process that has started this one. In the first process, returns `None`.
 pub fn parent() -> Option<Parent> {
-    with(|own| own.parent.clone())
-}
-
-/// The children of this process that have not ended. Those that have are reaped, so that nothing is left of them.
-///
-/// Source: Python's `multiprocessing.active_children`.
-pub fn active_children() -> Vec<Child> {
-    children().into_iter().map(Child::of).filter(Child::is_alive).collect()
+    with_info(|info| info.parent.clone())
 }

@@ -1,13 +1,14 @@
 //! A value that processes share.
+//!
+//! Next: `process/array.rs`, many values.
 
 use super::shared::Monitor;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 /// A type whose values mean the same in all processes: plain data, without addresses in them.
 ///
-/// It is there for integers, floats, and arrays of such. For a type of one's own:
+/// Integers, floats and arrays of them implement it. For another type:
 ///
 /// ```
 /// use greenline::process::{Plain, Value};
@@ -26,28 +27,27 @@ use std::sync::Arc;
 /// ```
 ///
 /// # Safety
-/// A value of it is good in every process that was forked from the one that has made it, and in its parents: so it has no
-/// references or pointers, nor anything that stands for something of one process, as a handle does. All zeros is a value of
-/// it.
+/// A value is valid in every process that was forked from the one that has made it, and in its parents. So it has no
+/// references or pointers, and no handles to what belongs to one process. All zeros are a valid value.
 pub unsafe trait Plain: Copy + Send + 'static {}
 
 macro_rules! plain {
     ($($type:ty)*) => {$(
-        // SAFETY: numbers.
+        // SAFETY: numbers only.
         unsafe impl Plain for $type {}
     )*};
 }
 
 plain!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64);
 
-// SAFETY: of what is plain.
+// SAFETY: the elements are plain.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// A value that processes share, and change one at a time.
 ///
-/// Make it before the processes that use it, and let their closures have a clone. A process that is killed while it changes
-/// it leaves it as it was before, or after. No call blocks for longer than another needs to copy the value, and none makes a
-/// system call unless that one was stopped meanwhile.
+/// Make it before the processes that use it, and give their closures a clone. If a process is killed while it changes the
+/// value, the value is as it was before the change or after it. No call blocks for longer than another needs to copy the
+/// value. No call makes a system call unless the other one was stopped meanwhile.
 ///
 /// ```
 /// use greenline::process::{Process, Value};
@@ -63,36 +63,36 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 /// Source: Python's `multiprocessing.Value`, of which `value += 1` needs a lock.
 #[derive(Clone)]
 pub struct Value<T> {
-    monitor: Arc<Monitor<State<T>>>,
+    monitor: Monitor<State<T>>,
 }
 
 #[derive(Clone, Copy)]
 struct State<T> {
     value: T,
-    /// How often it was changed.
+    /// Number of changes so far.
     version: u64,
 }
 
 impl<T: Plain> Value<T> {
-    /// One that is `value` at first.
+    /// Returns a shared value that is `value` at first.
     ///
     /// # Errors
-    /// No memory; or the kernel has no robust lists, which it needs to bear the death of its users.
+    /// No memory; or the kernel has no robust lists, without which it could not survive its users.
     pub fn new(value: T) -> io::Result<Value<T>> {
-        Ok(Value { monitor: Arc::new(Monitor::new(State { value, version: 0 }, 0)?) })
+        Ok(Value { monitor: Monitor::new(State { value, version: 0 }, 0)? })
     }
 
-    /// What it is now.
+    /// Returns the current value.
     pub fn get(&self) -> T {
         self.monitor.snapshot().value
     }
 
-    /// Makes it `value`.
+    /// Sets it to `value`.
     pub fn set(&self, value: T) {
         self.swap(value);
     }
 
-    /// Makes it `value`. Answers what it was before.
+    /// Sets it to `value`. Returns the value before.
     pub fn swap(&self, value: T) -> T {
         self.monitor.change(|state| {
             state.version += 1;
@@ -100,24 +100,38 @@ impl<T: Plain> Value<T> {
         })
     }
 
-    /// Changes it by `f`, and answers what that answers. If another process changes it while `f` runs, `f` is called again
-    /// with what it is then; so it should do nothing else.
+    /// Changes it by `f`, and returns what `f` returns. If another process changes it while `f` runs, `f` is called again
+    /// with the new value (a compare-and-swap loop). So `f` should have no other effect.
     ///
     /// Source: std's `AtomicU64::fetch_update`.
-    pub fn update<R>(&self, mut f: impl FnMut(&mut T) -> R) -> R {
-        loop {
-            let mut new = self.monitor.snapshot();
-            // Not under the monitor: it is code of a user, and may do what it likes.
-            let answer = f(&mut new.value);
+    pub fn update<R>(&self, f: impl FnMut(&mut T) -> R) -> R {
+        let load = || {
+            let state = self.monitor.snapshot();
+            (state.value, state.version)
+        };
+        compare_and_swap(load, f, |value, version| {
             let stored = self.monitor.try_change(|state| {
-                (state.version == new.version).then(|| {
-                    state.value = new.value;
-                    state.version += 1;
-                })
+                (state.version == version).then(|| **state = State { value: *value, version: version + 1 })
             });
-            if stored.is_some() {
-                return answer;
-            }
+            stored.is_some()
+        })
+    }
+}
+
+/// Loads a value with its version, changes it by `f`, and stores it if it still has that version. Repeats that until it is
+/// stored.
+///
+/// `f` runs outside of the monitor, because it is code of a user.
+pub(super) fn compare_and_swap<V, R>(
+    load: impl Fn() -> (V, u64),
+    mut f: impl FnMut(&mut V) -> R,
+    store: impl Fn(&V, u64) -> bool,
+) -> R {
+    loop {
+        let (mut value, version) = load();
+        let result = f(&mut value);
+        if store(&value, version) {
+            return result;
         }
     }
 }

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::api::io;
 use crate::api::join::JoinHandle;
 use crate::api::spawn::spawn;
-use crate::process::pidfd;
+use crate::process::descriptor::Descriptor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
@@ -52,7 +52,7 @@ impl ClientLiveness {
 }
 
 fn close_when_dead(pid: libc::pid_t, sessions: &Sessions) {
-    match pidfd::open(pid as u32).and_then(|process| io::wait_readable(&process, None)) {
+    match Descriptor::pidfd(pid as u32).and_then(|process| io::wait_readable(&process, None)) {
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
             // For example, no descriptor is left. The end of the connection still ends the session.
             log::warn!("a manager cannot see whether process {pid} is alive: {error}");

@@ -17,7 +17,7 @@
 
 use super::TaskError;
 use crate::process::codec::Bytes;
-use crate::process::shared::{Monitor, Popped, Ring, Transaction};
+use crate::process::shared::{Limit, Monitor, PopResult, Ring, Transaction};
 use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -265,12 +265,12 @@ impl Floor {
 
     /// How large an encoded result may be.
     pub(super) fn largest(&self) -> usize {
-        Ring::longest(self.0.bytes).map_or(0, |longest| longest - HEADER - LENGTH)
+        Ring::max_message(self.0.bytes).map_or(0, |longest| longest - HEADER - LENGTH)
     }
 
     /// Whether there can ever be room for a chunk of that size.
     pub(super) fn check_size(&self, size: usize) -> Result<(), TaskError> {
-        let limit = Ring::longest(self.0.bytes).unwrap_or(0);
+        let limit = Ring::max_message(self.0.bytes).unwrap_or(0);
         if size > limit { Err(TaskError::TooLarge { size, limit }) } else { Ok(()) }
     }
 
@@ -342,9 +342,9 @@ impl Floor {
 
     /// Whether there is nothing that the parent could do; then the caller is going to [wait](Floor::wait_in_office).
     pub(super) fn await_news(&self, was: &State) -> bool {
-        let seen = |state: &State| (state.left, state.why_over().is_some(), state.tasks.count());
+        let seen = |state: &State| (state.left, state.why_over().is_some(), state.tasks.len());
         let news = |change: &mut Transaction<'_, State>| {
-            (change.notes.count() > 0 || seen(change) != seen(was)).then_some(())
+            (change.notes.len() > 0 || seen(change) != seen(was)).then_some(())
         };
         self.0.monitor.try_change_or_register(OFFICE, news).is_none()
     }
@@ -369,12 +369,12 @@ impl Floor {
     fn pop_by<E>(
         &self,
         bytes: &mut Bytes,
-        mut pop: impl FnMut(&mut Bytes) -> Option<Result<Popped, E>>,
+        mut pop: impl FnMut(&mut Bytes) -> Option<Result<PopResult, E>>,
     ) -> Option<E> {
         loop {
             match pop(bytes)? {
-                Ok(Popped::Message) => return None,
-                Ok(Popped::Needs(length)) => bytes.reserve(length),
+                Ok(PopResult::Message) => return None,
+                Ok(PopResult::NeedsBuffer(length)) => bytes.reserve(length),
                 Err(other) => return Some(other),
             }
         }
@@ -391,7 +391,7 @@ impl Floor {
             }
             let room = change.wants_room.then_some(OFFICE);
             let popped = Ring::pop(change, |state| &mut state.tasks, message, room)?;
-            if let Popped::Message = popped {
+            if let PopResult::Message = popped {
                 change.wants_room = false;
                 self.settle(change);
                 // If it was woken by nobody, it is still said to wait; a chunk that comes now is for another.
@@ -481,7 +481,7 @@ impl Floor {
     /// Leaves a note for the parent. Blocks while there is no room; gives up when the pool is over, for nobody listens.
     fn put_note(&self, note: &Note<'_>) {
         let message = note.encode();
-        self.0.monitor.wait(ROOM, None, |change| {
+        self.0.monitor.wait(ROOM, Limit::Unlimited, |change| {
             if change.is_over() {
                 return Some(());
             }
@@ -523,7 +523,7 @@ impl Floor {
 
     /// Waits until workers are to be killed: `true`; or until all have left by themselves.
     pub(super) fn wait_for_the_end(&self) -> bool {
-        let end = self.0.monitor.wait(END, None, |change| match () {
+        let end = self.0.monitor.wait(END, Limit::Unlimited, |change| match () {
             () if change.is_empty() => Some(false),
             () => (change.terminated || change.broken.is_some()).then_some(true),
         });

@@ -382,7 +382,7 @@ impl Office {
     /// Waits for the end of what was terminated, which takes some milliseconds. Blocks the OS thread: for destructors.
     pub(super) fn reap(&self) {
         if let Some(foreman) = self.foreman.get() {
-            foreman.wait_in_kernel();
+            foreman.wait_in_kernel(None);
         }
     }
 

@@ -169,7 +169,7 @@ where
 
 /// What was said when it was thrown.
 fn message_of(panic: Box<dyn std::any::Any + Send>) -> String {
-    let text = crate::process::message(&*panic).to_owned();
+    let text = crate::green::panic_message(&*panic).to_owned();
     // Its destructor may panic, too.
     std::mem::forget(panic);
     text

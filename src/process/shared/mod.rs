@@ -1,24 +1,27 @@
 //! What several processes share, and how they wait for each other.
 //!
 //! Everything that blocks between processes is a [`Monitor`]: a state in memory that all of them see, changed by one at
-//! a time, and gates at which those wait who find that they cannot go on. A monitor survives its users: a process
-//! that is killed, at whichever instruction, leaves the state as it was before its change or after it, nothing locked,
-//! and nobody asleep who could go on.
+//! a time, and condition variables. A monitor survives its users. If a process is killed at any instruction, the state is
+//! as it was before its change or after it, nothing is locked, and no process sleeps that could go on.
 //!
-//! | file         | is about                                                            |
-//! |--------------|---------------------------------------------------------------------|
-//! | `region.rs`  | memory that a child shares with its parent                           |
-//! | `os.rs`      | this OS thread, as the kernel knows it: its id, and what it holds     |
-//! | `mutex.rs`   | a lock that the kernel opens when its holder dies                    |
-//! | `gate.rs`    | where waiters of any process wait, by a descriptor                   |
-//! | `ring.rs`    | messages in such memory, first in, first out                        |
-//! | `peer.rs`    | which process that is, and whether it has ended                      |
-//! | `monitor.rs` | the three together: **the one way to block between processes**       |
+//! | file             | is about                                                         |
+//! |------------------|------------------------------------------------------------------|
+//! | `monitor.rs`     | **the one way to block between processes**                       |
+//! | `mutex.rs`       | a mutex that the kernel opens when its holder dies               |
+//! | `robust_list.rs` | what the kernel knows of the mutex that an OS thread holds       |
+//! | `condvar.rs`     | waiters of any process, woken by a descriptor                    |
+//! | `mapping.rs`     | memory that a child shares with its parent                       |
+//! | `ring.rs`        | messages in such memory, first in, first out                     |
+//! | `process_id.rs`  | identifying a process, and seeing whether it has exited          |
+//! | `epoch.rs`       | a number that tells a process from its parent                    |
 //!
-//! A handle is made in one process and inherited by those that are forked afterwards; that is the only way to pass it
-//! on. All of them run the same program, at the same addresses, so what one has written is a value to another.
+//! A handle is made in one process and inherited by those that are forked afterwards. There is no other way to pass it on.
+//! All of them run the same program at the same addresses, so what one has written is a value to another.
+//!
+//! Next: `process/shared/monitor.rs`.
 
 mod condvar;
+mod epoch;
 mod mapping;
 mod monitor;
 mod mutex;
@@ -26,6 +29,6 @@ mod process_id;
 mod ring;
 mod robust_list;
 
-pub(crate) use monitor::{Monitor, Transaction};
-pub(crate) use process_id::{ExitFd, ProcessId};
-pub(crate) use ring::{Popped, Ring};
+pub(crate) use monitor::{Limit, Monitor, Transaction};
+pub(crate) use process_id::{ExitWatch, ProcessId};
+pub(crate) use ring::{PopResult, Ring};

@@ -1,21 +1,23 @@
-//! A lock between processes that the kernel opens when its holder dies.
+//! A mutex between processes that the kernel opens when its holder dies (a robust mutex).
 //!
 //! ```text
 //!   31        30          29 ... 0
-//!   WAITERS | HOLDER_DIED | id of the OS thread that has it; 0: nobody
+//!   WAITERS | HOLDER_DIED | id of the OS thread that holds it; 0: free
 //! ```
 //!
-//! It is taken by writing one's id into the word, and released by writing 0. Before the first and until after the second
-//! the kernel knows of the word ([`OsThread::set_pending`]): so if who has it dies in between, the kernel finds its id
-//! there, writes HOLDER_DIED instead, and wakes one that waits. If it dies between releasing and waking, or if one that was
-//! woken dies before it looks, the kernel finds the word announced but free, and wakes another.
+//! An OS thread takes the mutex by writing its id into the word, and releases it by writing 0. From before the first until
+//! after the second, the kernel knows the word ([`OsThread::set_pending`]). If the holder dies in between, the kernel finds
+//! its id there, writes HOLDER_DIED instead, and wakes one waiter. If an OS thread dies between releasing and waking, or if
+//! one that was woken dies before it looks, the kernel finds the word pending but free, and wakes another waiter.
 //!
-//! It is held for a few instructions, never over a park, and never together with another, so that one wait in the kernel
-//! at a time is all that it costs an OS thread, and no green thread of the same OS thread can ever find it taken. Two
-//! things must not be done while it is held: code of a user must not run, and a signal handler must not take it.
+//! The mutex is held for a few instructions, never over a park, and never together with another one. Therefore it costs an
+//! OS thread at most one wait in the kernel at a time, and no green thread of the same OS thread can find it taken. While it
+//! is held, code of a user must not run. A signal handler must not take it.
 //!
-//! What it guards has to bear that a holder stops anywhere: `monitor.rs`. So it is not even said to the next holder.
+//! The data that it guards must bear that a holder stops anywhere: see `monitor.rs`. So the next holder is not notified.
+//!
 //! Source: the robust futex ABI of the kernel, and glibc's robust mutexes, which keep to it.
+//! Next: `process/shared/robust_list.rs`, what the kernel knows.
 
 use super::robust_list::OsThread;
 use crate::arch::syscall::syscall;
@@ -24,32 +26,32 @@ use std::ptr::null;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Somebody may wait.
+/// Set if an OS thread may wait.
 const WAITERS: u32 = libc::FUTEX_WAITERS;
-/// Who has it, by the OS thread's id.
+/// The id of the OS thread that holds it.
 const HOLDER: u32 = libc::FUTEX_TID_MASK;
 
-/// How often one looks before one sleeps: longer than it is held, if its holder runs.
-const SPINS: u32 = 200;
+/// Number of looks before an OS thread sleeps (spin-then-park). They take longer than the mutex is held if its holder runs.
+const SPIN_ITERATIONS: u32 = 200;
 
-/// How long one sleeps before one looks again. A wake-up can be lost in one case: it goes to one that is killed before it
-/// looks, and somebody else has taken the lock meanwhile, so that the kernel does not find it free and wakes nobody.
-static LOOK_AGAIN: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// How long an OS thread sleeps before it looks again. In one case a wake-up is lost: the OS thread that was woken is killed
+/// before it looks, and another has taken the mutex meanwhile. Then the kernel does not find it free and wakes nobody.
+static RECHECK_INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
-/// In shared memory, where zeros are one that is free.
+/// Lies in shared memory. Zeros are a free mutex.
 pub(super) struct Mutex {
     word: AtomicU32,
 }
 
-/// It is held.
+/// Holds the mutex.
 pub(super) struct Guard<'a> {
     mutex: &'a Mutex,
-    /// Not `Send`, for it has a pointer.
+    /// It has a pointer, so the guard is not `Send`.
     holder: OsThread,
 }
 
 impl Mutex {
-    /// Takes it; blocks the OS thread while another has it. Not to be taken by who has one already.
+    /// Takes it. Blocks the OS thread while another holds it. The caller must not hold one already.
     #[inline]
     pub(super) fn lock(&self) -> Guard<'_> {
         let holder = OsThread::current();
@@ -62,9 +64,9 @@ impl Mutex {
 
     #[cold]
     fn wait(&self, id: u32) {
-        // Who has slept does not know whether others do.
+        // WAITERS after the first sleep, because other OS threads may still sleep.
         let mut slept = 0;
-        let mut spins = SPINS;
+        let mut spins = SPIN_ITERATIONS;
         loop {
             let seen = self.word.load(Relaxed);
             if seen & HOLDER == 0 {
@@ -75,23 +77,24 @@ impl Mutex {
             } else if spins > 0 {
                 spins -= 1;
                 spin_loop();
-            } else if seen & WAITERS != 0 || self.mark(seen) {
-                self.futex(libc::FUTEX_WAIT, seen | WAITERS, &raw const LOOK_AGAIN);
+            } else if seen & WAITERS != 0 || self.set_waiters(seen) {
+                self.futex(libc::FUTEX_WAIT, seen | WAITERS, &raw const RECHECK_INTERVAL);
                 slept = WAITERS;
-                spins = SPINS;
+                spins = SPIN_ITERATIONS;
             }
         }
     }
 
-    /// Has who releases it wake somebody.
-    fn mark(&self, seen: u32) -> bool {
+    /// Makes the holder wake a waiter when it releases the mutex. If the word has changed, returns `false`.
+    fn set_waiters(&self, seen: u32) -> bool {
         self.word.compare_exchange(seen, seen | WAITERS, Relaxed, Relaxed).is_ok()
     }
 
-    /// Not a private one: the word is where several processes see it.
+    /// Calls futex(2), not its private kind: several processes share the word.
     fn futex(&self, operation: i32, value: u32, timeout: *const libc::timespec) {
         let args = [self.word.as_ptr() as usize, operation as usize, value as usize, timeout as usize, 0, 0];
-        // SAFETY: a word of ours, and a time or null. Past the C library, and so past the patch.
+        // SAFETY: the word is borrowed, and the timeout is static or null. The call goes past the C library, and so past
+        // the patch.
         unsafe { syscall(libc::SYS_futex, args) };
     }
 }

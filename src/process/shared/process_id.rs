@@ -1,114 +1,118 @@
-//! Which process that is, and whether it has ended: for those who wait for what another process holds.
+//! Identifying a process, and seeing whether it has exited: for waiting for what another process holds.
 //!
-//! A number alone does not do, for it is given to another process when its own was reaped. With the time at which the
-//! process began it does; that is field 22 of `/proc/PID/stat`, see proc(5).
+//! A process number alone does not identify a process, because the kernel reuses it after the process was reaped. The
+//! number together with the start time does. The start time is field 22 of `/proc/PID/stat`: see proc(5).
+//!
+//! Next: `process/shared/condvar.rs`, waiting.
 
-use super::robust_list::epoch;
+use super::epoch::epoch;
 use crate::arch::syscall::syscall;
-use crate::fd_table;
-use crate::process::pidfd;
+use crate::process::descriptor::Descriptor;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// A process, this one or another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ProcessId {
-    id: u32,
-    /// Clock ticks after the machine did; 0: not known, for there is no `/proc`.
-    began: u64,
-}
-
-/// A descriptor that is readable once that process has ended.
-pub(crate) struct ExitFd {
-    of: ProcessId,
-    fd: OwnedFd,
+    number: u32,
+    /// Start time in clock ticks since boot; 0 if it is not known, because there is no `/proc`.
+    start_time: u64,
 }
 
 impl ProcessId {
-    /// This process. No system call but in the first call of each process.
+    /// Returns this process. Only the first call in each process makes system calls.
     #[inline]
     pub(crate) fn current() -> ProcessId {
-        static KNOWN_SINCE: AtomicU64 = AtomicU64::new(0);
-        static ID: AtomicU64 = AtomicU64::new(0);
-        static BEGAN: AtomicU64 = AtomicU64::new(0);
+        static CACHED_IN: AtomicU64 = AtomicU64::new(0);
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        static START_TIME: AtomicU64 = AtomicU64::new(0);
         let epoch = epoch().unwrap_or(0);
-        if epoch != 0 && KNOWN_SINCE.load(Acquire) == epoch {
-            return ProcessId { id: ID.load(Relaxed) as u32, began: BEGAN.load(Relaxed) };
+        if epoch != 0 && CACHED_IN.load(Acquire) == epoch {
+            return ProcessId { number: NUMBER.load(Relaxed) as u32, start_time: START_TIME.load(Relaxed) };
         }
-        // All OS threads find the same.
-        let id = std::process::id();
-        let peer = ProcessId { id, began: began(id) };
-        ID.store(u64::from(id), Relaxed);
-        BEGAN.store(peer.began, Relaxed);
-        KNOWN_SINCE.store(epoch, Release);
-        peer
+        // If several OS threads come here, all of them find the same.
+        let number = std::process::id();
+        let process = ProcessId { number, start_time: start_time(number) };
+        NUMBER.store(u64::from(number), Relaxed);
+        START_TIME.store(process.start_time, Relaxed);
+        CACHED_IN.store(epoch, Release);
+        process
     }
 
-    /// What to wait for its end by.
+    /// Opens a descriptor that is readable once the process has exited.
     ///
-    /// Errors: no descriptor left.
-    pub(crate) fn end(self) -> io::Result<ExitFd> {
-        let end = match pidfd::open(self.id) {
-            Ok(fd) => ExitFd { of: self, fd },
-            // No such process; or that is an OS thread's number now.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
-                ExitFd { of: self, fd: ended()? }
-            }
-            Err(error) => return Err(error),
-        };
-        // Asked after: if it was another process's number by then, it is another's descriptor that we have.
-        let began = began(self.id);
-        if began != 0 && self.began != 0 && began != self.began {
-            return Ok(ExitFd { of: self, fd: ended()? });
+    /// Errors: no descriptor is left.
+    fn exit_fd(self) -> io::Result<Descriptor> {
+        /// Readable now.
+        fn exited() -> io::Result<Descriptor> {
+            Descriptor::eventfd(1)
         }
-        Ok(end)
+        let fd = match Descriptor::pidfd(self.number) {
+            // There is no such process, or an OS thread has the number now.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
+                return exited();
+            }
+            fd => fd?,
+        };
+        // Read after the descriptor was opened: if the number was reused before, this is the new process's start time.
+        let started = start_time(self.number);
+        if started != 0 && self.start_time != 0 && started != self.start_time { exited() } else { Ok(fd) }
     }
 }
 
-impl ExitFd {
-    /// Of which process.
-    pub(crate) fn of(&self) -> ProcessId {
-        self.of
+/// Watches for the exit of one other process at a time, while a condition is waited for:
+/// [`Monitor::wait_watching`](super::Monitor::wait_watching).
+#[derive(Default)]
+pub(crate) struct ExitWatch {
+    /// The process that the last look at the condition has asked about.
+    asked: Option<ProcessId>,
+    /// The process that is watched. No descriptor: none was left.
+    watched: Option<(ProcessId, Option<Descriptor>)>,
+}
+
+impl ExitWatch {
+    /// Returns whether `process` has exited. If it is not watched yet, returns `None`; it is watched before the caller is
+    /// called again.
+    pub(crate) fn has_exited(&mut self, process: ProcessId) -> Option<bool> {
+        self.asked = Some(process);
+        let (_, fd) = self.watched.as_ref().filter(|(watched, _)| *watched == process)?;
+        Some(fd.as_ref().is_some_and(Descriptor::is_readable))
     }
 
-    /// Whether it has ended.
-    pub(crate) fn has_come(&self) -> bool {
-        pidfd::has_ended(self.fd.as_fd())
+    /// Prepares for another look at the condition.
+    pub(super) fn begin_look(&mut self) {
+        self.asked = None;
     }
 
-    pub(crate) fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    /// Watches the process that was asked about. Returns whether it was not watched before, so that another look is due.
+    pub(super) fn end_look(&mut self) -> bool {
+        let Some(asked) = self.asked else { return false };
+        match &self.watched {
+            Some((watched, Some(_))) if *watched == asked => false,
+            watched => {
+                let is_new = watched.as_ref().is_none_or(|(watched, _)| *watched != asked);
+                self.watched = Some((asked, asked.exit_fd().ok()));
+                is_new
+            }
+        }
+    }
+
+    /// Returns the descriptor of the process that was asked about.
+    pub(super) fn as_raw_fd(&self) -> Option<RawFd> {
+        self.asked?;
+        self.watched.as_ref()?.1.as_ref().map(Descriptor::as_raw_fd)
     }
 }
 
-impl Drop for ExitFd {
-    fn drop(&mut self) {
-        fd_table::forget(self.fd.as_raw_fd());
-    }
-}
-
-/// A descriptor that is readable now.
-fn ended() -> io::Result<OwnedFd> {
-    let flags = (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as usize;
-    // SAFETY: no pointers.
-    let fd = unsafe { syscall(libc::SYS_eventfd2, [1, flags, 0, 0, 0, 0]) };
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(-fd as i32));
-    }
-    fd_table::forget(fd as RawFd);
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// When the process of that number began; 0 if that cannot be known.
-fn began(id: u32) -> u64 {
+/// Returns the start time of the process with that number, or 0 if it cannot be known.
+fn start_time(number: u32) -> u64 {
     let mut text = [0; 1024];
-    let path = format!("/proc/{id}/stat\0");
+    let path = format!("/proc/{number}/stat\0");
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    // SAFETY: a path that ends in 0, and room for the text. Past the C library, whose functions may be patched: who waits
-    // for a lock is not to wait for something else first.
+    // SAFETY: the path ends in 0, and `text` has room for what is read. The calls go past the C library, whose functions
+    // may be patched: the caller waits for a lock and must not wait for anything else first.
     let length = unsafe {
         let at = libc::AT_FDCWD as usize;
         let fd = syscall(libc::SYS_openat, [at, path.as_ptr() as usize, flags, 0, 0, 0]);
@@ -123,7 +127,7 @@ fn began(id: u32) -> u64 {
     field_22(text).unwrap_or(0)
 }
 
-/// The name of the program, which is field 2, may have spaces and brackets in it.
+/// Returns field 22 of `stat`. Field 2, the name of the program, may have spaces and brackets in it.
 fn field_22(stat: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(&stat[stat.iter().rposition(|&byte| byte == b')')? + 1..]).ok()?;
     text.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
@@ -134,23 +138,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_begun_and_has_not_ended() {
+    fn current_has_the_start_time_and_has_not_exited() {
         let this = ProcessId::current();
-        assert_eq!((this.id, this.began), (std::process::id(), began(std::process::id())));
-        assert_ne!(this.began, 0);
-        assert!(!this.end().unwrap().has_come());
+        assert_eq!((this.number, this.start_time), (std::process::id(), start_time(std::process::id())));
+        assert_ne!(this.start_time, 0);
+        assert!(!this.exit_fd().unwrap().is_readable());
     }
 
     #[test]
-    fn one_whose_number_is_another_processs_has_ended() {
+    fn exit_fd_of_a_reused_number_is_readable() {
         let this = ProcessId::current();
-        assert!(ProcessId { began: this.began + 1, ..this }.end().unwrap().has_come());
-        // Greater than any that is given.
-        assert!(ProcessId { id: 1 << 23, began: 1 }.end().unwrap().has_come());
+        assert!(ProcessId { start_time: this.start_time + 1, ..this }.exit_fd().unwrap().is_readable());
+        // The kernel gives out no number as large as this.
+        assert!(ProcessId { number: 1 << 23, start_time: 1 }.exit_fd().unwrap().is_readable());
     }
 
     #[test]
-    fn a_name_with_brackets() {
+    fn exit_watch_asked_about_another_process_watches_that_one() {
+        let (this, mut watch) = (ProcessId::current(), ExitWatch::default());
+        let exited = ProcessId { start_time: this.start_time + 1, ..this };
+        for (process, has_exited) in [(this, false), (exited, true), (this, false)] {
+            watch.begin_look();
+            assert_eq!(watch.has_exited(process), None);
+            assert!(watch.end_look());
+            watch.begin_look();
+            assert_eq!(watch.has_exited(process), Some(has_exited));
+            assert!(!watch.end_look());
+            assert!(watch.as_raw_fd().is_some());
+        }
+        watch.begin_look();
+        assert!(!watch.end_look());
+        assert_eq!(watch.as_raw_fd(), None);
+    }
+
+    #[test]
+    fn field_22_bears_brackets_in_the_name() {
         let stat = b"7 (a) b 1 (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         assert_eq!(field_22(stat), Some(4711));
     }

@@ -1,0 +1,113 @@
+//! Descriptors that this module opens, and waiting until one of them is readable.
+//!
+//! A *pidfd* (Linux 5.4) stands for a process. It becomes readable when the process ends, and it never stands for another
+//! process, whose number may be the same. All system calls go past the C library, whose functions may be interposed.
+//!
+//! Next: `process/child.rs`, which waits for a pidfd.
+
+use crate::api::io::wait_readable;
+use crate::arch::syscall::syscall;
+use crate::fd_table;
+use crate::hub::try_current;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// A descriptor that is closed when this is dropped. The hubs that wait for it are notified before.
+pub(super) struct Descriptor(OwnedFd);
+
+impl Descriptor {
+    /// Opens a pidfd for process `pid`. The kernel closes it on `exec`.
+    ///
+    /// Errors: there is no such process, or it was reaped (ESRCH); no descriptor is left.
+    pub(super) fn pidfd(pid: u32) -> io::Result<Descriptor> {
+        Descriptor::open(libc::SYS_pidfd_open, [pid as usize, 0])
+    }
+
+    /// Opens an event counter (eventfd(2)), which is readable unless its `value` is 0.
+    ///
+    /// Errors: no descriptor is left.
+    pub(super) fn eventfd(value: u32) -> io::Result<Descriptor> {
+        Descriptor::open(
+            libc::SYS_eventfd2,
+            [value as usize, (libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) as usize],
+        )
+    }
+
+    fn open(call: libc::c_long, [first, second]: [usize; 2]) -> io::Result<Descriptor> {
+        // SAFETY: the two calls above take numbers only.
+        let fd = check(unsafe { syscall(call, [first, second, 0, 0, 0, 0]) })? as RawFd;
+        fd_table::forget(fd);
+        // SAFETY: the kernel has just opened it for this function.
+        Ok(Descriptor(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Returns whether it is readable, by one system call that does not wait.
+    pub(super) fn is_readable(&self) -> bool {
+        matches!(self.poll(Some(Duration::ZERO)), Ok(true))
+    }
+
+    /// Waits until it is readable. If the deadline has passed, returns `false`.
+    ///
+    /// Parks the running green thread. Where no green thread can park, it blocks the OS thread.
+    pub(super) fn wait_readable(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        if try_current().is_none_or(|hub| !hub.can_block()) {
+            return self.wait_in_kernel(deadline);
+        }
+        before_deadline(wait_readable(&self.0, deadline))
+    }
+
+    /// Blocks the OS thread until it is readable. If the deadline has passed, returns `false`.
+    pub(super) fn wait_in_kernel(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match self.poll(left) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().min(i32::MAX as u64) as _,
+            tv_nsec: timeout.subsec_nanos() as _,
+        });
+        let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| &raw const *timeout);
+        let mut fd = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let args = [&raw mut fd as usize, 1, timeout as usize, 0, 0, 0];
+        // SAFETY: `fd` and `timeout` live in this frame until the call returns.
+        Ok(check(unsafe { syscall(libc::SYS_ppoll, args) })? > 0)
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        fd_table::forget(self.as_raw_fd());
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Turns what the kernel has returned, a number or a negative errno, into a result.
+pub(super) fn check(returned: isize) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::from_raw_os_error(-returned as i32))
+}
+
+/// Turns the error of a wait whose deadline has passed into `false`.
+pub(super) fn before_deadline(waited: io::Result<()>) -> io::Result<bool> {
+    match waited {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+        waited => waited.map(|()| true),
+    }
+}

@@ -1,0 +1,112 @@
+//! Why a queue has not taken a value, or has not returned one.
+//!
+//! Next: `process/shared/mod.rs`, on which the queue is built.
+
+use super::codec::CodecError;
+use std::fmt;
+
+/// Why a value was not put. It has the value.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutError<T> {
+    /// There is no room.
+    Full(T),
+    /// There was no room until the timeout.
+    TimedOut(T),
+    /// The queue is closed.
+    Closed(T),
+    /// The value cannot be encoded.
+    Codec {
+        /// The value.
+        value: T,
+        /// The reason.
+        error: CodecError,
+    },
+    /// The value does not fit into the queue even if that is empty.
+    TooLarge {
+        /// The value.
+        value: T,
+        /// Size of its encoding in bytes.
+        size: usize,
+        /// Largest possible size in bytes.
+        limit: usize,
+    },
+}
+
+impl PutError<()> {
+    /// Gives the value back to the caller.
+    pub(super) fn with<T>(self, value: T) -> PutError<T> {
+        match self {
+            PutError::Full(()) => PutError::Full(value),
+            PutError::TimedOut(()) => PutError::TimedOut(value),
+            PutError::Closed(()) => PutError::Closed(value),
+            PutError::Codec { error, .. } => PutError::Codec { value, error },
+            PutError::TooLarge { size, limit, .. } => PutError::TooLarge { value, size, limit },
+        }
+    }
+}
+
+impl<T> PutError<T> {
+    /// Returns the value.
+    pub fn into_inner(self) -> T {
+        match self {
+            PutError::Full(value) | PutError::TimedOut(value) | PutError::Closed(value) => value,
+            PutError::Codec { value, .. } | PutError::TooLarge { value, .. } => value,
+        }
+    }
+}
+
+impl<T> fmt::Display for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PutError::Full(_) => f.write_str("the queue is full"),
+            PutError::TimedOut(_) => f.write_str("the queue was full until the timeout"),
+            PutError::Closed(_) => f.write_str("the queue is closed"),
+            PutError::Codec { error, .. } => error.fmt(f),
+            PutError::TooLarge { size, limit, .. } => {
+                write!(f, "a message of {size} bytes is too large for a queue that takes up to {limit}")
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PutError({self})")
+    }
+}
+
+impl<T> std::error::Error for PutError<T> {}
+
+/// Why no message was got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GetError {
+    /// There is no message.
+    Empty,
+    /// No message came until the timeout.
+    TimedOut,
+    /// There is no message, and none will come, because the queue is closed.
+    Closed,
+    /// A message was taken and cannot be decoded. It is lost.
+    Codec(CodecError),
+}
+
+impl From<CodecError> for GetError {
+    fn from(error: CodecError) -> GetError {
+        GetError::Codec(error)
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::Empty => f.write_str("the queue is empty"),
+            GetError::TimedOut => f.write_str("the queue was empty until the timeout"),
+            GetError::Closed => f.write_str("the queue is closed and empty"),
+            GetError::Codec(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for GetError {}
