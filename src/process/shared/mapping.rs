@@ -2,7 +2,7 @@
 //!
 //! Next: `process/shared/mutex.rs`, the lock in such memory.
 
-use crate::stack::page_size;
+use crate::sys::page::page_size;
 use std::io;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
