@@ -1,5 +1,5 @@
-//! Nothing that std asks of the C library blocks unseen: each symbol is interposed, or was looked at by somebody, or is
-//! known to be missing. And what is said to be interposed is.
+//! std makes no call of the C library that blocks without the patch's knowledge: each symbol is interposed, or is known
+//! never to block, or is known to be missing. And each symbol that is listed as interposed is interposed.
 
 #![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Calls that wait neither for somebody else nor for a time: why, and which.
+/// Calls that wait neither for another thread or process nor for a time: the reason, and the symbols.
 const NEVER_BLOCK: &[(&str, &str)] = &[
     (
         "memory and strings are the caller's own",
@@ -64,14 +64,14 @@ const NEVER_BLOCK: &[(&str, &str)] = &[
     ),
 ];
 
-/// Calls that may wait, and are not interposed: what for. The README's limits say so, too.
+/// Calls that may wait and are not interposed: what they wait for, and the symbols. The README's limits list them, too.
 const MISSING: &[(&str, &str)] = &[("the disk", "ftruncate64")];
 
 fn words(list: &'static [(&str, &str)]) -> impl Iterator<Item = &'static str> {
     list.iter().flat_map(|(_, words)| words.split_whitespace())
 }
 
-/// The libraries that this toolchain links std from.
+/// Returns the libraries from which this toolchain links std.
 fn libraries() -> Vec<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("rustc can be run");
@@ -87,17 +87,17 @@ fn libraries() -> Vec<PathBuf> {
     all
 }
 
-/// Not of std: arithmetic, and what is linked in order to count which lines were run.
+/// Libraries that are not of std: arithmetic, and coverage of lines.
 const APART: &[&str] = &["libcompiler_builtins-", "libprofiler_builtins-"];
 
-/// Adds what the objects of a library define, and what they want of others.
+/// Adds the symbols that the objects of a library define, and those that they import.
 fn symbols(library: &Path, defined: &mut BTreeSet<String>, wanted: &mut BTreeMap<String, String>) {
     let bytes = std::fs::read(library).unwrap();
     let name = library.file_name().unwrap().to_string_lossy().into_owned();
     let archive = ArchiveFile::parse(&*bytes).unwrap_or_else(|error| panic!("{name} is no archive: {error}"));
     for member in archive.members() {
         let data = member.unwrap().data(&*bytes).unwrap();
-        // Some members are no objects, but what the compiler knows.
+        // Some members are not objects, but metadata of the compiler.
         if !data.starts_with(b"\x7fELF") {
             continue;
         }
@@ -117,7 +117,8 @@ fn symbols(library: &Path, defined: &mut BTreeSet<String>, wanted: &mut BTreeMap
     }
 }
 
-/// Of the compiler, the unwinder and the mathematical functions: none of them is a call to the system.
+/// Returns whether a symbol belongs to the compiler, the unwinder or the mathematical functions, which make no system
+/// calls.
 fn is_computed(symbol: &str) -> bool {
     let runtime =
         ["__rust", "rust_", "_Unwind_", "__gcc_personality", "__addtf", "__divtf", "__multf", "__subtf"];
@@ -168,7 +169,7 @@ fn is_computed(symbol: &str) -> bool {
         "fminimum_num",
         "lgamma",
     ];
-    // `f`: of single precision; `f128`, `f16`, and `_r` with its `f` in the midst.
+    // The suffix `f` is of single precision, `l`, `f128` and `f16` of others. `_r` comes after the `f`.
     let plain = |suffix: &str| symbol.strip_suffix(suffix).is_some_and(|stem| mathematics.contains(&stem));
     runtime.iter().any(|prefix| symbol.starts_with(prefix))
         || ["", "f", "l", "f128", "f16"].into_iter().any(plain)
@@ -176,7 +177,7 @@ fn is_computed(symbol: &str) -> bool {
 }
 
 #[test]
-fn whatever_std_wants_was_looked_at() {
+fn coverage_knows_every_symbol_that_std_imports() {
     let (mut defined, mut wanted) = (BTreeSet::new(), BTreeMap::new());
     libraries().iter().for_each(|library| symbols(library, &mut defined, &mut wanted));
     let covered: BTreeSet<&str> = patch::coverage().map(|one| one.symbol).collect();
@@ -195,7 +196,7 @@ fn whatever_std_wants_was_looked_at() {
         .collect();
     assert!(
         unknown.is_empty(),
-        "this toolchain's std calls functions of the C library that nobody has looked at:\n{}\nRead the manual page of \
+        "this toolchain's std calls functions of the C library that no list has:\n{}\nRead the manual page of \
          each. If it may wait, for a descriptor, a lock, a process or a time, interpose it in src/patch, with a line in \
          the COVERAGE of its file; or put it into MISSING here and into the README's limits. If it cannot, put it into \
          NEVER_BLOCK here, where the reason fits.",
@@ -204,7 +205,7 @@ fn whatever_std_wants_was_looked_at() {
 }
 
 #[test]
-fn the_lists_do_not_contradict() {
+fn coverage_lists_each_symbol_once() {
     let mut seen = BTreeSet::new();
     for symbol in patch::coverage().map(|one| one.symbol).chain(words(NEVER_BLOCK)).chain(words(MISSING)) {
         assert!(
@@ -214,10 +215,10 @@ fn the_lists_do_not_contradict() {
     }
 }
 
-/// The file that an address is in.
+/// Returns the file that an address is in.
 fn file_of(address: *const ()) -> Option<String> {
     let mut info = MaybeUninit::<libc::Dl_info>::uninit();
-    // SAFETY: any address may be asked for; what is found is filled in, with a name that stays.
+    // SAFETY: the call accepts any address. The information is filled in, with a name that stays.
     unsafe {
         (libc::dladdr(address.cast(), info.as_mut_ptr()) != 0)
             .then(|| CStr::from_ptr(info.assume_init().dli_fname).to_string_lossy().into_owned())
@@ -225,17 +226,17 @@ fn file_of(address: *const ()) -> Option<String> {
 }
 
 #[test]
-fn what_is_said_to_be_interposed_is() {
-    // Whoever calls this has linked all of it.
+fn coverage_symbols_resolve_to_this_executable() {
+    // This call links all of the patch.
     patch::all();
     let here = file_of(file_of as *const ()).expect("this function is in the executable");
     for covered in patch::coverage() {
         let name = CString::new(covered.symbol).unwrap();
-        // SAFETY: names.
+        // SAFETY: the names end in 0.
         let (found, next) = unsafe {
             (libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()), libc::dlsym(libc::RTLD_NEXT, name.as_ptr()))
         };
-        // An older C library may not have it at all; then nobody can ask for it.
+        // An older C library may not have the symbol at all. Then no library can import it.
         assert!(
             file_of(found as *const ()).as_ref() == Some(&here) || next.is_null(),
             "{} is in COVERAGE, and calls to it go to {:?}: is it defined, with #[unsafe(no_mangle)], in src/patch?",
@@ -245,7 +246,7 @@ fn what_is_said_to_be_interposed_is() {
     }
 }
 
-/// The table in the documentation of `patch::coverage`.
+/// Returns the table in the documentation of `patch::coverage`.
 fn table() -> String {
     let mut table = String::from("| symbol | patched by | called by | when patched |\n|---|---|---|---|\n");
     for Covered { symbol, kind, called_by, when_patched, .. } in patch::coverage() {
@@ -255,14 +256,14 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_in_the_documentation_is_this_one() {
+fn coverage_table_in_the_documentation_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/patch/coverage.md");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, table()).unwrap();
     }
     assert!(
         std::fs::read_to_string(path).unwrap_or_default() == table(),
-        "src/patch/coverage.md is not what patch::coverage() says any more; have it written anew by \
+        "src/patch/coverage.md differs from patch::coverage(); write it again by \
          UPDATE=1 cargo test --test coverage"
     );
 }

@@ -1,18 +1,19 @@
-//! Files where only input and output are patched: green threads then share the OS thread's thread-locals, which may be
-//! gone before another OS thread has read into them.
+//! Files where only input and output are patched. Green threads then share the OS thread's thread-locals, which may be
+//! destroyed before another OS thread has read into them.
 #![cfg(feature = "patch")]
+
+mod support;
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use support::proc_fs::os_threads_named;
 
-fn offloads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    names.filter(|name| name.starts_with("greenline-off")).count()
+fn offload_workers() -> usize {
+    os_threads_named("greenline-off")
 }
 
 #[test]
-fn nobody_else_reads_into_memory_that_may_not_last() {
+fn read_is_offloaded_only_for_green_threads_with_own_thread_locals() {
     const MUCH: usize = 16 << 20;
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&vec![7; MUCH]).unwrap();
@@ -25,10 +26,10 @@ fn nobody_else_reads_into_memory_that_may_not_last() {
 
     greenline::patch::io().unwrap();
     assert!(greenline::spawn(read.clone()).join().unwrap());
-    assert_eq!(offloads(), 0);
+    assert_eq!(offload_workers(), 0);
 
-    // A green thread with thread-locals of its own has it read elsewhere.
+    // For a green thread with thread-locals of its own, a worker of the offload pool reads the file.
     greenline::patch::all();
     assert!(greenline::spawn(read).join().unwrap());
-    assert_eq!(offloads(), 1);
+    assert_eq!(offload_workers(), 1);
 }

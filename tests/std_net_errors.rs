@@ -1,4 +1,4 @@
-//! What goes wrong with connections, names and children of unmodified std, patched.
+//! Errors of connections, names and children with unmodified std, patched.
 
 #![cfg(feature = "patch")]
 
@@ -38,10 +38,11 @@ fn prepare() {
     patch::all();
 }
 
-const LOST: Duration = Duration::from_secs(30);
+/// Time limit of a call that should end early.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs `f` while another thread counts, and answers how far it came.
-fn counted<T>(f: impl FnOnce() -> T) -> (T, u32) {
+/// Runs `f` while another thread counts. Returns its result and the count.
+fn counting_meanwhile<T>(f: impl FnOnce() -> T) -> (T, u32) {
     let stop = Arc::new(AtomicBool::new(false));
     let inside = stop.clone();
     let counts = thread::spawn(move || {
@@ -52,87 +53,91 @@ fn counted<T>(f: impl FnOnce() -> T) -> (T, u32) {
         }
         count
     });
-    let answer = f();
+    let result = f();
     stop.store(true, SeqCst);
-    (answer, counts.join().unwrap())
+    (result, counts.join().unwrap())
 }
 
 #[test]
-fn names_that_do_not_exist_are_errors_and_the_others_run() {
+fn to_socket_addrs_of_unknown_names_returns_errors_and_lets_others_run() {
     patch::all();
     let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let (inside, counted) = (stop.clone(), turns.clone());
+    let (inside, counting_meanwhile) = (stop.clone(), turns.clone());
     let other = thread::spawn(move || {
         while !inside.load(SeqCst) {
-            counted.fetch_add(1, SeqCst);
+            counting_meanwhile.fetch_add(1, SeqCst);
             thread::yield_now();
         }
     });
-    let (tell, told) = mpsc::channel();
+    let (tell, result) = mpsc::channel();
     for n in 0..10 {
         let (tell, turns) = (tell.clone(), turns.clone());
         thread::spawn(move || {
             let before = turns.load(SeqCst);
-            let answer = (format!("no-such-host-{n}.invalid"), 80).to_socket_addrs();
-            tell.send((answer.is_err(), turns.load(SeqCst) > before)).unwrap();
+            let result = (format!("no-such-host-{n}.invalid"), 80).to_socket_addrs();
+            tell.send((result.is_err(), turns.load(SeqCst) > before)).unwrap();
         });
     }
-    let all: Vec<_> = (0..10).map(|_| told.recv_timeout(LOST).expect("it never ends")).collect();
+    let all: Vec<_> = (0..10).map(|_| result.recv_timeout(TIME_LIMIT).expect("the look-up hangs")).collect();
     assert!(all.iter().all(|(is_error, _)| *is_error));
-    // An answer may be there before it is waited for; but hardly all of them.
+    // A look-up may be done before its thread waits for it, but hardly all ten.
     assert!(all.iter().any(|(_, others_ran)| *others_ran), "the others stood still");
     stop.store(true, SeqCst);
     other.join().unwrap();
 }
 
 #[test]
-fn who_reads_is_not_fed_by_what_gets_its_number() {
+fn read_returns_ebadf_when_its_number_goes_to_another_socket() {
     patch::all();
     let (mut old, _its_peer) = UnixStream::pair().unwrap();
     let (new, mut peer) = UnixStream::pair().unwrap();
     let fd = old.as_raw_fd();
     let reader = thread::spawn(move || {
-        let told = old.read(&mut [0; 4]).map_err(|error| error.raw_os_error());
-        (told, old)
+        let result = old.read(&mut [0; 4]).map_err(|error| error.raw_os_error());
+        (result, old)
     });
     (0..10).for_each(|_| thread::yield_now());
     peer.write_all(b"new").unwrap();
-    // SAFETY: no pointers. The number is another socket's from here on.
+    // SAFETY: no pointers. The number belongs to another socket from here on.
     assert_eq!(unsafe { libc::dup2(new.as_raw_fd(), fd) }, fd);
-    let (told, mut now) = reader.join().unwrap();
-    assert_eq!(told, Err(Some(libc::EBADF)));
+    let (result, mut now) = reader.join().unwrap();
+    assert_eq!(result, Err(Some(libc::EBADF)));
     let mut bytes = [0; 3];
     now.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"new");
 }
 
 #[test]
-fn who_writes_does_not_go_on_with_what_gets_its_number() {
+fn write_all_returns_ebadf_when_its_number_goes_to_another_socket() {
     patch::all();
     let (mut old, _its_peer) = UnixStream::pair().unwrap();
     let (new, mut peer) = UnixStream::pair().unwrap();
     let fd = old.as_raw_fd();
-    // Some of it goes, and the rest waits for room.
+    // A part is sent, and the rest waits for room.
     let writer = thread::spawn(move || {
-        let told = old.write_all(&vec![1; 16 << 20]).map_err(|error| error.raw_os_error());
-        (told, old)
+        let result = old.write_all(&vec![1; 16 << 20]).map_err(|error| error.raw_os_error());
+        (result, old)
     });
     (0..10).for_each(|_| thread::yield_now());
     assert!(!writer.is_finished());
-    // SAFETY: no pointers. The number is another socket's from here on.
+    // SAFETY: no pointers. The number belongs to another socket from here on.
     assert_eq!(unsafe { libc::dup2(new.as_raw_fd(), fd) }, fd);
     let start = Instant::now();
-    while !writer.is_finished() && start.elapsed() < LOST {
+    while !writer.is_finished() && start.elapsed() < TIME_LIMIT {
         thread::sleep(Duration::from_millis(1));
     }
     peer.set_nonblocking(true).unwrap();
-    assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "it got what was another's");
+    assert_eq!(
+        peer.read(&mut [0]).unwrap_err().kind(),
+        ErrorKind::WouldBlock,
+        "the new socket got the old one's bytes"
+    );
     assert_eq!(writer.join().unwrap().0, Err(Some(libc::EBADF)));
 }
 
-/// std cannot set a time for that before it connects; C can.
+/// std cannot set this timeout before it connects. C can.
 #[test]
-fn a_connection_is_given_up_after_the_time_that_its_socket_has() {
+fn connect_gives_up_after_the_sockets_timeout() {
     patch::all();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -144,7 +149,7 @@ fn a_connection_is_given_up_after_the_time_that_its_socket_has() {
         socket.connect(&address.into()).map(|()| socket)
     };
     let mut queued = Vec::new();
-    let (took, count) = counted(|| {
+    let (took, count) = counting_meanwhile(|| {
         loop {
             let start = Instant::now();
             match connect() {
@@ -157,11 +162,11 @@ fn a_connection_is_given_up_after_the_time_that_its_socket_has() {
             assert!(queued.len() < 100);
         }
     });
-    assert!(took >= limit && took < LOST && count > 3, "{took:?} {count}");
+    assert!(took >= limit && took < TIME_LIMIT && count > 3, "{took:?} {count}");
 }
 
 #[test]
-fn a_child_that_a_signal_kills_says_by_which() {
+fn command_output_and_wait_return_the_signal_that_killed_the_child() {
     patch::all();
     let all: Vec<_> = [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV]
         .map(|signal| {
@@ -174,14 +179,14 @@ fn a_child_that_a_signal_kills_says_by_which() {
         })
         .into();
     all.into_iter().for_each(|one| one.join().unwrap());
-    // Killed while it is waited for, and while its output is read.
-    let (ended, count) = counted(|| {
+    // The signal comes while a green thread waits for the child and reads its output.
+    let (ended, count) = counting_meanwhile(|| {
         let mut command = Command::new("sleep");
         let child = command.arg("3600").stdout(std::process::Stdio::piped()).spawn().unwrap();
         let id = child.id() as i32;
         let waits = thread::spawn(move || child.wait_with_output().unwrap().status.signal());
         thread::sleep(Duration::from_millis(20));
-        // SAFETY: a child of ours, which is not waited for yet.
+        // SAFETY: the child was not waited for yet.
         assert_eq!(unsafe { libc::kill(id, libc::SIGKILL) }, 0);
         waits.join().unwrap()
     });
@@ -191,7 +196,7 @@ fn a_child_that_a_signal_kills_says_by_which() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_any_more_breaks() {
+fn write_all_to_a_pipe_without_a_reader_returns_broken_pipe() {
     patch::all();
     let (reader, mut writer) = std::io::pipe().unwrap();
     let writes = thread::spawn(move || writer.write_all(&vec![0; 4 << 20]).unwrap_err().kind());
@@ -199,7 +204,7 @@ fn a_pipe_that_nobody_reads_any_more_breaks() {
     assert!(!writes.is_finished());
     drop(reader);
     assert_eq!(writes.join().unwrap(), ErrorKind::BrokenPipe);
-    // The child does not read what it is sent.
+    // The child does not read its stdin.
     let mut child = Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let broken = thread::spawn(move || stdin.write_all(&vec![0; 4 << 20]).unwrap_err().kind());
@@ -212,7 +217,7 @@ fn run(case: &str) {
         "stops with a thousand readers" => stops_with_readers(),
         "writes with the default" => {
             patch::all();
-            // SAFETY: the signal as a program in C has it.
+            // SAFETY: the default action of the signal is what a program in C has.
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
             let broken = thread::spawn(|| {
                 let (mut here, there) = UnixStream::pair().unwrap();
@@ -224,10 +229,10 @@ fn run(case: &str) {
             let mut writer = child.stdin.take().unwrap();
             assert!(child.wait().unwrap().success());
             drop(thread::spawn(move || writer.write_all(b"x")).join());
-            unreachable!("the signal ends it");
+            unreachable!("the signal ends the process");
         }
         "ends by main" => {
-            // Green threads in std's calls end with the process, whatever they wait for.
+            // Green threads in std's calls end with the process.
             patch::all();
             let ends: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
             for (mut here, there) in ends {
@@ -242,7 +247,7 @@ fn run(case: &str) {
     }
 }
 
-/// A read of std is not unwound: it fails once, as if by a signal, and then it is for the program to end.
+/// A kill does not unwind out of a read of std. The read fails once, as if by a signal. Then the program may end.
 fn stops_with_readers() {
     static ENDED: AtomicU32 = AtomicU32::new(0);
     struct Counts;
@@ -252,7 +257,7 @@ fn stops_with_readers() {
         }
     }
     patch::all();
-    // What the hub needs is there by now.
+    // This makes the descriptors that the hub needs.
     let (mut here, there) = UnixStream::pair().unwrap();
     let first = thread::spawn(move || here.read(&mut [0]).unwrap());
     thread::yield_now();
@@ -262,7 +267,7 @@ fn stops_with_readers() {
     let mut peers = Vec::new();
     for n in 0..1000 {
         let (mut here, there) = UnixStream::pair().unwrap();
-        // Some have their peer with them.
+        // Every second one owns its peer.
         let there = if n % 2 == 0 {
             Some(there)
         } else {
@@ -272,9 +277,9 @@ fn stops_with_readers() {
         let reads = move || {
             let (_counts, _there) = (Counts, there);
             assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::Interrupted);
-            // The next of greenline's own calls unwinds.
+            // The next call of greenline itself unwinds.
             greenline::sleep(Duration::from_secs(3600));
-            unreachable!("it was killed");
+            unreachable!("the kill is delivered");
         };
         if n % 3 == 0 { drop(thread::spawn(reads)) } else { drop(greenline::spawn(reads)) }
     }
@@ -283,25 +288,25 @@ fn stops_with_readers() {
     let start = Instant::now();
     greenline::shutdown();
     assert_eq!(ENDED.load(SeqCst), 1000);
-    assert!(start.elapsed() < LOST / 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TIME_LIMIT / 2, "{:?}", start.elapsed());
     assert_eq!(greenline::stats().alive, 0);
     drop(peers);
     assert_eq!(open_fds(), before);
 }
 
 #[test]
-fn a_hub_that_stops_ends_a_thousand_readers_and_closes_all() {
+fn shutdown_ends_a_thousand_readers_and_closes_their_descriptors() {
     output("stops with a thousand readers").success();
 }
 
-/// A socket of std's never brings the signal about; a pipe does, where the program has left it as it is in C.
+/// A write to a socket of std never raises the signal. A write to a pipe raises it, if the program has its default action.
 #[test]
-fn the_signal_of_broken_pipes_comes_when_it_would_without_us() {
+fn write_to_a_broken_pipe_raises_sigpipe_only_without_std_sockets() {
     let output = output("writes with the default");
     assert_eq!(output.code, -libc::SIGPIPE, "{output:#?}");
 }
 
 #[test]
-fn a_program_ends_with_its_main_whoever_waits() {
+fn main_that_returns_ends_a_hundred_readers() {
     output("ends by main").success();
 }

@@ -1,5 +1,5 @@
-//! What a program with std's threads does, seen from outside: what it prints, how it ends, how many OS threads it
-//! has. Each case runs in a child, which is this program again with the case's name in the environment.
+//! Programs with std's threads, seen from outside: their output, their end, their number of OS threads. Each case runs in
+//! a child, which is this program again with the case's name in the environment.
 
 #![cfg(feature = "patch")]
 
@@ -19,7 +19,7 @@ const LONG: &str = "a name that is much longer than fifteen bytes";
 
 run_cases_before_main!(run);
 
-/// The cases, by name. Each runs in a `main`, as far as the hub can tell.
+/// Runs a case. To the hub, each runs in a `main`.
 fn run(case: &str) {
     patch::all();
     match case {
@@ -57,16 +57,16 @@ fn run(case: &str) {
                 Builder::new().name(name.into()).spawn(work).unwrap()
             });
             all.into_iter().for_each(|one| one.join().unwrap());
-            unreachable!("it is a deadlock");
+            unreachable!("the threads wait for each other");
         }
         "deadlock with stderr locked" => {
             let (_never, nothing) = mpsc::channel::<()>();
-            let holds = thread::spawn(move || {
+            let holder = thread::spawn(move || {
                 let _held = std::io::stderr().lock();
                 nothing.recv()
             });
-            drop(holds.join());
-            unreachable!("it is a deadlock");
+            drop(holder.join());
+            unreachable!("the threads wait for each other");
         }
         "killed at its end" => {
             struct Slow;
@@ -146,11 +146,11 @@ fn run(case: &str) {
             let forks = thread::spawn(|| {
                 WORDS.with_borrow_mut(|words| words.push("kept".into()));
                 let id = thread::current().id();
-                // SAFETY: one OS thread, so that nobody else has a lock.
+                // SAFETY: this is the only OS thread, so that no other holds a lock.
                 let child = unsafe { libc::fork() };
                 assert!(child >= 0);
                 if child == 0 {
-                    // A panic must not go back into the parent's frames.
+                    // A panic must not unwind into the parent's frames.
                     let ended = std::panic::catch_unwind(|| {
                         let filled = vec![7u8; 1 << 20];
                         WORDS.with_borrow_mut(|words| words.push(filled.len().to_string()));
@@ -167,7 +167,7 @@ fn run(case: &str) {
                     unsafe { libc::_exit(i32::from(ended.is_err())) };
                 }
                 let mut status = 0;
-                // SAFETY: a child of ours.
+                // SAFETY: the child was not waited for yet.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 assert!(libc::WIFEXITED(status), "{status:#x}");
                 assert_eq!(libc::WEXITSTATUS(status), 0);
@@ -206,11 +206,11 @@ fn run(case: &str) {
         }
         "no file descriptors" => {
             let limit = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
-            // SAFETY: a valid limit.
+            // SAFETY: the limit is valid.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
             let elsewhere = greenline::thread::Thread::new(|| {
                 println!("{}", patch::try_all().unwrap_err());
-                // What is patched stays patched, and a hub may be there. It has to end all the same.
+                // The process stays patched, and there may be a hub. It must end all the same.
                 assert_eq!(greenline::spawn(|| 1).join().unwrap(), 1);
                 thread::spawn(|| 2).join().unwrap()
             });
@@ -220,7 +220,7 @@ fn run(case: &str) {
         }
         "no memory" => {
             let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
-            // SAFETY: a valid limit.
+            // SAFETY: the limit is valid.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
             let gate = Arc::new(Mutex::new(0));
             let closed = gate.lock().unwrap();
@@ -253,21 +253,21 @@ fn recurse(n: u64) -> u64 {
 }
 
 #[test]
-fn lines_of_a_thousand_threads_come_whole_through_a_slow_pipe() {
+fn println_by_a_thousand_threads_writes_whole_lines_to_a_slow_pipe() {
     let mut printing = command("println").stdout(Stdio::piped()).spawn().unwrap();
     let mut pipe = printing.stdout.take().unwrap();
-    let mut said = Vec::new();
+    let mut stdout = Vec::new();
     let mut piece = [0; 16 << 10];
     loop {
         match pipe.read(&mut piece).unwrap() {
             0 => break,
-            n => said.extend_from_slice(&piece[..n]),
+            n => stdout.extend_from_slice(&piece[..n]),
         }
-        // It fills the pipe meanwhile.
+        // The child fills the pipe meanwhile.
         thread::sleep(Duration::from_millis(1));
     }
     assert!(printing.wait().unwrap().success());
-    let mut lines: Vec<String> = String::from_utf8(said).unwrap().lines().map(str::to_string).collect();
+    let mut lines: Vec<String> = String::from_utf8(stdout).unwrap().lines().map(str::to_string).collect();
     let line = |n: usize, line| format!("thread {n} line {line} {}", "x".repeat(n % 300));
     let mut expected: Vec<String> = (0..5000).map(|at| line(at / 5, at % 5)).collect();
     lines.sort_unstable();
@@ -277,23 +277,23 @@ fn lines_of_a_thousand_threads_come_whole_through_a_slow_pipe() {
 }
 
 #[test]
-fn an_overflow_names_the_thread_and_aborts() {
+fn stack_overflow_names_the_thread_and_aborts() {
     let output = output("overflow");
     assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
     assert!(output.stderr.contains(&format!("'{LONG}' has overflowed its stack")), "{}", output.stderr);
 }
 
 #[test]
-fn an_overflow_of_a_thread_without_a_name_is_said_too() {
+fn stack_overflow_of_an_unnamed_thread_is_reported_and_aborts() {
     let output = output("overflow without a name");
     assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
     assert!(output.stderr.contains("has overflowed its stack"), "{}", output.stderr);
 }
 
-/// Ends a child that would not end.
-struct Hangs(Child);
+/// A child that hangs. The destructor kills it.
+struct HangingChild(Child);
 
-impl Drop for Hangs {
+impl Drop for HangingChild {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -301,42 +301,43 @@ impl Drop for Hangs {
 }
 
 #[test]
-fn a_deadlock_of_stds_mutexes_is_reported_by_name_and_hangs_as_it_would() {
-    let mut hangs = Hangs(command("deadlock").stderr(Stdio::piped()).spawn().unwrap());
-    let mut said = String::new();
-    for line in BufReader::new(hangs.0.stderr.take().unwrap()).lines() {
-        said += &line.unwrap();
-        said.push('\n');
-        if said.contains("greenline::Handle there)") {
+fn deadlock_of_std_mutexes_is_reported_with_names_and_hangs() {
+    let mut child = HangingChild(command("deadlock").stderr(Stdio::piped()).spawn().unwrap());
+    let mut stderr = String::new();
+    for line in BufReader::new(child.0.stderr.take().unwrap()).lines() {
+        stderr += &line.unwrap();
+        stderr.push('\n');
+        if stderr.contains("greenline::Handle there)") {
             break;
         }
     }
-    assert!(said.contains("deadlock: "), "{said}");
+    assert!(stderr.contains("deadlock: "), "{stderr}");
     for name in ["first of two that wait", "second"] {
-        assert!(said.contains(&format!("'{name}' waits for a lock")), "{said}");
+        assert!(stderr.contains(&format!("'{name}' waits for a lock")), "{stderr}");
     }
-    assert!(said.contains("  root '"), "{said}");
-    assert!(hangs.0.try_wait().unwrap().is_none(), "it has ended");
+    assert!(stderr.contains("  root '"), "{stderr}");
+    assert!(child.0.try_wait().unwrap().is_none(), "the child has ended");
 }
 
 #[test]
-fn a_deadlock_is_reported_though_stderr_is_locked() {
-    let mut hangs = Hangs(command("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
+fn deadlock_is_reported_while_stderr_is_locked() {
+    let mut child =
+        HangingChild(command("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
     let mut first = String::new();
-    BufReader::new(hangs.0.stderr.take().unwrap()).read_line(&mut first).unwrap();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("greenline: deadlock: "), "{first}");
-    assert!(hangs.0.try_wait().unwrap().is_none(), "it has ended");
+    assert!(child.0.try_wait().unwrap().is_none(), "the child has ended");
 }
 
 #[test]
-fn a_kill_does_not_break_into_the_destructor_of_a_thread_local() {
+fn kill_and_shutdown_do_not_interrupt_a_thread_local_destructor() {
     let output = output("killed at its end");
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(output.stdout, "dropped whole\ndropped whole\n");
 }
 
 #[test]
-fn when_main_returns_threads_that_sleep_end_with_the_process() {
+fn main_that_returns_ends_sleeping_threads_with_the_process() {
     let start = Instant::now();
     let output = output("main ends first");
     assert_eq!(output.code, 0, "{}", output.stderr);
@@ -351,33 +352,36 @@ fn exit_in_a_thread_ends_the_process_with_its_code() {
 }
 
 #[test]
-fn a_panic_says_what_std_says_and_once() {
+fn panic_of_a_thread_is_reported_once_and_as_by_std() {
     let output = output("panic");
     assert!(output.code == 0, "{}", output.stderr);
-    let said = output.stderr;
-    assert_eq!(said.matches("panicked at tests/std_process.rs:").count(), 2, "{said}");
-    assert!(said.contains(&format!("thread '{LONG}'")), "{said}");
-    assert!(said.contains("boom") && said.contains("thread '<unnamed>'") && said.contains("bang"), "{said}");
-    assert!(!said.contains("green thread"), "to std these are threads: {said}");
+    let stderr = output.stderr;
+    assert_eq!(stderr.matches("panicked at tests/std_process.rs:").count(), 2, "{stderr}");
+    assert!(stderr.contains(&format!("thread '{LONG}'")), "{stderr}");
+    assert!(
+        stderr.contains("boom") && stderr.contains("thread '<unnamed>'") && stderr.contains("bang"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("green thread"), "std's report speaks of threads: {stderr}");
 }
 
 #[test]
-fn commands_run_from_threads_and_talk() {
+fn command_in_eight_threads_passes_stdin_stdout_and_stderr() {
     let output = output("command");
     assert!(output.code == 0, "{}", output.stderr);
     assert_eq!(output.stdout, "all talked\n");
 }
 
 #[test]
-fn a_thread_forks_and_the_child_may_allocate_and_make_threads() {
+fn fork_in_a_thread_leaves_a_child_that_can_allocate_and_spawn() {
     let output = output("fork");
     assert!(output.code == 0, "{}", output.stderr);
     assert_eq!(output.stdout, "the child is well\nthe parent, too\n");
 }
 
 #[test]
-fn ten_thousand_threads_sleep_on_one_os_thread() {
-    // Debug builds have a watchdog, which is an OS thread, too.
+fn sleep_of_ten_thousand_threads_takes_one_os_thread() {
+    // In debug builds the watchdog takes an OS thread of its own.
     let mut command = command("ten thousand");
     command.env("GREENLINE_WATCHDOG", "0");
     let output = finish(command, |_| true);
@@ -386,7 +390,7 @@ fn ten_thousand_threads_sleep_on_one_os_thread() {
 }
 
 #[test]
-fn where_a_hub_cannot_be_reached_threads_are_the_systems() {
+fn spawn_without_file_descriptors_makes_os_threads() {
     let output = output("no file descriptors");
     assert!(output.code == 0, "{}", output.stderr);
     assert!(output.stdout.contains("no file descriptor for the hub's reactor"), "{}", output.stdout);
@@ -394,7 +398,7 @@ fn where_a_hub_cannot_be_reached_threads_are_the_systems() {
 }
 
 #[test]
-fn a_thread_that_there_is_no_memory_for_is_an_error_and_the_others_go_on() {
+fn spawn_without_memory_returns_an_error_and_others_go_on() {
     let output = output("no memory");
     assert!(output.code == 0, "{}", output.stderr);
     assert_eq!(output.stdout, "some were made: true\n");

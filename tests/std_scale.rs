@@ -1,7 +1,8 @@
-//! Thousands of connections, a plain std thread for each, on one OS thread; and tens of thousands one after the other.
+//! Thousands of connections, with a plain std thread for each, on one OS thread; and tens of thousands one after the
+//! other.
 //!
-//! The clients are another process, this program again, by plain std without a hub: so each process needs one
-//! descriptor for a connection. Where it may not have as many as are wanted, there are fewer, and it is said so.
+//! The clients are another process, this program again, with plain std and without a hub. Therefore each process needs one
+//! descriptor for a connection. If the limit of descriptors is too low, the test makes fewer connections and prints so.
 
 #![cfg(feature = "patch")]
 
@@ -19,19 +20,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::proc_fs::{open_fds, resident_kib};
 use support::subprocess::{command, run_cases_before_main};
+use support::time::HANG_TIMEOUT;
 
-const LOST: Duration = Duration::from_secs(100);
-
-/// One test at a time, for they count descriptors.
-fn alone() -> MutexGuard<'static, ()> {
+/// Lets one test run at a time, because the tests count descriptors.
+fn exclusive() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Raises the limit of descriptors to what may be had. Answers how many of `wanted` connections that is enough for.
+/// Raises the limit of descriptors to its maximum. Returns how many of `wanted` connections it allows.
 fn room_for(wanted: usize) -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a limit to be written, and to be read.
+    // SAFETY: the limit is in this frame.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
         limit.rlim_cur = limit.rlim_max;
@@ -39,12 +39,12 @@ fn room_for(wanted: usize) -> usize {
     }
     let room = wanted.min(limit.rlim_max.saturating_sub(200) as usize);
     if room < wanted {
-        println!("only {room} connections, for no more descriptors may be had");
+        println!("only {room} connections, because of the limit of descriptors");
     }
     room
 }
 
-/// What is known of who serves.
+/// The number of connections that are served, and the OS threads that serve them.
 #[derive(Default)]
 struct Served {
     now: AtomicUsize,
@@ -55,7 +55,7 @@ impl Served {
     fn until_there_are(&self, count: usize) {
         let start = Instant::now();
         while self.now.load(SeqCst) != count {
-            assert!(start.elapsed() < LOST, "{} and not {count} are served", self.now.load(SeqCst));
+            assert!(start.elapsed() < HANG_TIMEOUT, "{} and not {count} are served", self.now.load(SeqCst));
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -70,7 +70,8 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-/// A thread for each connection, as in the first chapter on sockets. It serves until the process ends.
+/// Starts a server with a thread for each connection, as in the first chapter on sockets. It serves until the process
+/// ends.
 fn echo_server(served: Arc<Served>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -89,7 +90,7 @@ fn echo_server(served: Arc<Served>) -> SocketAddr {
     address
 }
 
-/// One message on each of them, all on their way before the first is read.
+/// Sends one message on each connection. All are sent before the first is read.
 fn use_all(streams: &mut [TcpStream], round: usize) {
     for (n, stream) in streams.iter_mut().enumerate() {
         stream.write_all(&(n + round).to_le_bytes()).unwrap();
@@ -108,7 +109,7 @@ fn clients(case: &str) {
     assert_eq!(room_for(count), count);
     let mut streams = Vec::new();
     for _ in 0..count {
-        // One that is answered was accepted: so the listener's queue never runs over.
+        // A connection that gets a reply was accepted. Therefore the listener's queue never overflows.
         let mut stream = TcpStream::connect(address).unwrap();
         use_all(std::slice::from_mut(&mut stream), 7);
         streams.push(stream);
@@ -123,7 +124,7 @@ fn clients(case: &str) {
 
 run_cases_before_main!(clients);
 
-/// `count` connections are held, and then all used at once, `rounds` times.
+/// Makes `count` connections, and then uses all at once, `rounds` times.
 fn hold(count: usize, rounds: usize) {
     patch::all();
     let count = room_for(count);
@@ -135,18 +136,18 @@ fn hold(count: usize, rounds: usize) {
     let mut child = command.spawn().unwrap();
     let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut lines = BufReader::new(from).lines();
-    let mut says = |what: &str| {
+    let mut expect_line = |what: &str| {
         let line = lines.find(|line| line.as_ref().is_ok_and(|line| !line.starts_with("only")));
-        assert_eq!(line.expect("it has ended").unwrap(), what);
+        assert_eq!(line.expect("the child has ended").unwrap(), what);
     };
     let start = Instant::now();
-    says("connected");
+    expect_line("connected");
     served.until_there_are(count);
     assert!(open_fds() >= before + count);
     let connected = start.elapsed();
     for _ in 0..rounds {
         to.write_all(b"go\n").unwrap();
-        says("used");
+        expect_line("used");
     }
     println!(
         "{count} connections: made in {connected:.1?}, used {rounds} times in {:.1?}",
@@ -164,30 +165,30 @@ fn hold(count: usize, rounds: usize) {
 }
 
 #[test]
-fn five_thousand_connections_are_served_by_threads_on_one_os_thread() {
-    let _alone = alone();
+fn tcp_listener_serves_5000_connections_by_threads_on_one_os_thread() {
+    let _exclusive = exclusive();
     hold(5_000, 10);
 }
 
 #[test]
-fn ten_thousand_idle_connections_are_held_and_then_all_used() {
-    let _alone = alone();
+fn tcp_stream_threads_hold_10000_idle_connections_and_then_use_all() {
+    let _exclusive = exclusive();
     hold(10_000, 1);
 }
 
-/// Closed by a reset, or each would keep its port for a minute after its end.
+/// Closes a connection by a reset. Otherwise each would keep its port for a minute.
 fn close_at_once(stream: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let len = size_of::<libc::linger>() as libc::socklen_t;
     let (fd, level, option) = (stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: a linger, and its length.
+    // SAFETY: the option is in this frame, with its length.
     assert_eq!(unsafe { libc::setsockopt(fd, level, option, (&raw const linger).cast(), len) }, 0);
 }
 
-/// A million of them is `bench churn 1000000`.
+/// `bench churn 1000000` does the same with a million connections.
 #[test]
-fn fifty_thousand_connections_in_a_row_leave_nothing() {
-    let _alone = alone();
+fn tcp_listener_serves_50000_connections_in_a_row_without_a_leak() {
+    let _exclusive = exclusive();
     patch::all();
     let served = Arc::new(Served::default());
     let address = echo_server(served.clone());

@@ -1,23 +1,22 @@
-//! crossbeam-channel, unchanged, under the patch: every flavour and `select!`, among green threads of one hub,
-//! between two, and with OS threads.
+//! crossbeam-channel, unmodified, under the patch: every flavour and `select!`, among green threads of one hub, between
+//! two hubs, and with OS threads.
 
 #![cfg(feature = "patch")]
+
+mod support;
 
 use crossbeam_channel::{
     Receiver, RecvTimeoutError, Select, Sender, TryRecvError, TrySendError, after, at, bounded, never,
     select, tick, unbounded,
 };
-use greenline::{patch, thread::Thread};
+use greenline::patch;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::threads::{Green, Join, Os, join_each, ms, start, start_hub};
 
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// Where the work of a case is done.
+/// Where a thread of a test runs.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Here,
@@ -28,37 +27,24 @@ enum Place {
 impl Place {
     const ALL: [Place; 3] = [Place::Here, Place::OtherHub, Place::OsThread];
 
-    /// Runs `work` there; the answer waits until it has ended.
-    fn run(self, work: impl FnOnce() + Send + 'static) -> Box<dyn FnOnce()> {
+    /// Starts `work` there. Returns the function that joins it.
+    fn start(self, work: impl FnOnce() + Send + 'static) -> Join {
         match self {
-            Place::Here => {
-                let one = thread::spawn(work);
-                Box::new(|| one.join().unwrap())
-            }
-            Place::OtherHub => {
-                let hub = Thread::new(|| {
-                    patch::all();
-                    thread::spawn(work).join().unwrap();
-                });
-                let hub = hub.start().unwrap();
-                Box::new(|| hub.join().unwrap())
-            }
-            Place::OsThread => {
-                let real = Thread::new(work).start().unwrap();
-                Box::new(|| real.join().unwrap())
-            }
+            Place::Here => start(Green, work),
+            Place::OtherHub => start_hub([work]),
+            Place::OsThread => start(Os, work),
         }
     }
 }
 
-/// Sends from four, receives in three: all of it arrives, once.
-fn crowd(place: Place, (tx, rx): (Sender<u32>, Receiver<u32>)) {
+/// Four threads send and three receive. Each item arrives once.
+fn send_and_receive(place: Place, (tx, rx): (Sender<u32>, Receiver<u32>)) {
     const EACH: u32 = 300;
     let got = Arc::new(Mutex::new(Vec::new()));
     let mut ends = Vec::new();
     for from in 0..4 {
         let tx = tx.clone();
-        ends.push(if from % 2 == 0 { place } else { Place::Here }.run(move || {
+        ends.push(if from % 2 == 0 { place } else { Place::Here }.start(move || {
             for n in 0..EACH {
                 tx.send(from * EACH + n).unwrap();
                 if n % 64 == 0 {
@@ -70,32 +56,32 @@ fn crowd(place: Place, (tx, rx): (Sender<u32>, Receiver<u32>)) {
     drop(tx);
     for to in 0..3 {
         let (rx, got) = (rx.clone(), got.clone());
-        ends.push(if to % 2 == 1 { place } else { Place::Here }.run(move || {
+        ends.push(if to % 2 == 1 { place } else { Place::Here }.start(move || {
             for n in rx {
                 got.lock().unwrap().push(n);
             }
         }));
     }
     drop(rx);
-    ends.into_iter().for_each(|end| end());
+    join_each(ends);
     let mut got = std::mem::take(&mut *got.lock().unwrap());
     got.sort_unstable();
     assert_eq!(got, (0..4 * EACH).collect::<Vec<_>>(), "{place:?}");
 }
 
 #[test]
-fn nothing_is_lost_in_any_flavour() {
+fn crossbeam_recv_from_every_flavour_loses_nothing() {
     patch::all();
     for place in Place::ALL {
-        crowd(place, unbounded());
+        send_and_receive(place, unbounded());
         for bound in [0, 1, 10] {
-            crowd(place, bounded(bound));
+            send_and_receive(place, bounded(bound));
         }
     }
 }
 
 #[test]
-fn a_bounded_channel_blocks_who_sends_too_much() {
+fn crossbeam_send_to_a_full_channel_blocks() {
     patch::all();
     for place in Place::ALL {
         for bound in [0, 3] {
@@ -103,13 +89,13 @@ fn a_bounded_channel_blocks_who_sends_too_much() {
             (0..bound).for_each(|n| tx.send(n).unwrap());
             assert!(matches!(tx.try_send(9), Err(TrySendError::Full(9))));
             let sent = Arc::new(AtomicBool::new(false));
-            let (inside, (about, told)) = (sent.clone(), bounded(1));
-            let end = place.run(move || {
-                about.send(()).unwrap();
+            let (inside, (begin, begun)) = (sent.clone(), bounded(1));
+            let end = place.start(move || {
+                begin.send(()).unwrap();
                 tx.send(bound).unwrap();
                 inside.store(true, SeqCst);
             });
-            told.recv().unwrap();
+            begun.recv().unwrap();
             (0..50).for_each(|_| thread::yield_now());
             assert!(!sent.load(SeqCst), "{place:?} {bound}");
             assert_eq!(
@@ -124,7 +110,7 @@ fn a_bounded_channel_blocks_who_sends_too_much() {
 }
 
 #[test]
-fn times_are_kept() {
+fn crossbeam_recv_timeout_after_at_and_tick_keep_their_times() {
     patch::all();
     let sleepers: Vec<_> = (0..20)
         .map(|_| {
@@ -148,11 +134,11 @@ fn times_are_kept() {
         .collect();
     let start = Instant::now();
     let each: Duration = sleepers.into_iter().map(|one| one.join().unwrap()).sum();
-    assert!(start.elapsed() * 4 < each, "they wait together: {:?} of {each:?}", start.elapsed());
+    assert!(start.elapsed() * 4 < each, "they did not wait together: {:?} of {each:?}", start.elapsed());
 }
 
 #[test]
-fn select_takes_whatever_comes() {
+fn crossbeam_select_takes_what_is_ready() {
     patch::all();
     for place in Place::ALL {
         let (numbers, from_numbers) = unbounded();
@@ -161,7 +147,7 @@ fn select_takes_whatever_comes() {
         let (quit, quits) = bounded::<()>(0);
         let ticked = Arc::new(AtomicBool::new(false));
         let ticks = ticked.clone();
-        let selects = place.run(move || {
+        let selects = place.start(move || {
             let (mut sum, mut length, mut sent) = (0, 0, 0);
             let ticker = tick(ms(1));
             loop {
@@ -177,12 +163,12 @@ fn select_takes_whatever_comes() {
                     recv(quits) -> _ => break,
                 }
             }
-            // What is left, without waiting.
+            // This takes the rest without waiting.
             while let Ok(n) = from_numbers.try_recv() {
                 sum += n;
             }
             assert_eq!((sum, length, sent), (5050, 500, 101), "{place:?}");
-            // Nothing is ready: the default, at once and after a time.
+            // Nothing is ready. The default runs, at once and after a time.
             select! {
                 recv(never::<()>()) -> _ => unreachable!(),
                 default => {}
@@ -192,21 +178,21 @@ fn select_takes_whatever_comes() {
                 default(ms(5)) => {}
             }
         });
-        // (The senders stay until the end: a channel without one is always ready, and the loop would not block.)
+        // The senders live until the end. A channel without senders is always ready, and the loop would not block.
         let more = numbers.clone();
-        let sends = Place::Here.run(move || (1..=100).for_each(|n| more.send(n).unwrap()));
+        let sends = Place::Here.start(move || (1..=100).for_each(|n| more.send(n).unwrap()));
         let (end, ended) = bounded::<()>(0);
-        let (said, all_said) = bounded(1);
-        let talks = Place::Here.run(move || {
+        let (done, is_done) = bounded(1);
+        let talks = Place::Here.start(move || {
             (0..100).for_each(|_| words.send("words").unwrap());
-            said.send(()).unwrap();
+            done.send(()).unwrap();
             assert!(ended.recv().is_err());
         });
         for n in 0..100 {
             assert_eq!(back.recv().unwrap(), n);
         }
         sends();
-        all_said.recv().unwrap();
+        is_done.recv().unwrap();
         while !back.is_full() || !ticked.load(SeqCst) {
             thread::yield_now();
         }
@@ -218,7 +204,7 @@ fn select_takes_whatever_comes() {
 }
 
 #[test]
-fn a_select_over_many_made_at_run_time_is_fair_enough() {
+fn crossbeam_select_struct_over_50_channels_receives_all() {
     patch::all();
     let channels: Vec<_> = (0..50).map(|_| bounded::<usize>(0)).collect();
     let senders: Vec<_> = channels

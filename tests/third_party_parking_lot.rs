@@ -1,7 +1,9 @@
-//! parking_lot, unchanged, under the patch: its locks under contention, with sleeps while they are held, among
-//! green threads of one hub, between two, and with OS threads.
+//! parking_lot, unmodified, under the patch: its locks under contention, with sleeps while they are held, among green
+//! threads of one hub, between two hubs, and with OS threads.
 
 #![cfg(feature = "patch")]
+
+mod support;
 
 use greenline::{patch, thread::Thread};
 use parking_lot::{Condvar, FairMutex, Mutex, Once, OnceState, ReentrantMutex, RwLock};
@@ -11,14 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::time::ms;
 
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-/// Runs `body(0)` to `body(n - 1)` to their ends: four times, with all of them green threads here; with every
-/// second one on another hub; with every second one an OS thread; and with every one of these.
-fn everywhere<B>(n: usize, body: impl Fn() -> B)
+/// Runs `body(0)` to `body(n - 1)` to their ends, in a thread each, four times: as green threads of this hub; with a third
+/// of them on another hub; with a third of them as OS threads; and with both.
+fn in_each_placement<B>(n: usize, body: impl Fn() -> B)
 where
     B: Fn(usize) + Send + Sync + 'static,
 {
@@ -26,13 +25,13 @@ where
     for (hubs, real) in [(false, false), (true, false), (false, true), (true, true)] {
         let body = Arc::new(body());
         let places: Vec<Vec<usize>> =
-            (0..3).map(|place| (0..n).filter(|who| who % 3 == place).collect()).collect();
+            (0..3).map(|place| (0..n).filter(|number| number % 3 == place).collect()).collect();
         let green = {
             let body = body.clone();
             move |which: &[usize]| -> Vec<thread::JoinHandle<()>> {
-                let start = |&who: &usize| {
+                let start = |&number: &usize| {
                     let body = body.clone();
-                    thread::spawn(move || body(who))
+                    thread::spawn(move || body(number))
                 };
                 which.iter().map(start).collect()
             }
@@ -50,9 +49,9 @@ where
             here.extend(green(&places[1]));
         }
         if real {
-            os_threads.extend(places[2].iter().map(|&who| {
+            os_threads.extend(places[2].iter().map(|&number| {
                 let body = body.clone();
-                Thread::new(move || body(who)).start().unwrap()
+                Thread::new(move || body(number)).start().unwrap()
             }));
         } else {
             here.extend(green(&places[2]));
@@ -71,20 +70,20 @@ fn sometimes_sleep(round: usize) {
 }
 
 #[test]
-fn mutex() {
-    everywhere(6, || {
+fn parking_lot_mutex_and_fair_mutex_lose_no_update() {
+    in_each_placement(6, || {
         let (mutex, fair) = (Mutex::new(0), FairMutex::new(0));
         let done = AtomicUsize::new(0);
-        move |who| {
+        move |number| {
             for round in 0..100 {
                 let mut count = mutex.lock();
                 let read = *count;
-                sometimes_sleep(round + who);
+                sometimes_sleep(round + number);
                 *count = read + 1;
                 drop(count);
                 let mut count = fair.lock();
                 let read = *count;
-                sometimes_sleep(round + who + 4);
+                sometimes_sleep(round + number + 4);
                 *count = read + 1;
             }
             if done.fetch_add(1, SeqCst) == 5 {
@@ -95,11 +94,11 @@ fn mutex() {
 }
 
 #[test]
-fn a_mutex_that_is_held_can_be_waited_for_for_a_time() {
-    everywhere(2, || {
+fn parking_lot_try_lock_for_waits_until_its_timeout() {
+    in_each_placement(2, || {
         let (mutex, held, done) = (Mutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
-        move |who| {
-            if who == 0 {
+        move |number| {
+            if number == 0 {
                 let guard = mutex.lock();
                 held.store(true, SeqCst);
                 while !done.load(SeqCst) {
@@ -122,8 +121,8 @@ fn a_mutex_that_is_held_can_be_waited_for_for_a_time() {
 }
 
 #[test]
-fn a_mutex_is_not_poisoned() {
-    everywhere(4, || {
+fn parking_lot_mutex_is_not_poisoned_by_a_panic() {
+    in_each_placement(4, || {
         let mutex = Mutex::new(0);
         move |_| {
             let panics = catch_unwind(AssertUnwindSafe(|| {
@@ -140,19 +139,19 @@ fn a_mutex_is_not_poisoned() {
 }
 
 #[test]
-fn rwlock() {
-    everywhere(8, || {
+fn parking_lot_rwlock_upgrade_and_downgrade_lose_no_update() {
+    in_each_placement(8, || {
         let lock = RwLock::new((0, 0));
         let done = AtomicUsize::new(0);
-        move |who| {
+        move |number| {
             for round in 0..60 {
-                if who < 2 {
+                if number < 2 {
                     let mut pair = lock.write();
                     pair.0 += 1;
                     sometimes_sleep(round);
                     pair.1 += 1;
-                } else if who == 2 {
-                    // Read first, and then turned into a writer.
+                } else if number == 2 {
+                    // The reader is upgraded to a writer, and downgraded again.
                     let read = lock.upgradable_read();
                     let first = read.0;
                     sometimes_sleep(round);
@@ -166,7 +165,7 @@ fn rwlock() {
                 } else {
                     let pair = lock.read();
                     let first = pair.0;
-                    sometimes_sleep(round + who);
+                    sometimes_sleep(round + number);
                     assert_eq!(*pair, (first, first));
                 }
             }
@@ -178,15 +177,15 @@ fn rwlock() {
 }
 
 #[test]
-fn condvar() {
-    everywhere(6, || {
+fn parking_lot_condvar_wait_while_and_wait_for_keep_turns_and_timeouts() {
+    in_each_placement(6, || {
         let (turn, changed) = (Mutex::new(0), Condvar::new());
-        move |who| {
+        move |number| {
             for round in 0..40 {
                 let mut turn = turn.lock();
-                changed.wait_while(&mut turn, |turn| *turn != round * 6 + who);
+                changed.wait_while(&mut turn, |turn| *turn != round * 6 + number);
                 *turn += 1;
-                sometimes_sleep(round + who);
+                sometimes_sleep(round + number);
                 drop(turn);
                 changed.notify_all();
             }
@@ -200,12 +199,12 @@ fn condvar() {
 }
 
 #[test]
-fn notify_one_hands_out_each_of_what_was_put() {
-    everywhere(6, || {
+fn parking_lot_notify_one_wakes_a_taker_for_each_item() {
+    in_each_placement(6, || {
         let (store, put) = (Mutex::new(0), Condvar::new());
-        move |who| {
+        move |number| {
             for round in 0..100 {
-                if who % 2 == 0 {
+                if number % 2 == 0 {
                     *store.lock() += 1;
                     put.notify_one();
                     sometimes_sleep(round);
@@ -222,8 +221,8 @@ fn notify_one_hands_out_each_of_what_was_put() {
 }
 
 #[test]
-fn once() {
-    everywhere(6, || {
+fn parking_lot_once_runs_once_and_again_after_a_panic() {
+    in_each_placement(6, || {
         let (once, poisoned) = (Once::new(), Once::new());
         let (runs, tries) = (AtomicUsize::new(0), AtomicUsize::new(0));
         move |_| {
@@ -232,7 +231,7 @@ fn once() {
                 runs.fetch_add(1, SeqCst);
             });
             assert_eq!(runs.load(SeqCst), 1);
-            // The first one's unwinds; another's, by force, does it.
+            // The first initialiser unwinds. Another thread's runs, because it is forced.
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 poisoned.call_once_force(|_| {
                     thread::sleep(ms(1));
@@ -251,17 +250,17 @@ fn once() {
 }
 
 #[test]
-fn a_reentrant_mutex_knows_the_green_thread_that_has_it() {
-    everywhere(6, || {
+fn parking_lot_reentrant_mutex_owner_is_the_green_thread() {
+    in_each_placement(6, || {
         let mutex = ReentrantMutex::new(Cell::new(0));
         let done = AtomicUsize::new(0);
-        move |who| {
+        move |number| {
             for round in 0..60 {
                 let outer = mutex.lock();
                 let read = outer.get();
-                sometimes_sleep(round + who);
+                sometimes_sleep(round + number);
                 let inner = mutex.lock();
-                sometimes_sleep(round + who + 4);
+                sometimes_sleep(round + number + 4);
                 inner.set(read + 1);
                 drop(inner);
                 thread::yield_now();

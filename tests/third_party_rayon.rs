@@ -1,6 +1,8 @@
-//! rayon, unchanged, under the patch: the workers of a pool that is made on a hub are green threads of it.
+//! rayon, unmodified, under the patch: the workers of a pool that is made on a hub are green threads of that hub.
 
 #![cfg(feature = "patch")]
+
+mod support;
 
 use greenline::{patch, thread::Thread};
 use rayon::prelude::*;
@@ -12,11 +14,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-fn os_thread() -> i32 {
-    // SAFETY: no preconditions.
-    unsafe { libc::gettid() }
-}
+use support::threads::os_thread;
 
 fn pool(workers: usize) -> ThreadPool {
     patch::all();
@@ -24,10 +22,10 @@ fn pool(workers: usize) -> ThreadPool {
 }
 
 #[test]
-fn the_workers_are_green_threads_of_one_os_thread() {
+fn rayon_broadcast_runs_on_green_threads_of_one_os_thread() {
     let pool = pool(8);
     let seen = Mutex::new((HashSet::new(), HashSet::new(), HashSet::new()));
-    // Each of them comes by, for each waits until all have.
+    // Each worker runs this, because each waits until all have.
     let places = pool.broadcast(|context| {
         let mut seen = seen.lock().unwrap();
         seen.0.insert(os_thread());
@@ -43,7 +41,7 @@ fn the_workers_are_green_threads_of_one_os_thread() {
 }
 
 #[test]
-fn it_computes_what_it_computes_elsewhere() {
+fn rayon_install_computes_sums_sorts_and_filters() {
     let pool = pool(4);
     pool.install(|| {
         assert_eq!((1..=100_000u64).into_par_iter().sum::<u64>(), 5_000_050_000);
@@ -58,7 +56,7 @@ fn it_computes_what_it_computes_elsewhere() {
 }
 
 #[test]
-fn work_that_sleeps_overlaps() {
+fn rayon_for_each_with_sleeps_overlaps() {
     let pool = pool(50);
     let start = Instant::now();
     pool.install(|| {
@@ -69,7 +67,7 @@ fn work_that_sleeps_overlaps() {
 }
 
 #[test]
-fn joins_and_scopes_nest() {
+fn rayon_join_and_scope_nest() {
     fn fib(n: u32) -> u32 {
         if n < 2 {
             return n;
@@ -104,7 +102,7 @@ fn joins_and_scopes_nest() {
 }
 
 #[test]
-fn the_pool_works_while_who_made_it_blocks_or_is_elsewhere() {
+fn rayon_spawn_and_install_work_while_the_owner_blocks_or_is_elsewhere() {
     let pool = Arc::new(pool(4));
     let (tx, rx) = mpsc::sync_channel(0);
     for n in 0..20u64 {
@@ -116,7 +114,7 @@ fn the_pool_works_while_who_made_it_blocks_or_is_elsewhere() {
     sums.sort_unstable();
     assert_eq!(sums, (0..20).map(|n| n * (n + 1) / 2).collect::<Vec<_>>());
 
-    // An OS thread without a hub, and another hub's green thread, have it work for them.
+    // An OS thread without a hub, and a green thread of another hub, use the pool.
     let here = os_thread();
     for with_hub in [false, true] {
         let pool = pool.clone();
@@ -134,7 +132,7 @@ fn the_pool_works_while_who_made_it_blocks_or_is_elsewhere() {
 }
 
 #[test]
-fn a_panic_of_the_work_comes_back_and_the_pool_goes_on() {
+fn rayon_install_returns_a_panic_and_the_pool_goes_on() {
     let pool = pool(3);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         pool.install(|| {
@@ -151,7 +149,7 @@ fn a_panic_of_the_work_comes_back_and_the_pool_goes_on() {
 }
 
 #[test]
-fn the_workers_end_with_their_pool() {
+fn rayon_drop_of_a_pool_ends_its_workers() {
     struct Last(Arc<AtomicUsize>);
     impl Drop for Last {
         fn drop(&mut self) {
@@ -177,7 +175,7 @@ fn the_workers_end_with_their_pool() {
         thread::yield_now();
     }
     drop(pool);
-    // Nobody joins them; the handler goes with the last of them.
+    // No thread joins the workers. The handler is dropped with the last of them.
     while ended.load(SeqCst) == 0 {
         thread::yield_now();
     }

@@ -1,6 +1,6 @@
-//! libcurl, unchanged: a library of C, which calls C. As Debian has it, it is a shared one, and finds greenline's
-//! symbols in the program. The server is in this process, a green thread for each connection, and slow. Were one of
-//! the clients to block the OS thread, nobody would ever answer it.
+//! libcurl, unmodified: a library in C. In Debian it is a shared library, and finds greenline's symbols in the program. The
+//! server is in this process, with a green thread for each connection, and slow. If a client blocked the OS thread, the
+//! server could never respond.
 
 use curl::easy::{Easy, ReadError};
 use curl::multi::Multi;
@@ -14,12 +14,12 @@ use std::thread;
 use std::time::Duration;
 
 greenline_clients::main![
-    whoever_looks_finds_the_programs_own_symbols,
-    answers_that_come_bit_by_bit_overlap,
-    several_at_once_in_each_thread,
-    large_bodies_both_ways,
-    a_limit_ends_the_wait,
-    what_is_refused_is_an_error,
+    dlsym_finds_the_programs_own_symbols,
+    easy_perform_of_slow_responses_overlaps,
+    multi_poll_of_three_transfers_in_each_thread_overlaps,
+    easy_put_of_large_bodies_returns_them_whole,
+    easy_timeout_ends_the_wait,
+    easy_perform_of_a_refused_connection_returns_an_error,
 ];
 
 const PIECES: usize = 5;
@@ -30,7 +30,7 @@ const BODY: usize = 100_000;
 struct Site {
     address: SocketAddr,
     open: Arc<AtomicBool>,
-    listens: Option<thread::JoinHandle<()>>,
+    listener: Option<thread::JoinHandle<()>>,
 }
 
 impl Site {
@@ -39,15 +39,15 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let open = Arc::new(AtomicBool::new(true));
         let is_open = open.clone();
-        let listens = thread::spawn(move || {
+        let listener = thread::spawn(move || {
             while let (stream, _) = listener.accept().unwrap()
                 && is_open.load(SeqCst)
             {
-                // The client may go away.
+                // `serve` fails if the client goes away.
                 thread::spawn(|| serve(stream));
             }
         });
-        Site { address, open, listens: Some(listens) }
+        Site { address, open, listener: Some(listener) }
     }
 
     fn url(&self, host: &str, path: &str) -> String {
@@ -59,11 +59,11 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.open.store(false, SeqCst);
         TcpStream::connect(self.address).unwrap();
-        self.listens.take().unwrap().join().unwrap();
+        self.listener.take().unwrap().join().unwrap();
     }
 }
 
-/// Answers, in pieces with a pause before each, what was put; its own kind of text if nothing was.
+/// Sends back the body of a PUT, or a text if there is no body, in pieces with a pause before each.
 fn serve(stream: TcpStream) -> std::io::Result<()> {
     let mut input = BufReader::new(stream.try_clone()?);
     let mut output = stream;
@@ -104,7 +104,7 @@ fn easy(url: &str) -> Easy {
     easy
 }
 
-/// What is at the URL that was set.
+/// Returns the response of the URL.
 fn get(easy: &mut Easy) -> Result<Vec<u8>, curl::Error> {
     let mut got = Vec::new();
     let mut transfer = easy.transfer();
@@ -117,9 +117,9 @@ fn get(easy: &mut Easy) -> Result<Vec<u8>, curl::Error> {
     Ok(got)
 }
 
-/// The file that an address is from, as the loader has it.
+/// Returns the base of the file that the loader has mapped at an address.
 fn file_of(address: *const c_void) -> *mut c_void {
-    // SAFETY: all zeros is a value of it; any address may be asked about.
+    // SAFETY: all zeros is a value of the information; the call accepts any address.
     unsafe {
         let mut info: libc::Dl_info = std::mem::zeroed();
         assert_ne!(libc::dladdr(address, &raw mut info), 0);
@@ -127,21 +127,21 @@ fn file_of(address: *const c_void) -> *mut c_void {
     }
 }
 
-/// As the loader binds a shared library's calls: what the program defines comes before what the C library does.
-fn whoever_looks_finds_the_programs_own_symbols() {
+/// The loader binds a shared library's calls to the program's symbols first, and then to the C library's.
+fn dlsym_finds_the_programs_own_symbols() {
     let program = file_of(file_of as *const c_void);
     for covered in greenline::patch::coverage() {
         let name = CString::new(covered.symbol).unwrap();
-        // SAFETY: a name that ends in 0.
+        // SAFETY: the name ends in 0.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         assert!(!found.is_null() && file_of(found) == program, "{}", covered.symbol);
     }
 }
 
-fn answers_that_come_bit_by_bit_overlap() {
+fn easy_perform_of_slow_responses_overlaps() {
     println!("     {}", curl::Version::get().version());
     let site = Site::new();
-    // By a name, too: libcurl makes a thread for it.
+    // For a host name, libcurl starts a thread that looks it up.
     let urls = ["127.0.0.1", "localhost"].map(|host| site.url(host, ""));
     overlapping(2 * PIECES as u32 * PAUSE, || {
         crowd(move |n| {
@@ -154,7 +154,7 @@ fn answers_that_come_bit_by_bit_overlap() {
     });
 }
 
-fn several_at_once_in_each_thread() {
+fn multi_poll_of_three_transfers_in_each_thread_overlaps() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "");
     overlapping(PIECES as u32 * PAUSE, || {
@@ -174,7 +174,7 @@ fn several_at_once_in_each_thread() {
     });
 }
 
-fn large_bodies_both_ways() {
+fn easy_put_of_large_bodies_returns_them_whole() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "");
     overlapping(PIECES as u32 * PAUSE, || {
@@ -199,7 +199,7 @@ fn large_bodies_both_ways() {
     });
 }
 
-fn a_limit_ends_the_wait() {
+fn easy_timeout_ends_the_wait() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "");
     overlapping(PAUSE * 3 / 2, || {
@@ -211,7 +211,7 @@ fn a_limit_ends_the_wait() {
     });
 }
 
-fn what_is_refused_is_an_error() {
-    // Nobody listens there, nor does the kernel give it to whoever asks for any.
+fn easy_perform_of_a_refused_connection_returns_an_error() {
+    // Nobody listener there, nor does the kernel give it to whoever asks for any.
     crowd(|_| assert!(get(&mut easy("http://127.0.0.1:1/")).unwrap_err().is_couldnt_connect()));
 }

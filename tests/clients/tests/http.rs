@@ -1,5 +1,5 @@
 //! ureq, unchanged, and tiny_http, unchanged, in the same process: who asks and who answers are green threads of one OS
-//! thread. Were one of them to block it, nobody would ever answer.
+//! thread. Were one of them to block it, nobody would ever respond.
 
 use greenline_clients::{CROWD, crowd, overlapping};
 use std::io::Read;
@@ -10,14 +10,14 @@ use tiny_http::{Method, Response, Server};
 use ureq::{Agent, Error};
 
 greenline_clients::main![
-    answers_that_take_their_time_overlap,
-    one_agent_for_all,
-    large_bodies_both_ways,
-    a_limit_ends_the_wait,
-    what_is_refused_is_an_error,
+    get_of_slow_responses_overlaps,
+    get_by_one_agent_for_all_overlaps,
+    post_of_large_bodies_returns_them_whole,
+    timeout_global_ends_the_wait,
+    call_returns_errors_of_status_and_connection,
 ];
 
-/// A server, of which any number of threads take requests; it ends when it is dropped.
+/// A server with a number of threads that take requests. It ends when it is dropped.
 struct Site {
     server: Arc<Server>,
     workers: Vec<thread::JoinHandle<()>>,
@@ -28,7 +28,7 @@ impl Site {
         let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
         let worker = |_| {
             let server = server.clone();
-            thread::spawn(move || server.incoming_requests().for_each(answer))
+            thread::spawn(move || server.incoming_requests().for_each(respond))
         };
         let workers = (0..CROWD).map(worker).collect();
         Site { server, workers }
@@ -46,12 +46,13 @@ impl Drop for Site {
     }
 }
 
-/// `/nap/50` sleeps so many milliseconds, and answers who has asked; what is posted is sent back, reversed.
-fn answer(mut request: tiny_http::Request) {
+/// Responds to a request. For `/nap/50` it sleeps so many milliseconds and sends the client's address. A POST gets its
+/// body back, reversed.
+fn respond(mut request: tiny_http::Request) {
     if let Some(millis) = request.url().strip_prefix("/nap/") {
         thread::sleep(Duration::from_millis(millis.parse().unwrap()));
         let peer = request.remote_addr().unwrap().to_string();
-        // Who has asked may have gone.
+        // The client may have gone.
         let _ = request.respond(Response::from_string(peer));
         return;
     }
@@ -72,21 +73,21 @@ fn get(agent: &Agent, url: &str) -> String {
     agent.get(url).call().unwrap().body_mut().read_to_string().unwrap()
 }
 
-fn answers_that_take_their_time_overlap() {
+fn get_of_slow_responses_overlaps() {
     let site = Site::new();
-    // By a name, too: another OS thread looks it up.
+    // For a host name, a worker of the offload pool looks it up.
     let urls = ["127.0.0.1", "localhost"].map(|host| site.url(host, "nap/100"));
     overlapping(Duration::from_millis(4 * 100), || {
         crowd(move |n| {
             let agent = agent();
             let peers: Vec<String> = (0..4).map(|_| get(&agent, &urls[n % 2])).collect();
-            // The connection is kept.
+            // The agent keeps its connection.
             assert!(peers.iter().all(|peer| *peer == peers[0]), "{peers:?}");
         })
     });
 }
 
-fn one_agent_for_all() {
+fn get_by_one_agent_for_all_overlaps() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "nap/50");
     let agent = agent();
@@ -95,7 +96,7 @@ fn one_agent_for_all() {
     });
 }
 
-fn large_bodies_both_ways() {
+fn post_of_large_bodies_returns_them_whole() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "");
     crowd(move |n| {
@@ -110,7 +111,7 @@ fn large_bodies_both_ways() {
     });
 }
 
-fn a_limit_ends_the_wait() {
+fn timeout_global_ends_the_wait() {
     let site = Site::new();
     let url = site.url("127.0.0.1", "nap/2000");
     let limit = Duration::from_millis(300);
@@ -123,12 +124,12 @@ fn a_limit_ends_the_wait() {
     });
 }
 
-fn what_is_refused_is_an_error() {
+fn call_returns_errors_of_status_and_connection() {
     let site = Site::new();
     let unknown = site.url("127.0.0.1", "unknown");
     crowd(move |_| {
         assert!(matches!(agent().get(&unknown).call(), Err(Error::StatusCode(404))));
-        // Nobody listens there, nor does the kernel give it to whoever asks for any.
+        // No server listens on this port, and the kernel does not give it out.
         assert!(matches!(
             agent().get("http://127.0.0.1:1/").call(),
             Err(Error::Io(_) | Error::ConnectionFailed)

@@ -1,4 +1,4 @@
-//! The postgres crate, unchanged: each of its clients has a runtime of tokio's to itself, which waits in `epoll_wait`.
+//! The postgres crate, unmodified: each of its clients has a tokio runtime of its own, which waits in `epoll_wait`.
 
 use greenline_clients::{CROWD, crowd, overlapping, server, wait_until};
 use postgres::error::SqlState;
@@ -10,16 +10,16 @@ use std::thread;
 use std::time::Duration;
 
 greenline_clients::main![
-    queries_that_take_their_time_overlap,
-    all_wait_for_one_lock_at_once,
-    transactions_keep_apart,
-    rows_come_back_as_they_were_put,
-    all_are_notified,
-    errors_come_back_and_the_client_goes_on,
-    a_query_is_cancelled_from_elsewhere,
+    query_one_of_slow_queries_overlaps,
+    pg_advisory_lock_by_all_waits_until_it_is_released,
+    transactions_commit_and_rollback_apart,
+    query_and_copy_return_the_rows_that_were_written,
+    blocking_iter_by_all_returns_each_notification,
+    query_returns_errors_and_the_client_goes_on,
+    cancel_query_by_another_thread_ends_a_query,
 ];
 
-/// A client; those with odd numbers by a Unix socket.
+/// Connects a client: by TCP if its number is even, by a Unix socket if it is odd.
 fn connect(n: usize) -> Client {
     let address = server(["GREENLINE_POSTGRES", "GREENLINE_POSTGRES_SOCKET"][n % 2]);
     Client::connect(&address, NoTls).unwrap()
@@ -29,7 +29,7 @@ fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-fn queries_that_take_their_time_overlap() {
+fn query_one_of_slow_queries_overlaps() {
     let connected = Arc::new(Barrier::new(CROWD));
     overlapping(Duration::from_millis(4 * 50), || {
         crowd(move |n| {
@@ -43,11 +43,11 @@ fn queries_that_take_their_time_overlap() {
     });
 }
 
-fn all_wait_for_one_lock_at_once() {
+fn pg_advisory_lock_by_all_waits_until_it_is_released() {
     let mut holder = connect(0);
     holder.execute("SELECT pg_advisory_lock(7)", &[]).unwrap();
-    let opens = thread::spawn(move || {
-        // It is the server that says so.
+    let opener = thread::spawn(move || {
+        // The server counts the clients that wait.
         let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         wait_until(|| number(&mut holder, waiting) == CROWD as i64);
         holder.execute("SELECT pg_advisory_unlock(7)", &[]).unwrap();
@@ -57,10 +57,10 @@ fn all_wait_for_one_lock_at_once() {
         client.execute("SELECT pg_advisory_lock(7)", &[]).unwrap();
         client.execute("SELECT pg_advisory_unlock(7)", &[]).unwrap();
     });
-    opens.join().unwrap();
+    opener.join().unwrap();
 }
 
-fn transactions_keep_apart() {
+fn transactions_commit_and_rollback_apart() {
     let mut client = connect(0);
     client
         .batch_execute(
@@ -70,7 +70,7 @@ fn transactions_keep_apart() {
     crowd(|n| {
         let mut client = connect(n);
         let mut transaction = client.transaction().unwrap();
-        // Waits for whoever has changed the row and not ended.
+        // This waits for a transaction that has changed the row and has not ended.
         transaction.execute("UPDATE counts SET n = n + 1", &[]).unwrap();
         transaction.execute("INSERT INTO done VALUES ($1)", &[&(n as i64)]).unwrap();
         thread::sleep(Duration::from_millis(1));
@@ -82,7 +82,7 @@ fn transactions_keep_apart() {
     assert_eq!(number(&mut client, "SELECT count(*) FROM done WHERE writer % 4 = 0"), 0);
 }
 
-fn rows_come_back_as_they_were_put() {
+fn query_and_copy_return_the_rows_that_were_written() {
     connect(0).batch_execute("CREATE TABLE texts (writer INT8, number INT8, text TEXT)").unwrap();
     crowd(|n| {
         let mut client = connect(n);
@@ -92,7 +92,7 @@ fn rows_come_back_as_they_were_put() {
         for number in 0..5 {
             assert_eq!(client.execute(&insert, &[&writer, &(number as i64), &text(number)]).unwrap(), 1);
         }
-        // And by a stream, which is more than a socket takes.
+        // The stream is larger than a socket's buffer.
         let mut stream = client.copy_in("COPY texts FROM STDIN").unwrap();
         for number in 5..500 {
             writeln!(stream, "{n}\t{number}\t{}", text(number)).unwrap();
@@ -113,10 +113,10 @@ fn rows_come_back_as_they_were_put() {
     });
 }
 
-fn all_are_notified() {
+fn blocking_iter_by_all_returns_each_notification() {
     let ready = Arc::new(Barrier::new(CROWD + 1));
     let listening = ready.clone();
-    let teller = thread::spawn(move || {
+    let notifier = thread::spawn(move || {
         listening.wait();
         let mut client = connect(0);
         (0..5).for_each(|n| client.batch_execute(&format!("NOTIFY news, '{n}'")).unwrap());
@@ -129,10 +129,10 @@ fn all_are_notified() {
         let payloads = notifications.blocking_iter().map(|news| Ok(news.payload().to_string()));
         assert_eq!(payloads.take(5).collect::<Vec<_>>().unwrap(), ["0", "1", "2", "3", "4"]);
     });
-    teller.join().unwrap();
+    notifier.join().unwrap();
 }
 
-fn errors_come_back_and_the_client_goes_on() {
+fn query_returns_errors_and_the_client_goes_on() {
     overlapping(Duration::from_millis(200), || {
         crowd(|n| {
             let mut client = connect(n);
@@ -146,7 +146,7 @@ fn errors_come_back_and_the_client_goes_on() {
     });
 }
 
-fn a_query_is_cancelled_from_elsewhere() {
+fn cancel_query_by_another_thread_ends_a_query() {
     crowd(|n| {
         let mut client = connect(n);
         let cancel = client.cancel_token();
@@ -154,7 +154,7 @@ fn a_query_is_cancelled_from_elsewhere() {
             .execute("SELECT set_config('application_name', $1, false)", &[&format!("cancel {n}")])
             .unwrap();
         let canceller = thread::spawn(move || {
-            // By waiting until it is cancelled, whatever the server was at when it was asked first.
+            // The query must have started before it is cancelled.
             thread::sleep(Duration::from_millis(200));
             cancel.cancel_query(NoTls).unwrap();
         });

@@ -1,4 +1,4 @@
-//! The redis crate, unchanged: plain sockets of std, and timeouts that are set on them.
+//! The redis crate, unmodified: plain sockets of std, with timeouts.
 
 use greenline_clients::{CROWD, crowd, overlapping, server, wait_until};
 use redis::{Client, Commands, Connection, RedisResult, cmd, pipe, transaction};
@@ -6,29 +6,29 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 greenline_clients::main![
-    all_wait_for_a_list_at_once,
-    all_hear_what_is_published,
-    pipelines_answer_in_order,
-    transactions_that_meet_try_again,
-    much_more_than_fits_goes_there_and_back,
-    what_takes_too_long_ends_in_a_timeout,
+    blpop_by_all_waits_until_each_gets_an_item,
+    get_message_by_all_returns_what_is_published,
+    pipeline_query_returns_results_in_order,
+    transactions_that_conflict_try_again,
+    set_and_get_of_1_mib_is_whole,
+    set_read_timeout_ends_a_blpop,
 ];
 
 fn connect() -> Connection {
     Client::open(server("GREENLINE_REDIS")).unwrap().get_connection().unwrap()
 }
 
-/// What the server says of itself under that name.
-fn told(connection: &mut Connection, section: &str, name: &str) -> usize {
+/// Returns a value of the server's `INFO`.
+fn server_value(connection: &mut Connection, section: &str, name: &str) -> usize {
     let text: String = cmd("INFO").arg(section).query(connection).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap().trim().parse().unwrap()
 }
 
-fn all_wait_for_a_list_at_once() {
+fn blpop_by_all_waits_until_each_gets_an_item() {
     let feeder = std::thread::spawn(|| {
         let mut connection = connect();
-        wait_until(|| told(&mut connection, "clients", "blocked_clients") == CROWD);
+        wait_until(|| server_value(&mut connection, "clients", "blocked_clients") == CROWD);
         for n in (0..CROWD).rev() {
             let () = connection.rpush(format!("list {n}"), n * n).unwrap();
         }
@@ -41,10 +41,10 @@ fn all_wait_for_a_list_at_once() {
     feeder.join().unwrap();
     assert_eq!(squares, (0..CROWD).map(|n| n * n).collect::<Vec<_>>());
 
-    // And none gets what another was given.
+    // Each item of one list goes to one client.
     let feeder = std::thread::spawn(|| {
         let mut connection = connect();
-        wait_until(|| told(&mut connection, "clients", "blocked_clients") == CROWD);
+        wait_until(|| server_value(&mut connection, "clients", "blocked_clients") == CROWD);
         (0..CROWD).for_each(|n| connection.rpush("one list", n).unwrap());
     });
     let mut taken: Vec<usize> = crowd(|_| connect().blpop::<_, (String, _)>("one list", 0.0).unwrap().1);
@@ -53,7 +53,7 @@ fn all_wait_for_a_list_at_once() {
     assert_eq!(taken, (0..CROWD).collect::<Vec<_>>());
 }
 
-fn all_hear_what_is_published() {
+fn get_message_by_all_returns_what_is_published() {
     const MESSAGES: usize = 20;
     let publisher = std::thread::spawn(|| {
         let mut connection = connect();
@@ -66,7 +66,7 @@ fn all_hear_what_is_published() {
             assert_eq!(connection.publish::<_, _, usize>("news", n).unwrap(), CROWD);
         }
     });
-    let heard = crowd(|_| {
+    let received = crowd(|_| {
         let mut connection = connect();
         let mut subscription = connection.as_pubsub();
         subscription.subscribe("news").unwrap();
@@ -74,10 +74,10 @@ fn all_hear_what_is_published() {
         (0..MESSAGES).map(|_| next()).collect::<Vec<_>>()
     });
     publisher.join().unwrap();
-    assert!(heard.iter().all(|heard| heard.iter().copied().eq(0..MESSAGES)));
+    assert!(received.iter().all(|received| received.iter().copied().eq(0..MESSAGES)));
 }
 
-fn pipelines_answer_in_order() {
+fn pipeline_query_returns_results_in_order() {
     let () = connect().del("together").unwrap();
     crowd(|n| {
         let mut connection = connect();
@@ -88,11 +88,11 @@ fn pipelines_answer_in_order() {
             for _ in 0..20 {
                 pipeline.incr(&own, 1).cmd("ECHO").arg(&own).incr("together", 1).ignore();
             }
-            let answers: Vec<redis::Value> = pipeline.query(&mut connection).unwrap();
-            let answers: Vec<(usize, String)> =
-                redis::from_redis_value(redis::Value::Array(answers)).unwrap();
+            let results: Vec<redis::Value> = pipeline.query(&mut connection).unwrap();
+            let results: Vec<(usize, String)> =
+                redis::from_redis_value(redis::Value::Array(results)).unwrap();
             assert!(
-                answers.into_iter().eq((1..=20).map(|count| (round * 20 + count, own.clone()))),
+                results.into_iter().eq((1..=20).map(|count| (round * 20 + count, own.clone()))),
                 "{own}, round {round}"
             );
         }
@@ -100,9 +100,9 @@ fn pipelines_answer_in_order() {
     assert_eq!(connect().get::<_, usize>("together").unwrap(), CROWD * 10 * 20);
 }
 
-fn transactions_that_meet_try_again() {
+fn transactions_that_conflict_try_again() {
     let () = connect().set("shared", 0).unwrap();
-    // In groups, as what all have watched all but one do anew.
+    // The transactions run in groups of ten, because all but one of those that watch a key have to try again.
     let turn = Arc::new(Barrier::new(10));
     let tries = crowd(move |_| {
         let mut connection = connect();
@@ -117,10 +117,10 @@ fn transactions_that_meet_try_again() {
         tries
     });
     assert_eq!(connect().get::<_, usize>("shared").unwrap(), CROWD);
-    assert!(tries.iter().sum::<usize>() > CROWD, "they have not met");
+    assert!(tries.iter().sum::<usize>() > CROWD, "no transactions conflicted");
 }
 
-fn much_more_than_fits_goes_there_and_back() {
+fn set_and_get_of_1_mib_is_whole() {
     crowd(|n| {
         let mut connection = connect();
         let bytes = vec![n as u8; 1 << 20];
@@ -130,12 +130,12 @@ fn much_more_than_fits_goes_there_and_back() {
             .get(format!("large {}", n % 4))
             .query(&mut connection)
             .unwrap();
-        // What was put may be another's by now, but not a mixture.
+        // Another client may have set the key meanwhile. The value is never a mixture.
         assert!(back == vec![back[0]; 1 << 20]);
     });
 }
 
-fn what_takes_too_long_ends_in_a_timeout() {
+fn set_read_timeout_ends_a_blpop() {
     let limit = Duration::from_millis(200);
     overlapping(limit, || {
         crowd(move |n| {

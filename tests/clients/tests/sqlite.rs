@@ -1,5 +1,5 @@
-//! SQLite, unchanged, in C: locks of files, which cannot be waited for, so it sleeps and tries again. Who sleeps while
-//! another has the file must not keep that one from going on.
+//! SQLite, unmodified, in C. It does not wait for a file lock, but sleeps and tries again. A green thread that sleeps must
+//! not keep the holder of the lock from running.
 
 use greenline_clients::{CROWD, crowd, overlapping};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 greenline_clients::main![
-    writers_wait_for_each_other,
-    the_same_with_a_journal,
-    readers_see_what_was_when_they_began,
-    a_handler_of_our_own_sleeps,
-    a_limit_ends_the_wait,
-    one_connection_for_all,
+    busy_timeout_lets_writers_wait_for_each_other_with_a_wal,
+    busy_timeout_lets_writers_wait_for_each_other_with_a_journal,
+    transaction_of_a_reader_sees_one_state,
+    busy_handler_that_sleeps_lets_writers_wait,
+    busy_timeout_ends_the_wait,
+    mutex_around_one_connection_lets_all_write,
 ];
 
-/// A database in a directory of its own, which goes when this is dropped.
+/// A database in a directory of its own. Dropping it removes the directory.
 struct Database(PathBuf);
 
 impl Database {
@@ -59,7 +59,7 @@ fn number(connection: &Connection, query: &str) -> usize {
     connection.query_row(query, [], |row| row.get(0)).unwrap()
 }
 
-/// Reads, and writes what it has read and one: nobody else must come in between, while some sleep.
+/// Reads a number and writes it plus one, in one transaction. Some writers sleep in between.
 fn count_up(connection: &mut Connection, writer: usize) {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let n = number(&transaction, "SELECT n FROM counts");
@@ -71,7 +71,7 @@ fn count_up(connection: &mut Connection, writer: usize) {
     transaction.commit().unwrap();
 }
 
-/// All write; what they have waited for each other, together, is far more than the time that it took.
+/// Lets all write. Their waits for each other add up to far more than the time that has passed.
 fn all_write(database: &Database) {
     const TIMES: usize = 2;
     let (file, start) = (database.file(), Instant::now());
@@ -94,15 +94,15 @@ fn all_write(database: &Database) {
     assert_eq!(checked, "ok");
 }
 
-fn writers_wait_for_each_other() {
+fn busy_timeout_lets_writers_wait_for_each_other_with_a_wal() {
     all_write(&Database::new("wal", "wal"));
 }
 
-fn the_same_with_a_journal() {
+fn busy_timeout_lets_writers_wait_for_each_other_with_a_journal() {
     all_write(&Database::new("journal", "delete"));
 }
 
-fn readers_see_what_was_when_they_began() {
+fn transaction_of_a_reader_sees_one_state() {
     let database = Database::new("readers", "wal");
     let file = database.file();
     let ended = Arc::new(AtomicUsize::new(0));
@@ -116,24 +116,24 @@ fn readers_see_what_was_when_they_began() {
         }
         times
     });
-    let looks = crowd(move |_| {
+    let counts = crowd(move |_| {
         let mut connection = open(&file);
         let transaction = connection.transaction().unwrap();
-        let look = || number(&transaction, "SELECT n FROM counts");
-        let before = look();
+        let count = || number(&transaction, "SELECT n FROM counts");
+        let before = count();
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(20));
-            assert_eq!(look(), before);
+            assert_eq!(count(), before);
         }
         drop(transaction);
         ended.fetch_add(1, SeqCst);
         number(&connection, "SELECT n FROM counts") - before
     });
     assert!(writer.join().unwrap() > 1);
-    assert!(looks.iter().sum::<usize>() > 0, "nothing was written meanwhile");
+    assert!(counts.iter().sum::<usize>() > 0, "nothing was written meanwhile");
 }
 
-fn a_handler_of_our_own_sleeps() {
+fn busy_handler_that_sleeps_lets_writers_wait() {
     static TRIES: AtomicUsize = AtomicUsize::new(0);
     let database = Database::new("handler", "wal");
     let file = database.file();
@@ -152,14 +152,14 @@ fn a_handler_of_our_own_sleeps() {
             count_up(&mut connection, writer);
         })
     });
-    // All of them have found it held before it is let go.
+    // The lock is released after all have found it held.
     greenline_clients::wait_until(|| TRIES.load(SeqCst) >= CROWD);
     held.commit().unwrap();
     crowd.join().unwrap();
     assert_eq!(number(&holder, "SELECT n FROM counts"), CROWD);
 }
 
-fn a_limit_ends_the_wait() {
+fn busy_timeout_ends_the_wait() {
     let database = Database::new("limit", "wal");
     let file = database.file();
     let mut holder = open(&file);
@@ -176,7 +176,7 @@ fn a_limit_ends_the_wait() {
     held.commit().unwrap();
 }
 
-fn one_connection_for_all() {
+fn mutex_around_one_connection_lets_all_write() {
     let database = Database::new("shared", "wal");
     let connection = Arc::new(Mutex::new(open(&database.file())));
     let shared = connection.clone();
