@@ -212,6 +212,6 @@ fn easy_timeout_ends_the_wait() {
 }
 
 fn easy_perform_of_a_refused_connection_returns_an_error() {
-    // Nobody listener there, nor does the kernel give it to whoever asks for any.
+    // No server listens on this port, and the kernel does not give it out.
     crowd(|_| assert!(get(&mut easy("http://127.0.0.1:1/")).unwrap_err().is_couldnt_connect()));
 }

@@ -1,5 +1,5 @@
-//! ureq, unchanged, and tiny_http, unchanged, in the same process: who asks and who answers are green threads of one OS
-//! thread. Were one of them to block it, nobody would ever respond.
+//! ureq and tiny_http, unmodified, in the same process: clients and servers are green threads of one OS thread. If one of
+//! them blocked it, no server could respond.
 
 use greenline_clients::{CROWD, crowd, overlapping};
 use std::io::Read;
