@@ -331,9 +331,7 @@ fn deadlock_is_reported_while_stderr_is_locked() {
 
 #[test]
 fn kill_and_shutdown_do_not_interrupt_a_thread_local_destructor() {
-    let output = output("killed at its end");
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    assert_eq!(output.stdout, "dropped whole\ndropped whole\n");
+    assert_eq!(output("killed at its end").success(), "dropped whole\ndropped whole\n");
 }
 
 #[test]
@@ -367,16 +365,12 @@ fn panic_of_a_thread_is_reported_once_and_as_by_std() {
 
 #[test]
 fn command_in_eight_threads_passes_stdin_stdout_and_stderr() {
-    let output = output("command");
-    assert!(output.code == 0, "{}", output.stderr);
-    assert_eq!(output.stdout, "all talked\n");
+    assert_eq!(output("command").success(), "all talked\n");
 }
 
 #[test]
 fn fork_in_a_thread_leaves_a_child_that_can_allocate_and_spawn() {
-    let output = output("fork");
-    assert!(output.code == 0, "{}", output.stderr);
-    assert_eq!(output.stdout, "the child is well\nthe parent, too\n");
+    assert_eq!(output("fork").success(), "the child is well\nthe parent, too\n");
 }
 
 #[test]
@@ -384,22 +378,17 @@ fn sleep_of_ten_thousand_threads_takes_one_os_thread() {
     // In debug builds the watchdog takes an OS thread of its own.
     let mut command = command("ten thousand");
     command.env("GREENLINE_WATCHDOG", "0");
-    let output = finish(command, |_| true);
-    assert!(output.code == 0, "{}", output.stderr);
-    assert_eq!(output.stdout, "0 finished, 1 OS threads\n");
+    assert_eq!(finish(command, |_| true).success(), "0 finished, 1 OS threads\n");
 }
 
 #[test]
 fn spawn_without_file_descriptors_makes_os_threads() {
-    let output = output("no file descriptors");
-    assert!(output.code == 0, "{}", output.stderr);
-    assert!(output.stdout.contains("no file descriptor for the hub's reactor"), "{}", output.stdout);
-    assert!(output.stdout.ends_with("both are well\n"), "{}", output.stdout);
+    let stdout = output("no file descriptors").success();
+    assert!(stdout.contains("no file descriptor for the hub's reactor"), "{stdout}");
+    assert!(stdout.ends_with("both are well\n"), "{stdout}");
 }
 
 #[test]
 fn spawn_without_memory_returns_an_error_and_others_go_on() {
-    let output = output("no memory");
-    assert!(output.code == 0, "{}", output.stderr);
-    assert_eq!(output.stdout, "some were made: true\n");
+    assert_eq!(output("no memory").success(), "some were made: true\n");
 }

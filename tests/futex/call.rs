@@ -17,7 +17,7 @@ pub(crate) const REQUEUE: i32 = libc::FUTEX_REQUEUE | PRIVATE;
 pub(crate) const CMP_REQUEUE: i32 = libc::FUTEX_CMP_REQUEUE | PRIVATE;
 pub(crate) const ALL: u32 = i32::MAX as u32;
 
-/// What the system call returns, or `errno`.
+/// The system call's result, or `errno`.
 pub(crate) type FutexResult = Result<u32, i32>;
 
 /// Makes the system call. `fourth` is the number or the address of a time that the operation takes.

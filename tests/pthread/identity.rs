@@ -1,4 +1,4 @@
-//! What C knows of one thread: `pthread_self`, its stack, its name, the signals sent to it.
+//! The C library's view of one thread: `pthread_self`, its stack, its name, the signals sent to it.
 
 use crate::c::*;
 use crate::support::threads::*;
