@@ -14,12 +14,12 @@
 
 #![allow(unsafe_code)]
 
-use crate::hub::Inbox;
+use crate::sys::at_fork;
 use crate::sys::raw_mutex::Lock;
 use std::os::fd::RawFd;
+use std::sync::Weak;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
-use std::sync::{Arc, Weak};
 
 /// How often a number was given back.
 pub(crate) type Generation = u32;
@@ -31,8 +31,14 @@ type Page = [AtomicU64; PAGE];
 
 static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES];
 
+/// A hub, as this table sees it.
+pub(crate) trait FdListener: Send + Sync {
+    /// Generation `generation` of `fd` is closed. Called on any OS thread.
+    fn fd_closed(&self, fd: RawFd, generation: Generation);
+}
+
 /// The hubs that watch descriptors, by number; the first has number 1.
-static HUBS: Lock<Vec<Weak<Inbox>>> = Lock::new(Vec::new());
+static HUBS: Lock<Vec<Weak<dyn FdListener>>> = Lock::new(Vec::new());
 
 /// A word of the table: the generation, and the hub that watches this one. `SEVERAL` do; 0: none.
 const SEVERAL: u32 = u32::MAX;
@@ -98,18 +104,18 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
     existing(fd)
 }
 
-/// Gives a hub its number, for [`watch`].
-pub(crate) fn enlist(hub: &Arc<Inbox>) -> u32 {
-    let weak = Arc::downgrade(hub);
+/// Gives a hub its number, for [`watch`]: `listener` is told when a descriptor of the hub is closed.
+pub(crate) fn register_hub(listener: Weak<dyn FdListener>) -> u32 {
+    at_fork::register(reset_after_fork);
     let mut hubs = HUBS.lock();
     let free = hubs.iter().position(|hub| hub.strong_count() == 0);
     match free {
         Some(at) => {
-            hubs[at] = weak;
+            hubs[at] = listener;
             at as u32 + 1
         }
         None => {
-            hubs.push(weak);
+            hubs.push(listener);
             hubs.len() as u32
         }
     }
@@ -195,7 +201,7 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
             None => break,
         };
         if let Some(hub) = hub {
-            hub.closed(fd, last);
+            hub.fd_closed(fd, last);
         }
     }
     last.wrapping_add(1)
@@ -228,8 +234,8 @@ fn forget_listener(fd: RawFd) {
     }
 }
 
-/// Nobody watches anything any more: for the child of a fork, whose parent's hubs are not its own.
-pub(crate) fn reset_after_fork() {
+/// Makes all numbers unwatched: the hubs are the parent's.
+fn reset_after_fork() {
     // SAFETY: the one OS thread of the child, which is not in here otherwise.
     unsafe { HUBS.reset_after_fork(Vec::new()) };
     for page in &TABLE {

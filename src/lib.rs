@@ -132,22 +132,25 @@ mod time;
 mod tls;
 
 pub use api::generator::{Generator, Yielder};
+pub use api::handle::{Handle, HubGone};
 pub use api::join::{
     AsCompleted, JoinHandle, as_completed, join_all, join_all_timeout, join_first, kill_all, try_join_all,
 };
 pub use api::local::{AccessError, LocalKey};
+pub use api::oneshot::RemoteJoinHandle;
 pub use api::policy::install_policy;
 pub use api::scope::{Scope, ScopedJoinHandle, scope};
 pub use api::sleep::{sleep, sleep_until, yield_now};
 pub use api::spawn::{Builder, Current, current, spawn, spawn_after};
 pub use api::timeout::{Elapsed, timeout};
-pub use api::{io, wait};
+pub use api::{io, trace, wait};
 pub use green::JoinError;
-pub use hub::{Handle, HubGone, RemoteJoinHandle, Stats};
+pub use hub::Stats;
 pub use ids::GreenId;
-pub use observe::{trace, watchdog};
+pub use observe::watchdog;
 pub use thread::offload::{offload, offload_threads};
 
+use crate::api::current::current_hub;
 use std::time::Duration;
 
 /// The README's programs, as doctests.
@@ -164,7 +167,7 @@ mod readme {}
 /// Source: gevent's `wait()` without arguments.
 #[track_caller]
 pub fn join_everything() {
-    hub::current().join_everything(time::NEVER);
+    current_hub().join_everything(time::NEVER);
 }
 
 /// As [`join_everything`], for no longer than `timeout`. Answers whether all have ended.
@@ -173,7 +176,7 @@ pub fn join_everything() {
 /// As [`join_everything`].
 #[track_caller]
 pub fn join_everything_timeout(timeout: Duration) -> bool {
-    let hub = hub::current();
+    let hub = current_hub();
     hub.join_everything(hub.clock().after(timeout))
 }
 
@@ -184,12 +187,12 @@ pub fn join_everything_timeout(timeout: Duration) -> bool {
 /// When called by a green thread, which would wait for itself.
 #[track_caller]
 pub fn shutdown() {
-    let hub = hub::current();
+    let hub = current_hub();
     assert!(hub.current() == GreenId::ROOT, "only the root can shut its hub down");
     hub.shut_down();
 }
 
 /// What this OS thread's hub has done so far.
 pub fn stats() -> Stats {
-    hub::current().stats()
+    current_hub().stats()
 }

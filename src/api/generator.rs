@@ -5,11 +5,12 @@
 //! and then blocks the green thread that asked.
 #![allow(unsafe_code)]
 
+use crate::api::current::current_hub;
 use crate::context::{ActiveContext, Context};
 use crate::green::{Interrupt, PanicCount, carried_by};
-use crate::hub;
-use crate::hub::{drop_ignoring_panics, try_current};
+use crate::hub::try_current;
 use crate::stack::StackSize;
+use crate::sys::catch::drop_ignoring_panics;
 use crate::tls;
 use std::any::Any;
 use std::cell::Cell;
@@ -102,7 +103,7 @@ impl<Y, S> Yielder<Y, S> {
         let ours = unsafe { context.bounds() }.contains(&(&raw const here as usize));
         assert!(ours, "yield_ was called on another stack than the generator's own");
         assert!(
-            hub::current().open_timeouts() <= self.link.timeouts.get(),
+            current_hub().open_timeouts() <= self.link.timeouts.get(),
             "yield_ was called inside of a timeout that was opened in the generator: it would limit others"
         );
         if self.link.closing.get() && !std::thread::panicking() {
@@ -169,7 +170,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
                 self.link.sent.set(value);
                 context
             }
-            Stage::New(f) => match hub::current().pool().take(StackSize::DEFAULT) {
+            Stage::New(f) => match current_hub().pool().take(StackSize::DEFAULT) {
                 Ok(context) => self.begin(context, f),
                 Err(error) => {
                     self.stage = Stage::New(f);
@@ -182,7 +183,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             }
             Stage::Running => panic!("a generator was asked for a value while it runs"),
         };
-        self.link.timeouts.set(hub::current().open_timeouts());
+        self.link.timeouts.set(current_hub().open_timeouts());
         // SAFETY: it has a job and is suspended: it was Waiting, or is fresh.
         if !unsafe { run(context) } {
             self.stage = Stage::Waiting(context);
@@ -190,7 +191,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
         }
         self.stage = Stage::Done;
         // SAFETY: idle, and the only one to have it forgets it.
-        unsafe { hub::current().pool().put(context) };
+        unsafe { current_hub().pool().put(context) };
         if let Some(payload) = self.link.panic.take() {
             resume_unwind(payload);
         }
@@ -256,7 +257,7 @@ impl<Y, S> Drop for Generator<Y, S> {
         // SAFETY: it is suspended; it ends, or (its destructors yield) is left as it is for ever.
         unsafe {
             if run(context) {
-                hub::current().pool().put(context);
+                current_hub().pool().put(context);
             } else {
                 log::error!("a dropped generator yields in a destructor; it is left suspended");
             }
@@ -264,7 +265,7 @@ impl<Y, S> Drop for Generator<Y, S> {
         let Some(thrown) = self.link.panic.take() else { return };
         if carried_by(&*thrown) == Some(Interrupt::Kill) {
             // Meant for who drops it, who was blocked in it: to be delivered where that may unwind.
-            hub::current().kill(hub::current().current());
+            current_hub().kill(current_hub().current());
         }
         // A panic in its destructors was reported by the panic hook, and goes no further: we may unwind.
         drop_ignoring_panics(thrown);

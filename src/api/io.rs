@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use crate::api::current::current_hub;
 use crate::arch::syscall::syscall;
-use crate::hub;
 use crate::hub::{FdWaitResult, Hub};
 use crate::ids::Direction;
 use crate::time::{NEVER, Time};
@@ -46,7 +46,7 @@ pub fn wait_writable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<()>
 }
 
 fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
-    let hub = hub::current();
+    let hub = current_hub();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     // Who calls may not have tried; so the kernel is asked, and not what edges have said.
     let (mut expired, mut foreign) = (false, true);
@@ -77,7 +77,7 @@ pub(crate) enum Parked {
 ///
 /// Errors: as for [`wait_readable`].
 pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
-    let (hub, fd, direction) = (hub::current(), fd.as_fd().as_raw_fd(), Direction::Read);
+    let (hub, fd, direction) = (current_hub(), fd.as_fd().as_raw_fd(), Direction::Read);
     if is_ready(fd, direction)? {
         return Ok(Parked::Readable);
     }

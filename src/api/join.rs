@@ -3,6 +3,7 @@
 //!
 //! Names are std's; gevent's are in the docs as aliases.
 
+use crate::api::current::current_hub;
 use crate::green::{Completions, JoinError, Joiner, Outcome};
 use crate::hub::{self, Hub, try_current};
 use crate::ids::{GreenId, WaitReason, WaitResult};
@@ -45,7 +46,7 @@ impl<T: 'static> JoinHandle<T> {
     #[doc(alias = "get")]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        match self.join_until(hub::current(), NEVER) {
+        match self.join_until(current_hub(), NEVER) {
             Ok(result) => result,
             Err(_) => unreachable!("a deadline that does not come has passed"),
         }
@@ -58,7 +59,7 @@ impl<T: 'static> JoinHandle<T> {
     /// thread runs on.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
-        let hub = hub::current();
+        let hub = current_hub();
         self.join_until(hub, deadline(hub, timeout))
     }
 
@@ -85,7 +86,7 @@ impl<T: 'static> JoinHandle<T> {
     /// Whether [`join`](Self::join) would answer at once.
     #[doc(alias = "ready")]
     pub fn is_finished(&self) -> bool {
-        hub::current().is_finished(self.id)
+        current_hub().is_finished(self.id)
     }
 
     /// Which green thread it is.
@@ -95,7 +96,7 @@ impl<T: 'static> JoinHandle<T> {
 
     /// The name it was given, or `green-N`.
     pub fn name(&self) -> Rc<str> {
-        hub::current().name_of(self.id).expect("a handle keeps the record")
+        current_hub().name_of(self.id).expect("a handle keeps the record")
     }
 
     /// Asks the green thread to end; does not wait for it. Answers `false` when it has ended already.
@@ -110,7 +111,7 @@ impl<T: 'static> JoinHandle<T> {
     ///
     /// Source: gevent's `Greenlet.kill(block=False)`.
     pub fn kill(&self) -> bool {
-        hub::current().kill(self.id)
+        current_hub().kill(self.id)
     }
 
     /// Runs `callback` in a new green thread when this one has ended; at once if it has. Several run in the
@@ -120,7 +121,7 @@ impl<T: 'static> JoinHandle<T> {
     #[track_caller]
     pub fn link(&self, callback: impl FnOnce(GreenId) + 'static) {
         let id = self.id;
-        hub::current().link(id, hub::job(move || callback(id)));
+        current_hub().link(id, hub::entry_closure(move || callback(id)));
     }
 }
 
@@ -182,7 +183,7 @@ pub fn join_all_timeout<T: 'static>(
     timeout: Duration,
 ) -> Vec<Result<Result<T, JoinError>, JoinHandle<T>>> {
     let handles: Vec<_> = handles.into_iter().collect();
-    let hub = hub::current();
+    let hub = current_hub();
     let deadline = deadline(hub, timeout);
     let mut results = Vec::with_capacity(handles.len());
     for handle in handles {
@@ -248,7 +249,7 @@ pub fn join_first<T: 'static>(
 /// ```
 #[doc(alias = "iwait")]
 pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> AsCompleted<T> {
-    let hub = hub::current();
+    let hub = current_hub();
     let completions = Rc::new(Completions::default());
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
     for (index, handle) in handles.iter().flatten().enumerate() {
@@ -271,7 +272,7 @@ impl<T: 'static> AsCompleted<T> {
     /// As `next`, for no longer than `timeout`: `None` means that the time is over, or that none is left.
     #[track_caller]
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<(usize, Result<T, JoinError>)> {
-        self.advance(hub::current().clock().after(timeout))
+        self.advance(current_hub().clock().after(timeout))
     }
 
     #[track_caller]
@@ -279,7 +280,7 @@ impl<T: 'static> AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let hub = hub::current();
+        let hub = current_hub();
         let index = loop {
             if let Some(index) = self.completions.pop() {
                 break index;
@@ -301,7 +302,7 @@ impl<T: 'static> AsCompleted<T> {
 
     /// The handles of those that have not been answered, with their places.
     pub fn into_rest(self) -> Vec<(usize, JoinHandle<T>)> {
-        let hub = hub::current();
+        let hub = current_hub();
         let rest = self.handles.into_iter().enumerate();
         let rest = rest.filter_map(|(index, handle)| Some((index, handle?)));
         rest.inspect(|(_, handle)| {

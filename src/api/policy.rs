@@ -2,7 +2,7 @@
 //!
 //! Next: `policy/mod.rs`, what a policy is.
 
-use crate::hub;
+use crate::api::current::current_hub;
 use crate::policy::Policy;
 
 /// Makes `policy` choose which green thread of this OS thread's hub runs next, from now on.
@@ -12,5 +12,5 @@ use crate::policy::Policy;
 ///
 /// The policy before is dropped, in the calling green thread.
 pub fn install_policy(policy: impl Policy + 'static) {
-    hub::current().install(Box::new(policy));
+    current_hub().install(Box::new(policy));
 }

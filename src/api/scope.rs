@@ -7,12 +7,13 @@
 //! aborts.
 #![allow(unsafe_code)]
 
+use crate::api::current::current_hub;
 use crate::api::join::JoinHandle;
+use crate::green::catch_body;
 use crate::green::{Interrupt, JoinError, carried_by};
-use crate::hub;
-use crate::hub::{catch, drop_ignoring_panics};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
+use crate::sys::catch::drop_ignoring_panics;
 use crate::time::NEVER;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -144,7 +145,7 @@ struct Body<F, T> {
 impl<F: FnOnce() -> T, T> Body<F, T> {
     fn run(self) {
         let Body { f, packet, count_out } = self;
-        packet.result.set(Some(catch(f)));
+        packet.result.set(Some(catch_body(f)));
         // The value may be ours to drop, and its destructor may panic; it is not to skip the counting.
         drop_ignoring_panics(packet);
         drop(count_out);
@@ -170,7 +171,7 @@ impl<'scope> Scope<'scope, '_> {
         let handle = crate::api::spawn::spawn(body);
         let mut spawned = self.data.spawned.borrow_mut();
         if spawned.len() > 64 && spawned.len() > 2 * self.data.running.get() {
-            let hub = hub::current();
+            let hub = current_hub();
             spawned.retain(|&id| hub.is_alive(id));
         }
         spawned.push(handle.id());
@@ -184,7 +185,7 @@ impl<'scope> Scope<'scope, '_> {
     /// Waits until the last of them has done with its closure. An interrupt of the owner is passed on to them,
     /// each time one comes.
     fn wait_for_all(&self, at: &'static Location<'static>) -> Ended {
-        let hub = hub::current();
+        let hub = current_hub();
         let mut ended = Ended::ByItself;
         let mut deadlocks = 0;
         while self.data.running.get() > 0 {
@@ -221,7 +222,7 @@ impl<'scope> Scope<'scope, '_> {
 
     fn kill_all(&self) {
         self.data.killed.set(true);
-        let hub = hub::current();
+        let hub = current_hub();
         for &id in self.data.spawned.borrow().iter() {
             hub.kill(id);
         }

@@ -1,6 +1,6 @@
 //! Letting time pass, and letting others run.
 
-use crate::hub;
+use crate::api::current::current_hub;
 use crate::hub::Hub;
 use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::Time;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Unwinds when the green thread is killed or a timeout around it fires. Source: gevent's `sleep(0)`.
 #[inline(always)]
 pub fn yield_now() {
-    let hub = hub::current();
+    let hub = current_hub();
     hub.yield_now();
     if hub.is_interrupted() {
         hub.throw_pending_interrupt();
@@ -31,14 +31,14 @@ pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
     }
-    let hub = hub::current();
+    let hub = current_hub();
     until(hub, hub.clock().after(duration));
 }
 
 /// Blocks the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
-    let hub = hub::current();
+    let hub = current_hub();
     let time = hub.clock().at(deadline);
     if time <= hub.clock().now() {
         return yield_now();

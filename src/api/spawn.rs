@@ -1,8 +1,8 @@
 //! Making green threads.
 
+use crate::api::current::current_hub;
 use crate::api::join::JoinHandle;
-use crate::hub;
-use crate::hub::{Spawn, job};
+use crate::hub::{Spawn, entry_closure};
 use crate::ids::GreenId;
 use crate::policy::Attributes;
 use crate::stack::StackSize;
@@ -57,9 +57,9 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    let hub = hub::current();
-    hub.ensure_reserve()?;
-    Ok(JoinHandle::new(hub.spawn(spawn, job(f))))
+    let hub = current_hub();
+    hub.ensure_emergency_stack()?;
+    Ok(JoinHandle::new(hub.spawn(spawn, entry_closure(f))))
 }
 
 #[cold]
@@ -151,7 +151,7 @@ impl Builder {
 /// Source: gevent's `getcurrent`, `std::thread::current`.
 #[doc(alias = "getcurrent")]
 pub fn current() -> Current {
-    let hub = hub::current();
+    let hub = current_hub();
     let id = hub.current();
     let name = hub.name_of(id).unwrap_or_else(|| "hub".into());
     Current { id, name }

@@ -1,7 +1,7 @@
 //! A time limit around anything that blocks.
 
+use crate::api::current::current_hub;
 use crate::green::{Interrupt, carried_by};
-use crate::hub;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use std::time::Duration;
 /// Source: gevent's `Timeout` and `with_timeout`.
 #[doc(alias = "with_timeout")]
 pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
-    let hub = hub::current();
+    let hub = current_hub();
     let number = hub.enter_timeout(limit);
     let result = catch_unwind(AssertUnwindSafe(f));
     hub.leave_timeout(number);

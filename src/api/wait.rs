@@ -44,7 +44,7 @@
 
 pub use crate::ids::{Ticket, WaitResult};
 
-use crate::hub;
+use crate::api::current::current_hub;
 use crate::hub::try_current;
 use crate::ids::WaitReason;
 use crate::time::NEVER;
@@ -60,7 +60,7 @@ impl Ticket {
 
 /// A ticket for the next park of the current green thread.
 pub fn ticket() -> Ticket {
-    hub::current().ticket()
+    current_hub().ticket()
 }
 
 /// Blocks the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
@@ -74,7 +74,7 @@ pub fn ticket() -> Ticket {
 /// [`deadlock`](crate#deadlock). Unwinds when the green thread is killed or a timeout around it fires.
 #[track_caller]
 pub fn park(ticket: Ticket, deadline: Option<Instant>, what: &'static str) -> WaitResult {
-    let hub = hub::current();
+    let hub = current_hub();
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     hub.block(ticket, deadline, WaitReason::For(what))
 }

@@ -1,7 +1,9 @@
 //! How a green thread ended: inside the crate, and as its joiner is told.
 
+use super::interrupt::{Interrupt, carried_by};
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What became of a body.
 pub(crate) enum Outcome {
@@ -10,6 +12,15 @@ pub(crate) enum Outcome {
     Killed,
     /// There was no memory for its stack: it never ran.
     NoStack(std::io::Error),
+}
+
+/// Calls `f`. Returns its panic, or the kill that ended it, as an error.
+#[inline]
+pub(crate) fn catch_body<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match carried_by(&*payload) {
+        Some(Interrupt::Kill | Interrupt::Exit) => JoinError::Killed,
+        _ => JoinError::Panicked(payload),
+    })
 }
 
 /// Why a green thread gave no value.

@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::thread_pointer;
+use crate::sys::tls_segments::{TlsSegment, tls_segments};
 use crate::tls::has_own;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -107,7 +108,8 @@ fn look() {
         Some(word) => {
             // The executable's own storage is at the same place in every thread. So the loader, which may be busy or
             // (in the child of a fork) locked for ever, is asked but once.
-            if storage().iter().any(|own| own.is_executables && own.words().any(|at| at == word as usize)) {
+            let is_executables = |segment: &TlsSegment| segment.module == 1 && words_of(segment).any(|at| at == word as usize);
+            if tls_segments().iter().any(is_executables) {
                 DISTANCE.store((word as usize).wrapping_sub(thread_pointer::get()) as isize, Relaxed);
             }
             Search::Found(word)
@@ -123,7 +125,7 @@ fn look() {
 }
 
 fn find() -> Option<*mut usize> {
-    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [Storage]);
+    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [TlsSegment]);
     impl Drop for LookWhileUnwinding<'_> {
         fn drop(&mut self) {
             // Into memory allocated before, so that nothing else changes.
@@ -133,8 +135,8 @@ fn find() -> Option<*mut usize> {
         }
     }
 
-    let ranges = storage();
-    let len = ranges.iter().map(|range| range.words().count()).sum();
+    let ranges = tls_segments();
+    let len = ranges.iter().map(|range| words_of(range).count()).sum();
     let mut before = Vec::with_capacity(len);
     let during = RefCell::new(Vec::with_capacity(len));
     let mut after = Vec::with_capacity(len);
@@ -148,7 +150,7 @@ fn find() -> Option<*mut usize> {
 
     let mut counts = ranges
         .iter()
-        .flat_map(Storage::words)
+        .flat_map(words_of)
         .enumerate()
         .filter(|&(n, _)| before[n] > 0 && during[n] == before[n] + 1 && after[n] == before[n])
         .map(|(_, at)| at as *mut usize)
@@ -168,50 +170,16 @@ fn find() -> Option<*mut usize> {
     }
 }
 
-/// A block of thread-local storage that belongs to this OS thread.
-struct Storage {
-    at: usize,
-    len: usize,
-    is_executables: bool,
+/// The addresses of a segment's words.
+fn words_of(segment: &TlsSegment) -> impl Iterator<Item = usize> + use<> {
+    const WORD: usize = size_of::<usize>();
+    let first = segment.at.next_multiple_of(WORD);
+    let len = segment.len.saturating_sub(first - segment.at) / WORD * WORD;
+    (first..first + len).step_by(WORD)
 }
 
-impl Storage {
-    /// The addresses of its words.
-    fn words(&self) -> impl Iterator<Item = usize> + use<> {
-        const WORD: usize = size_of::<usize>();
-        let first = self.at.next_multiple_of(WORD);
-        let len = self.len.saturating_sub(first - self.at) / WORD * WORD;
-        (first..first + len).step_by(WORD)
-    }
-}
-
-/// All of them, one for each loaded object.
-fn storage() -> Vec<Storage> {
-    unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, _: usize, out: *mut libc::c_void) -> i32 {
-        // SAFETY: the loader's answer is valid during the call; `out` is the vector below.
-        unsafe {
-            let info = &*info;
-            for n in 0..info.dlpi_phnum as usize {
-                let header = &*info.dlpi_phdr.add(n);
-                if header.p_type == libc::PT_TLS && !info.dlpi_tls_data.is_null() {
-                    (*out.cast::<Vec<Storage>>()).push(Storage {
-                        at: info.dlpi_tls_data as usize,
-                        len: header.p_memsz as usize,
-                        is_executables: info.dlpi_tls_modid == 1,
-                    });
-                }
-            }
-        }
-        0
-    }
-    let mut found: Vec<Storage> = Vec::new();
-    // SAFETY: `each` gets the vector and nothing else does.
-    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut found).cast()) };
-    found
-}
-
-fn words(ranges: &[Storage], into: &mut Vec<usize>) {
-    for word in ranges.iter().flat_map(Storage::words) {
+fn words(ranges: &[TlsSegment], into: &mut Vec<usize>) {
+    for word in ranges.iter().flat_map(words_of) {
         // SAFETY: mapped and readable as long as this OS thread lives. Volatile, for what lies there belongs to
         // others.
         into.push(unsafe { (word as *const usize).read_volatile() });

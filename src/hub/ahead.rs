@@ -1,6 +1,6 @@
 //! Who runs soon: what a switch to it touches is asked for while others run. What that is, is told in `green/prefetch.rs`.
 
-use super::State;
+use super::state::State;
 use crate::green;
 use crate::green::Green;
 use crate::ids::GreenId;

@@ -2,17 +2,20 @@
 //!
 //! Source: gevent's `LoopExit`, which names nobody; Go's "all goroutines are asleep".
 
-use super::{Hub, State};
+use super::fields::Hub;
+use super::state::State;
+use super::status::helper_threads;
 use crate::green::{Green, State as GreenState};
 use crate::ids::Direction;
 use crate::ids::{GreenId, WaitReason};
+use crate::sys::stderr;
 use std::fmt::Write;
 use std::panic::Location;
 
 impl Hub {
     /// Whether somebody waits for a word that another OS thread could change, and there is another.
     pub(super) fn others_may_wake(&self) -> bool {
-        self.on_futex.get() > 0 && os_threads() > 1
+        self.futex_waiters.get() > 0 && os_threads() > 1
     }
 
     /// Panics in the root with a list of all green threads.
@@ -27,7 +30,7 @@ impl Hub {
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(WaitReason::Futex(word), None);
-        crate::observe::panic_hook::write_stderr_raw(&report);
+        stderr::write(format!("greenline: {report}\n").as_bytes());
     }
 
     pub(crate) fn deadlock_report(&self, wait: WaitReason, at: Option<&Location<'_>>) -> String {
@@ -59,7 +62,7 @@ fn os_threads() -> u64 {
     use std::os::unix::fs::MetadataExt;
     // A directory has a link for each directory in it, and two more.
     let links = std::fs::metadata("/proc/self/task").map_or(4, |task| task.nlink());
-    links.saturating_sub(2 + crate::observe::watchdog::os_threads())
+    links.saturating_sub(2 + helper_threads())
 }
 
 impl State {

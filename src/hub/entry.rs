@@ -1,33 +1,34 @@
 //! A green thread's body: from the closure that was spawned to the job that a context runs.
 
-use super::current;
+use super::current::expect_current;
+use super::fields::Hub;
 use crate::context::Body;
-use crate::green::{Interrupt, JoinError, Outcome, carried_by};
+use crate::green::{JoinError, Outcome, catch_body};
 use crate::ids::GreenId;
+use crate::sys::catch::drop_ignoring_panics;
 use crate::tls::{has_tls_destructors, run_destructors};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
 /// neither box allocates.
 #[inline]
-pub(crate) fn job<F, T>(f: F) -> Body
+pub(crate) fn entry_closure<F, T>(f: F) -> Body
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
     Box::new(move || {
-        let outcome = if current().killed_at_start() {
+        let outcome = if expect_current().killed_at_start() {
             drop_ignoring_panics(f);
             Outcome::Killed
         } else {
-            match catch(f) {
+            match catch_body(f) {
                 Ok(value) => Outcome::Returned(Box::new(value)),
                 Err(JoinError::Killed) => Outcome::Killed,
                 Err(JoinError::Panicked(payload)) => Outcome::Panicked(payload),
                 Err(_) => unreachable!("a body that ran returned, panicked or was killed"),
             }
         };
-        end(outcome);
+        finish_current(outcome);
     })
 }
 
@@ -35,28 +36,8 @@ where
 pub(super) fn unrunnable(body: Body, error: std::io::Error) -> Body {
     Box::new(move || {
         drop_ignoring_panics(body);
-        end(Outcome::NoStack(error));
+        finish_current(Outcome::NoStack(error));
     })
-}
-
-/// Calls `f`; what it throws is its result.
-#[inline]
-pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match carried_by(&*payload) {
-        Some(Interrupt::Kill | Interrupt::Exit) => JoinError::Killed,
-        _ => JoinError::Panicked(payload),
-    })
-}
-
-/// Drops `value`, whose destructor may block, and may panic without harm but the report on stderr.
-#[inline]
-pub(crate) fn drop_ignoring_panics<V>(value: V) {
-    if let Err(thrown) = catch(|| drop(value)) {
-        // So may that of what it threw; but not for ever.
-        if let Err(again) = catch(|| drop(thrown)) {
-            std::mem::forget(again);
-        }
-    }
 }
 
 /// How often the locals are dropped that were made while others were, before they are left.
@@ -65,8 +46,8 @@ const ROUNDS: u32 = 1000;
 /// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants, and the
 /// thread-locals that are its own. Any of them may bring about more of the others.
 #[inline]
-pub(crate) fn end(outcome: Outcome) {
-    let hub = current();
+pub(crate) fn finish_current(outcome: Outcome) {
+    let hub = expect_current();
     if hub.current() == GreenId::ROOT {
         end_of_a_fork(&outcome);
     }
@@ -74,11 +55,11 @@ pub(crate) fn end(outcome: Outcome) {
     if !detached && !has_extras && !has_tls_destructors() {
         return hub.finish(outcome);
     }
-    end_slowly(outcome);
+    finish_with_destructors(outcome);
 }
 
 /// Destroys the thread-locals that there are by now. Answers whether there were any.
-fn end_locals(hub: &super::Hub) -> bool {
+fn end_locals(hub: &Hub) -> bool {
     if !has_tls_destructors() {
         return false;
     }
@@ -94,8 +75,8 @@ fn end_of_a_fork(outcome: &Outcome) -> ! {
 }
 
 #[cold]
-fn end_slowly(outcome: Outcome) {
-    let hub = current();
+fn finish_with_destructors(outcome: Outcome) {
+    let hub = expect_current();
     let mut outcome = Some(outcome);
     for _ in 0..ROUNDS {
         if let Some(local) = hub.take_local() {
@@ -115,7 +96,7 @@ fn end_slowly(outcome: Outcome) {
 /// Drops the values that the root has, when its OS thread ends.
 pub(super) fn drop_locals_of_root() {
     for _ in 0..ROUNDS {
-        match current().take_local() {
+        match expect_current().take_local() {
             Some(local) => drop_ignoring_panics(local),
             None => return,
         }

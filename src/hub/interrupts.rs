@@ -1,6 +1,7 @@
 //! Kill and timeout, from asking to throwing. The rules are in `green/interrupt.rs`.
 
-use super::{Hub, TimerAction};
+use super::fields::Hub;
+use super::state::TimerAction;
 use crate::green::{Interrupt, State as GreenState, TimeoutScope};
 use crate::ids::GreenId;
 use crate::time::NEVER;
@@ -26,7 +27,7 @@ impl Hub {
             return None;
         }
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         green.cut_short = false;
         let interrupt = if green.killed {
             green.killed = false;
@@ -46,7 +47,7 @@ impl Hub {
     /// The thread-locals of who runs are destroyed next: what it was to be killed for has come.
     pub(crate) fn begin_ending(&self) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         green.ending = true;
         green.killed = false;
         self.interrupted.set(green.review_interrupts(|| self.clock.now()));
@@ -77,7 +78,7 @@ impl Hub {
         let id = self.current();
         // No time at all is over at once: it is delivered at the next blocking call, whatever the clock says.
         let fired = after.is_zero();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
         green.has_timeouts = true;
         if fired {
@@ -93,14 +94,14 @@ impl Hub {
     /// How many timeouts who runs is inside of.
     pub(crate) fn open_timeouts(&self) -> usize {
         let mut state = self.state.borrow_mut();
-        let extras = &state.expect(self.current()).extras;
+        let extras = &state.record_mut(self.current()).extras;
         extras.as_ref().map_or(0, |extras| extras.timeouts.len())
     }
 
     /// Leaves a timeout, fired or not.
     pub(crate) fn leave_timeout(&self, number: u64) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         let mut fired = true;
         if let Some(extras) = &mut green.extras {
             if let Some(at) = extras.timeouts.iter().rposition(|scope| scope.number == number) {

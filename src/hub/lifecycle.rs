@@ -1,22 +1,20 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
-use super::{FINISHED, Hub, MASKED, TimerAction};
+use super::event::Event;
+use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
+use super::state::TimerAction;
+use super::status;
 use crate::context::{ActiveContext, Body};
 use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, State as GreenState};
 use crate::ids::GreenId;
-use crate::ids::{ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
-use crate::observe::trace::Event;
-use crate::policy::{Attributes, ReadyReason};
+use crate::ids::{Ticket, WakeReason};
+use crate::policy::{Attributes, Custom, Policy, ReadyReason};
 use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
-use crate::time::{NEVER, Time};
 use crate::tls::Tcb;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// How many times 10 ms an ending hub waits for green threads that keep swallowing kills.
-const PATIENCE: u32 = 64;
 
 /// How a green thread is to be made.
 pub(crate) struct Spawn {
@@ -51,6 +49,22 @@ impl Spawn {
 }
 
 impl Hub {
+    /// Replaces the policy. The new one learns of all green threads; those that are ready are handed over in the old
+    /// policy's order.
+    pub(crate) fn install(&self, policy: Box<dyn Policy>) {
+        let mut policy = Custom::new(policy, &self.clock);
+        let mut state = self.state.borrow_mut();
+        for (_, green) in state.greens.iter().filter(|(_, green)| green.state != GreenState::Finished) {
+            let attributes = green.extras.as_ref().and_then(|extras| extras.attributes);
+            policy.spawned(green.id, &attributes.unwrap_or_default());
+        }
+        let old = state.ready.replace(policy);
+        state.ready.running(self.current());
+        drop(state);
+        self.after_switch.set(self.after_switch.get() | ACCOUNT);
+        drop(old);
+    }
+
     /// Makes a green thread that will run `job`, last in line.
     #[inline]
     pub(crate) fn spawn(&self, spawn: Spawn, job: Body) -> GreenId {
@@ -74,10 +88,10 @@ impl Hub {
         let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
         let id = GreenId::new(serial, entry.key());
-        if crate::observe::watchdog::is_on() {
-            self.pulse.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
+        if status::labels_wanted() {
+            self.status.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
         }
-        let mut green = Green::new(id, self.blocks.os_thread_tcb(), life, spawn.spawned_at);
+        let mut green = Green::new(id, self.tcbs.os_thread_tcb(), life, spawn.spawned_at);
         if let Some((context, tcb)) = seat {
             (green.context, green.tcb) = (Some(context), tcb);
         }
@@ -85,7 +99,7 @@ impl Hub {
             green.state = GreenState::Delayed;
         }
         (green.killed, green.interrupted) = (closing, closing);
-        if unlikely(self.left.get() & MASKED != 0) {
+        if unlikely(self.after_switch.get() & RESTORE_SIGMASK != 0) {
             self.inherit_mask(&mut green);
         }
         green.detached = spawn.detached;
@@ -100,17 +114,10 @@ impl Hub {
             None => state.ready.ready(id, ReadyReason::New),
             Some(delay) => state.timers.set(self.clock.after(delay), TimerAction::Start(id)),
         }
-        self.pulse.set_alive(state.alive);
+        self.status.set_alive(state.alive);
         drop(state);
         self.emit(Event::Spawn(id));
         id
-    }
-
-    /// Tells the watchdog what all are called that there are.
-    pub(crate) fn publish_labels(&self) {
-        for (_, green) in &self.state.borrow().greens {
-            self.pulse.set_label(green.id, green.name.as_ref().map(|name| &***name), green.spawned_at);
-        }
     }
 
     /// Whether the current green thread was killed before its first run; the kill is thereby delivered.
@@ -125,8 +132,8 @@ impl Hub {
         let id = self.current();
         let mut state = self.state.borrow_mut();
         state.alive -= 1;
-        self.pulse.set_alive(state.alive);
-        let green = state.expect(id);
+        self.status.set_alive(state.alive);
+        let green = state.record_mut(id);
         green.state = GreenState::Finished;
         green.life.set(BodyState::Finished(outcome));
         let watcher = green.watcher.replace(Joiner::None);
@@ -143,12 +150,12 @@ impl Hub {
             }
         }
         if state.alive == 0 {
-            if let Some(ticket) = state.waits_for_all.take() {
+            if let Some(ticket) = state.join_all_waiter.take() {
                 state.wake(ticket, WakeReason::Notified);
             }
         }
         drop(state);
-        self.left.set(self.left.get() | FINISHED);
+        self.after_switch.set(self.after_switch.get() | RECYCLE);
         if let Some(extras) = extras {
             self.release(&extras);
             self.run_links(*extras);
@@ -168,7 +175,7 @@ impl Hub {
     #[inline]
     pub(crate) fn end_requirements(&self) -> (bool, bool) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         (green.detached, green.extras.is_some())
     }
 
@@ -176,7 +183,7 @@ impl Hub {
     #[inline]
     pub(crate) fn take_outcome(&self, id: GreenId) -> Option<Outcome> {
         let mut state = self.state.borrow_mut();
-        if state.expect(id).state != GreenState::Finished {
+        if state.record_mut(id).state != GreenState::Finished {
             return None;
         }
         match state.greens.remove(id.key()).life.into_inner() {
@@ -206,7 +213,7 @@ impl Hub {
     #[track_caller]
     pub(crate) fn link(&self, id: GreenId, job: Body) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         if green.state != GreenState::Finished {
             green.extras().links.push(job);
             return;
@@ -218,93 +225,17 @@ impl Hub {
     /// Has `watcher` told when `id` finishes; `false` if it has already.
     pub(crate) fn watch(&self, id: GreenId, watcher: Joiner) -> bool {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         green.watcher.set(watcher);
         green.state != GreenState::Finished
     }
 
     pub(crate) fn is_finished(&self, id: GreenId) -> bool {
-        self.state.borrow_mut().expect(id).state == GreenState::Finished
+        self.state.borrow_mut().record_mut(id).state == GreenState::Finished
     }
 
     pub(crate) fn is_alive(&self, id: GreenId) -> bool {
         let mut state = self.state.borrow_mut();
         state.green(id).is_some_and(|green| green.state != GreenState::Finished)
-    }
-
-    /// Blocks the root until no green thread is alive, or the deadline.
-    ///
-    /// Panics: on a green thread.
-    #[track_caller]
-    pub(crate) fn join_everything(&self, deadline: Time) -> bool {
-        assert!(
-            self.current() == GreenId::ROOT,
-            "only the root can wait for all green threads: this one would wait for itself"
-        );
-        loop {
-            let ticket = self.ticket();
-            {
-                let mut state = self.state.borrow_mut();
-                if state.alive == 0 {
-                    return true;
-                }
-                state.waits_for_all = Some(ticket);
-            }
-            if self.block(ticket, deadline, WaitReason::For("all green threads to end"))
-                == WaitResult::Expired
-            {
-                return false;
-            }
-        }
-    }
-
-    /// Blocks the root until no green thread is left that `pthread_create` has made. Does not unwind.
-    pub(crate) fn wait_for_pthreads(&self) {
-        while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
-            let ticket = self.ticket();
-            self.waits_for_pthreads.set(Some(ticket));
-            let wait = WaitReason::For("the threads that were made here to end");
-            if self.park(ticket, NEVER, wait, true) == ParkResult::Deadlocked {
-                log::error!("{}", self.deadlock_report(wait, None));
-                return;
-            }
-        }
-    }
-
-    /// Kills all green threads and waits until they have ended: their destructors have run. Those that
-    /// swallow every kill are left where they are, and their stacks with them. For the root.
-    pub(crate) fn shut_down(&self) {
-        let everyone: Vec<GreenId> = {
-            let state = self.state.borrow();
-            state.greens.iter().map(|(_, green)| green.id).filter(|&id| id != GreenId::ROOT).collect()
-        };
-        for id in everyone {
-            self.kill(id);
-        }
-        self.closing.set(true);
-        let mut waited = 0;
-        loop {
-            let ticket = self.ticket();
-            {
-                let mut state = self.state.borrow_mut();
-                if state.alive == 0 {
-                    break;
-                }
-                state.waits_for_all = Some(ticket);
-            }
-            let patience = self.clock.after(Duration::from_millis(10));
-            match self.park(ticket, patience, WaitReason::For("all green threads to end"), true) {
-                ParkResult::Notified => {}
-                ParkResult::Expired if waited < PATIENCE => waited += 1,
-                ParkResult::Expired | ParkResult::Interrupted | ParkResult::Deadlocked => {
-                    log::error!(
-                        "{} green threads do not end when killed; they are abandoned",
-                        self.stats().alive
-                    );
-                    break;
-                }
-            }
-        }
-        self.closing.set(false);
     }
 }

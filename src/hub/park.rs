@@ -1,9 +1,11 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
-use super::{Hub, State, TimerAction, scheduler};
+use super::event::Event;
+use super::fields::Hub;
+use super::scheduler::suspend_current;
+use super::state::{State, TimerAction};
 use crate::green::{Green, PanicCount, StackDepth, State as GreenState};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
-use crate::observe::trace::Event;
 use crate::policy::ReadyReason;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
@@ -12,7 +14,7 @@ use std::panic::Location;
 impl Hub {
     /// Who runs, and may block.
     #[inline]
-    pub(super) fn runner(&self) -> GreenId {
+    pub(super) fn current_checked(&self) -> GreenId {
         let id = self.current();
         assert!(id != GreenId::HUB, "an observer, or a panic hook, must not block");
         id
@@ -21,8 +23,8 @@ impl Hub {
     /// A ticket for the next park of who runs.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
-        let id = self.runner();
-        let epoch = self.state.borrow_mut().expect(id).epoch;
+        let id = self.current_checked();
+        let epoch = self.state.borrow_mut().record_mut(id).epoch;
         Ticket::new(id, epoch)
     }
 
@@ -35,7 +37,7 @@ impl Hub {
     #[inline]
     pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: WaitReason, shield: bool) -> ParkResult {
         assert!(self.current() == ticket.id, "a ticket is good only for the green thread that took it");
-        if self.state.borrow_mut().expect(ticket.id).epoch != ticket.epoch {
+        if self.state.borrow_mut().record_mut(ticket.id).epoch != ticket.epoch {
             // An older ticket: who waits by it has to look again.
             return ParkResult::Notified;
         }
@@ -55,9 +57,9 @@ impl Hub {
         wait: WaitReason,
         shield: bool,
     ) -> (Ticket, ParkResult) {
-        let id = self.runner();
+        let id = self.current_checked();
         let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
         let ticket = Ticket::new(id, green.epoch);
         if unlikely(green.cause != WakeReason::None) {
@@ -128,7 +130,7 @@ impl Hub {
         }
         drop(state);
         if ticket.id == GreenId::ROOT {
-            self.flush_notes();
+            self.flush_deferred_logs();
         }
         wake
     }
@@ -181,7 +183,7 @@ impl Hub {
         }
         match self.context.get() {
             Some(context) => {
-                scheduler::leave(context);
+                suspend_current(context);
                 true
             }
             None => self.run(),
@@ -201,7 +203,7 @@ impl State {
     /// Who waited goes on.
     #[inline(always)]
     fn end_wait(&mut self, ticket: Ticket) -> ParkResult {
-        let green = self.expect(ticket.id);
+        let green = self.record_mut(ticket.id);
         green.wait = WaitReason::Nothing;
         green.end_park(ticket)
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// is not read each time; but a green thread that computes for long should not make the timers late. So the
 /// stretch doubles while it takes less time than `AIM`, and shrinks to one when it takes more.
 #[repr(C)]
-pub(super) struct Pace {
+pub(super) struct PollInterval {
     left: Cell<u32>,
     stretch: Cell<u32>,
     looked: Cell<Time>,
@@ -24,9 +24,9 @@ const LONGEST: u32 = 64;
 /// a system call, and worth some requests.
 const OUTSIDE: Time = 250_000;
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace {
+impl Default for PollInterval {
+    fn default() -> PollInterval {
+        PollInterval {
             left: Cell::new(0),
             stretch: Cell::new(1),
             looked: Cell::new(0),
@@ -36,16 +36,16 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl PollInterval {
     /// Whether to look now.
     #[inline]
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn should_poll_now(&self) -> bool {
         let left = self.left.get();
         self.left.set(left.saturating_sub(1));
         left == 0
     }
 
-    pub(super) fn looked_at(&self, now: Time) {
+    pub(super) fn record_clock_read(&self, now: Time) {
         let took = now - self.looked.get();
         let stretch = self.stretch.get();
         let next = match took {
@@ -59,12 +59,12 @@ impl Pace {
     }
 
     /// Whether to ask outside, too: after so many switches.
-    pub(super) fn is_outside_due(&self, switches: u64) -> bool {
+    pub(super) fn should_poll_reactor(&self, switches: u64) -> bool {
         switches >= self.round.get() || self.looked.get() - self.asked.get() >= OUTSIDE
     }
 
     /// It was asked, and now so many are ready.
-    pub(super) fn asked(&self, switches: u64, ready: usize) {
+    pub(super) fn record_reactor_poll(&self, switches: u64, ready: usize) {
         self.asked.set(self.looked.get());
         self.round.set(switches + ready as u64);
     }
@@ -75,9 +75,9 @@ mod tests {
     use super::*;
 
     /// How many turns until it is due.
-    fn turns(pace: &Pace) -> u32 {
+    fn turns(pace: &PollInterval) -> u32 {
         let mut turns = 0;
-        while !pace.is_due() {
+        while !pace.should_poll_now() {
             turns += 1;
         }
         turns
@@ -85,11 +85,11 @@ mod tests {
 
     #[test]
     fn quick_turns_are_looked_at_seldom_and_slow_ones_each_time() {
-        let pace = Pace::default();
+        let pace = PollInterval::default();
         let mut now = 10 * AIM;
         let mut look = |took: Time| {
             now += took;
-            pace.looked_at(now);
+            pace.record_clock_read(now);
             turns(&pace)
         };
         assert_eq!(look(0), 1, "it has never looked");
@@ -102,15 +102,15 @@ mod tests {
 
     #[test]
     fn those_outside_wait_for_a_round_or_for_a_while() {
-        let pace = Pace::default();
-        pace.looked_at(OUTSIDE);
-        pace.asked(100, 40);
-        assert!(!pace.is_outside_due(139) && pace.is_outside_due(140));
-        pace.looked_at(2 * OUTSIDE - 1);
-        assert!(!pace.is_outside_due(139));
-        pace.looked_at(2 * OUTSIDE);
-        assert!(pace.is_outside_due(101));
-        pace.asked(101, 40);
-        assert!(!pace.is_outside_due(102));
+        let pace = PollInterval::default();
+        pace.record_clock_read(OUTSIDE);
+        pace.record_reactor_poll(100, 40);
+        assert!(!pace.should_poll_reactor(139) && pace.should_poll_reactor(140));
+        pace.record_clock_read(2 * OUTSIDE - 1);
+        assert!(!pace.should_poll_reactor(139));
+        pace.record_clock_read(2 * OUTSIDE);
+        assert!(pace.should_poll_reactor(101));
+        pace.record_reactor_poll(101, 40);
+        assert!(!pace.should_poll_reactor(102));
     }
 }

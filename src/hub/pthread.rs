@@ -2,7 +2,10 @@
 //! any OS thread may end.
 #![allow(unsafe_code)]
 
-use super::{Hub, Spawn, keep_errno};
+use super::fields::Hub;
+use super::interpose::keep_errno;
+use super::lifecycle::Spawn;
+use super::{futex, status};
 use crate::context::{ActiveContext, Body, Context};
 use crate::green::BodyState;
 use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
@@ -16,7 +19,7 @@ impl Hub {
     ///
     /// Errors: they cannot.
     pub(crate) fn spawn_pthread(&self, size: StackSize, detached: bool, job: Body) -> std::io::Result<Tcb> {
-        let seat = self.seat(size)?;
+        let seat = self.allocate_stack_and_tcb(size)?;
         self.begin_pthread(seat, detached, job);
         let tcb = seat.1;
         let spawn = Spawn { stack_size: size, ..Spawn::internal() };
@@ -29,14 +32,26 @@ impl Hub {
         self.pthreads.set(self.pthreads.get() + 1);
         // SAFETY: idle, for it came from the pool for this.
         unsafe { context.assign(job) };
-        self.blocks.begin_pthread(tcb, detached);
+        self.tcbs.begin_pthread(tcb, detached);
     }
 
-    /// One of those has run its last.
-    pub(crate) fn end_pthread(&self) {
+    /// A green thread has ended and its thread control block is not loaded: takes the block back, or leaves it to a joiner.
+    pub(super) fn release_tcb(&self, tcb: Tcb) {
+        if tcb.is_pthread() {
+            self.end_pthread();
+        }
+        // SAFETY: the block is not loaded, and its green thread runs no more.
+        if let Some(word) = unsafe { self.tcbs.end(tcb) } {
+            // A joiner on another OS thread may take the block back meanwhile. Only the word's address is used.
+            futex::wake(word, usize::MAX, u32::MAX);
+        }
+    }
+
+    /// A green thread that `pthread_create` has made has ended.
+    fn end_pthread(&self) {
         self.pthreads.set(self.pthreads.get() - 1);
         if self.pthreads.get() == 0 {
-            if let Some(ticket) = self.waits_for_pthreads.take() {
+            if let Some(ticket) = self.pthread_join_waiter.take() {
                 self.wake(ticket);
             }
         }
@@ -45,10 +60,10 @@ impl Hub {
     /// Calls the current green thread `name` from now on.
     pub(crate) fn rename_current(&self, name: &str) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         let old = green.name.replace(Box::new(name.into()));
-        if crate::observe::watchdog::is_on() {
-            self.pulse.set_label(green.id, Some(name), green.spawned_at);
+        if status::labels_wanted() {
+            self.status.set_label(green.id, Some(name), green.spawned_at);
         }
         drop(state);
         drop(old);
@@ -62,9 +77,9 @@ impl Hub {
         wait: WaitReason,
         shield: bool,
     ) -> ParkResult {
-        self.on_futex.set(self.on_futex.get() + 1);
+        self.futex_waiters.set(self.futex_waiters.get() + 1);
         let wake = keep_errno(|| self.park(ticket, deadline, wait, shield));
-        self.on_futex.set(self.on_futex.get() - 1);
+        self.futex_waiters.set(self.futex_waiters.get() - 1);
         wake
     }
 

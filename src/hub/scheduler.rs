@@ -8,27 +8,29 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{ACCOUNT, FINISHED, Hub, MASKED, State, TimerAction, entry};
+use super::entry;
+use super::event::Event;
+use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
+use super::state::{State, TimerAction};
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, State as GreenState};
 use crate::ids::{GreenId, WakeReason};
-use crate::observe::trace::Event;
 use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
+use crate::sys::current_word;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
 use crate::tls;
 use crate::tls::Tcb;
 use std::cell::RefMut;
-use std::ops::Range;
 
 /// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
 const LOOK_AGAIN: Time = 1_000_000_000;
 
 /// Suspends `context`, on which we run.
 #[inline(always)]
-pub(super) fn leave(context: ActiveContext) {
+pub(super) fn suspend_current(context: ActiveContext) {
     // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `run_one`. If a
     // generator's stack is in between, it was resumed from there, and stays suspended with it.
     unsafe { context.suspend() }
@@ -41,19 +43,19 @@ impl Hub {
     pub(super) fn run(&self) -> bool {
         // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
         let guard = AbortOnUnwind("a policy panicked");
-        self.pulse.set_current(GreenId::HUB);
-        if unlikely(self.left.get() & ACCOUNT != 0) {
-            self.left.set(self.left.get() & !ACCOUNT);
+        self.status.set_current(GreenId::HUB);
+        if unlikely(self.after_switch.get() & ACCOUNT != 0) {
+            self.after_switch.set(self.after_switch.get() & !ACCOUNT);
             self.account(GreenId::ROOT);
         }
         let alive = loop {
-            if unlikely(self.pace.is_due()) {
-                self.look_up();
+            if unlikely(self.poll_interval.should_poll_now()) {
+                self.poll_all_sources();
             }
             let mut state = self.state.borrow_mut();
             if unlikely(state.ready.is_custom()) {
                 self.load_os_thread_tcb();
-                self.left.set(self.left.get() | ACCOUNT);
+                self.after_switch.set(self.after_switch.get() | ACCOUNT);
             }
             match state.ready.pick() {
                 // The policy may answer it though it waits: then it waits again.
@@ -61,7 +63,7 @@ impl Hub {
                 Some(id) => self.run_one(id, state),
                 None => {
                     drop(state);
-                    if !self.wait() {
+                    if !self.idle() {
                         break false;
                     }
                 }
@@ -69,12 +71,12 @@ impl Hub {
         };
         self.load_os_thread_tcb();
         let mut state = self.state.borrow_mut();
-        let root = state.expect(GreenId::ROOT);
+        let root = state.record_mut(GreenId::ROOT);
         root.state = GreenState::Runnable;
         self.interrupted.set(root.interrupted);
-        self.pulse.set_current(GreenId::ROOT);
+        self.status.set_current(GreenId::ROOT);
         self.context.set(None);
-        self.pulse.count_switch();
+        self.status.count_switch();
         drop(state);
         guard.disarm();
         self.emit(Event::Run(GreenId::ROOT));
@@ -83,15 +85,15 @@ impl Hub {
 
     /// What else there is to do beside switching, now and then.
     #[inline(never)]
-    fn look_up(&self) {
-        if self.remote.is_waiting() {
+    fn poll_all_sources(&self) {
+        if self.has_messages() {
             self.load_os_thread_tcb();
-            self.take_in();
+            self.drain_inbox();
         }
-        self.take_signals();
+        self.spawn_signal_handlers();
         self.fire_timers();
-        if self.on_io.get() > 0 && self.pace.is_outside_due(self.pulse.switches()) {
-            self.look_outside(0);
+        if self.fd_waiters.get() > 0 && self.poll_interval.should_poll_reactor(self.status.switches()) {
+            self.poll_reactor(0);
         }
     }
 
@@ -104,7 +106,7 @@ impl Hub {
         };
         let context = match green.context {
             Some(context) => context,
-            None => match self.begin(green) {
+            None => match self.start(green) {
                 Some(context) => context,
                 // The reserve is in use: again later.
                 None => return state.ready.ready(id, ReadyReason::Yielded),
@@ -112,58 +114,50 @@ impl Hub {
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
         let has_mask = green.has_mask;
-        state.prefetch(record, id, (self.on_io.get() > 0) | tls::is_wanted());
+        state.prefetch(record, id, (self.fd_waiters.get() > 0) | tls::is_wanted());
         drop(state);
-        self.pulse.count_switch();
+        self.status.count_switch();
         self.interrupted.set(interrupted);
         if unlikely(self.observed.get()) {
-            self.tell_of_run(id);
+            self.notify_run(id);
         }
-        self.pulse.set_current(id);
+        self.status.set_current(id);
         self.context.set(Some(context));
         if unlikely(has_mask) {
             self.put_on_mask(id);
         }
-        if tcb != self.loaded.get() {
+        if tcb != self.loaded_tcb.get() {
             // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `load_os_thread_tcb`.
-            unsafe { tls::load(self.loaded.replace(tcb), tcb) };
+            unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
         }
         // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
         unsafe { context.resume() };
-        self.pulse.set_current(GreenId::HUB);
-        if unlikely(self.left.get() != 0) {
-            let left = self.left.replace(0);
+        self.status.set_current(GreenId::HUB);
+        if unlikely(self.after_switch.get() != 0) {
+            let left = self.after_switch.replace(0);
             if left & ACCOUNT != 0 {
                 self.account(id);
             }
-            if left & MASKED != 0 {
+            if left & RESTORE_SIGMASK != 0 {
                 self.take_off_mask();
             }
-            if left & FINISHED != 0 {
-                self.put_away(id, context);
+            if left & RECYCLE != 0 {
+                self.recycle(id, context);
             }
         }
     }
 
-    /// Tells a custom policy that `id` has stopped running.
+    /// Accounts for `id`, which has stopped running, to a custom policy.
     #[cold]
     fn account(&self, id: GreenId) {
         let mut state = self.state.borrow_mut();
-        let finished = state.expect(id).state == GreenState::Finished;
+        let finished = state.record_mut(id).state == GreenState::Finished;
         state.ready.stopped(id, if finished { StopReason::Finished } else { StopReason::Parked });
-    }
-
-    /// The observer may kill who is about to run.
-    #[cold]
-    #[inline(never)]
-    fn tell_of_run(&self, id: GreenId) {
-        self.tell(Event::Run(id));
-        self.interrupted.set(self.state.borrow_mut().expect(id).interrupted);
     }
 
     #[cold]
     fn note_wrong_pick(&self, id: GreenId) {
-        self.note(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
+        self.defer_log(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
     }
 
     /// Loads the OS thread's own thread control block, if another is loaded: before the loop does anything that
@@ -171,10 +165,10 @@ impl Hub {
     /// for granted that the address of a thread-local does not change within a function.
     #[inline(never)]
     pub(super) fn load_os_thread_tcb(&self) {
-        let home = self.blocks.os_thread_tcb();
-        if self.loaded.get() != home {
+        let home = self.tcbs.os_thread_tcb();
+        if self.loaded_tcb.get() != home {
             // SAFETY: what is loaded is loaded; home lives as long as the OS thread.
-            unsafe { tls::load(self.loaded.replace(home), home) };
+            unsafe { tls::load(self.loaded_tcb.replace(home), home) };
         }
     }
 
@@ -185,20 +179,20 @@ impl Hub {
         fn call(f: impl FnOnce()) {
             f();
         }
-        let here = self.loaded.get();
+        let here = self.loaded_tcb.get();
         self.load_os_thread_tcb();
         call(f);
-        if here != self.loaded.get() {
+        if here != self.loaded_tcb.get() {
             // SAFETY: home is loaded; who called runs with the other, which lives.
-            unsafe { tls::load(self.loaded.replace(here), here) };
+            unsafe { tls::load(self.loaded_tcb.replace(here), here) };
         }
     }
 
     /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
     /// there is none now, try again.
     #[inline(never)]
-    fn begin(&self, green: &mut Green) -> Option<ActiveContext> {
-        let (context, tcb) = match self.seat(green.stack_size) {
+    fn start(&self, green: &mut Green) -> Option<ActiveContext> {
+        let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size) {
             Ok(seat) => seat,
             Err(error) => return self.begin_without_stack(green, error),
         };
@@ -214,14 +208,18 @@ impl Hub {
 
     /// A stack, and what std and C are to know by who runs on it.
     #[inline]
-    pub(super) fn seat(&self, size: StackSize) -> std::io::Result<(ActiveContext, Tcb)> {
+    pub(super) fn allocate_stack_and_tcb(&self, size: StackSize) -> std::io::Result<(ActiveContext, Tcb)> {
         let context = self.pool.take(size)?;
-        let tcb = if tls::is_wanted() { self.blocks.take(self) } else { Ok(self.blocks.os_thread_tcb()) };
+        let tcb = if tls::is_wanted() {
+            self.tcbs.take(current_word::get())
+        } else {
+            Ok(self.tcbs.os_thread_tcb())
+        };
         // SAFETY: it came from the pool just now, and is idle.
         unsafe {
             match tcb {
                 Ok(tcb) => {
-                    self.blocks.set_stack(tcb, context.bounds());
+                    self.tcbs.set_stack(tcb, context.bounds());
                     Ok((context, tcb))
                 }
                 Err(error) => {
@@ -234,27 +232,23 @@ impl Hub {
 
     /// A body has ended: its context can be used again, its record stays until its outcome is taken.
     #[inline(never)]
-    fn put_away(&self, id: GreenId, context: ActiveContext) {
+    fn recycle(&self, id: GreenId, context: ActiveContext) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         green.context = None;
-        let tcb = std::mem::replace(&mut green.tcb, self.blocks.os_thread_tcb());
+        let tcb = std::mem::replace(&mut green.tcb, self.tcbs.os_thread_tcb());
         // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
         unsafe {
             assert!(context.is_idle(), "a body goes on after its end");
-            if self.on_reserve.get() == id {
-                self.on_reserve.set(GreenId::HUB);
-                self.reserve.set(Some(context));
-            } else {
+            if !self.emergency_stack.give_back(id, context) {
                 self.pool.put(context);
             }
         }
         let gone = green.detached.then(|| state.greens.remove(id.key()));
         drop(state);
-        if tcb != self.blocks.os_thread_tcb() {
+        if tcb != self.tcbs.os_thread_tcb() {
             self.load_os_thread_tcb();
-            // SAFETY: not loaded any more, and its green thread has run its last.
-            unsafe { self.blocks.end(tcb) };
+            self.release_tcb(tcb);
         }
         drop(gone);
         self.emit(Event::Finish(id));
@@ -264,12 +258,11 @@ impl Hub {
     /// and the error is its outcome. `None`: the reserve is in use, try again.
     #[cold]
     fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
-        let context = self.reserve.take()?;
+        let context = self.emergency_stack.lend(green.id)?;
         let BodyState::NotStarted(body) = green.life.replace(BodyState::Running) else {
             unreachable!("who has no context has not started");
         };
-        self.note(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
-        self.on_reserve.set(green.id);
+        self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
         // SAFETY: the reserve is idle.
         unsafe { context.assign(entry::unrunnable(body, error)) };
         green.context = Some(context);
@@ -279,7 +272,7 @@ impl Hub {
     /// Makes ready all whose time has come. Answers whether there were any.
     fn fire_timers(&self) -> bool {
         let now = self.clock.now();
-        self.pace.looked_at(now);
+        self.poll_interval.record_clock_read(now);
         let mut state = self.state.borrow_mut();
         let mut fired = false;
         while let Some(due) = state.timers.pop_expired(now) {
@@ -291,65 +284,32 @@ impl Hub {
 
     /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
     #[inline(never)]
-    fn wait(&self) -> bool {
+    fn idle(&self) -> bool {
         self.load_os_thread_tcb();
-        if self.take_signals() || self.fire_timers() {
+        if self.spawn_signal_handlers() || self.fire_timers() {
             return true;
         }
         // A timer that nobody wants any more is no reason to wait.
         let deadline = self.state.borrow_mut().next_deadline();
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
-            None if self.remote.has_handles() => (NEVER, true),
-            None if self.on_io.get() > 0 => (NEVER, false),
+            None if self.has_handles() => (NEVER, true),
+            None if self.fd_waiters.get() > 0 => (NEVER, false),
             // Their end is not announced: then it is time to look again.
             None if self.others_may_wake() => (LOOK_AGAIN, false),
             // The last of either may have left a message behind.
-            None if self.remote.is_waiting() => (0, false),
+            None if self.has_messages() => (0, false),
             None => return false,
         };
-        if self.remote.is_waiting() {
-            self.take_in();
+        if self.has_messages() {
+            self.drain_inbox();
         } else if timeout > 0 {
-            self.remote.asleep_while(needs_handle, || {
-                self.look_outside(timeout);
-            });
+            match self.inbox.get() {
+                Some(inbox) => inbox.sleep_unless_pending(needs_handle, || self.poll_reactor(timeout)),
+                None => self.poll_reactor(timeout),
+            }
         }
         true
-    }
-
-    /// Where the current green thread's stack lies; `None` for the root, and for nobody.
-    pub(crate) fn stack_of_current(&self) -> Option<Range<usize>> {
-        // SAFETY: who runs has a context that is not retired.
-        self.context.get().map(|context| unsafe { context.bounds() })
-    }
-
-    pub(crate) fn reactor(&self) -> &crate::reactor::Reactor {
-        &self.reactor
-    }
-
-    /// Makes sure of a stack to drop a body on that there is no stack for.
-    ///
-    /// Errors: there is none for that either.
-    #[inline]
-    pub(crate) fn ensure_reserve(&self) -> std::io::Result<()> {
-        if self.has_reserve.get() { Ok(()) } else { self.make_reserve() }
-    }
-
-    #[cold]
-    fn make_reserve(&self) -> std::io::Result<()> {
-        self.reserve.set(Some(self.pool.take(StackSize::RESERVE)?));
-        self.has_reserve.set(true);
-        Ok(())
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        if let Some(context) = self.reserve.take() {
-            // SAFETY: the reserve is idle, and it was ours. The pool retires it.
-            unsafe { self.pool.put(context) };
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! signals, to leave them to the program's threads, does not take them from those. But what somebody has blocked to wait
 //! for it (`sigwait`, a descriptor of signals) is *held*: blocked for all, until it is unblocked by who has done that.
 
-use super::{Hub, MASKED};
+use super::fields::{Hub, RESTORE_SIGMASK};
 use crate::green::{Green, RareFields};
 use crate::ids::GreenId;
 use crate::sys::sigset::Signals;
@@ -17,16 +17,16 @@ impl Hub {
             return;
         }
         let mut state = self.state.borrow_mut();
-        let green = state.expect(id);
+        let green = state.record_mut(id);
         if !green.has_mask {
-            self.mask.set(before);
+            self.sigmask.set(before);
         } else {
             let extras = green.extras();
             let released = extras.held.without(now);
             extras.held = extras.held.without(released);
-            self.mask.set(self.mask.get().without(released));
+            self.sigmask.set(self.sigmask.get().without(released));
         }
-        green.has_mask = now != self.mask.get();
+        green.has_mask = now != self.sigmask.get();
         if green.has_mask {
             green.extras().mask = now;
         }
@@ -36,32 +36,32 @@ impl Hub {
     /// Who runs waits for those of `signals` that it has blocked.
     pub(crate) fn hold(&self, signals: Signals) {
         let mut state = self.state.borrow_mut();
-        let green = state.expect(self.current());
+        let green = state.record_mut(self.current());
         if green.has_mask {
-            let (home, extras) = (self.mask.get(), green.extras());
+            let (home, extras) = (self.sigmask.get(), green.extras());
             let held = signals.without(signals.without(extras.mask)).without(home);
             extras.held = extras.held.with(held);
-            self.mask.set(home.with(held));
+            self.sigmask.set(home.with(held));
         }
     }
 
     /// `id`, who is about to run, has a mask: it comes in the place of the OS thread's.
     #[cold]
     pub(super) fn put_on_mask(&self, id: GreenId) {
-        let mask = self.state.borrow_mut().expect(id).extras().mask;
-        self.mask.set(mask.block());
+        let mask = self.state.borrow_mut().record_mut(id).extras().mask;
+        self.sigmask.set(mask.block());
         self.set_masked(true);
     }
 
     /// Who ran has left its stack: the OS thread's mask comes back.
     #[cold]
     pub(super) fn take_off_mask(&self) {
-        self.mask.get().block();
+        self.sigmask.get().block();
     }
 
     /// Who has ended waits for nothing any more.
     pub(super) fn release(&self, extras: &RareFields) {
-        self.mask.set(self.mask.get().without(extras.held));
+        self.sigmask.set(self.sigmask.get().without(extras.held));
     }
 
     /// `green` is made by who runs, who has a mask: what is blocked now is for both.
@@ -71,7 +71,7 @@ impl Hub {
     }
 
     fn set_masked(&self, is_masked: bool) {
-        let others = self.left.get() & !MASKED;
-        self.left.set(if is_masked { others | MASKED } else { others });
+        let others = self.after_switch.get() & !RESTORE_SIGMASK;
+        self.after_switch.set(if is_masked { others | RESTORE_SIGMASK } else { others });
     }
 }

@@ -1,72 +1,53 @@
-//! Signals: who subscribes to which, and a green thread for each that has come. See `signal.rs` for what is promised,
-//! and `signal/handler.rs` for who counts.
+//! A green thread for each delivery of a signal that is subscribed to. `signal/mod.rs` says what is promised;
+//! `sys/signal_handler.rs` counts the deliveries.
+//!
+//! Next: `hub/sigmask.rs`, the signals that a green thread blocks.
 
-use super::{Hub, Spawn, job};
-use crate::signal::{handler, name};
+use super::entry::entry_closure;
+use super::fields::Hub;
+use super::lifecycle::Spawn;
+use super::subscriptions::Subscriber;
+use crate::fd_table;
+use crate::sys::signal_handler;
+use crate::sys::signal_name::signal_name;
 use libc::c_int;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The subscriptions of one hub.
-#[derive(Default)]
-pub(super) struct Subscriptions {
-    list: RefCell<Vec<Subscriber>>,
-    /// Whether there are any: then there is something to look for, and the reactor listens to the bell.
-    any: Cell<bool>,
-    /// How often any signal had come when it was last looked.
-    looked: Cell<u32>,
-}
-
-#[derive(Clone)]
-pub(super) struct Subscriber {
-    number: u64,
-    signal: c_int,
-    /// How often it had come when it was last looked.
-    seen: u32,
-    body: Rc<dyn Fn()>,
-    at: &'static Location<'static>,
-}
-
-impl Subscriber {
-    /// How often it has come since this was last asked.
-    fn take(&mut self) -> u32 {
-        let now = handler::delivered(self.signal);
-        now.wrapping_sub(std::mem::replace(&mut self.seen, now))
-    }
-}
-
-/// Of the whole process, for in the child of a fork there may be subscriptions left that are nobody's.
+/// Number of the next subscription. Counted for the whole process, because a forked child may hold subscriptions of its
+/// parent, which are no hub's any more.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Hub {
-    /// Has `body` run for each signal of the kind. Answers what to end that by.
+    /// Runs `body` in a green thread for each delivery of `signal`. Returns the number to end the subscription by.
     ///
-    /// Errors: no descriptor is left; no memory in the kernel; the signal is the C library's own.
+    /// Errors: no descriptor is left; the kernel has no memory; the signal is one of the C library's own.
     pub(crate) fn subscribe(
         &self,
         signal: c_int,
         body: Box<dyn Fn()>,
-        at: &'static Location<'static>,
+        subscribed_at: &'static Location<'static>,
     ) -> io::Result<u64> {
         if !self.signals.any.get() {
-            self.reactor().listen(handler::bell()?, true)?;
+            let eventfd = signal_handler::eventfd()?;
+            // The number may have been another descriptor's, whose close was not seen.
+            fd_table::forget(eventfd);
+            self.reactor.listen(eventfd, true)?;
             self.signals.any.set(true);
         }
-        let seen = handler::delivered(signal);
-        if let Err(error) = handler::subscribe(signal) {
-            self.listen_no_more();
+        let seen = signal_handler::count(signal);
+        if let Err(error) = signal_handler::subscribe(signal) {
+            self.stop_listening_if_unused();
             return Err(error);
         }
         let number = NEXT.fetch_add(1, Relaxed);
-        let subscriber = Subscriber { number, signal, seen, body: body.into(), at };
+        let subscriber = Subscriber { number, signal, seen, body: body.into(), subscribed_at };
         self.signals.list.borrow_mut().push(subscriber);
         Ok(number)
     }
 
-    /// Ends that subscription, if it is one of ours.
+    /// Ends the subscription, if it is one of this hub's.
     pub(crate) fn unsubscribe(&self, number: u64) {
         let gone = {
             let mut list = self.signals.list.borrow_mut();
@@ -74,49 +55,55 @@ impl Hub {
             at.map(|at| list.remove(at))
         };
         if let Some(subscriber) = gone {
-            handler::unsubscribe(subscriber.signal);
-            self.listen_no_more();
-            // What it has captured may do anything when it is dropped, here and without a borrow.
+            signal_handler::unsubscribe(subscriber.signal);
+            self.stop_listening_if_unused();
+            // The body is dropped here, without a borrow, because its destructor is the program's code.
         }
     }
 
-    /// Ends them all, with the hub. Answers what they have captured.
+    /// Ends all subscriptions, when the hub ends. Returns them, because the destructors of the bodies are the program's
+    /// code.
     pub(super) fn end_subscriptions(&self) -> Vec<Subscriber> {
         let all = self.signals.list.take();
-        all.iter().for_each(|subscriber| handler::unsubscribe(subscriber.signal));
-        self.listen_no_more();
+        all.iter().for_each(|subscriber| signal_handler::unsubscribe(subscriber.signal));
+        self.stop_listening_if_unused();
         all
     }
 
-    /// Leaves the bell alone when nobody subscribes.
-    fn listen_no_more(&self) {
+    fn stop_listening_if_unused(&self) {
         if self.signals.any.get() && self.signals.list.borrow().is_empty() {
             self.signals.any.set(false);
-            if let Ok(bell) = handler::bell() {
-                let _ = self.reactor().listen(bell, false); // at worst it wakes us for nothing
+            if let Ok(eventfd) = signal_handler::eventfd() {
+                let _ = self.reactor.listen(eventfd, false); // if this fails, the eventfd wakes the hub without need
             }
         }
     }
 
-    /// Makes a green thread for each signal that has come. Answers whether to look who is ready now. For the loop.
+    /// Spawns a green thread for each delivery since the last call. Returns whether the loop is to look for ready green
+    /// threads.
     #[inline]
-    pub(super) fn take_signals(&self) -> bool {
-        self.signals.any.get() && self.signals.looked.get() != handler::any() && self.spawn_for_signals()
+    pub(super) fn spawn_signal_handlers(&self) -> bool {
+        self.signals.any.get()
+            && self.signals.seen_total.get() != signal_handler::total_count()
+            && self.spawn_new_handlers()
     }
 
     #[cold]
     #[inline(never)]
-    fn spawn_for_signals(&self) -> bool {
+    fn spawn_new_handlers(&self) -> bool {
         self.load_os_thread_tcb();
-        // Before the counts of each: what comes in between is seen now, and looked for in vain the next time.
-        self.signals.looked.set(handler::any());
+        // The total is read before the counts of each signal. A delivery in between is served now, and the next look at the
+        // counts finds nothing new.
+        self.signals.seen_total.set(signal_handler::total_count());
         let mut list = self.signals.list.borrow_mut();
-        let due: Vec<_> = list.iter_mut().map(|subscriber| (subscriber.take(), subscriber.clone())).collect();
+        let due: Vec<_> =
+            list.iter_mut().map(|subscriber| (subscriber.take_new(), subscriber.clone())).collect();
         drop(list);
-        for (times, Subscriber { signal, body, at, .. }) in due {
+        for (times, Subscriber { signal, body, subscribed_at, .. }) in due {
             for _ in 0..times {
-                let (body, name) = (body.clone(), Some(name(signal).into()));
-                self.spawn(Spawn { name, spawned_at: at, ..Spawn::internal() }, job(move || body()));
+                let (body, name) = (body.clone(), Some(signal_name(signal).into()));
+                let spawn = Spawn { name, spawned_at: subscribed_at, ..Spawn::internal() };
+                self.spawn(spawn, entry_closure(move || body()));
             }
         }
         true

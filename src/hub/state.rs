@@ -2,7 +2,8 @@
 
 use crate::green::{Green, State as GreenState};
 use crate::ids::{GreenId, Ticket, WakeReason};
-use crate::policy::{ReadyReason, RunQueue};
+use crate::policy::ReadyReason;
+use crate::policy::RunQueue;
 use crate::time::{Time, Timers};
 use slab::Slab;
 
@@ -14,10 +15,10 @@ pub(super) struct State {
     pub(super) greens: Slab<Green>,
     pub(super) ready: RunQueue,
     /// Woken since the observer was last told, if there is one.
-    pub(super) woken: Option<Vec<GreenId>>,
+    pub(super) unreported_wakes: Option<Vec<GreenId>>,
     pub(super) timers: Timers<TimerAction>,
     /// The root, when it waits for `alive` to be 0.
-    pub(super) waits_for_all: Option<Ticket>,
+    pub(super) join_all_waiter: Option<Ticket>,
     pub(super) next_serial: u32,
     pub(super) next_timeout: u64,
 }
@@ -38,7 +39,7 @@ impl State {
         self.greens.get_mut(id.key()).filter(|green| green.id == id)
     }
 
-    pub(super) fn expect(&mut self, id: GreenId) -> &mut Green {
+    pub(super) fn record_mut(&mut self, id: GreenId) -> &mut Green {
         match self.greens.get_mut(id.key()) {
             Some(green) if green.id == id => green,
             _ => panic!("green thread {id} is gone, or another process's"),
@@ -49,7 +50,7 @@ impl State {
     #[inline]
     pub(super) fn make_ready(&mut self, id: GreenId, why: ReadyReason) {
         self.ready.ready(id, why);
-        if let Some(woken) = &mut self.woken {
+        if let Some(woken) = &mut self.unreported_wakes {
             woken.push(id);
         }
     }

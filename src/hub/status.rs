@@ -9,12 +9,39 @@
 //! a copy of each name is kept here, under a lock, from the spawn on.
 #![allow(unsafe_code)]
 
-use crate::arch::syscall::syscall;
 use crate::ids::GreenId;
 use crate::sys::raw_mutex::Lock;
+use crate::sys::tid::gettid;
 use std::panic::Location;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64};
+
+/// Whether the watchdog wants to know the names of green threads.
+static LABELS_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Number of OS threads that only report: the watchdog. Never more than there are.
+static HELPER_THREADS: AtomicI64 = AtomicI64::new(0);
+
+/// Sets whether hubs keep the names of their green threads here.
+pub(crate) fn want_labels(wanted: bool) {
+    LABELS_WANTED.store(wanted, Relaxed);
+}
+
+#[inline]
+pub(crate) fn labels_wanted() -> bool {
+    LABELS_WANTED.load(Relaxed)
+}
+
+/// Adds to the number of OS threads that only report. A caller that counts the others must not miss one, so this is called
+/// after such a thread was made, and before it ends.
+pub(crate) fn add_helper_threads(n: i64) {
+    HELPER_THREADS.fetch_add(n, SeqCst);
+}
+
+/// Returns the number of OS threads that only report.
+pub(super) fn helper_threads() -> u64 {
+    HELPER_THREADS.load(SeqCst).max(0) as u64
+}
 
 /// All hubs that have not ended.
 static HUBS: Lock<Vec<HubPtr>> = Lock::new(Vec::new());
@@ -128,17 +155,17 @@ impl HubStatus {
 ///
 /// # Safety
 /// It stays where it is until it has been taken out again.
-pub(super) unsafe fn list(pulse: *const HubStatus) {
+pub(super) unsafe fn register(pulse: *const HubStatus) {
     HUBS.lock().push(HubPtr(pulse));
 }
 
 /// Nobody sees it any more when this returns.
-pub(super) fn take_out(pulse: *const HubStatus) {
+pub(super) fn unregister(pulse: *const HubStatus) {
     HUBS.lock().retain(|listed| listed.0 != pulse);
 }
 
 /// Shows all hubs, one by one. `look` is called under the lock that hubs begin and end with: it must not wait.
-pub(crate) fn look_at_each(mut look: impl FnMut(&HubStatus)) {
+pub(crate) fn for_each_hub(mut look: impl FnMut(&HubStatus)) {
     for listed in HUBS.lock().iter() {
         // SAFETY: it is listed, and we hold the lock.
         look(unsafe { &*listed.0 });
@@ -163,20 +190,15 @@ pub(crate) unsafe fn after_fork() {
 ///
 /// # Safety
 /// As `after_fork`.
-pub(crate) unsafe fn after_fork_in_child() {
+pub(crate) unsafe fn after_fork_in_child(own: Option<&HubStatus>) {
     // SAFETY: the caller's.
     unsafe { HUBS.release() };
-    let own = super::try_current().map(|hub| &hub.pulse);
     if let Some(own) = own {
         own.tid.store(gettid(), Relaxed);
     }
+    HELPER_THREADS.store(0, SeqCst);
+    LABELS_WANTED.store(false, Relaxed);
     HUBS.lock().retain(|listed| own.is_some_and(|own| std::ptr::eq(own, listed.0)));
-}
-
-/// The kernel's id of this OS thread.
-pub(crate) fn gettid() -> i32 {
-    // SAFETY: it has no arguments. Past the C library, and so good in signal handlers.
-    unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
 }
 
 #[cfg(test)]
@@ -200,12 +222,12 @@ mod tests {
     fn hubs_come_and_go() {
         let count = |number| {
             let mut seen = 0;
-            look_at_each(|pulse| seen += u32::from(pulse.number() == number));
+            for_each_hub(|pulse| seen += u32::from(pulse.number() == number));
             seen
         };
         let number = std::thread::spawn(move || {
             crate::api::sleep::yield_now();
-            let number = crate::hub::current().pulse.number();
+            let number = crate::hub::try_current().unwrap().status().number();
             assert_eq!(count(number), 1);
             number
         });

@@ -1,8 +1,9 @@
 //! Waiting for a descriptor.
 
-use super::{Hub, State};
+use super::fields::Hub;
+use super::state::State;
 use crate::fd_table;
-use crate::fd_table::Generation;
+use crate::fd_table::{FdListener, Generation};
 use crate::ids::Direction;
 use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
 use crate::reactor::{FdState, Registration};
@@ -10,6 +11,7 @@ use crate::sys::hint::unlikely;
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 /// How a wait for a descriptor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl FdWaitResult {
 }
 
 /// How long who cannot be woken waits before it looks again, in nanoseconds.
-const A_LITTLE: Time = 1_000_000;
+const RECHECK_INTERVAL: Time = 1_000_000;
 
 impl Hub {
     /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
@@ -59,7 +61,7 @@ impl Hub {
         }
         let source = match self.source(fd)? {
             Registration::Registered(source) => source,
-            Registration::Closing => return Ok(self.nap(fd, direction, deadline, shield)),
+            Registration::Closing => return Ok(self.wait_for_close(fd, direction, deadline, shield)),
             Registration::AlwaysReady => return Ok(FdWaitResult::Ready),
         };
         // An edge that has come and was not used is as good as the next.
@@ -86,13 +88,13 @@ impl Hub {
             armed = !unlikely(source.is_ready(direction));
             if armed {
                 source.push(direction, ticket);
-                self.on_io.set(self.on_io.get() + 1);
+                self.fd_waiters.set(self.fd_waiters.get() + 1);
             }
             armed
         };
         let (ticket, wake) = self.park_armed(arm, deadline, WaitReason::Io(fd, direction), shield);
         if armed {
-            self.on_io.set(self.on_io.get() - 1);
+            self.fd_waiters.set(self.fd_waiters.get() - 1);
         }
         let _entered = self.reactor.enter();
         source.remove(direction, ticket);
@@ -105,7 +107,10 @@ impl Hub {
     /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
     #[inline]
     fn source(&self, fd: RawFd) -> io::Result<Registration<'_>> {
-        let enlist = || Ok(fd_table::enlist(self.inbox()?));
+        let enlist = || {
+            let inbox: Arc<dyn FdListener> = self.inbox()?.clone();
+            Ok(fd_table::register_hub(Arc::downgrade(&inbox)))
+        };
         self.reactor.watch(fd, enlist, |ticket| {
             self.wake(ticket);
         })
@@ -142,15 +147,17 @@ impl Hub {
                 }
                 // What is always ready, and not in the way that is waited for, never will be.
                 Ok(Registration::AlwaysReady) => {}
-                Ok(Registration::Closing) | Err(_) => until = deadline.min(self.clock.now() + A_LITTLE),
+                Ok(Registration::Closing) | Err(_) => {
+                    until = deadline.min(self.clock.now() + RECHECK_INTERVAL)
+                }
             }
         }
         let signals = self.reactor.signals();
         self.reactor.tell_of_signals(ticket, true);
         let wait = fds.first().map_or(WaitReason::Sleep, |&(fd, direction)| WaitReason::Io(fd, direction));
-        self.on_io.set(self.on_io.get() + 1);
+        self.fd_waiters.set(self.fd_waiters.get() + 1);
         let ended = FdWaitResult::of(self.park(ticket, until, wait, shield));
-        self.on_io.set(self.on_io.get() - 1);
+        self.fd_waiters.set(self.fd_waiters.get() - 1);
         self.reactor.tell_of_signals(ticket, false);
         let _entered = self.reactor.enter();
         let mut closed = false;
@@ -168,8 +175,8 @@ impl Hub {
 
     /// For who wants to wait for what is just being closed: it may try again in a moment.
     #[cold]
-    fn nap(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> FdWaitResult {
-        let until = deadline.min(self.clock.now() + A_LITTLE);
+    fn wait_for_close(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> FdWaitResult {
+        let until = deadline.min(self.clock.now() + RECHECK_INTERVAL);
         match FdWaitResult::of(self.park(self.ticket(), until, WaitReason::Io(fd, direction), shield)) {
             FdWaitResult::Expired if until < deadline => FdWaitResult::Ready,
             ended => ended,
@@ -184,14 +191,14 @@ impl Hub {
     }
 
     /// Collects what has happened outside, for up to `timeout`, and makes ready whom it concerns.
-    pub(super) fn look_outside(&self, timeout: Time) {
+    pub(super) fn poll_reactor(&self, timeout: Time) {
         if let Err(error) = self.reactor.collect(timeout) {
-            return self.note(log::Level::Error, format!("waiting for events: {error}"));
+            return self.defer_log(log::Level::Error, format!("waiting for events: {error}"));
         }
         let mut state = self.state.borrow_mut();
         self.reactor.dispatch(|ticket| notify(&mut state, ticket));
         state.prefetch_first();
-        self.pace.asked(self.pulse.switches(), state.ready.len());
+        self.poll_interval.record_reactor_poll(self.status.switches(), state.ready.len());
     }
 }
 
@@ -204,11 +211,11 @@ fn notify(state: &mut State, ticket: Ticket) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::current;
+    use crate::api::current::current_hub;
 
     #[test]
     fn what_a_signal_interrupts_is_not_entered() {
-        let hub = current();
+        let hub = current_hub();
         assert!(hub.can_block());
         let enlist = || {
             assert!(!hub.can_block(), "who waits for what is being changed");

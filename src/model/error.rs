@@ -40,7 +40,7 @@ impl From<JoinError> for WorkerError {
 fn message(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    crate::hub::drop_ignoring_panics(payload);
+    crate::sys::catch::drop_ignoring_panics(payload);
     text.unwrap_or_else(|| "Box<dyn Any>".into())
 }
 

@@ -8,7 +8,7 @@
 
 use super::error::WorkerError;
 use super::result_file::ResultFile;
-use crate::hub::catch;
+use crate::green::catch_body;
 use crate::process::{Child, Process};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub(super) struct ProcessWorker<T> {
 
 /// Runs in the child. Returns the exit code for other observers of the process: 1 if there is no value.
 fn run<T: Serialize>(f: impl FnOnce() -> T, file: &ResultFile) -> i32 {
-    let encoded = match catch(|| postcard::to_stdvec(&Ok::<T, Failure>(f()))) {
+    let encoded = match catch_body(|| postcard::to_stdvec(&Ok::<T, Failure>(f()))) {
         Ok(encoded) => encoded.map_err(|error| Failure::Codec(error.to_string())),
         Err(error) => match WorkerError::from(error) {
             WorkerError::Panicked(message) => Err(Failure::Panicked(message)),

@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 
 use super::address::Address;
+use crate::api::current::current_hub;
 use crate::api::io::{result, retry_own};
 use crate::arch::syscall::syscall;
 use crate::fd_table;
-use crate::hub;
 use crate::ids::Direction;
 use crate::ids::WaitReason;
 use crate::time::{NEVER, Time};
@@ -153,7 +153,7 @@ impl Socket {
     }
 
     fn deadline(&self, direction: Direction) -> Time {
-        self.get_timeout(direction).map_or(NEVER, |timeout| hub::current().clock().after(timeout))
+        self.get_timeout(direction).map_or(NEVER, |timeout| current_hub().clock().after(timeout))
     }
 
     /// The loop, with this socket's timeout. `drains`: see [`retry_own`].
@@ -164,7 +164,7 @@ impl Socket {
         drains: usize,
         attempt: impl FnMut() -> isize,
     ) -> io::Result<usize> {
-        retry_own(hub::current(), self.raw(), direction, drains, || self.deadline(direction), attempt)
+        retry_own(current_hub(), self.raw(), direction, drains, || self.deadline(direction), attempt)
     }
 
     /// Receives into `buffer`.
@@ -307,7 +307,7 @@ fn insist(
     what: &'static str,
     mut attempt: impl FnMut() -> io::Result<usize>,
 ) -> io::Result<usize> {
-    let (hub, mut pause) = (hub::current(), Duration::from_micros(50));
+    let (hub, mut pause) = (current_hub(), Duration::from_micros(50));
     loop {
         match attempt() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && hub.clock().now() < deadline => {}

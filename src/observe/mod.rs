@@ -1,8 +1,7 @@
-//! Reports: events of the scheduler, deadlocks, stack overflows, panics, hubs that do not switch.
+//! Reports on hubs: panics, stack overflows, hubs that do not switch.
 //!
-//! Next: `observe/trace.rs`.
+//! Next: `observe/panic_hook.rs`.
 
 pub(crate) mod panic_hook;
 pub(crate) mod stack_overflow;
-pub mod trace;
 pub mod watchdog;

@@ -4,7 +4,6 @@
 //! A hook put before the one that was there, not in its place; a program that sets its own afterwards has
 //! its own. While ours runs the other, nothing blocks: std would abort if another green thread panicked meanwhile.
 
-use crate::arch::syscall::syscall;
 use crate::hub::try_current;
 use crate::ids::GreenId;
 use crate::tls;
@@ -18,14 +17,6 @@ pub(crate) fn log_or_stderr(level: log::Level, text: &str) {
     } else {
         eprintln!("greenline: {text}");
     }
-}
-
-/// Says something on stderr by the kernel alone.
-#[allow(unsafe_code)]
-pub(crate) fn write_stderr_raw(text: &str) {
-    let line = format!("greenline: {text}\n");
-    // SAFETY: bytes of ours.
-    unsafe { syscall(libc::SYS_write, [2, line.as_ptr() as usize, line.len(), 0, 0, 0]) };
 }
 
 /// Installs the hook, once for the process.

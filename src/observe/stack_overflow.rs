@@ -5,8 +5,8 @@
 //! aborts. Any other fault goes to the handler that was there before ours, unchanged.
 #![allow(unsafe_code)]
 
-use crate::arch::syscall::syscall;
 use crate::hub::try_current;
+use crate::sys::stderr;
 use std::cell::RefCell;
 use std::io::Write;
 use std::mem::zeroed;
@@ -131,10 +131,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
                 let _ = write!(line, "\na {whose} has overflowed its stack ({kib} KiB)");
             }
             let _ = line.write_all(b"\nfatal runtime error: stack overflow, aborting\n");
-            // SAFETY: writes the bytes that were formatted, past the C library, whose `write` might park; then the process
-            // ends.
+            stderr::write(&line.bytes[..line.len]);
+            // SAFETY: no preconditions.
             unsafe {
-                syscall(libc::SYS_write, [2, line.bytes.as_ptr() as usize, line.len, 0, 0, 0]);
                 libc::abort();
             }
         }

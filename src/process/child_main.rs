@@ -7,9 +7,10 @@ use super::dev_null::replace_by_dev_null;
 use super::exit::Exit;
 use super::pipe::PipeEnd;
 use super::this_process::current;
+use crate::green::catch_body;
 use crate::green::{JoinError, panic_message};
-use crate::hub::{begin_own_life, catch};
 use crate::observe::watchdog;
+use crate::sys::at_fork::become_independent;
 use std::sync::Weak;
 
 /// Runs `f` and ends the process with the exit code of its result.
@@ -17,13 +18,13 @@ use std::sync::Weak;
 /// `f` lies on the stack of the caller that has forked, like everything else that the parent has. Only `f` is moved and
 /// dropped.
 pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<PipeEnd>]) -> ! {
-    begin_own_life();
+    become_independent();
     at_exit::install();
     watchdog::start_as_in_parent();
     // The terminal's input is for the parent. An error leaves the child with the parent's stdin.
     let _ = replace_by_dev_null(0);
     closing.iter().filter_map(Weak::upgrade).for_each(|end| end.give_up());
-    let code = match catch(|| f().exit_code()) {
+    let code = match catch_body(|| f().exit_code()) {
         Ok(code) => code,
         Err(JoinError::Panicked(payload)) => {
             eprintln!("process '{}' panicked: {}", current().name(), panic_message(&*payload));

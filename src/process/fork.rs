@@ -11,7 +11,8 @@ use super::child::{self, Child};
 use super::descriptor::Descriptor;
 use super::this_process::{self, ChildSpec, ProcessInfo};
 use crate::hub::{self, try_current, with_blocking_disabled};
-use crate::thread::{QuiescentThreads, hold_quiescent};
+use crate::sys::quiescent::QuiescentThreads;
+use crate::sys::quiescent::hold_quiescent;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 

@@ -29,14 +29,15 @@
 //!
 //! Read next: `hub/signals.rs`, where what was counted becomes green threads.
 
-pub(crate) mod handler;
-
 pub use libc::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
-use crate::hub;
-use crate::hub::{Handle, try_current};
+use crate::api::current::current_hub;
+use crate::api::handle::Handle;
+use crate::hub::try_current;
+use crate::sys::signal_handler;
+use crate::sys::signal_name::signal_name;
 use libc::c_int;
 use std::io;
 use std::marker::PhantomData;
@@ -65,7 +66,7 @@ use std::panic::Location;
 pub fn handle(signal: c_int, f: impl Fn() + 'static) -> io::Result<Subscription> {
     check(signal)?;
     let handle = Handle::current()?;
-    let number = hub::current().subscribe(signal, Box::new(f), Location::caller())?;
+    let number = current_hub().subscribe(signal, Box::new(f), Location::caller())?;
     Ok(Subscription { number, signal, _handle: handle, _of_this_os_thread: PhantomData })
 }
 
@@ -105,7 +106,7 @@ impl Drop for Subscription {
 /// Whether it is one that can be handled later, and elsewhere.
 fn check(signal: c_int) -> io::Result<()> {
     let refused = |why: &str| {
-        let text = format!("{} cannot be handled by a green thread: {why}", name(signal));
+        let text = format!("{} cannot be handled by a green thread: {why}", signal_name(signal));
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     };
     match signal {
@@ -114,46 +115,7 @@ fn check(signal: c_int) -> io::Result<()> {
             refused("it says that an instruction has failed, and who ran it cannot go on until it is handled")
         }
         libc::SIGABRT => refused("the process ends by it, and no green thread runs any more"),
-        1..=handler::LAST => Ok(()),
+        1..=signal_handler::SIGRTMAX_NR => Ok(()),
         _ => refused("there is no such signal"),
     }
-}
-
-/// `SIGINT`, or `signal 40` where it has no name.
-pub(crate) fn name(signal: c_int) -> String {
-    const NAMES: [(c_int, &str); 31] = [
-        (libc::SIGHUP, "SIGHUP"),
-        (libc::SIGINT, "SIGINT"),
-        (libc::SIGQUIT, "SIGQUIT"),
-        (libc::SIGILL, "SIGILL"),
-        (libc::SIGTRAP, "SIGTRAP"),
-        (libc::SIGABRT, "SIGABRT"),
-        (libc::SIGBUS, "SIGBUS"),
-        (libc::SIGFPE, "SIGFPE"),
-        (libc::SIGKILL, "SIGKILL"),
-        (libc::SIGUSR1, "SIGUSR1"),
-        (libc::SIGSEGV, "SIGSEGV"),
-        (libc::SIGUSR2, "SIGUSR2"),
-        (libc::SIGPIPE, "SIGPIPE"),
-        (libc::SIGALRM, "SIGALRM"),
-        (libc::SIGTERM, "SIGTERM"),
-        (libc::SIGSTKFLT, "SIGSTKFLT"),
-        (libc::SIGCHLD, "SIGCHLD"),
-        (libc::SIGCONT, "SIGCONT"),
-        (libc::SIGSTOP, "SIGSTOP"),
-        (libc::SIGTSTP, "SIGTSTP"),
-        (libc::SIGTTIN, "SIGTTIN"),
-        (libc::SIGTTOU, "SIGTTOU"),
-        (libc::SIGURG, "SIGURG"),
-        (libc::SIGXCPU, "SIGXCPU"),
-        (libc::SIGXFSZ, "SIGXFSZ"),
-        (libc::SIGVTALRM, "SIGVTALRM"),
-        (libc::SIGPROF, "SIGPROF"),
-        (libc::SIGWINCH, "SIGWINCH"),
-        (libc::SIGIO, "SIGIO"),
-        (libc::SIGPWR, "SIGPWR"),
-        (libc::SIGSYS, "SIGSYS"),
-    ];
-    let known = NAMES.iter().find(|(number, _)| *number == signal);
-    known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).into())
 }

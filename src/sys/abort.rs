@@ -1,6 +1,8 @@
-//! For code that must not be left by an unwind, because what comes after it is what makes it sound.
+//! A guard for code that must not be left by an unwind, because the code after it is what makes it sound.
+//!
+//! Next: `sys/hint.rs`.
 
-/// Aborts the process, with this sentence, unless it is disarmed.
+/// Aborts the process when dropped, with this sentence on standard error, unless it is disarmed.
 #[must_use]
 pub(crate) struct AbortOnUnwind(pub(crate) &'static str);
 

@@ -1,7 +1,9 @@
-//! What is likely, said to the compiler: so that what runs at every switch lies in few lines of the cache. After a system
-//! call little of it is in the nearest one, and each line that is jumped over costs as much as one that is used.
+//! Branch hints for the compiler. They keep the code of a switch in few cache lines: after a system call little of it is in
+//! the nearest cache, and a line that is jumped over costs as much as a line that is used.
+//!
+//! Next: `sys/page.rs`.
 
-/// `condition`, and that it is mostly false.
+/// Returns `condition`, which is mostly false.
 #[inline(always)]
 pub(crate) fn unlikely(condition: bool) -> bool {
     if condition {
@@ -10,7 +12,7 @@ pub(crate) fn unlikely(condition: bool) -> bool {
     condition
 }
 
-/// The way that leads here is seldom taken. (`std::hint::cold_path` is of Rust 1.95.)
+/// A path that calls this is seldom taken. (`std::hint::cold_path` is of Rust 1.95.)
 #[cold]
 #[inline(always)]
 fn cold() {}

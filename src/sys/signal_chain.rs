@@ -1,12 +1,15 @@
-//! Handlers that were there before ours.
+//! Signal chaining: calling the handler that was installed before ours.
+//!
+//! Next: `sys/signal_name.rs`.
 #![allow(unsafe_code)]
 
 use libc::{c_int, c_void, siginfo_t};
 
-/// Calls the handler of `action` as its flags say that it wants to be. `false`: it has none of its own.
+/// Calls the handler of `action`, with the arguments that its flags ask for. Returns `false` if it has no handler: the
+/// default action, or none.
 ///
 /// # Safety
-/// `action` is what sigaction answered for `signal`; the rest is what our handler was called with.
+/// sigaction has returned `action` for `signal`; the other arguments are those of our handler.
 pub(crate) unsafe fn call(
     action: &libc::sigaction,
     signal: c_int,
@@ -17,7 +20,7 @@ pub(crate) unsafe fn call(
     if at == libc::SIG_DFL || at == libc::SIG_IGN {
         return false;
     }
-    // SAFETY: neither of those two, so a function of the signature that the flags tell.
+    // SAFETY: neither of those two values, so it is a function of the signature that the flags name.
     unsafe {
         if action.sa_flags & libc::SA_SIGINFO != 0 {
             std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(at)(

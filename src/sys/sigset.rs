@@ -1,23 +1,26 @@
-//! Sets of signals, and which are blocked.
+//! Sets of signals, and the signal mask of an OS thread.
+//!
+//! Next: `sys/signal_handler.rs`.
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
 use std::ptr::{from_ref, null};
 
-/// A set of signals, as the kernel has it.
+/// A set of signals in the kernel's format: one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Signals(u64);
 
 const _: () = assert!(size_of::<libc::sigset_t>() >= size_of::<Signals>());
 
 impl Signals {
-    /// Those that are blocked on the OS thread that calls.
+    /// Returns the signals that the calling OS thread has blocked.
     pub(crate) fn blocked() -> Signals {
         change(None)
     }
 
+    /// Converts from the C library's format.
     pub(crate) fn of(set: &libc::sigset_t) -> Signals {
-        // SAFETY: C's set begins with the kernel's, and is no shorter.
+        // SAFETY: the C library's set begins with the kernel's and is not shorter, as asserted above.
         Signals(unsafe { *from_ref(set).cast() })
     }
 
@@ -33,20 +36,20 @@ impl Signals {
         Signals(self.0 & !others.0)
     }
 
-    /// Has the OS thread that calls block these, and no others. Answers which it has blocked before.
+    /// Blocks exactly these signals on the calling OS thread. Returns those that were blocked before.
     pub(crate) fn block(self) -> Signals {
         change(Some(&self))
     }
 }
 
-/// Blocks those, if any are given, and no others. Answers which were blocked before that. Past the C library: there may be no
-/// place for an `errno`.
+/// Blocks exactly `set`, if given. Returns the signals that were blocked before. Bypasses the C library, because there may
+/// be no valid place for `errno`.
 fn change(set: Option<&Signals>) -> Signals {
     let mut before = Signals::default();
     let set = set.map_or(null(), from_ref);
     let args =
         [libc::SIG_SETMASK as usize, set as usize, &raw mut before as usize, size_of::<Signals>(), 0, 0];
-    // SAFETY: null, or a set, and room for one, each of the kernel's size.
+    // SAFETY: `set` is null or a set, `before` has room for one, each of the size that is passed.
     unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
     before
 }

@@ -13,39 +13,19 @@
 
 mod non_daemon;
 pub(crate) mod offload;
-mod quiescent;
-mod sigmask;
 mod timer;
 
-use crate::green::JoinError;
-use crate::hub::{Promise, RemoteJoinHandle, catch};
+use crate::api::oneshot::{OneshotSender, RemoteJoinHandle, oneshot};
+use crate::green::{JoinError, catch_body};
+use crate::sys::os_thread::spawn_os_thread;
 use non_daemon::NonDaemonGuard;
-pub(crate) use non_daemon::{are_there_others, wait_for_all};
-pub(crate) use quiescent::{QuiescentThreads, hold_quiescent, quiescent};
-pub(crate) use sigmask::{SignalsBlocked, with_signals_blocked};
-use std::cell::Cell;
+pub(crate) use non_daemon::wait_for_all;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 pub use timer::{Timer, TimerHandle};
-
-thread_local! {
-    /// Set while an OS thread is being made, so that this one is not patched.
-    static MAKING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// In the child of a fork: of its parent's OS threads none is there.
-pub(crate) fn reset_after_fork() {
-    non_daemon::reset_after_fork();
-    quiescent::reset_after_fork();
-}
-
-/// Whether who calls is making an OS thread.
-pub(crate) fn is_making_one() -> bool {
-    MAKING.get()
-}
 
 /// An OS thread that is to be made.
 ///
@@ -104,17 +84,11 @@ where
     /// When the name contains a 0.
     pub fn start(self) -> io::Result<JoinHandle<T>> {
         let name: Arc<str> = self.name.unwrap_or_else(next_name).into();
-        let builder = std::thread::Builder::new().name(name.to_string());
-        let (promise, handle) = Promise::new();
-        let awaited = (!self.daemon).then(|| {
-            crate::sys::at_exit::prepare();
-            NonDaemonGuard::new()
-        });
+        let (sender, handle) = oneshot();
+        let awaited = (!self.daemon).then(NonDaemonGuard::new);
         let f = self.f;
-        let outer = MAKING.replace(true);
-        let made = builder.spawn(move || run(f, promise, awaited));
-        MAKING.set(outer);
-        made.map(|_| JoinHandle { result: handle, name })
+        spawn_os_thread(&name, move || run(f, sender, awaited))?;
+        Ok(JoinHandle { result: handle, name })
     }
 }
 
@@ -125,11 +99,11 @@ fn next_name() -> String {
 }
 
 /// The whole life of the OS thread.
-fn run<T>(f: impl FnOnce() -> T, promise: Promise<T>, awaited: Option<NonDaemonGuard>) {
+fn run<T>(f: impl FnOnce() -> T, sender: OneshotSender<T>, awaited: Option<NonDaemonGuard>) {
     if let Some(awaited) = awaited {
         awaited.begin();
     }
-    promise.keep(catch(f));
+    sender.complete(catch_body(f));
     if let Some(hub) = crate::hub::try_current() {
         hub.wait_for_pthreads();
     }

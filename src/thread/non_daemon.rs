@@ -1,9 +1,11 @@
 //! OS threads that are waited for when the process ends: those of [`Thread`](super::Thread) that are no daemons.
 #![allow(unsafe_code)]
 
-use crate::hub::status::gettid;
-use crate::hub::with_blocking_disabled;
-use crate::sys::raw_mutex::{Lock, wait_for_change, wake_by};
+use crate::hub::{try_current, with_blocking_disabled};
+use crate::sys::at_exit::{self, Stage};
+use crate::sys::raw_mutex::Lock;
+use crate::sys::tid::gettid;
+use crate::sys::{at_fork, kernel_futex};
 use std::cell::Cell;
 use std::fs;
 use std::sync::atomic::Ordering::SeqCst;
@@ -32,6 +34,8 @@ pub(super) struct NonDaemonGuard(u64);
 impl NonDaemonGuard {
     /// From now on one more is.
     pub(super) fn new() -> NonDaemonGuard {
+        at_fork::register(reset_after_fork);
+        at_exit::register(Stage::Threads, |_| wait_for_all());
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, SeqCst);
         with_blocking_disabled(|| LIVING.lock().push(Living { number, tid: 0 }));
@@ -53,13 +57,20 @@ impl Drop for NonDaemonGuard {
     fn drop(&mut self) {
         LIVING.lock().retain(|living| living.number != self.0);
         ENDED.fetch_add(1, SeqCst);
-        wake_by(&ENDED);
+        kernel_futex::wake_one(&ENDED);
     }
 }
 
-/// Waits until all have ended but who calls. At the end of the process: there may be no hub to wait by.
+/// Waits until all but the calling OS thread have ended. At the end of the process: the calling OS thread's hub does not run
+/// any more, and joiners of its green threads learn that.
 pub(crate) fn wait_for_all() {
     let own = gettid();
+    if !LIVING.lock().iter().any(|living| living.tid != own) {
+        return;
+    }
+    if let Some(hub) = try_current() {
+        hub.close_inbox();
+    }
     loop {
         let ended = ENDED.load(SeqCst);
         let others: Vec<i32> =
@@ -67,14 +78,8 @@ pub(crate) fn wait_for_all() {
         if others.into_iter().all(has_called_exit) {
             return;
         }
-        wait_for_change(ENDED.as_ptr() as usize, ended, Duration::from_millis(100));
+        kernel_futex::wait(&ENDED, ended, Some(Duration::from_millis(100)));
     }
-}
-
-/// Whether anybody would be waited for.
-pub(crate) fn are_there_others() -> bool {
-    let own = gettid();
-    LIVING.lock().iter().any(|living| living.tid != own)
 }
 
 /// Whether it has called `std::process::exit`. The first to call it (`main`, by its return) ends the process; std leaves
@@ -87,21 +92,31 @@ fn has_called_exit(tid: i32) -> bool {
 }
 
 /// In the child of a fork there are none.
-pub(super) fn reset_after_fork() {
+fn reset_after_fork() {
     // SAFETY: the one OS thread of the child, which is not in here.
     unsafe { LIVING.reset_after_fork(Vec::new()) };
 }
 
-/// For a test: somebody else has the list.
 #[cfg(test)]
-pub(super) fn seize() {
-    LIVING.seize();
-}
+mod tests {
+    use super::*;
 
-/// # Safety
-/// It was seized.
-#[cfg(test)]
-pub(super) unsafe fn release() {
-    // SAFETY: the caller's.
-    unsafe { LIVING.release() };
+    #[test]
+    fn wait_for_all_in_a_child_finds_the_lock_free_that_another_held() {
+        drop(NonDaemonGuard::new());
+        LIVING.seize();
+        // SAFETY: the child uses no lock but this one, and ends.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(20);
+                wait_for_all();
+                libc::_exit(0);
+            }
+            LIVING.release();
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(status, 0);
+        }
+    }
 }

@@ -21,16 +21,23 @@
 //! Signals are for the program's own OS threads to handle: one that has them blocked, to wait for them in its own way,
 //! must not lose them to one of these. Only a function of the program has those that its caller's OS thread had.
 //!
-//! Leaves to others: what is to be done (`patch/io`), waiting for it (`hub/inbox.rs`: a [`Promise`]).
+//! Leaves to others: what is to be done (`patch/io`), waiting for it (`hub/inbox.rs`: `api/oneshot.rs`).
 //! Source: gevent's `ThreadPool`; libuv's and Go's blocking calls.
 #![allow(unsafe_code)]
 
-use crate::hub;
-use crate::hub::status::gettid;
-use crate::hub::{Promise, catch, drop_ignoring_panics, forks, try_current, with_blocking_disabled};
+use crate::api::current::current_hub;
+use crate::api::oneshot::oneshot;
+use crate::green::catch_body;
+use crate::hub::{try_current, with_blocking_disabled};
 use crate::ids::WaitReason;
-use crate::sys::raw_mutex::{Lock, wait_for_change, wake_by};
-use crate::thread::{SignalsBlocked, Thread, quiescent};
+use crate::sys::at_fork::{self, forks};
+use crate::sys::catch::drop_ignoring_panics;
+use crate::sys::kernel_futex;
+use crate::sys::quiescent::quiescent;
+use crate::sys::raw_mutex::Lock;
+use crate::sys::signals_blocked::SignalsBlocked;
+use crate::sys::tid::gettid;
+use crate::thread::Thread;
 use crate::time::NEVER;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -102,12 +109,12 @@ where
     T: Send + 'static,
 {
     let at = Location::caller();
-    let (promise, handle) = Promise::new();
+    let (sender, handle) = oneshot();
     // As it was thrown, for even a kill of who calls may come through here, where `f` runs in place.
-    let body = move || promise.keep(Ok(catch_unwind(AssertUnwindSafe(f))));
+    let body = move || sender.complete(Ok(catch_unwind(AssertUnwindSafe(f))));
     run(Job { load: WorkKind::UserFn, body: Box::new(body) });
     let result = handle.join_by(|ticket| {
-        hub::current().block_at(ticket, NEVER, WaitReason::For("an offloaded function"), at);
+        current_hub().block_at(ticket, NEVER, WaitReason::For("an offloaded function"), at);
     });
     result.expect("a job keeps its promise").unwrap_or_else(|thrown| resume_unwind(thrown))
 }
@@ -143,15 +150,15 @@ pub(crate) fn shielded<T: Send + 'static>(
     f: impl FnOnce() -> T + Send,
 ) -> T {
     let guard = crate::sys::abort::AbortOnUnwind("a wait that has to last was ended by an unwind");
-    let (promise, handle) = Promise::new();
-    let body = move || promise.keep(Ok(catch_unwind(AssertUnwindSafe(f))));
+    let (sender, handle) = oneshot();
+    let body = move || sender.complete(Ok(catch_unwind(AssertUnwindSafe(f))));
     let body: Box<dyn FnOnce() + Send + '_> = Box::new(body);
     // SAFETY: only the lifetime is another. What `f` borrows outlives this function, which is not left, for the guard,
     // until the promise is kept; and by then `f`, and all that it has captured, is gone.
     let body: Box<dyn FnOnce() + Send> = unsafe { std::mem::transmute(body) };
     run(Job { load, body });
     let result = handle.join_by(|ticket| {
-        hub::current().park(ticket, NEVER, WaitReason::For(what), true);
+        current_hub().park(ticket, NEVER, WaitReason::For(what), true);
     });
     guard.disarm();
     result.expect("a job keeps its promise").unwrap_or_else(|thrown| resume_unwind(thrown))
@@ -274,6 +281,7 @@ enum Begun {
 /// Gives a job to whoever may do it, or to the line. Answers it if who calls has to do it: an OS thread of the pool, which
 /// might wait for itself; or there is no other OS thread to be had.
 fn give(job: Job) -> Result<(), Job> {
+    at_fork::register(reset_after_fork);
     settle_limit();
     let me = gettid();
     {
@@ -359,7 +367,11 @@ impl Worker {
         let mut job = self.job.lock().take();
         while let Some(Job { load, body }) = job {
             // What the program's function starts has its signals.
-            let done = if load == WorkKind::UserFn { deaf.hear(|| catch(body)) } else { catch(body) };
+            let done = if load == WorkKind::UserFn {
+                deaf.with_original_mask(|| catch_body(body))
+            } else {
+                catch_body(body)
+            };
             // A destructor may throw: that of a result that nobody wants.
             if let Err(thrown) = done {
                 drop_ignoring_panics(thrown);
@@ -403,7 +415,7 @@ impl Worker {
             }
             let left = end.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                quiescent(|| wait_for_change(self.calls.as_ptr() as usize, calls, left));
+                quiescent(|| kernel_futex::wait(&self.calls, calls, Some(left)));
             } else if POOL.lock().remove_idle(self) {
                 return None;
             }
@@ -413,7 +425,7 @@ impl Worker {
     /// Has it look for its job.
     fn ring(&self) {
         self.calls.fetch_add(1, AcqRel);
-        wake_by(&self.calls);
+        kernel_futex::wake_one(&self.calls);
     }
 }
 
@@ -428,7 +440,7 @@ fn settle_limit() {
 }
 
 /// The child of a fork begins with nobody in its pool. What was given to the parent's, the parent does.
-pub(crate) fn reset_after_fork() {
+fn reset_after_fork() {
     // SAFETY: the child has one OS thread, and it is here.
     unsafe { POOL.reset_after_fork(Pool::new()) };
 }

@@ -1,8 +1,9 @@
 //! A function that an OS thread of its own calls some time from now.
 
-use super::{JoinHandle, Thread, quiescent};
+use super::{JoinHandle, Thread};
 use crate::green::JoinError;
-use crate::sys::raw_mutex::{wait_for_change, wake_by};
+use crate::sys::kernel_futex;
+use crate::sys::quiescent::quiescent;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -92,7 +93,7 @@ fn wait(stage: &AtomicU32, until: Option<Instant>) -> bool {
         if left.is_zero() {
             return stage.compare_exchange(WAITS, RUNS, SeqCst, SeqCst).is_ok();
         }
-        quiescent(|| wait_for_change(stage.as_ptr() as usize, WAITS, left.min(LONG)));
+        quiescent(|| kernel_futex::wait(stage, WAITS, Some(left.min(LONG))));
     }
     false
 }
@@ -108,7 +109,7 @@ impl<T> TimerHandle<T> {
     pub fn cancel(&self) -> bool {
         let cancelled = self.stage.compare_exchange(WAITS, CANCELLED, SeqCst, SeqCst).is_ok();
         if cancelled {
-            wake_by(&self.stage);
+            kernel_futex::wake_one(&self.stage);
         }
         cancelled
     }

@@ -19,7 +19,9 @@
 use super::memory::TcbAllocator;
 use super::{BLOCK, Tcb, load};
 use crate::arch::thread_pointer;
-use crate::hub::hub_tls_address;
+use crate::sys::current_word;
+use crate::sys::tid::gettid;
+use crate::sys::tls_segments::{TlsSegment, tls_segments};
 use std::ffi::{CStr, c_void};
 use std::num::NonZero;
 use std::sync::OnceLock;
@@ -106,35 +108,9 @@ fn symbol<T: Copy>(name: &CStr) -> Option<T> {
     (!at.is_null()).then(|| unsafe { std::mem::transmute_copy(&at) })
 }
 
-/// What `dl_iterate_phdr` says of one segment of thread-local storage, in the calling thread.
-struct Segment {
-    at: usize,
-    len: usize,
-    module: usize,
-}
-
 /// The segment in which `address` lies.
-fn segment_of(address: usize) -> Option<Segment> {
-    struct Search(usize, Option<Segment>);
-    unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, _: usize, out: *mut c_void) -> i32 {
-        // SAFETY: the loader's answer is valid during the call; `out` is the Search below.
-        unsafe {
-            let (info, search) = (&*info, &mut *out.cast::<Search>());
-            for n in 0..info.dlpi_phnum as usize {
-                let header = &*info.dlpi_phdr.add(n);
-                let (at, len) = (info.dlpi_tls_data as usize, header.p_memsz as usize);
-                if header.p_type == libc::PT_TLS && at != 0 && (at..at + len).contains(&search.0) {
-                    search.1 = Some(Segment { at, len, module: info.dlpi_tls_modid });
-                    return 1;
-                }
-            }
-        }
-        0
-    }
-    let mut search = Search(address, None);
-    // SAFETY: `each` gets the Search and nothing else does.
-    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut search).cast()) };
-    search.1
+fn segment_of(address: usize) -> Option<TlsSegment> {
+    tls_segments().into_iter().find(|segment| (segment.at..segment.at + segment.len).contains(&address))
 }
 
 fn distance(address: usize, from: usize) -> isize {
@@ -166,8 +142,7 @@ impl GlibcLayout {
             unsafe { std::slice::from_raw_parts(pthread as *const usize, pthread_size / WORD).into() };
         // SAFETY: in the same, as far as we know; looked at below.
         let tid = unsafe { *((pthread + tid_at) as *const i32) };
-        // SAFETY: no preconditions.
-        if i64::from(tid) != unsafe { libc::syscall(libc::SYS_gettid) } as i64 {
+        if tid != gettid() {
             return Err("the thread id is not where the C library says it is");
         }
         // The keys' values: a table inside, which the first of the pointers to tables points at.
@@ -191,7 +166,7 @@ impl GlibcLayout {
 
         let errno = libc_errno();
         let libc = segment_of(errno).ok_or("errno is not in a segment of thread-local storage")?;
-        let (hub, block) = (hub_tls_address(), BLOCK.with(|block| &raw const *block as usize));
+        let (hub, block) = (current_word::address(), BLOCK.with(|block| &raw const *block as usize));
         let ours = segment_of(block).ok_or("this crate has no thread-local storage of its own")?;
         if ours.at == libc.at || libc.len > 4096 || libc.at % WORD != 0 || libc.len % WORD != 0 {
             return Err(
@@ -468,7 +443,7 @@ fn on_a_block(layout: &GlibcLayout, block: Tcb) -> Result<(), &'static str> {
     if found != (block.at(layout.block_at), false) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
-    if hub_tls_address() != block.at(layout.hub_at) {
+    if current_word::address() != block.at(layout.hub_at) {
         return Err("this crate's thread-local storage is not at a fixed place");
     }
     // SAFETY: no preconditions.

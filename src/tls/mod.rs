@@ -29,7 +29,8 @@ mod layout;
 mod memory;
 
 use crate::arch::{prefetch::prefetch, thread_pointer};
-use crate::hub::{hub_in_tcb, set_hub_in_tcb};
+use crate::sys::current_word;
+use crate::sys::tid::gettid;
 pub(crate) use destructors::{
     Destructor, forget_key, has_tls_destructors, note_destruction, note_key, push_destructor, run_destructors,
 };
@@ -226,10 +227,11 @@ impl TcbPool {
         self.home
     }
 
-    /// A block for a new green thread, in which nothing was ever stored.
+    /// Returns a block for a new green thread, in which nothing was ever stored. `owner` becomes its
+    /// [`current_word`](crate::sys::current_word).
     ///
     /// Errors: no memory.
-    pub(crate) fn take(&self, hub: *const crate::hub::Hub) -> io::Result<Tcb> {
+    pub(crate) fn take(&self, owner: *const ()) -> io::Result<Tcb> {
         let idle = self.idle.borrow_mut().pop();
         let layout = layout();
         let tcb = match idle {
@@ -252,7 +254,7 @@ impl TcbPool {
             let block = tcb.block();
             // Above all thread ids that the kernel gives (2^22), below the bits that futexes set aside.
             block.number.set(1 << 28 | NUMBER.fetch_add(1, Relaxed) & ((1 << 28) - 1));
-            set_hub_in_tcb(tcb.at(layout.hub_at), hub);
+            current_word::set_at(tcb.at(layout.hub_at), owner);
         }
         Ok(tcb)
     }
@@ -271,27 +273,23 @@ impl TcbPool {
         }
     }
 
-    /// Its green thread has ended: takes the block back, or leaves it to who joins.
+    /// Its green thread has ended. Takes the block back; or, if somebody may join it, leaves the block to the joiner. In the
+    /// latter case returns the address of the futex that joiners wait on: the caller wakes them all.
     ///
     /// # Safety
     /// The block is not loaded, and the green thread runs no more.
     #[inline(never)]
-    pub(crate) unsafe fn end(&self, tcb: Tcb) {
+    #[must_use]
+    pub(crate) unsafe fn end(&self, tcb: Tcb) -> Option<usize> {
         // SAFETY: a block of ours; until it is joined, somebody may look at it.
-        let life = unsafe { &tcb.block().life };
-        // SAFETY: the same.
-        let is_pthread = unsafe { tcb.block().is_pthread.get() };
-        if is_pthread {
-            if let Some(hub) = crate::hub::try_current() {
-                hub.end_pthread();
-            }
-        }
+        let (life, is_pthread) = unsafe { (&tcb.block().life, tcb.block().is_pthread.get()) };
         if !is_pthread || life.fetch_or(ENDED, AcqRel) & DETACHED != 0 {
             // SAFETY: the caller's, and nobody may join it.
             unsafe { self.put(tcb) };
+            None
         } else {
             // From here on a joiner may take it back. Only the word's address is used.
-            crate::hub::futex::wake(life.as_ptr() as usize, usize::MAX, u32::MAX);
+            Some(life.as_ptr() as usize)
         }
     }
 
@@ -310,16 +308,17 @@ impl TcbPool {
     }
 }
 
-/// Takes back the block of a green thread that has ended and was joined or detached, on any OS thread.
+/// Takes back the block of a green thread that has ended and was joined or detached, on any OS thread. `pool` is the pool of
+/// the calling OS thread's hub, if it has one, and takes the block if it has made it.
 ///
 /// # Safety
 /// As for [`TcbPool::put`].
-pub(crate) unsafe fn take_back(tcb: Tcb) {
+pub(crate) unsafe fn take_back(tcb: Tcb, pool: Option<&TcbPool>) {
     // SAFETY: the caller's.
     unsafe {
-        let made_by = hub_in_tcb(tcb.at(layout().hub_at));
-        match crate::hub::try_current().filter(|hub| std::ptr::eq(*hub, made_by)) {
-            Some(hub) => hub.blocks().put(tcb),
+        let made_by = current_word::get_at(tcb.at(layout().hub_at));
+        match pool.filter(|_| made_by == current_word::get()) {
+            Some(pool) => pool.put(tcb),
             None => free(tcb),
         }
     }
@@ -408,7 +407,7 @@ impl GreenTls {
 pub(crate) fn renew_tid() {
     if has_own() {
         // SAFETY: a block of ours, loaded; no preconditions.
-        unsafe { layout().set_tid(Tcb::loaded().0.get(), libc::syscall(libc::SYS_gettid) as u32) };
+        unsafe { layout().set_tid(Tcb::loaded().0.get(), gettid() as u32) };
     }
 }
 

@@ -13,16 +13,16 @@
 //! 2.35 on that finds its tables without a lock. What the addresses mean is found out by the watchdog.
 
 use crate::arch::syscall::syscall;
-use crate::hub::status::gettid;
 use crate::hub::try_current;
-use crate::sys::raw_mutex::wait_for_change;
+use crate::sys::kernel_futex;
+use crate::sys::tid::gettid;
 use libc::{c_int, c_void, siginfo_t};
 use std::ffi::CStr;
 use std::mem::zeroed;
 use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -38,19 +38,19 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// What the watchdog and the handler hand each other.
 struct Slip {
     /// `FREE`, the id of the OS thread that is asked, `TAKEN`, `DONE`. A futex.
-    state: AtomicI32,
+    state: AtomicU32,
     /// Who is asked is to answer only if its hub has switched this often.
     switches: AtomicU64,
     frames: [AtomicUsize; DEPTH],
     len: AtomicUsize,
 }
 
-const FREE: i32 = 0;
-const TAKEN: i32 = -1;
-const DONE: i32 = -2;
+const FREE: u32 = 0;
+const TAKEN: u32 = u32::MAX;
+const DONE: u32 = u32::MAX - 1;
 
 static SLIP: Slip = Slip {
-    state: AtomicI32::new(FREE),
+    state: AtomicU32::new(FREE),
     switches: AtomicU64::new(0),
     frames: [const { AtomicUsize::new(0) }; DEPTH],
     len: AtomicUsize::new(0),
@@ -96,7 +96,7 @@ fn ask(tid: i32, switches: u64) -> Option<Vec<usize>> {
     // Somebody may have answered when nobody waited any more.
     let _ = SLIP.state.compare_exchange(DONE, FREE, Acquire, Relaxed);
     SLIP.switches.store(switches, Relaxed);
-    SLIP.state.compare_exchange(FREE, tid, Release, Relaxed).ok()?;
+    SLIP.state.compare_exchange(FREE, tid as u32, Release, Relaxed).ok()?;
     // SAFETY: no pointers. If the OS thread has ended, and its id is another's now, that one finds that its hub
     // was not meant.
     let sent = unsafe {
@@ -104,9 +104,9 @@ fn ask(tid: i32, switches: u64) -> Option<Vec<usize>> {
         syscall(libc::SYS_tgkill, [process, tid as usize, SIGNAL as usize, 0, 0, 0])
     };
     if sent == 0 {
-        wait_while(tid);
+        wait_while(tid as u32);
     }
-    if SLIP.state.compare_exchange(tid, FREE, Acquire, Relaxed).is_ok() {
+    if SLIP.state.compare_exchange(tid as u32, FREE, Acquire, Relaxed).is_ok() {
         return None;
     }
     // It has begun. If it does not come to an end either, the slip is not used again before it does.
@@ -120,10 +120,10 @@ fn ask(tid: i32, switches: u64) -> Option<Vec<usize>> {
 }
 
 /// Waits until the state is another, and not for ever.
-fn wait_while(state: i32) {
+fn wait_while(state: u32) {
     let begun = Instant::now();
     while SLIP.state.load(Acquire) == state && begun.elapsed() < PATIENCE {
-        wait_for_change(SLIP.state.as_ptr() as usize, state as u32, PATIENCE / 4);
+        kernel_futex::wait(&SLIP.state, state, Some(PATIENCE / 4));
     }
 }
 
@@ -139,7 +139,7 @@ fn is_ours() -> bool {
 
 extern "C" fn handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let state = &SLIP.state;
-    if state.compare_exchange(gettid(), TAKEN, AcqRel, Relaxed).is_ok() {
+    if state.compare_exchange(gettid() as u32, TAKEN, AcqRel, Relaxed).is_ok() {
         // SAFETY: the address is this thread's own.
         let errno = unsafe { *libc::__errno_location() };
         // It may have moved on. In the midst of a switch there is no stack to walk.

@@ -58,18 +58,21 @@ mod backtrace;
 mod stall;
 mod thread_state;
 
+use crate::green::catch_body;
 use crate::hub::status;
 use crate::hub::status::HubStatus;
 use crate::ids::GreenId;
 use crate::observe::panic_hook::log_or_stderr;
-use crate::sys::raw_mutex::{wait_for_change, wake_by};
-use crate::thread::{SignalsBlocked, Thread, quiescent};
+use crate::sys::kernel_futex;
+use crate::sys::os_thread::spawn_os_thread;
+use crate::sys::quiescent::quiescent;
+use crate::sys::signals_blocked::SignalsBlocked;
 use stall::{Finding, Watched};
 use std::fmt::Write;
 use std::io;
 use std::sync::Once;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 use thread_state::Place;
 
@@ -79,8 +82,6 @@ static LIMIT: AtomicU64 = AtomicU64::new(0);
 static RUNNING: AtomicBool = AtomicBool::new(false);
 /// Changes when `LIMIT` does: the futex that the watchdog sleeps on.
 static BELL: AtomicU32 = AtomicU32::new(0);
-/// How many OS threads there are of it. Never more than there are: see `os_threads`.
-static OS_THREADS: AtomicI64 = AtomicI64::new(0);
 /// Whether it was said already if there is to be one.
 static DECIDED: AtomicBool = AtomicBool::new(false);
 
@@ -108,6 +109,7 @@ pub fn start(limit: Duration) -> io::Result<()> {
     });
     let nanos = limit.max(SHORTEST).as_nanos();
     LIMIT.store(u64::try_from(nanos).unwrap_or(u64::MAX), SeqCst);
+    status::want_labels(true);
     ring();
     if let Some(hub) = crate::hub::try_current() {
         hub.publish_labels();
@@ -115,14 +117,15 @@ pub fn start(limit: Duration) -> io::Result<()> {
     if RUNNING.swap(true, SeqCst) {
         return Ok(());
     }
-    let made = Thread::new(watch).name("greenline-watchdog").daemon(true).start();
+    let made = spawn_os_thread("greenline-watchdog", watch);
     match made {
         Ok(_) => {
-            OS_THREADS.fetch_add(1, SeqCst);
+            status::add_helper_threads(1);
             Ok(())
         }
         Err(error) => {
             LIMIT.store(0, SeqCst);
+            status::want_labels(false);
             RUNNING.store(false, SeqCst);
             Err(error)
         }
@@ -133,19 +136,8 @@ pub fn start(limit: Duration) -> io::Result<()> {
 pub fn stop() {
     DECIDED.store(true, Relaxed);
     LIMIT.store(0, SeqCst);
+    status::want_labels(false);
     ring();
-}
-
-/// Whether there is a watchdog, or about to be: then it is told the names of green threads.
-#[inline]
-pub(crate) fn is_on() -> bool {
-    LIMIT.load(Relaxed) != 0
-}
-
-/// How many OS threads the watchdog is. Not more than there are, so that whoever counts the others does not miss
-/// one.
-pub(crate) fn os_threads() -> u64 {
-    OS_THREADS.load(SeqCst).max(0) as u64
 }
 
 /// Starts it with the first hub of the process, if the build or the environment says so and the program has said
@@ -179,7 +171,7 @@ pub(crate) fn start_as_in_parent() {
 /// Wakes the watchdog.
 fn ring() {
     BELL.fetch_add(1, SeqCst);
-    wake_by(&BELL);
+    kernel_futex::wake_one(&BELL);
 }
 
 extern "C" fn before_fork() {
@@ -193,10 +185,9 @@ extern "C" fn after_fork() {
 
 extern "C" fn after_fork_in_child() {
     // SAFETY: as in `after_fork`.
-    unsafe { status::after_fork_in_child() };
+    unsafe { status::after_fork_in_child(crate::hub::try_current().map(|hub| hub.status())) };
     backtrace::forget();
     INHERITED.store(LIMIT.swap(0, SeqCst), SeqCst);
-    OS_THREADS.store(0, SeqCst);
     RUNNING.store(false, SeqCst);
 }
 
@@ -214,7 +205,7 @@ fn watch() {
         };
         let period = (limit / 4).clamp(SHORTEST, LONGEST);
         // Until then, or until the bell has rung since.
-        quiescent(|| wait_for_change(BELL.as_ptr() as usize, rung, period));
+        quiescent(|| kernel_futex::wait(&BELL, rung, Some(period)));
         // While the whole process was stopped, or the machine asleep, nobody could have switched.
         let passed = last.elapsed().min(2 * period);
         last = Instant::now();
@@ -226,12 +217,12 @@ fn watch() {
 
 /// Whether this OS thread is to end: nobody has called `start` since `stop`.
 fn is_over() -> bool {
-    OS_THREADS.fetch_sub(1, SeqCst);
+    status::add_helper_threads(-1);
     RUNNING.store(false, SeqCst);
     // Whoever calls `start` from here on makes a new one; unless we are quicker, and stay.
     let stays = LIMIT.load(SeqCst) != 0 && !RUNNING.swap(true, SeqCst);
     if stays {
-        OS_THREADS.fetch_add(1, SeqCst);
+        status::add_helper_threads(1);
     }
     !stays
 }
@@ -240,7 +231,7 @@ fn is_over() -> bool {
 fn look(hubs: &mut Vec<Watched>, passed: Duration, limit: Duration) -> Vec<Report> {
     let mut reports = Vec::new();
     let mut there = Vec::with_capacity(hubs.len());
-    status::look_at_each(|pulse| {
+    status::for_each_hub(|pulse| {
         let known = hubs.iter().position(|watched| watched.hub == pulse.number());
         let mut watched = known.map_or_else(|| Watched::new(pulse.number()), |at| hubs.swap_remove(at));
         let who = pulse.current();
@@ -310,7 +301,7 @@ impl Report {
                 text
             }
         };
-        let _ = crate::hub::catch(|| log_or_stderr(log::Level::Warn, &text));
+        let _ = catch_body(|| log_or_stderr(log::Level::Warn, &text));
     }
 }
 

@@ -8,7 +8,7 @@ use libc::{c_char, c_int, pid_t, termios, winsize};
 /// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. So it
 /// is called with the OS thread's own.
 fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
-    crate::hub::look_ahead();
+    crate::hub::before_fork();
     let mut answer = -1;
     let mut errno = 0;
     let mut with_os_thread_tcb = || {

@@ -21,7 +21,8 @@ mod thread;
 mod thread_attr;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
-use crate::hub::{Hub, current_or_init, keep_errno};
+use crate::api::current::current_or_init;
+use crate::hub::{Hub, keep_errno};
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};

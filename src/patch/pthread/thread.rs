@@ -5,7 +5,7 @@ use super::{Kind, check, deadline, patched_hub};
 use crate::green::{Interrupt, Outcome};
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
-use crate::hub::{Hub, end, try_current};
+use crate::hub::{Hub, finish_current, try_current};
 use crate::patch::offload_blocking;
 use crate::stack::StackSize;
 use crate::thread::offload::WorkKind;
@@ -41,7 +41,7 @@ unsafe extern "C" fn pthread_create(
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe {
-        let hub = patched_hub(Kind::Threads).filter(|_| !crate::thread::is_making_one());
+        let hub = patched_hub(Kind::Threads).filter(|_| !crate::sys::os_thread::is_making_os_thread());
         // A hub that cannot be reached, for want of a file descriptor, cannot wait for what it would make: `join`
         // would block its OS thread.
         match hub.filter(|hub| hub.inbox().is_ok()) {
@@ -72,14 +72,14 @@ unsafe fn create(
     let arg = arg as usize;
     let job = Box::new(move || {
         // SAFETY: the caller of pthread_create says that it may be called, and this is the once.
-        let result = crate::hub::catch(|| unsafe { start(arg as *mut c_void) } as usize);
+        let result = crate::green::catch_body(|| unsafe { start(arg as *mut c_void) } as usize);
         tls::own_block(|block| match result {
             Ok(result) => block.set_result(result as *mut c_void),
             // pthread_exit has noted a result; a kill has not.
             Err(_) if block.result().is_none() => block.set_result(CANCELED),
             Err(_) => {}
         });
-        end(Outcome::Returned(Box::new(())));
+        finish_current(Outcome::Returned(Box::new(())));
     });
     match hub.spawn_pthread(size, state == libc::PTHREAD_CREATE_DETACHED, job) {
         Ok(tcb) => {
@@ -152,7 +152,7 @@ unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, tim
         if !result.is_null() {
             result.write(block.result().unwrap_or(CANCELED));
         }
-        tls::take_back(tcb);
+        tls::take_back(tcb, try_current().map(Hub::tcbs));
     }
     0
 }
@@ -300,7 +300,7 @@ unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
             return libc::EINVAL;
         }
         if before & ENDED != 0 {
-            tls::take_back(tcb);
+            tls::take_back(tcb, try_current().map(Hub::tcbs));
         }
         0
     }

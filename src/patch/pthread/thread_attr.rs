@@ -22,7 +22,7 @@ unsafe extern "C" fn __cxa_thread_atexit_impl(
         return 0;
     }
     // An OS thread's: by the C library, but noted when it is run.
-    let noted: *mut Noted = Box::into_raw(Box::new(((f, value), crate::hub::forks())));
+    let noted: *mut Noted = Box::into_raw(Box::new(((f, value), crate::sys::at_fork::forks())));
     // SAFETY: the caller's, and a box that is taken back once.
     unsafe { real::__cxa_thread_atexit_impl(run_noted, noted.cast(), dso) }
 }
@@ -38,7 +38,7 @@ unsafe extern "C" fn run_noted(noted: *mut c_void) {
         let ((f, value), forks) = *Box::from_raw(noted.cast::<Noted>());
         tls::note_destruction();
         // A child that ends by `exit` has its parent's thread-locals, which the parent drops.
-        if crate::hub::is_ours_to_end(forks) {
+        if crate::sys::at_fork::is_ours_to_run(forks) {
             f(value);
         }
     }

@@ -12,7 +12,8 @@
 use super::TaskError;
 use super::floor::{Floor, News, Note, Refused, State};
 use super::task::Calls;
-use crate::hub::{FdWaitResult, RemoteTicket, current, with_blocking_disabled};
+use crate::api::current::current_hub;
+use crate::hub::{FdWaitResult, RemoteTicket, with_blocking_disabled};
 use crate::process::Child;
 use crate::process::codec::Bytes;
 use crate::process::shared::ProcessId;
@@ -271,11 +272,11 @@ impl Office {
     ) -> Result<Option<R>, TaskError> {
         self.check_process()?;
         let mut stay =
-            Stay { office: self, batch, on: std::ptr::from_ref(current()) as usize, role: Role::Nobody };
+            Stay { office: self, batch, on: std::ptr::from_ref(current_hub()) as usize, role: Role::Nobody };
         let mut expired = false;
         loop {
             // Without a descriptor left for others to wake it by, it wakes by itself.
-            let mut waker = RemoteTicket::new(current()).ok();
+            let mut waker = RemoteTicket::new(current_hub()).ok();
             let step = self.open(|book| {
                 if stay.role == Role::Watch {
                     book.waiting.wake_for_floor();
@@ -446,7 +447,7 @@ impl Stay<'_> {
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires.
     fn park(&self, deadline: Option<Instant>) -> bool {
-        let hub = current();
+        let hub = current_hub();
         let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let ended = match self.role {
             Role::Watch => {

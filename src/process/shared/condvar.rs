@@ -7,8 +7,9 @@
 //!
 //! Next: `process/shared/ring.rs`, messages in shared memory.
 
+use crate::api::current::current_hub;
 use crate::arch::syscall::syscall;
-use crate::hub::{self, FdWaitResult};
+use crate::hub::FdWaitResult;
 use crate::ids::Direction::Read;
 use crate::process::descriptor::Descriptor;
 use crate::time::NEVER;
@@ -63,7 +64,7 @@ impl CondVar {
         beside: Option<RawFd>,
     ) -> bool {
         let budget = self.spin_budget.load(Relaxed);
-        if budget > 0 && hub::current().has_no_green_threads() {
+        if budget > 0 && current_hub().has_no_green_threads() {
             for _ in 0..SPIN_ITERATIONS {
                 if is_notified() {
                     self.spin_budget.store(SPIN_BUDGET, Relaxed);
@@ -87,7 +88,7 @@ impl CondVar {
     ///
     /// Unwinds when the green thread is killed or a timeout around it fires.
     pub(super) fn wait(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
-        let hub = hub::current();
+        let hub = current_hub();
         let deadline = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let fd = self.counter.as_raw_fd();
         let fds = [(fd, Read), (beside.unwrap_or(fd), Read)];

@@ -1,18 +1,20 @@
-//! Which signals an OS thread handles.
+//! Blocking signals on an OS thread of this crate's own: the watchdog, the workers of `offload`.
+//!
+//! Next: `sys/quiescent.rs`.
 #![allow(unsafe_code)]
 
 use crate::sys::sigset::Signals;
 use std::mem::zeroed;
 
-/// An OS thread of greenline's own, which leaves the program's signals to the program's: it handles none from here on, but
-/// for those that say that one of its own instructions has failed.
+/// The calling OS thread has all signals blocked, so that the program's own OS threads receive them; except the signals that
+/// report the failure of one of its own instructions.
 pub(crate) struct SignalsBlocked {
-    /// What was blocked before.
+    /// The signals that were blocked before.
     former: Signals,
 }
 
 impl SignalsBlocked {
-    /// Makes the OS thread that calls so.
+    /// Blocks them on the calling OS thread.
     pub(crate) fn new() -> SignalsBlocked {
         const OWN: [i32; 7] = [
             libc::SIGSEGV,
@@ -23,7 +25,7 @@ impl SignalsBlocked {
             libc::SIGSYS,
             libc::SIGABRT,
         ];
-        // SAFETY: all zeros is a set, which is ours.
+        // SAFETY: all zeros is a valid set.
         let others = unsafe {
             let mut others = zeroed();
             libc::sigfillset(&raw mut others);
@@ -35,13 +37,13 @@ impl SignalsBlocked {
         SignalsBlocked { former: Signals::of(&others).block() }
     }
 
-    /// Calls `f`, which does not unwind, with the signals that it had before.
-    pub(crate) fn hear<R>(&self, f: impl FnOnce() -> R) -> R {
+    /// Calls `f`, which does not unwind, with the signal mask from before.
+    pub(crate) fn with_original_mask<R>(&self, f: impl FnOnce() -> R) -> R {
         with_signals_blocked(self.former, f)
     }
 }
 
-/// Calls `f`, which does not unwind, with those blocked on the OS thread that calls, and no others.
+/// Calls `f`, which does not unwind, with exactly `signals` blocked on the calling OS thread.
 pub(crate) fn with_signals_blocked<R>(signals: Signals, f: impl FnOnce() -> R) -> R {
     let former = signals.block();
     let answer = f();

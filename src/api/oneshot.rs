@@ -1,0 +1,198 @@
+//! A result that crosses OS threads once (a oneshot channel): one side completes it, the other joins.
+//!
+//! Next: `api/handle.rs`, which runs closures on other OS threads' hubs.
+
+use super::current::current_hub;
+use crate::green::JoinError;
+use crate::hub::{HubGoneListener, Inbox, InboxHandle, try_current};
+use crate::ids::{GreenId, Ticket, WaitReason};
+use crate::time::NEVER;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+struct Oneshot<T> {
+    state: Mutex<OneshotState<T>>,
+    /// For joiners without a hub.
+    completed: Condvar,
+}
+
+struct OneshotState<T> {
+    result: Option<Result<T, JoinError>>,
+    /// There was a result; the joiner may have taken it.
+    is_completed: bool,
+    /// The joiner, if it is a green thread: its hub, and the parts of its ticket.
+    waiter: Option<(InboxHandle, GreenId, u32)>,
+}
+
+impl<T> Oneshot<T> {
+    fn lock(&self) -> MutexGuard<'_, OneshotState<T>> {
+        // No code panics while it holds this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complete(&self, result: Result<T, JoinError>) {
+        let waiter = {
+            let mut state = self.lock();
+            if state.is_completed {
+                return;
+            }
+            state.is_completed = true;
+            state.result = Some(result);
+            state.waiter.take()
+        };
+        self.completed.notify_all();
+        if let Some((hub, id, epoch)) = waiter {
+            hub.inbox().wake(Ticket::new(id, epoch));
+        }
+    }
+
+    /// Blocks the OS thread until the result is there. May return without a reason.
+    fn wait_for_result<'a>(
+        &self,
+        state: MutexGuard<'a, OneshotState<T>>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, OneshotState<T>> {
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            None => self.completed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => self.completed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+}
+
+impl<T: Send> HubGoneListener for Oneshot<T> {
+    fn hub_is_gone(&self) {
+        self.complete(Err(JoinError::HubGone));
+    }
+}
+
+/// The side that completes the result. Dropping it completes the result with an error.
+pub(crate) struct OneshotSender<T> {
+    oneshot: Option<Arc<Oneshot<T>>>,
+    /// The hub that is to run the body, if it is another OS thread's.
+    inbox: Option<Arc<Inbox>>,
+}
+
+/// Makes a result for an OS thread that will complete it.
+pub(crate) fn oneshot<T>() -> (OneshotSender<T>, RemoteJoinHandle<T>) {
+    let state = Mutex::new(OneshotState { result: None, is_completed: false, waiter: None });
+    let oneshot = Arc::new(Oneshot { state, completed: Condvar::new() });
+    (OneshotSender { oneshot: Some(oneshot.clone()), inbox: None }, RemoteJoinHandle(oneshot))
+}
+
+/// Makes a result for a green thread of the hub that `inbox` belongs to. `None`: that hub is gone.
+pub(super) fn oneshot_of_hub<T: Send + 'static>(
+    inbox: &Arc<Inbox>,
+) -> Option<(OneshotSender<T>, RemoteJoinHandle<T>)> {
+    let (mut sender, handle) = oneshot();
+    let listener: Weak<Oneshot<T>> = Arc::downgrade(&handle.0);
+    if !inbox.track(listener) {
+        return None;
+    }
+    sender.inbox = Some(inbox.clone());
+    Some((sender, handle))
+}
+
+impl<T> OneshotSender<T> {
+    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
+        if let Some(oneshot) = self.oneshot.take() {
+            oneshot.complete(result);
+        }
+    }
+}
+
+impl<T> Drop for OneshotSender<T> {
+    fn drop(&mut self) {
+        if let Some(oneshot) = self.oneshot.take() {
+            let is_gone = self.inbox.as_ref().is_some_and(|inbox| inbox.is_closed());
+            oneshot.complete(Err(if is_gone { JoinError::HubGone } else { JoinError::Killed }));
+        }
+    }
+}
+
+/// Joins a green thread from outside its hub. Dropping it detaches.
+pub struct RemoteJoinHandle<T>(Arc<Oneshot<T>>);
+
+impl<T> RemoteJoinHandle<T> {
+    /// Waits for the green thread to end. On an OS thread that has a hub, the hub goes on meanwhile; otherwise the OS thread
+    /// blocks.
+    ///
+    /// # Errors
+    /// It panicked, was killed, or its hub is gone: [`JoinError`].
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        let at = Location::caller();
+        self.join_by(|ticket| {
+            current_hub().block_at(ticket, NEVER, WaitReason::For("a green thread of another hub"), at);
+        })
+    }
+
+    /// As [`join`](Self::join), for at most `timeout`. Zero only looks.
+    ///
+    /// # Errors
+    /// The inner result is that of `join`. The outer error is this handle: the time is over, the green thread runs on.
+    #[track_caller]
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, RemoteJoinHandle<T>> {
+        let at = Location::caller();
+        let until = Instant::now().checked_add(timeout);
+        let park = |ticket| {
+            let hub = current_hub();
+            let deadline = until.map_or(NEVER, |until| hub.clock().at(until));
+            hub.block_at(ticket, deadline, WaitReason::For("a green thread of another hub"), at);
+        };
+        self.wait(until, park).ok_or(self)
+    }
+
+    /// As `join`; `park` parks with the ticket that it is given.
+    pub(crate) fn join_by(self, park: impl Fn(Ticket)) -> Result<T, JoinError> {
+        self.wait(None, park).expect("no deadline has passed")
+    }
+
+    /// Waits for the result, until that time. `park` parks until then, with the ticket that it is given.
+    fn wait(&self, until: Option<Instant>, park: impl Fn(Ticket)) -> Option<Result<T, JoinError>> {
+        let is_over = || until.is_some_and(|until| until <= Instant::now());
+        let hub = try_current().filter(|hub| hub.can_block());
+        let Some((hub, Ok(handle))) = hub.map(|hub| (hub, InboxHandle::new(hub))) else {
+            let mut state = self.0.lock();
+            while state.result.is_none() && !is_over() {
+                state = self.0.wait_for_result(state, until);
+            }
+            return state.result.take();
+        };
+        loop {
+            let ticket = hub.ticket();
+            {
+                let mut state = self.0.lock();
+                if state.result.is_some() || is_over() {
+                    let (result, stale) = (state.result.take(), state.waiter.take());
+                    drop(state);
+                    // Dropped without the lock: the destructor of its handle may wake a hub.
+                    drop(stale);
+                    return result;
+                }
+                state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
+            }
+            park(ticket);
+        }
+    }
+
+    /// Returns whether `join` would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.0.lock().result.is_some()
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        // A joiner that was interrupted does not wait any more, and its hub need not wait for a message.
+        let waiter = self.0.lock().waiter.take();
+        drop(waiter);
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}

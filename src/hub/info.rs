@@ -1,0 +1,80 @@
+//! Questions about green threads: name, origin, counts, and the values of `green_local!`.
+//!
+//! Next: `hub/observer.rs`.
+
+use super::fields::Hub;
+use crate::green::SpawnSite;
+use crate::ids::GreenId;
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
+/// What this OS thread's hub has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Number of switches into a green thread or back into the root.
+    pub switches: u64,
+    /// Number of green threads that have not ended, whether they have started or not.
+    pub alive: usize,
+    /// Number of stacks ever made. Stacks are reused, so this is the largest number that was in use at once.
+    pub stacks: usize,
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} switches, {} green threads alive, {} stacks made",
+            self.switches, self.alive, self.stacks
+        )
+    }
+}
+
+impl Hub {
+    pub(crate) fn stats(&self) -> Stats {
+        let alive = self.state.borrow().alive;
+        Stats { switches: self.status.switches(), alive, stacks: self.pool.stacks().high_water_mark() }
+    }
+
+    /// Returns whether there are no green threads. Then a root that does not block keeps none from running.
+    pub(crate) fn has_no_green_threads(&self) -> bool {
+        self.state.borrow().alive == 0
+    }
+
+    pub(crate) fn name_of(&self, id: GreenId) -> Option<Rc<str>> {
+        self.state.borrow_mut().green(id).map(|green| green.name())
+    }
+
+    /// Calls `describe` with the name, the id and the origin of the running green thread. For the fault handler: allocates
+    /// nothing, and returns `false` if the state is borrowed.
+    pub(crate) fn describe_current(&self, describe: impl FnOnce(Option<&str>, GreenId, SpawnSite)) -> bool {
+        let Ok(state) = self.state.try_borrow() else { return false };
+        let Some(green) = state.greens.get(self.current().key()) else { return false };
+        describe(green.name.as_ref().map(|name| &***name), green.id, green.origin());
+        true
+    }
+
+    /// Gives the watchdog the names of all green threads.
+    pub(crate) fn publish_labels(&self) {
+        for (_, green) in &self.state.borrow().greens {
+            self.status.set_label(green.id, green.name.as_ref().map(|name| &***name), green.spawned_at);
+        }
+    }
+
+    /// Returns the running green thread's value of `key`.
+    pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
+        self.state.borrow_mut().record_mut(self.current()).extras.as_ref()?.locals.get(key)
+    }
+
+    /// Gives the running green thread a value of `key`.
+    pub(crate) fn set_local(&self, key: *const (), value: Rc<dyn Any>) -> Rc<dyn Any> {
+        self.state.borrow_mut().record_mut(self.current()).extras().locals.set(key, value.clone());
+        value
+    }
+
+    /// Takes the value that the running green thread has made first.
+    pub(crate) fn take_local(&self) -> Option<Rc<dyn Any>> {
+        self.state.borrow_mut().record_mut(self.current()).extras.as_mut()?.locals.take_first()
+    }
+}
