@@ -1,9 +1,9 @@
-// Looks at a page, which is in the first frame of this one, as somebody would: is something wider than the window, does text
-// overlap or end where its picture ends, is it large enough to be read, is each plot there and does it say what it is.
-// What is wrong becomes the text of #verdict: "ok" if nothing is.
+// Checks the page in the first frame of this one. Nothing may be wider than the window. No text may overlap another, be cut
+// off at the edge of its picture, or be too small to read. Each plot must be there, with a title and a description.
+// The faults become the text of #verdict, or "ok" if there are none.
 'use strict';
 
-const LEAST = 9; // pixels: what text has to be high to be read
+const LEAST = 9; // smallest height of text that can be read, in pixels
 
 function look(frame) {
   const page = frame.contentDocument, wrong = [];
@@ -41,7 +41,7 @@ function look(frame) {
         const a = texts[one].box, b = texts[other].box;
         const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
         const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-        // Boxes of text are higher than what is to be seen of it.
+        // The box of a text is higher than its visible part.
         if (across > 1 && down > 0.35 * Math.min(a.height, b.height)) wrong.push(`${title}: ${name(texts[one].text)} is over ${name(texts[other].text)}`);
       }
     }

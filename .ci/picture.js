@@ -1,4 +1,4 @@
-// Looks at a picture, which is in this page: whether there is something on it. A page that was not drawn has one colour.
+// Checks that the picture in this page shows something. A page that was not drawn has one colour.
 'use strict';
 
 addEventListener('load', () => {

@@ -1,9 +1,9 @@
-//! Crawls a site: looks its name up, fetches pages, follows their links, stores what it gets in files. Each page is a thread
-//! of std's, scoped, and all that they do is std's or `ureq`'s; patched, they wait together on one OS thread.
+//! Crawls a site: looks up its name, fetches pages, follows their links, and stores the pages in files. Each page has a
+//! scoped thread of std, which calls only std and `ureq`. Patched, all threads wait at the same time on one OS thread.
 //!
-//! Run with: `cargo run --release --example crawl [http://HOST[:PORT]/]`
+//! Run with: `cargo run --release --example crawl -- [http://HOST[:PORT]/]`
 //!
-//! Without an address it crawls a small site that it serves itself, at localhost, whose pages take 30 ms each.
+//! Without an address, the example serves a small site at localhost, whose pages take 30 ms each, and crawls that.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -13,12 +13,12 @@ use std::sync::Mutex;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-/// How many pages are fetched at most.
+/// Largest number of pages that are fetched.
 const MOST: usize = 100;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What all of them share.
+/// State that all threads share.
 struct Crawl<'a> {
     /// `http://host:port`
     site: &'a str,
@@ -29,16 +29,16 @@ struct Crawl<'a> {
 
 struct Page {
     path: String,
-    /// How many bytes and links it has.
+    /// Number of bytes, and number of links.
     outcome: Result<(usize, usize), Failure>,
 }
 
-/// Fetches a page and, in threads of their own, those that it links to.
+/// Fetches a page. Starts a thread for each page that it links to.
 fn visit<'scope>(crawl: &'scope Crawl<'_>, scope: &'scope Scope<'scope, '_>, path: String) {
     let outcome = fetch(crawl, &path).map(|text| {
         let links = links(&text, crawl.site);
         for link in &links {
-            let mut seen = crawl.seen.lock().expect("nobody panics with it");
+            let mut seen = crawl.seen.lock().expect("no thread panics while it holds the lock");
             if seen.len() < MOST && seen.insert(link.clone()) {
                 let link = link.clone();
                 scope.spawn(move || visit(crawl, scope, link));
@@ -46,7 +46,7 @@ fn visit<'scope>(crawl: &'scope Crawl<'_>, scope: &'scope Scope<'scope, '_>, pat
         }
         (text.len(), links.len())
     });
-    crawl.pages.lock().expect("nobody panics with it").push(Page { path, outcome });
+    crawl.pages.lock().expect("no thread panics while it holds the lock").push(Page { path, outcome });
 }
 
 fn fetch(crawl: &Crawl<'_>, path: &str) -> Result<String, Failure> {
@@ -59,17 +59,17 @@ fn fetch(crawl: &Crawl<'_>, path: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// The paths of all pages of this site that `text` links to.
+/// Returns the paths of all pages of this site to which `text` links.
 fn links(text: &str, site: &str) -> Vec<String> {
     let links = text.split("href=\"").skip(1).filter_map(|rest| rest.split(['"', '#']).next());
     let here = links.map(|link| link.strip_prefix(site).unwrap_or(link));
     here.filter(|link| link.starts_with('/') && !link.starts_with("//")).map(str::to_owned).collect()
 }
 
-/// A site of 60 pages, each of which links to two more and to the first; and the last to one that is not there.
+/// Serves a site of 60 pages. Each links to two more and to the first. The last one links to a page that does not exist.
 fn serve(listener: TcpListener) {
     for stream in listener.incoming().flatten() {
-        // Who has asked may have gone.
+        // An error means that the client has gone.
         thread::spawn(move || _ = answer(stream));
     }
 }
@@ -87,7 +87,7 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
                 let links: String = links.map(|n| format!(" <a href=\"/{n}\">page {n}</a>")).collect();
                 ("200 OK", format!("<h1>Page {n}</h1> <a href=\"/\">home</a>{links}"))
             }
-            _ => ("404 Not Found", "<h1>There is no such page</h1>".to_string()),
+            _ => ("404 Not Found", "<h1>No such page</h1>".to_string()),
         };
     write!(&stream, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{page}")
 }
@@ -124,13 +124,13 @@ fn run(site: Option<String>) -> Result<(), Failure> {
         pages.len(),
         folder.path().display()
     );
-    println!("which are gone with this program");
-    if got == 0 { Err("not one page could be had".into()) } else { Ok(()) }
+    println!("the files are removed at the end of this program");
+    if got == 0 { Err("no page could be fetched".into()) } else { Ok(()) }
 }
 
 fn main() {
     let site = arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}\nusage: crawl [http://HOST[:PORT]/]    (a site of its own, if not given)");
+        eprintln!("{wrong}\nusage: crawl [http://HOST[:PORT]/]    (default: a site that it serves itself)");
         std::process::exit(2);
     });
     greenline::patch::all();
@@ -140,15 +140,15 @@ fn main() {
     }
 }
 
-/// The site that is to be crawled, without its path.
+/// Returns the site to crawl, without a path.
 fn arguments() -> Result<Option<String>, String> {
     let mut given = std::env::args().skip(1);
     let Some(url) = given.next() else { return Ok(None) };
     let host =
         url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).filter(|host| !host.is_empty());
-    let host = host.ok_or(format!("'{url}' does not begin with http:// and a host"))?;
+    let host = host.ok_or(format!("'{url}' must begin with http:// and a host"))?;
     match given.next() {
         None => Ok(Some(format!("http://{host}"))),
-        Some(extra) => Err(format!("what is '{extra}'?")),
+        Some(extra) => Err(format!("unexpected argument '{extra}'")),
     }
 }

@@ -1,9 +1,9 @@
-//! An echo server in plain std, a thread for each connection: patched, all of them are green threads, on one OS thread for
-//! each hub. The hubs listen at the same address (`SO_REUSEPORT`), and the kernel deals the connections out.
+//! An echo server in plain std with a thread for each connection. Patched, these threads are green threads, on one OS
+//! thread for each hub. All hubs listen at the same address (`SO_REUSEPORT`), and the kernel distributes the connections.
 //!
 //! Run with: `cargo run --release --example echo_server -- [ADDR] [--hubs N]`
 //!
-//! Talk to it by `nc 127.0.0.1 7007`. Ctrl-C stops it: connections are closed, and it says what it has done.
+//! A client is `nc 127.0.0.1 7007`. Ctrl-C stops the server: it closes the connections and prints the totals.
 
 use greenline::{signal, thread::Thread};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,7 +17,7 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 static OPEN: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// One of several listeners at the same address.
+/// Returns one of several listeners at the same address.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -27,19 +27,19 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Knows nothing of green threads.
+/// Starts a thread for each connection. It contains nothing of green threads.
 fn serve(listener: TcpListener) {
     for stream in listener.incoming() {
         match stream {
             Ok(stream) => drop(std::thread::spawn(move || {
                 OPEN.fetch_add(1, Relaxed);
-                // An error is the client's end, too: it has reset the connection, say.
+                // An error ends the connection, too: the client may have reset it.
                 let _ = echo(stream);
                 OPEN.fetch_sub(1, Relaxed);
             })),
             Err(error) => {
-                // No descriptor is left, say. That passes.
-                eprintln!("a connection could not be taken: {error}");
+                // A passing error: there may be no descriptor left.
+                eprintln!("accept: {error}");
                 std::thread::sleep(std::time::Duration::from_millis(100));
             }
         }
@@ -63,21 +63,21 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 fn run(address: SocketAddr, hubs: usize) -> std::io::Result<()> {
     let start = Instant::now();
     let first = listen(address)?;
-    // Which port it is, if it was left to the kernel.
+    // If the port was 0, the kernel has chosen one.
     let address = first.local_addr()?;
     let (stop, stopped) = mpsc::channel();
     let _ctrl_c = signal::handle(signal::SIGINT, move || _ = stop.send(()))?;
     std::thread::spawn(move || serve(first));
     for _ in 1..hubs {
         let listener = listen(address)?;
-        // A real OS thread, that main does not wait for; its first green thread brings its hub about.
+        // A real OS thread. It is a daemon: the end of `main` does not wait for it. Its first `spawn` creates its hub.
         let body = move || greenline::spawn(move || serve(listener)).join();
         drop(Thread::new(body).name("hub").daemon(true).start()?);
     }
     println!("listening on {address}, {hubs} {}; Ctrl-C stops", if hubs == 1 { "hub" } else { "hubs" });
     let _ = stopped.recv();
     println!(
-        "\nstopped after {:.1?}: {} connections, {} of them open still, {} bytes sent back",
+        "\nstopped after {:.1?}: {} connections, {} of them still open, {} bytes sent back",
         start.elapsed(),
         CONNECTIONS.load(Relaxed),
         OPEN.load(Relaxed),
@@ -88,7 +88,7 @@ fn run(address: SocketAddr, hubs: usize) -> std::io::Result<()> {
 
 fn main() {
     let (address, hubs) = arguments().unwrap_or_else(|wrong| {
-        eprintln!("{wrong}\nusage: echo_server [ADDR] [--hubs N]    (127.0.0.1:7007, and 1, if not given)");
+        eprintln!("{wrong}\nusage: echo_server [ADDR] [--hubs N]    (default: 127.0.0.1:7007 and 1)");
         std::process::exit(2);
     });
     greenline::patch::all();
@@ -103,18 +103,20 @@ fn arguments() -> Result<(SocketAddr, usize), String> {
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         if argument == "--hubs" {
-            let number = given.next().ok_or("--hubs wants a number")?;
+            let number = given.next().ok_or("--hubs needs a number")?;
             hubs = number
                 .parse()
                 .ok()
                 .filter(|&hubs| hubs > 0)
-                .ok_or(format!("how many hubs is '{number}'?"))?;
+                .ok_or(format!("--hubs needs a positive number, not '{number}'"))?;
         } else if address.is_none() {
             address = Some(
-                argument.parse().map_err(|_| format!("'{argument}' is no address, as 127.0.0.1:7007 is"))?,
+                argument
+                    .parse()
+                    .map_err(|_| format!("'{argument}' is not an address such as 127.0.0.1:7007"))?,
             );
         } else {
-            return Err(format!("what is '{argument}'?"));
+            return Err(format!("unexpected argument '{argument}'"));
         }
     }
     Ok((address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7007))), hubs))

@@ -1,6 +1,6 @@
-//! Generators, the simplest coroutines: a function that hands out a value, is left in the middle, and goes on from there
-//! when it is asked for the next one. Two of them take turns here, and nobody schedules them but this loop; a hub does
-//! the same with green threads, and knows when to.
+//! Generators, the simplest coroutines. A generator yields a value, which suspends it, and continues from there when its
+//! caller wants the next value. The loop in `main` schedules two of them in turn. A hub does the same with green threads,
+//! and also knows when each can continue.
 //!
 //! Run with: `cargo run --release --example generator_yield`
 
@@ -15,20 +15,20 @@ fn work(name: &'static str, steps: u32) -> Generator<String> {
 }
 
 fn main() {
-    // Nothing has run yet: the first `next` begins.
+    // No generator has run yet: the first `next` starts it.
     let mut waiting = vec![work("sing", 2), work("dance", 3)];
     while !waiting.is_empty() {
-        // A round: each that has something to say stays for the next one.
+        // One round. A generator that has ended is removed.
         waiting.retain_mut(|generator| match generator.next() {
-            Some(said) => {
-                println!("{said}");
+            Some(line) => {
+                println!("{line}");
                 true
             }
             None => false,
         });
     }
 
-    // Values can be sent in, too: `yield_` answers them.
+    // A caller can also send values in: `yield_` returns them.
     let mut adder = Generator::<i32, i32>::receiving(|y| {
         let mut sum = 0;
         loop {
@@ -37,6 +37,6 @@ fn main() {
     });
     adder.next();
     for number in [1, 10, 100] {
-        println!("sent {number}, the sum is {:?}", adder.send(number).expect("it goes on for ever"));
+        println!("sent {number}, the sum is {:?}", adder.send(number).expect("it never ends"));
     }
 }

@@ -1,34 +1,27 @@
-//! Two green threads count to ten, each sleeping for a random time between: gevent's `spawn` and `joinall`
-//! with everything patched. They sleep by plain `std::thread::sleep`, on one OS thread.
+//! gevent's `spawn` and `joinall`: two green threads, `work1` and `work2`, print the steps 0 to 9, and sleep for a random
+//! time after each. They call plain `std::thread::sleep`, which is patched, on one OS thread.
 //!
-//! Run with: `cargo run --release --example gevent_joinall [N_TASKS] [N_STEPS] [SEED]`
+//! Run with: `cargo run --release --example gevent_joinall -- [N_TASKS] [N_STEPS] [SEED]`
 //!
-//! The lines interleave, and the run takes as long as the slower one, not as long as both.
+//! The lines interleave. The run takes as long as the slower green thread sleeps, not as long as both.
 
 use std::time::{Duration, Instant};
 
-/// A small generator of random numbers (splitmix64): the same seed gives the same run.
+/// Generator of pseudo-random numbers (a linear congruential one). The same seed gives the same run.
 struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// Up to 50 ms.
+    /// Returns a time below 50 ms.
     fn nap(&mut self) -> Duration {
-        Duration::from_micros(self.next() % 50_000)
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_micros((self.0 >> 33) % 50_000)
     }
 }
 
-/// Knows nothing of green threads. Answers how long it slept.
+/// Prints the steps. It contains nothing of green threads. Returns how long it slept.
 fn work(name: &str, steps: u64, mut random: Random) -> Duration {
     let mut slept = Duration::ZERO;
-    for step in 1..=steps {
+    for step in 0..steps {
         println!("{name}: {step}");
         let nap = random.nap();
         std::thread::sleep(nap);
@@ -53,7 +46,7 @@ fn main() {
             let name = format!("work{n}");
             let random = Random(seed.wrapping_add(n.wrapping_mul(0x2545_f491_4f6c_dd1d)));
             let builder = greenline::Builder::new().name(name.as_str());
-            builder.spawn(move || work(&name, steps, random)).expect("the default stack size is a good one")
+            builder.spawn(move || work(&name, steps, random)).expect("the default stack size is valid")
         })
         .collect();
     let slept: Vec<Duration> =
@@ -61,11 +54,11 @@ fn main() {
 
     let sum: Duration = slept.iter().sum();
     let longest = slept.iter().max().copied().unwrap_or_default();
-    println!("took {:.0?}; the slowest slept {longest:.0?}, all together {sum:.0?}", start.elapsed());
+    println!("took {:.0?}; the slowest slept {longest:.0?}, all slept {sum:.0?} in total", start.elapsed());
     println!("OS threads: {}, switches: {}", os_threads(), greenline::stats().switches);
 }
 
-/// How many OS threads there are, without the watchdog that debug builds have.
+/// Returns the number of OS threads, without the watchdog of debug builds.
 fn os_threads() -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
@@ -77,11 +70,11 @@ fn arguments() -> Result<(u64, u64, u64), String> {
     let mut given = std::env::args().skip(1);
     let mut number = |what: &str, default: u64| match given.next() {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|_| format!("{what} is a whole number, not '{text}'")),
+        Some(text) => text.parse().map_err(|_| format!("{what} must be a whole number, not '{text}'")),
     };
     let all = (number("N_TASKS", 2)?, number("N_STEPS", 10)?, number("SEED", now())?);
     match given.next() {
         None => Ok(all),
-        Some(extra) => Err(format!("what is '{extra}'?")),
+        Some(extra) => Err(format!("unexpected argument '{extra}'")),
     }
 }

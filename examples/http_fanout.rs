@@ -1,10 +1,10 @@
-//! Many HTTP requests at once by a client that knows nothing of green threads (`ureq`, unmodified), with a progress bar that
-//! does not either (`indicatif`), to a small server in plain std in the same process. Each request is 50 ms of waiting;
-//! patched, all wait together, on one OS thread.
+//! Many HTTP requests at once by an unmodified client (`ureq`), with an unmodified progress bar (`indicatif`). A small
+//! server in plain std, in the same process, answers each request after 50 ms. Patched, all requests wait at the same time,
+//! on one OS thread.
 //!
-//! Run with: `cargo run --release --example http_fanout [N_REQUESTS] [MILLISECONDS]`
+//! Run with: `cargo run --release --example http_fanout -- [N_REQUESTS] [MILLISECONDS]`
 //!
-//! It prints how long it took, and how long all have waited together.
+//! The example prints how long the run took, and the sum of the times of all requests.
 
 use indicatif::ProgressBar;
 use std::io::{BufRead, BufReader, Write};
@@ -12,18 +12,18 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Answers each request after `delay`, a thread for each.
+/// Starts a thread for each connection, which answers after `delay`.
 fn serve(listener: TcpListener, delay: Duration) {
     for stream in listener.incoming() {
         thread::spawn(move || {
             if let Err(error) = stream.and_then(|stream| answer(stream, delay)) {
-                eprintln!("a request was not answered: {error}");
+                eprintln!("a request failed: {error}");
             }
         });
     }
 }
 
-/// All of HTTP that it takes here: a head that ends with an empty line, an answer that ends with the connection.
+/// Speaks the part of HTTP that this example needs: the head ends with an empty line, the answer ends with the connection.
 fn answer(stream: TcpStream, delay: Duration) -> std::io::Result<()> {
     let mut head = BufReader::new(&stream).lines().take_while(|line| !matches!(line.as_deref(), Ok("")));
     let first = head.next().transpose()?.unwrap_or_default();
@@ -33,7 +33,7 @@ fn answer(stream: TcpStream, delay: Duration) -> std::io::Result<()> {
     write!(&stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nyou asked for {path}")
 }
 
-/// One request, from the first byte to the last. Answers how long it took.
+/// Makes one request, from the first byte to the last. Returns how long it took.
 fn fetch(url: &str) -> Result<Duration, ureq::Error> {
     let start = Instant::now();
     let text = ureq::get(url).call()?.body_mut().read_to_string()?;
@@ -43,7 +43,7 @@ fn fetch(url: &str) -> Result<Duration, ureq::Error> {
 
 fn run(count: usize, delay: Duration) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    // std has the kernel queue 128 connections that are not taken yet. What is more it drops, to be asked again after a second.
+    // With std's backlog of 128, the kernel drops further connections, and the client retries after a second.
     socket2::SockRef::from(&listener).listen(4096)?;
     let address = listener.local_addr()?;
     thread::spawn(move || serve(listener, delay));
@@ -74,13 +74,13 @@ fn run(count: usize, delay: Duration) -> Result<(), Box<dyn std::error::Error>> 
     bar.finish_and_clear();
     println!("{} requests, {failed} of them failed, on {} OS threads", count, os_threads());
     println!(
-        "took {took:.2?}; the requests took {waited:.2?} together, {:.0} times as long",
+        "took {took:.2?}; the requests took {waited:.2?} in total, {:.0} times as long",
         waited.as_secs_f64() / took.as_secs_f64()
     );
     Ok(())
 }
 
-/// How many OS threads there are, without the watchdog that debug builds have.
+/// Returns the number of OS threads, without the watchdog of debug builds.
 fn os_threads() -> usize {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
@@ -103,11 +103,11 @@ fn arguments() -> Result<(usize, Duration), String> {
     let mut given = std::env::args().skip(1);
     let mut number = |what: &str, default: u64| match given.next() {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|_| format!("{what} is a whole number, not '{text}'")),
+        Some(text) => text.parse().map_err(|_| format!("{what} must be a whole number, not '{text}'")),
     };
     let (count, delay) = (number("N_REQUESTS", 1000)?, number("MILLISECONDS", 50)?);
     match given.next() {
         None => Ok((count as usize, Duration::from_millis(delay))),
-        Some(extra) => Err(format!("what is '{extra}'?")),
+        Some(extra) => Err(format!("unexpected argument '{extra}'")),
     }
 }

@@ -1,16 +1,16 @@
-//! Ten thousand plain `std::thread`s on one OS thread: they sleep, and pass messages by `std::sync::mpsc`.
+//! Ten thousand plain `std::thread`s on one OS thread. They sleep, and send messages by `std::sync::mpsc`.
 //!
 //! Run with: `cargo run --release --example std_threads -- [THREADS] [--os]`
 //!
-//! Nothing in `work` knows of greenline; one line in `main` does. With `--os` the same is run without that line,
-//! too, and both are put side by side. Each is run in a process of its own, since a patch cannot be undone.
+//! `work` contains nothing of greenline. One line in `main` patches. With `--os` the example also runs without that line,
+//! and prints both results. Each run has a process of its own, because a patch cannot be undone.
 
 use std::process::{Command, exit};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Each thread sleeps, sends its number, and waits to be answered: so there comes a moment when all are alive.
+/// Starts threads. Each sleeps, sends its number, and waits for an answer. So at one moment all of them are alive.
 fn work(threads: usize) -> Figures {
     let (before, kernel_before) = (status("VmRSS:"), kernel());
     let start = Instant::now();
@@ -23,23 +23,23 @@ fn work(threads: usize) -> Figures {
                 for step in 0..3 {
                     thread::sleep(Duration::from_micros((number * 7919 + step * 104_729) as u64 % 10_000));
                 }
-                to_main.send((number, reply)).expect("main waits for it");
+                to_main.send((number, reply)).expect("main receives it");
                 let doubled: usize = answer.recv().expect("main answers");
                 assert_eq!(doubled, 2 * number);
                 assert_eq!(thread::current().name(), Some(format!("thread {number}").as_str()));
                 doubled
             });
             spawned.unwrap_or_else(|error| {
-                eprintln!("only {number} threads can be had here: {error}");
+                eprintln!("only {number} threads could be started: {error}");
                 exit(1)
             })
         })
         .collect();
-    let letters: Vec<(usize, mpsc::Sender<usize>)> = inbox.iter().take(threads).collect();
+    let messages: Vec<(usize, mpsc::Sender<usize>)> = inbox.iter().take(threads).collect();
     let os_threads = status("Threads:");
     let kernel = kernel().saturating_sub(kernel_before) * 1024 / threads;
-    for (number, reply) in letters {
-        reply.send(2 * number).expect("it waits for the answer");
+    for (number, reply) in messages {
+        reply.send(2 * number).expect("the thread waits for the answer");
     }
     let sum: usize = handles.into_iter().map(|handle| handle.join().expect("no thread panics")).sum();
     assert_eq!(sum, threads * (threads - 1));
@@ -47,22 +47,22 @@ fn work(threads: usize) -> Figures {
     Figures { took: start.elapsed(), bytes, kernel, os_threads }
 }
 
-/// What it cost.
+/// Cost of the threads.
 struct Figures {
     took: Duration,
-    /// Resident memory, for each.
+    /// Resident memory per thread, in bytes.
     bytes: usize,
-    /// What the kernel has taken meanwhile for stacks of its own, page tables and records, for each; other
-    /// programs' included.
+    /// Memory per thread, in bytes, that the kernel has allocated meanwhile for its own stacks, page tables and records.
+    /// It includes that of other programs.
     kernel: usize,
     os_threads: usize,
 }
 
 impl Figures {
-    fn print(&self, who: &str) {
+    fn print(&self, kind: &str) {
         let took = format!("{:.1?}", self.took);
         let Figures { bytes, kernel, os_threads, .. } = self;
-        println!("{who:<14} {took:>10} {bytes:>13} B {kernel:>16} B {os_threads:>12}");
+        println!("{kind:<14} {took:>10} {bytes:>13} B {kernel:>16} B {os_threads:>12}");
     }
 }
 
@@ -87,30 +87,30 @@ fn main() {
         "time", "memory each", "kernel's, each", "OS threads"
     );
     if both {
-        let me = std::env::current_exe().expect("this program has a file");
+        let me = std::env::current_exe().expect("the path of this program");
         let other = Command::new(me).args([threads.to_string().as_str(), "--only-os"]).status();
         if !other.is_ok_and(|status| status.success()) {
-            println!("{:<14} cannot be had", "OS threads");
+            println!("{:<14} cannot be started", "OS threads");
         }
     }
 
-    // What debug builds have besides would be counted.
+    // Debug builds have a watchdog, whose OS thread would be counted.
     greenline::watchdog::stop();
     greenline::patch::all();
     work(threads).print("green threads");
 }
 
-/// What the kernel says of this process.
+/// Returns a number that the kernel reports for this process.
 fn status(key: &str) -> usize {
     number("/proc/self/status", key)
 }
 
-/// KiB that the kernel uses for what comes with threads, of all processes.
+/// Returns how many KiB the kernel uses for threads, of all processes.
 fn kernel() -> usize {
     ["KernelStack:", "PageTables:", "SUnreclaim:"].iter().map(|key| number("/proc/meminfo", key)).sum()
 }
 
-/// The number behind `key`.
+/// Returns the number after `key` in a file.
 fn number(file: &str, key: &str) -> usize {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();

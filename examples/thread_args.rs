@@ -1,7 +1,8 @@
-//! Arguments for an OS thread, and what it returns: a closure takes the first along, and `join` answers the second. What
-//! it takes it owns (`move`), or borrows from who waits for it (`std::thread::scope`), or shares with others (`Arc`).
+//! Arguments and result of an OS thread. A closure captures the arguments, and `join` returns the result. The closure owns
+//! its arguments (`move`), or borrows them from the thread that waits for it (`std::thread::scope`), or shares them with
+//! other threads (`Arc`).
 //!
-//! Run with: `cargo run --release --example thread_args [-- N]`: N threads, 3 if not said.
+//! Run with: `cargo run --release --example thread_args -- [N]`, for N threads (default 3).
 
 use greenline::thread::Thread;
 use std::sync::Arc;
@@ -15,13 +16,13 @@ fn sing(singer: u32, song: &str, verses: &[&str]) -> usize {
 fn main() {
     let given = std::env::args().nth(1).unwrap_or("3".into());
     let Ok(count @ 1..=1000) = given.parse() else {
-        eprintln!("'{given}' is no number from 1 to 1000\nusage: thread_args [N]    (3, if not given)");
+        eprintln!("'{given}' is not a number from 1 to 1000\nusage: thread_args [N]    (default: 3)");
         std::process::exit(2);
     };
     let verses = Arc::new(vec!["la", "la la", "la la la"]);
     let threads: Vec<_> = (1..=count)
         .map(|singer| {
-            // Each has its own: a number, a text, and a share in the verses.
+            // Each thread owns a number and a text, and shares the verses.
             let (song, verses) = (format!("song {singer}"), verses.clone());
             Thread::new(move || sing(singer, &song, &verses)).name(format!("singer-{singer}")).start()
         })

@@ -1,8 +1,9 @@
-//! A variable that several OS threads change. To read it and then to write it are two steps, in between which another
-//! thread takes the same ones: updates get lost. With a lock held over both steps, or with an instruction that does
-//! both, none is.
+//! A race: several OS threads change one variable. A load and a store are two steps, and between them another thread may
+//! do the same two steps. Then an update is lost. If a lock is held over both steps, or one instruction does both, no
+//! update is lost.
 //!
-//! Run with: `cargo run --release --example thread_race [-- UPDATES]`: by each of four threads, a million if not said.
+//! Run with: `cargo run --release --example thread_race -- [UPDATES]`, for so many updates by each of four threads (default
+//! 1000000).
 
 use greenline::thread::Thread;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 const THREADS: u64 = 4;
 
-/// Has all threads call `update` so often, at the same time.
+/// Starts all threads. At the same time, each calls `update` so often.
 fn from_all(updates: u64, update: impl Fn() + Clone + Send + 'static) {
     let ready = Arc::new(Barrier::new(THREADS as usize));
     let threads: Vec<_> = (0..THREADS)
@@ -29,9 +30,7 @@ fn from_all(updates: u64, update: impl Fn() + Clone + Send + 'static) {
 fn main() {
     let given = std::env::args().nth(1).unwrap_or("1000000".into());
     let Ok(updates) = given.parse::<u32>().map(u64::from) else {
-        eprintln!(
-            "'{given}' is no number of updates\nusage: thread_race [UPDATES]    (a million, if not given)"
-        );
+        eprintln!("'{given}' is not a number of updates\nusage: thread_race [UPDATES]    (default: 1000000)");
         std::process::exit(2);
     };
     println!("expected:             {}", THREADS * updates);
@@ -40,7 +39,7 @@ fn main() {
     let shared = counter.clone();
     from_all(updates, move || {
         let seen = shared.load(Relaxed);
-        // Here another thread may come in, and store what we overwrite.
+        // Here another thread may store a value, which the next line overwrites.
         shared.store(seen + 1, Relaxed);
     });
     let count = counter.load(Relaxed);

@@ -1,8 +1,8 @@
-//! Two OS threads sing and dance while `main` goes on. `main` does not wait for them, and is over first; the process
-//! ends only when its threads have, for they are no daemons. With `--wait`, `main` joins them; with `--daemon`, they are
-//! daemons, and nobody waits.
+//! Two OS threads sing and dance while `main` runs on. `main` does not join them and returns first. The process ends when
+//! its threads have ended, because they are no daemons. With `--wait`, `main` joins them. With `--daemon`, they are daemons,
+//! and the end of the process does not wait for them.
 //!
-//! Run with: `cargo run --release --example thread_sing_dance [-- --wait | --daemon]`
+//! Run with: `cargo run --release --example thread_sing_dance -- [--wait | --daemon]`
 
 use greenline::thread::Thread;
 use std::{thread::sleep, time::Duration};
@@ -18,7 +18,7 @@ fn main() {
     let option = std::env::args().nth(1).unwrap_or_default();
     let (wait, daemon) = (option == "--wait", option == "--daemon");
     if !(wait || daemon || option.is_empty()) {
-        eprintln!("what is '{option}'?\nusage: thread_sing_dance [--wait | --daemon]");
+        eprintln!("unexpected argument '{option}'\nusage: thread_sing_dance [--wait | --daemon]");
         std::process::exit(2);
     }
     let thread = |what| Thread::new(move || perform(what, 3)).name(what).daemon(daemon);

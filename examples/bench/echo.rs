@@ -1,4 +1,4 @@
-//! Servers that send back what they get, for the load client to drive.
+//! Echo servers for the load client, and many short connections.
 
 use crate::measure::{emit, status_kb};
 use crate::usage;
@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-/// One green thread for each connection, by greenline's own sockets.
+/// Serves each connection by one green thread, with the sockets of `greenline::net`.
 pub(crate) fn serve(port: usize) {
     let listener = bind(port, |port| greenline::net::TcpListener::bind(("127.0.0.1", port)));
     for stream in listener.incoming() {
@@ -22,19 +22,19 @@ pub(crate) fn serve(port: usize) {
     }
 }
 
-/// The same by two hubs, on two OS threads. One accepts, and keeps every other connection.
+/// Serves by two hubs, on two OS threads. One hub accepts, and gives every other connection to the second one.
 pub(crate) fn serve_by_two(port: usize) {
     let listener = bind(port, |port| greenline::net::TcpListener::bind(("127.0.0.1", port)));
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let other = greenline::thread::Thread::new(move || {
         let handle = greenline::Handle::current().expect("there are descriptors left");
-        tell.send(handle).expect("it is waited for");
+        sender.send(handle).expect("the receiver exists");
         loop {
             greenline::wait::park(greenline::wait::ticket(), None, "nothing: others run here");
         }
     });
-    let _other = other.name("second hub").start().expect("there is room for an OS thread");
-    let there = told.recv().expect("it tells before all else");
+    let _other = other.name("second hub").start().expect("an OS thread");
+    let there = receiver.recv().expect("the second hub sends its handle first");
     for (nth, stream) in listener.incoming().enumerate() {
         match stream {
             Ok(stream) => {
@@ -50,7 +50,7 @@ pub(crate) fn serve_by_two(port: usize) {
     }
 }
 
-/// One thread for each connection, all of it std's, patched.
+/// Serves each connection by one thread of std, with the sockets of std, patched.
 pub(crate) fn serve_std(port: usize) {
     greenline::patch::all();
     let listener = bind(port, |port| TcpListener::bind(("127.0.0.1", port)));
@@ -69,7 +69,7 @@ fn bind<L>(port: usize, bind: impl FnOnce(u16) -> std::io::Result<L>) -> L {
     match u16::try_from(port).map(bind) {
         Ok(Ok(listener)) => listener,
         Ok(Err(error)) => usage(&format!("port {port}: {error}")),
-        Err(_) => usage(&format!("{port} is no port")),
+        Err(_) => usage(&format!("{port} is not a port")),
     }
 }
 
@@ -82,29 +82,29 @@ fn echo(mut stream: impl Read + Write) {
     }
 }
 
-/// One connection after the other, each with one message there and back, and what is left of them: every tenth by TCP, the
-/// others by a Unix socket, which the kernel makes in a fraction of the time. As many as a tenth of all go before, so that
-/// what is kept to be used again is there.
+/// Makes one connection after the other, each for one message and its answer, and measures which resources they leave.
+/// Every tenth connection is by TCP. The others are by Unix sockets, which the kernel creates in a fraction of the time. A
+/// tenth of all go before the measurement, to fill the caches of reused objects.
 pub(crate) fn churn(n: usize) {
     greenline::patch::all();
     let tcp = bind(0, |port| TcpListener::bind(("127.0.0.1", port)));
-    let address = tcp.local_addr().expect("it is bound");
+    let address = tcp.local_addr().expect("the listener is bound");
     std::thread::spawn(move || tcp.incoming().for_each(serve_one));
     let name = format!("greenline-churn-{}", std::process::id());
-    let name = SocketAddr::from_abstract_name(name).expect("it is short");
-    let unix = UnixListener::bind_addr(&name).expect("nobody else has the name");
+    let name = SocketAddr::from_abstract_name(name).expect("the name is short");
+    let unix = UnixListener::bind_addr(&name).expect("no other socket has the name");
     std::thread::spawn(move || unix.incoming().for_each(serve_one));
     let connect = |n| {
         if n % 10 > 0 {
-            return exchange(UnixStream::connect_addr(&name).expect("it is listened to"));
+            return exchange(UnixStream::connect_addr(&name).expect("the listener exists"));
         }
-        let stream = TcpStream::connect(address).expect("it is listened to");
-        // A reset: otherwise each would keep its port for a minute, and there are 28,000.
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+        let stream = TcpStream::connect(address).expect("the listener exists");
+        // Closes by a reset. Otherwise each connection would keep its port for a minute, and there are 28,000 ports.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("the option is valid");
         exchange(stream);
     };
     let left = || {
-        // Those who were closed last have not ended yet.
+        // The servers of the last connections have not ended yet.
         std::thread::sleep(Duration::from_millis(10));
         let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         (descriptors as f64, status_kb("VmRSS:") as f64)
@@ -124,6 +124,6 @@ fn serve_one<S: Read + Write + Send + 'static>(stream: std::io::Result<S>) {
 }
 
 fn exchange(mut stream: impl Read + Write) {
-    stream.write_all(b"message").expect("it is read from");
-    stream.read_exact(&mut [0; 7]).expect("it is answered");
+    stream.write_all(b"message").expect("the server reads");
+    stream.read_exact(&mut [0; 7]).expect("the server answers");
 }

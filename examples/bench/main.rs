@@ -1,4 +1,5 @@
-//! One workload, one line of `metric value unit` triplets: for comparing runtimes on the same work.
+//! Benchmarks: runs one workload and prints one line of `metric value unit` triplets. Other runtimes have programs with the
+//! same workloads.
 //!
 //! Run with: `cargo run --release --example bench -- WORKLOAD ARGS`
 //!
@@ -6,7 +7,7 @@
 //! |---------------|-----------------------------------------------------------|--------------------------------|
 //! | `yield N T`   | T tasks meet at a gate, then each yields N times          | ns a yield                     |
 //! | `yield-own N T` | the same, each with a thread control block of its own    | ns a yield                     |
-//! | `pair N T`    | the same by bare corosensei: the floor under `yield`      | ns a resume and suspend        |
+//! | `pair N T`    | the same by bare corosensei: the baseline of `yield`      | ns a resume and suspend        |
 //! | `spawn N`     | batches of 1000 empty tasks spawned, then joined          | ns a task                      |
 //! | `spawn-std N` | `std::thread::spawn` and join, N times, OS threads and then patched | ns a thread, each    |
 //! | `yield-std N T` | `std::thread::yield_now`, patched, as `yield`            | ns a yield                     |
@@ -14,19 +15,19 @@
 //! | `pingpong N`  | two threads, two of `std::sync::mpsc`'s channels, patched | ns there and back              |
 //! | `mutex N T`, `mutex-held N T` | T threads lock std's mutex N times, and yield under it | ns each           |
 //! | `sleepers N`  | N tasks sleep a second, timed from before the first spawn | s above one, bytes a task      |
-//! | `touch N`     | N guarded stacks made and one page of each touched        | s: the floor under `sleepers`  |
+//! | `touch N`     | N guarded stacks made and one page of each touched        | s: the baseline of `sleepers`  |
 //! | `joinall N`   | N tasks, ten random sleeps each                           | ms above the longest one's sum |
-//! | `echo-server PORT` | echoes on 127.0.0.1, a green thread a connection, until killed | what the client says |
-//! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | what the client says               |
-//! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | what the client says             |
+//! | `echo-server PORT` | echoes on 127.0.0.1, a green thread per connection, until killed | printed by the client |
+//! | `echo-server-mt PORT` | the same by two hubs on two OS threads          | printed by the client              |
+//! | `echo-server-std PORT` | the same by `std::net` and `std::thread`, patched | printed by the client            |
 //! | `churn N`     | N connections in a row, by Unix socket and TCP, by std, patched | ns each, descriptors and KiB left |
 //! | `queue N`     | one process puts N small tuples into a queue, another gets them | ns a message             |
 //! | `pool N`      | N calls of a tiny function by 2 workers, one by one; by `map` | ns a call, each            |
 //!
-//! Exit status 3: no such workload here. 2: bad arguments.
+//! Exit status 3: unknown workload. 2: bad arguments.
 
+mod baseline;
 mod echo;
-mod floor;
 mod measure;
 #[cfg(feature = "process")]
 mod processes;
@@ -56,11 +57,11 @@ fn main() {
         ("pingpong", &[n]) => threads::pingpong(n),
         ("mutex", &[n, tasks]) => threads::mutex(n, tasks, false),
         ("mutex-held", &[n, tasks]) => threads::mutex(n, tasks, true),
-        ("pair", &[n, tasks]) => floor::pairs(n, tasks),
+        ("pair", &[n, tasks]) => baseline::pairs(n, tasks),
         ("spawn", &[n]) => spawns(n),
         ("skynet", &[]) => skynet(),
         ("sleepers", &[n]) => sleepers(n),
-        ("touch", &[n]) => floor::touch(n),
+        ("touch", &[n]) => baseline::touch(n),
         ("joinall", &[n]) => joinall(n),
         ("echo-server", &[port]) => echo::serve(port),
         ("echo-server-mt", &[port]) => echo::serve_by_two(port),
@@ -77,7 +78,7 @@ fn main() {
             _,
         ) => usage("wrong number of arguments"),
         (other, _) => {
-            eprintln!("no workload '{other}' here");
+            eprintln!("unknown workload '{other}'");
             std::process::exit(3)
         }
     }

@@ -1,9 +1,9 @@
-//! The gate, the delays and the readings that the workloads share with those of other runtimes.
+//! The gate, the delays and the measurements. The programs of other runtimes use the same ones.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// The one line.
+/// Prints the line of results.
 pub(crate) fn emit(items: &[(&str, f64, &str)]) {
     let items: Vec<String> =
         items.iter().map(|(metric, value, unit)| format!("{metric} {value:.4} {unit}")).collect();
@@ -14,7 +14,7 @@ pub(crate) fn emit_per(metric: &str, start: Instant, operations: usize) {
     emit(&[(metric, start.elapsed().as_nanos() as f64 / operations as f64, "ns")]);
 }
 
-/// All tasks meet here, so that the time of spawning is not measured.
+/// Place where all tasks meet, so that the time of spawning is not measured.
 pub(crate) struct Gate {
     total: usize,
     arrived: Cell<usize>,
@@ -60,7 +60,7 @@ fn splitmix64(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Ten sleeps of 0 to 10 ms for each task, the same for every runtime, and the longest task's own sum.
+/// Ten sleeps of 0 to 10 ms for each task, the same for every runtime, and the largest sum of one task.
 pub(crate) struct Delays {
     nanos: Vec<u32>,
     ideal_ms: f64,
@@ -88,7 +88,7 @@ impl Delays {
     }
 }
 
-/// Resident memory: the peak, less what there was before.
+/// Resident memory at the start, in KiB. The result is the peak minus this.
 pub(crate) struct Memory(u64);
 
 impl Memory {

@@ -1,10 +1,10 @@
-//! What processes do together.
+//! Workloads with several processes.
 
 use crate::measure::emit_per;
 use greenline::process::{Pool, Process, Queue};
 use std::time::Instant;
 
-/// One process puts, this one gets.
+/// Measures a queue: a child puts, this process gets.
 pub(crate) fn queue(n: usize) {
     let queue = Queue::<(u64, u64)>::new().expect("a queue");
     let (inside, begun) = (queue.clone(), Queue::<()>::new().expect("a queue"));
@@ -16,7 +16,7 @@ pub(crate) fn queue(n: usize) {
         }
     });
     let child = child.start().expect("a process");
-    begun.get().expect("it begins");
+    begun.get().expect("the child has begun");
     let start = Instant::now();
     for number in 0..n as u64 {
         let (first, second) = queue.get().expect("an open queue");
@@ -26,7 +26,7 @@ pub(crate) fn queue(n: usize) {
     child.join().expect("a child of ours");
 }
 
-/// A tiny function called by workers: one call after the other, each waited for; and then as many by one `map`.
+/// Measures a pool that calls a tiny function: first by one `apply` after the other, then by one `map`.
 pub(crate) fn pool(n: usize) {
     fn increment(n: u64) -> u64 {
         n + 1

@@ -1,11 +1,11 @@
-//! The same by unmodified `std::thread`, as OS threads and as green threads.
+//! Workloads of unmodified `std::thread`, as OS threads and as green threads.
 
 use crate::measure::{emit, emit_per};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Instant;
 
-/// One thread after the other, as OS threads first, for the patch cannot be undone.
+/// Measures spawn and join of one thread after the other. OS threads come first, because a patch cannot be undone.
 pub(crate) fn spawns(n: usize) {
     let all = || {
         let start = Instant::now();
@@ -20,7 +20,7 @@ pub(crate) fn spawns(n: usize) {
     emit(&[("spawn_std", green, "ns"), ("spawn_std_os", os, "ns"), ("ratio", os / green, "x")]);
 }
 
-/// As the workload `yield`, with std's words for everything.
+/// Measures the workload `yield` with the functions of std.
 pub(crate) fn yields(n: usize, tasks: usize) {
     greenline::patch::all();
     let gate = Arc::new(Barrier::new(tasks));
@@ -34,31 +34,32 @@ pub(crate) fn yields(n: usize, tasks: usize) {
                 for _ in 0..n {
                     thread::yield_now();
                 }
-                times.lock().expect("nobody panics").push((start, Instant::now()));
+                times.lock().expect("no thread panics").push((start, Instant::now()));
             })
         })
         .collect();
     for handle in handles {
         handle.join().expect("a thread returns");
     }
-    let times = times.lock().expect("nobody panics");
+    let times = times.lock().expect("no thread panics");
     let (Some(first), Some(last)) = (times.iter().map(|t| t.0).min(), times.iter().map(|t| t.1).max()) else {
         return;
     };
     emit(&[("yield_std", (last - first).as_nanos() as f64 / (n * tasks) as f64, "ns")]);
 }
 
-/// Two threads, two of std's channels, a number there and back.
+/// Measures two threads that send a number there and back by two channels of std.
 pub(crate) fn pingpong(n: usize) {
     greenline::patch::all();
     let (ping, pings) = mpsc::channel::<usize>();
     let (pong, pongs) = mpsc::channel::<usize>();
-    let echo =
-        thread::spawn(move || pings.into_iter().for_each(|number| pong.send(number).expect("it waits")));
+    let echo = thread::spawn(move || {
+        pings.into_iter().for_each(|number| pong.send(number).expect("the other thread receives"))
+    });
     let asker = thread::spawn(move || {
         let start = Instant::now();
         for number in 0..n {
-            ping.send(number).expect("it waits");
+            ping.send(number).expect("the other thread receives");
             assert_eq!(pongs.recv(), Ok(number));
         }
         start
@@ -68,7 +69,7 @@ pub(crate) fn pingpong(n: usize) {
     echo.join().expect("a thread returns");
 }
 
-/// Each locks std's mutex, counts, and unlocks; `held`: it gives way meanwhile.
+/// Measures threads that lock std's mutex, count, and unlock. If `held`, each yields while it holds the lock.
 pub(crate) fn mutex(n: usize, tasks: usize, held: bool) {
     greenline::patch::all();
     let count = Arc::new(Mutex::new(0));
@@ -78,7 +79,7 @@ pub(crate) fn mutex(n: usize, tasks: usize, held: bool) {
             let count = count.clone();
             thread::spawn(move || {
                 for _ in 0..n {
-                    let mut count = count.lock().expect("nobody panics");
+                    let mut count = count.lock().expect("no thread panics");
                     *count += 1;
                     if held {
                         thread::yield_now();
@@ -88,6 +89,6 @@ pub(crate) fn mutex(n: usize, tasks: usize, held: bool) {
         })
         .collect();
     handles.into_iter().for_each(|handle| handle.join().expect("a thread returns"));
-    assert_eq!(*count.lock().expect("nobody panics"), n * tasks);
+    assert_eq!(*count.lock().expect("no thread panics"), n * tasks);
     emit_per(if held { "mutex-held" } else { "mutex" }, start, n * tasks);
 }
