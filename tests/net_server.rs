@@ -2,9 +2,7 @@
 
 mod support;
 
-use greenline::net::{
-    DatagramServer, Listener, StreamServer, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
-};
+use greenline::net::{Listener, Server, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use greenline::*;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,13 +18,13 @@ use support::time::{HOUR, let_others_run, wait_until};
 #[test]
 fn stream_server_serves_all_over_tcp_and_unix() {
     let (tcp, address) = listener();
-    let tcp = StreamServer::new(tcp, move |stream: TcpStream, from: SocketAddr| {
+    let tcp = Server::streams(tcp, move |stream: TcpStream, from: SocketAddr| {
         assert_eq!(stream.peer_addr().unwrap(), from);
         drop(echo(stream));
     });
     let name = abstract_address();
     let unix = UnixListener::bind_addr(&name).unwrap();
-    let (tcp, unix) = (tcp.start(), StreamServer::new(unix, |stream, _| drop(echo(stream))).start());
+    let (tcp, unix) = (tcp.start(), Server::streams(unix, |stream, _| drop(echo(stream))).start());
     scope(|s| {
         for n in 0..300u32 {
             s.spawn(move || exchange(TcpStream::connect(address).unwrap(), &n.to_le_bytes()).unwrap());
@@ -42,17 +40,17 @@ fn stream_server_serves_all_over_tcp_and_unix() {
 }
 
 #[test]
-fn max_connections_limits_how_many_are_served_at_once() {
+fn max_handlers_limits_how_many_are_served_at_once() {
     let (listener, address) = listener();
     let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let (inside, inside_most) = (now.clone(), most.clone());
-    let server = StreamServer::new(listener, move |stream, _| {
+    let server = Server::streams(listener, move |stream, _| {
         inside.set(inside.get() + 1);
         inside_most.set(inside_most.get().max(inside.get()));
         drop(echo(stream));
         inside.set(inside.get() - 1);
     });
-    let server = server.max_connections(3).start();
+    let server = server.max_handlers(3).start();
     let mut first: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     first.iter_mut().for_each(|stream| exchange(stream, b"hello").unwrap());
     let mut fourth = TcpStream::connect(address).unwrap();
@@ -93,7 +91,7 @@ fn stop_waits_for_its_grace_and_then_kills() {
     let serve = |unwound: &Rc<Cell<u32>>| {
         let (listener, address) = listener();
         let unwound = unwound.clone();
-        let server = StreamServer::new(listener, move |stream: TcpStream, _| {
+        let server = Server::streams(listener, move |stream: TcpStream, _| {
             let _unwound = Unwound(unwound.clone());
             drop(echo(stream));
         });
@@ -128,14 +126,14 @@ fn stop_waits_for_its_grace_and_then_kills() {
 #[test]
 fn stream_server_handler_that_panics_closes_only_its_connection() {
     let (listener, address) = listener();
-    let server = StreamServer::new(listener, |mut stream: TcpStream, _| {
+    let server = Server::streams(listener, |mut stream: TcpStream, _| {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         assert!(byte[0] != b'!', "as asked for");
         stream.write_all(&byte).unwrap();
         drop(echo(stream));
     });
-    let server = server.max_connections(2).start();
+    let server = server.max_handlers(2).start();
     let mut other = TcpStream::connect(address).unwrap();
     exchange(&mut other, b"a").unwrap();
     for _ in 0..5 {
@@ -155,11 +153,11 @@ fn datagram_server_answers_over_udp_and_unix() {
     let name = abstract_address();
     let unix = UnixDatagram::bind_addr(&name).unwrap();
     let servers = [
-        DatagramServer::new(udp, |socket, message, from| {
+        Server::datagrams(udp, |socket, message, from| {
             assert_eq!(socket.send_to(&message, from).unwrap(), message.len());
         })
         .start(),
-        DatagramServer::new(unix, |socket, message, from| {
+        Server::datagrams(unix, |socket, message, from| {
             sleep(Duration::from_millis(1));
             assert_eq!(socket.send_to_addr(&message, &from).unwrap(), message.len());
         })
@@ -211,7 +209,7 @@ fn accept_error_that_passes_makes_the_server_pause_and_another_ends_it() {
     for forever in [false, true] {
         served.set(0);
         let inside = served.clone();
-        let server = StreamServer::new(fails(), move |_, ()| inside.set(inside.get() + 1));
+        let server = Server::streams(fails(), move |_, ()| inside.set(inside.get() + 1));
         let start = Instant::now();
         let ended = if forever { server.serve_forever() } else { server.start().join() };
         assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::EBADF));
@@ -221,7 +219,7 @@ fn accept_error_that_passes_makes_the_server_pause_and_another_ends_it() {
         assert_eq!(served.get(), 2);
     }
     let inside = served.clone();
-    let server = StreamServer::new(fails(), move |_, ()| inside.set(inside.get() + 1)).start();
+    let server = Server::streams(fails(), move |_, ()| inside.set(inside.get() + 1)).start();
     wait_until(|| served.get() == 4);
     let_others_run();
     assert_eq!(server.stop(HOUR).unwrap_err().raw_os_error(), Some(libc::EBADF));
@@ -230,7 +228,7 @@ fn accept_error_that_passes_makes_the_server_pause_and_another_ends_it() {
 #[test]
 fn serve_forever_that_is_killed_ends_its_handlers() {
     let (listener, address) = listener();
-    let forever = spawn(move || StreamServer::new(listener, |stream, _| drop(echo(stream))).serve_forever());
+    let forever = spawn(move || Server::streams(listener, |stream, _| drop(echo(stream))).serve_forever());
     let mut client = TcpStream::connect(address).unwrap();
     exchange(&mut client, b"hello").unwrap();
     forever.kill();
@@ -244,7 +242,7 @@ fn stop_from_a_handler_ends_the_server() {
     let (listener, address) = listener();
     let slot = Rc::new(Cell::new(None::<greenline::net::Server>));
     let inside = slot.clone();
-    let server = StreamServer::new(listener, move |stream: TcpStream, _| {
+    let server = Server::streams(listener, move |stream: TcpStream, _| {
         if let Some(server) = inside.take() {
             server.stop(Duration::ZERO).unwrap();
         }
@@ -274,7 +272,7 @@ fn without_descriptors() {
     log::set_logger(&Says).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     let (listener, address) = listener();
-    let server = StreamServer::new(listener, |stream, _| drop(echo(stream))).start();
+    let server = Server::streams(listener, |stream, _| drop(echo(stream))).start();
     exchange(TcpStream::connect(address).unwrap(), b"hello").unwrap();
     wait_until(|| server.running() == 0);
     // A connect of std blocks the OS thread. So the server accepts nothing before the last descriptors are taken.

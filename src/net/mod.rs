@@ -27,6 +27,7 @@
 //! Addresses are looked up by std's `ToSocketAddrs`, which blocks the OS thread if it has to ask a name server.
 
 mod address;
+mod handlers;
 mod macros;
 mod server;
 mod socket;
@@ -34,7 +35,7 @@ mod tcp;
 mod udp;
 mod unix;
 
-pub use server::{DatagramServer, Datagrams, Listener, Server, StreamServer};
+pub use server::{Datagrams, Listener, Server, ServerBuilder};
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -14,7 +14,7 @@ use super::sys;
 use crate::api::io;
 use crate::api::join::join_first;
 use crate::api::spawn::spawn;
-use crate::net::{Listener, StreamServer};
+use crate::net::{self, Listener};
 
 use crate::process::{self, Child, Process};
 use std::os::fd::{AsFd, AsRawFd};
@@ -58,7 +58,7 @@ fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stre
                 log::debug!("a connection to a manager has ended: {error}");
             }
         };
-        let ended = StreamServer::new(listener, serve).serve_forever();
+        let ended = net::Server::streams(listener, serve).serve_forever();
         log::error!("a manager accepts no more connections: {ended:?}");
     });
     let watch = spawn(move || drop(io::wait_readable(parent.sentinel(), None)));
