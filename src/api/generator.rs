@@ -160,7 +160,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn resume(&mut self, value: Option<S>) -> Option<Y> {
         let context = match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Waiting(context) if self.link.owner.get() != tls::locals() => {
+            Stage::Waiting(context) if self.link.owner.get() != tls::TlsOwner::current() => {
                 self.stage = Stage::Waiting(context);
                 panic!(
                     "a generator was asked for a value by another thread than began it, or at that one's end"
@@ -200,7 +200,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
 
     fn begin(&self, context: ActiveContext, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> ActiveContext {
         self.link.context.set(Some(context));
-        self.link.owner.set(tls::locals());
+        self.link.owner.set(tls::TlsOwner::current());
         let yielder = Yielder { link: self.link.clone() };
         let job = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(|| f(&yielder)));
@@ -247,7 +247,7 @@ impl<Y, S> Drop for Generator<Y, S> {
             // The OS thread is ending: its code cannot run any more. The stack stays mapped.
             return;
         }
-        if self.link.owner.get() != tls::locals() {
+        if self.link.owner.get() != tls::TlsOwner::current() {
             log::error!(
                 "a generator is dropped by another thread than began it, or at that one's end; it is left suspended"
             );

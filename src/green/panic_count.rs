@@ -17,7 +17,7 @@
 
 use crate::arch::thread_pointer;
 use crate::sys::tls_segments::{TlsSegment, tls_segments};
-use crate::tls::has_own;
+use crate::tls::is_green;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicIsize;
@@ -45,7 +45,7 @@ pub(crate) struct PanicCount(Option<usize>);
 impl PanicCount {
     /// Takes the current count away: call when about to leave a stack that is unwinding.
     pub(crate) fn take() -> PanicCount {
-        if has_own() { PanicCount(None) } else { PanicCount(swap(0)) }
+        if is_green() { PanicCount(None) } else { PanicCount(swap(0)) }
     }
 
     /// The same between a generator and who asks it, who share one count in any case.

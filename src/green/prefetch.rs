@@ -61,7 +61,7 @@ impl Green {
         if let Some(context) = self.context {
             prefetch::<TOP>(context.address().wrapping_sub(BELOW));
             prefetch::<FRAMES>(context.address().wrapping_sub(usize::from(self.depth.0) * LINE + SWITCH));
-            if tls::is_wanted() {
+            if tls::is_enabled() {
                 self.tcb.prefetch();
             }
         }

@@ -1,45 +1,138 @@
-//! What only interposed calls ask of the hub.
+//! What interposed calls need of the hub: green threads that are threads to C, waits that any OS thread may end, and
+//! calls that return early for an interrupt.
+//!
+//! Next: `hub/futex.rs`, waiting for a word in memory.
 #![allow(unsafe_code)]
 
 use super::fields::Hub;
+use super::lifecycle::Spawn;
+use super::{futex, status};
+use crate::context::{Body, Context};
+use crate::green::BodyState;
+use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
+use crate::stack::StackSize;
+use crate::time::Time;
+use crate::tls::{Ended, PthreadKind, Tcb};
 
-/// Calls what switches. `errno` is afterwards as it was: while we wait, the hub, too, calls the C library, with
-/// whichever thread control block is loaded, and green threads without one of their own share the OS thread's.
-pub(crate) fn keep_errno<R>(block: impl FnOnce() -> R) -> R {
-    // SAFETY: the address is that of the thread control block of who calls, which is loaded again afterwards.
+/// Calls `f`, which may switch, and keeps `errno`.
+///
+/// While the caller waits, the hub calls the C library, too. It does so with any thread control block loaded, and green
+/// threads without one of their own share the OS thread's.
+pub(crate) fn keep_errno<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the address lies in the caller's thread control block, which is loaded again afterwards.
     unsafe {
         let errno = libc::__errno_location();
         let kept = *errno;
-        let answer = block();
+        let result = f();
         *errno = kept;
-        answer
+        result
     }
 }
 
-/// How often who runs may ask without having to wait until the others run.
-const OFTEN: u32 = 100;
+/// Number of calls without a switch that may return without blocking.
+const POLLS_BEFORE_YIELD: u32 = 100;
 
 impl Hub {
-    /// Who runs has asked the kernel, and need not, or does not want to, wait for the answer. Who asks again and again may be asking
-    /// after what another is to do: so now and then the others run, as they would beside an OS thread that asks.
+    /// Makes a green thread that is a thread to std and C. It gets its stack and its thread control block at once,
+    /// because C wants to know at once if there is no memory for them.
+    ///
+    /// Errors: no memory.
+    pub(crate) fn spawn_pthread(
+        &self,
+        size: StackSize,
+        kind: PthreadKind,
+        body: Body,
+    ) -> std::io::Result<Tcb> {
+        let (context, tcb) = self.allocate_stack_and_tcb(size, kind)?;
+        self.pthreads.set(self.pthreads.get() + 1);
+        // SAFETY: the context came from the pool just now, and is idle.
+        unsafe { context.assign(body) };
+        let spawn = Spawn { stack_size: size, ..Spawn::internal() };
+        self.insert(spawn, BodyState::Running, Some((context, tcb)));
+        Ok(tcb)
+    }
+
+    /// Gives back the thread control block of a green thread that has ended. The block is not loaded.
+    pub(super) fn end_tcb(&self, tcb: Tcb) {
+        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
+        let ended = unsafe { self.tcbs.end(tcb) };
+        if let Ended::NotPthread = ended {
+            return;
+        }
+        self.pthreads.set(self.pthreads.get() - 1);
+        if self.pthreads.get() == 0 {
+            if let Some(ticket) = self.pthread_join_waiter.take() {
+                self.wake(ticket);
+            }
+        }
+        if let Ended::Joinable { futex } = ended {
+            futex::wake(futex, usize::MAX, u32::MAX);
+        }
+    }
+
+    /// Names the running green thread.
+    pub(crate) fn rename_current(&self, name: &str) {
+        let mut state = self.state.borrow_mut();
+        let green = state.record_mut(self.current());
+        let old = green.name.replace(Box::new(name.into()));
+        if status::labels_wanted() {
+            self.status.set_label(green.id, Some(name), green.spawned_at);
+        }
+        drop(state);
+        drop(old);
+    }
+
+    /// Parks as [`park`](Hub::park) does, until any OS thread uses `ticket`.
+    pub(crate) fn park_on_futex(
+        &self,
+        ticket: Ticket,
+        deadline: Time,
+        reason: WaitReason,
+        shield: bool,
+    ) -> ParkResult {
+        self.futex_waiters.set(self.futex_waiters.get() + 1);
+        let result = keep_errno(|| self.park(ticket, deadline, reason, shield));
+        self.futex_waiters.set(self.futex_waiters.get() - 1);
+        result
+    }
+
+    /// Wakes as [`wake`](Hub::wake) does, from anywhere on this OS thread. Returns `false` if the state is in use; then
+    /// the caller has to send a message.
+    pub(crate) fn try_wake(&self, ticket: Ticket) -> bool {
+        let Ok(mut state) = self.state.try_borrow_mut() else { return false };
+        // If the ticket is stale, something else has woken the waiter, and the waiter sees that it was taken out.
+        state.wake(ticket, WakeReason::Notified);
+        true
+    }
+
+    /// Lets the other green threads run now and then. Call this when an interposed call returned without blocking.
+    ///
+    /// A program that polls in a loop may be waiting for another green thread. Beside an OS thread the other would run.
+    /// Therefore, after 100 such calls without a switch, this function yields.
     pub(crate) fn yield_if_polling(&self) {
         let switches = self.status.switches();
         let (since, times) = self.nonblocking_polls.get();
         let times = if since == switches { times + 1 } else { 1 };
         self.nonblocking_polls.set((switches, times));
-        if times > OFTEN {
+        if times > POLLS_BEFORE_YIELD {
             keep_errno(|| self.yield_now());
         }
     }
 
-    /// Whether an interposed call has already returned early for the interrupt that is pending. They are not
-    /// unwound by one: they return early, once.
+    /// Returns whether an interposed call has already returned early for the pending interrupt. An interrupt does not
+    /// unwind interposed calls: one of them returns early, once.
     pub(crate) fn was_cut_short(&self) -> bool {
         self.is_interrupted() && self.state.borrow_mut().record_mut(self.current()).cut_short
     }
 
-    /// Notes that one does.
+    /// Notes that an interposed call returns early for the pending interrupt.
     pub(crate) fn cut_short(&self) {
         self.state.borrow_mut().record_mut(self.current()).cut_short = true;
+    }
+
+    /// Ends an interposed call early for the pending interrupt: notes it, and lets the other green threads run.
+    pub(crate) fn consume_interrupt(&self) {
+        self.cut_short();
+        keep_errno(|| self.yield_now());
     }
 }

@@ -16,7 +16,7 @@
 //! | `subscriptions.rs`, `signals.rs`, `sigmask.rs` | signals                                        |
 //! | `event.rs`, `observer.rs`, `deferred_log.rs`, `info.rs`, `status.rs`, `deadlock.rs` | reports   |
 //! | `at_fork.rs`                 | the hub of a forked child                                        |
-//! | `interpose.rs`, `pthread.rs`, `futex.rs` | what interposed calls ask                            |
+//! | `interpose.rs`, `futex.rs`   | what interposed calls ask                                        |
 //!
 //! Next: `hub/scheduler.rs`, the loop.
 
@@ -38,7 +38,6 @@ mod lifecycle;
 mod observer;
 mod park;
 mod poll_interval;
-mod pthread;
 mod remote;
 mod scheduler;
 mod shutdown;
@@ -49,17 +48,14 @@ pub(crate) mod status;
 mod subscriptions;
 mod wait_fd;
 
-pub(crate) use at_fork::fork;
-pub(crate) use at_fork::{before_fork, reset_after_fork};
+pub(crate) use at_fork::{before_fork, fork, reset_after_fork};
 pub(crate) use current::{has_ended, make, try_current, with_blocking_disabled};
-pub(crate) use entry::entry_closure;
-pub(crate) use entry::finish_current;
+pub(crate) use entry::{entry_closure, finish_current};
 pub use event::Event;
 pub(crate) use fields::Hub;
 pub(crate) use inbox::{HubGoneListener, Inbox};
 pub use info::Stats;
 pub(crate) use interpose::keep_errno;
 pub(crate) use lifecycle::Spawn;
-pub(crate) use remote::InboxHandle;
-pub(crate) use remote::RemoteTicket;
+pub(crate) use remote::{InboxHandle, RemoteTicket};
 pub(crate) use wait_fd::FdWaitResult;

@@ -22,7 +22,7 @@ use crate::sys::current_word;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
 use crate::tls;
-use crate::tls::Tcb;
+use crate::tls::{PthreadKind, Tcb};
 use std::cell::RefMut;
 
 /// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
@@ -114,7 +114,7 @@ impl Hub {
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
         let has_mask = green.has_mask;
-        state.prefetch(record, id, (self.fd_waiters.get() > 0) | tls::is_wanted());
+        state.prefetch(record, id, (self.fd_waiters.get() > 0) | tls::is_enabled());
         drop(state);
         self.status.count_switch();
         self.interrupted.set(interrupted);
@@ -192,7 +192,7 @@ impl Hub {
     /// there is none now, try again.
     #[inline(never)]
     fn start(&self, green: &mut Green) -> Option<ActiveContext> {
-        let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size) {
+        let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
             Ok(seat) => seat,
             Err(error) => return self.begin_without_stack(green, error),
         };
@@ -206,22 +206,18 @@ impl Hub {
         Some(context)
     }
 
-    /// A stack, and what std and C are to know by who runs on it.
+    /// Returns a stack and a thread control block for a new green thread.
     #[inline]
-    pub(super) fn allocate_stack_and_tcb(&self, size: StackSize) -> std::io::Result<(ActiveContext, Tcb)> {
+    pub(super) fn allocate_stack_and_tcb(
+        &self,
+        size: StackSize,
+        kind: PthreadKind,
+    ) -> std::io::Result<(ActiveContext, Tcb)> {
         let context = self.pool.take(size)?;
-        let tcb = if tls::is_wanted() {
-            self.tcbs.take(current_word::get())
-        } else {
-            Ok(self.tcbs.os_thread_tcb())
-        };
-        // SAFETY: it came from the pool just now, and is idle.
+        // SAFETY: the context came from the pool just now, and is idle.
         unsafe {
-            match tcb {
-                Ok(tcb) => {
-                    self.tcbs.set_stack(tcb, context.bounds());
-                    Ok((context, tcb))
-                }
+            match self.tcbs.take(current_word::get(), context.bounds(), kind) {
+                Ok(tcb) => Ok((context, tcb)),
                 Err(error) => {
                     self.pool.put(context);
                     Err(error)
@@ -248,7 +244,7 @@ impl Hub {
         drop(state);
         if tcb != self.tcbs.os_thread_tcb() {
             self.load_os_thread_tcb();
-            self.release_tcb(tcb);
+            self.end_tcb(tcb);
         }
         drop(gone);
         self.emit(Event::Finish(id));

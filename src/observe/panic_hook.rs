@@ -39,7 +39,7 @@ pub(crate) fn install() {
                     // What std's hook says begins on a line of its own.
                     eprint!("\ngreen thread '{name}': ");
                 }
-                match tls::has_own() {
+                match tls::is_green() {
                     // Then it has a count of panics of its own, and locks may be waited for.
                     true => before(info),
                     false => hub.with_blocking_disabled(|| before(info)),

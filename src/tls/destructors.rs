@@ -1,83 +1,80 @@
-//! What is run when a green thread with a block of its own ends, as the C library does for a thread: first the
-//! destructors of its thread-locals, the last to be registered first, then those of its keys.
+//! The destructors that run when a green thread with a thread control block of its own ends.
 //!
-//! std registers the destructor of a `thread_local!` by `__cxa_thread_atexit_impl`, and its own last clean-up
-//! by a key. Both calls are interposed (`patch/pthread`), and noted here.
+//! They run in the C library's order: first those of the thread-locals, last registered first, then those of the keys.
+//! std registers the destructor of a `thread_local!` by `__cxa_thread_atexit_impl` and its own last clean-up by a key.
+//! `patch/pthread/thread_attr.rs` interposes both calls and notes them here.
+//!
+//! Next: `tls/tcb.rs`, the thread control block.
 
-use super::{BLOCK, has_own, own_block};
+use super::green_tls::{Destructor, GreenTls, is_green, with_green_tls, with_loaded};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
-/// A function, and what it is called with.
-pub(crate) type Destructor = (unsafe extern "C" fn(*mut c_void), *mut c_void);
-
-/// The most keys that there are: `PTHREAD_KEYS_MAX`.
+/// glibc's `PTHREAD_KEYS_MAX`.
 const KEYS_MAX: usize = 1024;
-/// The destructor of each key; null for one that has none, or does not exist.
-static OF_KEY: [AtomicPtr<c_void>; KEYS_MAX] = [const { AtomicPtr::new(null_mut()) }; KEYS_MAX];
-/// One more than the largest key that ever had one.
-static KEYS: AtomicU32 = AtomicU32::new(0);
-/// How many have one.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Destructor of each key; null if the key has none or does not exist.
+static KEY_DESTRUCTORS: [AtomicPtr<c_void>; KEYS_MAX] = [const { AtomicPtr::new(null_mut()) }; KEYS_MAX];
+/// One more than the largest key that ever had a destructor.
+static KEYS_END: AtomicU32 = AtomicU32::new(0);
+/// Number of keys that have a destructor.
+static KEYS_WITH_DESTRUCTOR: AtomicUsize = AtomicUsize::new(0);
 
-/// A key was made, with this destructor.
+/// Notes that `key` was made with `destructor`.
 pub(crate) fn note_key(key: libc::pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) {
-    let (Some(of_key), Some(destructor)) = (OF_KEY.get(key as usize), destructor) else { return };
-    if of_key.swap(destructor as *mut c_void, Relaxed).is_null() {
-        COUNT.fetch_add(1, Relaxed);
+    let (Some(entry), Some(destructor)) = (KEY_DESTRUCTORS.get(key as usize), destructor) else { return };
+    if entry.swap(destructor as *mut c_void, Relaxed).is_null() {
+        KEYS_WITH_DESTRUCTOR.fetch_add(1, Relaxed);
     }
-    KEYS.fetch_max(key + 1, Relaxed);
+    KEYS_END.fetch_max(key + 1, Relaxed);
 }
 
-/// A key was deleted.
+/// Notes that `key` was deleted.
 pub(crate) fn forget_key(key: libc::pthread_key_t) {
-    if let Some(of_key) = OF_KEY.get(key as usize) {
-        if !of_key.swap(null_mut(), Relaxed).is_null() {
-            COUNT.fetch_sub(1, Relaxed);
-        }
+    let entry = KEY_DESTRUCTORS.get(key as usize);
+    if entry.is_some_and(|entry| !entry.swap(null_mut(), Relaxed).is_null()) {
+        KEYS_WITH_DESTRUCTOR.fetch_sub(1, Relaxed);
     }
 }
 
-/// Has `destructor` run at the end of who calls. `false`: that is an OS thread, whose own list it belongs on.
+/// Registers `destructor` for the end of the calling green thread. Returns `false` if the caller has no thread control
+/// block of its own: then `destructor` belongs on the OS thread's list.
 pub(crate) fn push_destructor(destructor: Destructor) -> bool {
-    own_block(|block| {
-        // SAFETY: only the green thread itself uses its list, and `push` calls nothing that does.
-        unsafe { (*block.destructors.get()).push(destructor) };
-    })
-    .is_some()
+    // SAFETY: only the green thread itself uses its list, and `push` calls nothing that does.
+    with_green_tls(|green| unsafe { (*green.destructors.get()).push(destructor) }).is_some()
 }
 
-/// Whether who calls, a green thread that ends, may have something to run.
+/// Returns whether the caller, a green thread that ends, may have destructors to run.
 #[inline]
 pub(crate) fn has_tls_destructors() -> bool {
-    BLOCK.with(|block| {
-        // SAFETY: as above.
-        block.is_ours() && (COUNT.load(Relaxed) > 0 || unsafe { !(*block.destructors.get()).is_empty() })
+    with_loaded(|green| {
+        green.is_green()
+            // SAFETY: only the green thread itself uses its list.
+            && (KEYS_WITH_DESTRUCTOR.load(Relaxed) > 0 || unsafe { !(*green.destructors.get()).is_empty() })
     })
 }
 
-/// Runs what there is to run by now; what that registers anew is for the next call. Answers whether there was
-/// anything.
+/// Runs the destructors that are registered now. A destructor may register others, which are for the next call.
+/// Returns whether there were any.
 pub(crate) fn run_destructors() -> bool {
-    if !has_own() {
-        // They are the OS thread's, for its end.
+    if !is_green() {
+        // The C library runs those of an OS thread when the OS thread ends.
         return false;
     }
     let mut any = false;
-    while let Some((destructor, value)) = own_block(pop).flatten() {
+    while let Some((destructor, value)) = with_green_tls(pop).flatten() {
         any = true;
         note_destruction();
-        // SAFETY: who registered it says that it may be called so, once, by this thread when it ends.
+        // SAFETY: the code that registered it promises that this thread may call it once, when it ends.
         unsafe { destructor(value) };
     }
-    for key in 0..KEYS.load(Relaxed) {
-        let destructor = OF_KEY[key as usize].load(Relaxed);
+    for key in 0..KEYS_END.load(Relaxed) {
+        let destructor = KEY_DESTRUCTORS[key as usize].load(Relaxed);
         if destructor.is_null() {
             continue;
         }
-        // SAFETY: a key that exists, or did a moment ago: then the answers are null and an error number. The
+        // SAFETY: the key exists or did a moment ago; if it is deleted, the calls return null and an error number. The
         // pointer is the function that `note_key` was given.
         unsafe {
             let value = libc::pthread_getspecific(key);
@@ -93,15 +90,16 @@ pub(crate) fn run_destructors() -> bool {
     any
 }
 
-/// A thread-local of who calls is about to be destroyed.
+/// Notes that a thread-local of the caller is about to be destroyed.
 pub(crate) fn note_destruction() {
-    BLOCK.with(|block| block.ending.set(block.ending.get() + 1));
+    with_loaded(|green| green.tls_destructors_run.set(green.tls_destructors_run.get() + 1));
 }
 
-fn pop(block: &super::GreenTls) -> Option<Destructor> {
-    // SAFETY: as above; the list's memory goes with its last entry, for nobody drops it.
+fn pop(green: &GreenTls) -> Option<Destructor> {
+    // SAFETY: only the green thread itself uses its list. Nobody drops the list, so its memory is freed with the last
+    // entry.
     unsafe {
-        let list = &mut *block.destructors.get();
+        let list = &mut *green.destructors.get();
         let last = list.pop();
         if list.is_empty() {
             **list = Vec::new();

@@ -176,7 +176,7 @@ pub(super) unsafe fn rest(
 /// ends, its green threads are abandoned where they wait: then what they have on their stacks stays, and their own
 /// thread-locals do, but not thread-locals that they share with the OS thread. (While the root waits it does not end.)
 fn outlasts(hub: &Hub) -> bool {
-    tls::has_own() || hub.current() == GreenId::ROOT
+    tls::is_green() || hub.current() == GreenId::ROOT
 }
 
 /// Has an OS thread of the pool read or write; or does it here, if the memory may be gone before that is done.

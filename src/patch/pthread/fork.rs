@@ -2,6 +2,7 @@
 
 use super::{real, set_errno};
 use crate::hub::try_current;
+use crate::sys::tid::gettid;
 use crate::tls;
 use libc::{c_char, c_int, pid_t, termios, winsize};
 
@@ -18,14 +19,14 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
             errno = *libc::__errno_location();
         }
     };
-    match try_current().filter(|_| tls::has_own()) {
+    match try_current().filter(|_| tls::is_green()) {
         // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
         Some(hub) => hub.with_blocking_disabled(|| hub.with_os_thread_tcb(with_os_thread_tcb)),
         None => with_os_thread_tcb(),
     }
     match answer {
         0 => {
-            tls::renew_tid();
+            refresh_tid();
             crate::hub::futex::reset_after_fork();
             crate::hub::reset_after_fork();
             crate::patch::io::reset_after_fork();
@@ -34,6 +35,14 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
         _ => set_errno(errno),
     }
     answer
+}
+
+/// Notes the new thread id of the OS thread in the green thread's block: the OS thread is the only one of a forked child.
+fn refresh_tid() {
+    if tls::is_green() {
+        // SAFETY: a green thread's block, which is loaded.
+        unsafe { tls::Tcb::loaded().set_tid(gettid() as u32) };
+    }
 }
 
 /// See fork(2).

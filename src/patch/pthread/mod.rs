@@ -128,7 +128,7 @@ pub(super) fn support() -> Result<(), Unsupported> {
     crate::tls::probe().map_err(Unsupported::new)?;
     sync::probe().map_err(Unsupported::new)?;
     reach_hub()?;
-    crate::tls::want();
+    crate::tls::enable_per_green_tcb();
     Ok(())
 }
 

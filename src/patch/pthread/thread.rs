@@ -11,7 +11,7 @@ use crate::stack::StackSize;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use crate::tls;
-use crate::tls::{DETACHED, ENDED, Tcb};
+use crate::tls::{DETACHED, ENDED, PthreadKind, Tcb};
 use libc::{c_int, c_void, clockid_t, pthread_attr_t, pthread_t, timespec};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -73,15 +73,17 @@ unsafe fn create(
     let job = Box::new(move || {
         // SAFETY: the caller of pthread_create says that it may be called, and this is the once.
         let result = crate::green::catch_body(|| unsafe { start(arg as *mut c_void) } as usize);
-        tls::own_block(|block| match result {
-            Ok(result) => block.set_result(result as *mut c_void),
+        tls::with_green_tls(|block| match result {
+            Ok(result) => block.result.set(Some(result as *mut c_void)),
             // pthread_exit has noted a result; a kill has not.
-            Err(_) if block.result().is_none() => block.set_result(CANCELED),
+            Err(_) if block.result.get().is_none() => block.result.set(Some(CANCELED)),
             Err(_) => {}
         });
         finish_current(Outcome::Returned(Box::new(())));
     });
-    match hub.spawn_pthread(size, state == libc::PTHREAD_CREATE_DETACHED, job) {
+    let is_detached = state == libc::PTHREAD_CREATE_DETACHED;
+    let kind = if is_detached { PthreadKind::Detached } else { PthreadKind::Joinable };
+    match hub.spawn_pthread(size, kind, job) {
         Ok(tcb) => {
             // SAFETY: the caller's.
             unsafe { out.write(tcb.pthread()) };
@@ -112,7 +114,7 @@ fn default_stack() -> usize {
 /// See pthread_exit(3): unwinds to the green thread's beginning. Its result is noted already.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_exit(result: *mut c_void) -> ! {
-    let is_green = tls::own_block(|block| block.set_result(result)).is_some();
+    let is_green = tls::with_green_tls(|block| block.result.set(Some(result))).is_some();
     if is_green {
         std::panic::resume_unwind(Box::new(Interrupt::Exit));
     }
@@ -126,14 +128,14 @@ unsafe extern "C-unwind" fn pthread_exit(result: *mut c_void) -> ! {
 /// Nobody else joins or detaches it, before or after; `result` is null or valid for a write.
 unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, timespec)>) -> c_int {
     // SAFETY: its block lives until it is taken back, below.
-    let block = unsafe { tcb.green() };
+    let block = unsafe { tcb.green_tls() };
     if tcb == Tcb::loaded() {
         return libc::EDEADLK;
     }
     if let Some(Err(number)) = until.map(check) {
         return number;
     }
-    let word = block.life();
+    let word = &block.join_state;
     while word.load(Acquire) & ENDED == 0 {
         if word.load(Acquire) & DETACHED != 0 {
             return libc::EINVAL;
@@ -150,9 +152,9 @@ unsafe fn join(tcb: Tcb, result: *mut *mut c_void, until: Option<(clockid_t, tim
     // SAFETY: the caller's; it has ended.
     unsafe {
         if !result.is_null() {
-            result.write(block.result().unwrap_or(CANCELED));
+            result.write(block.result.get().unwrap_or(CANCELED));
         }
-        tls::take_back(tcb, try_current().map(Hub::tcbs));
+        tls::release(tcb, try_current().map(Hub::tcbs));
     }
     0
 }
@@ -238,7 +240,7 @@ unsafe extern "C" fn pthread_tryjoin_np(thread: pthread_t, result: *mut *mut c_v
     // SAFETY: the caller's.
     unsafe {
         let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_tryjoin_np(thread, result) };
-        if tcb.green().life().load(Acquire) & ENDED == 0 {
+        if tcb.green_tls().join_state.load(Acquire) & ENDED == 0 {
             return libc::EBUSY;
         }
         join(tcb, result, None)
@@ -295,12 +297,12 @@ unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
     // SAFETY: the caller's; one that has ended is taken back by us, and one that ends later by its hub.
     unsafe {
         let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_detach(thread) };
-        let before = tcb.green().life().fetch_or(DETACHED, AcqRel);
+        let before = tcb.green_tls().join_state.fetch_or(DETACHED, AcqRel);
         if before & DETACHED != 0 {
             return libc::EINVAL;
         }
         if before & ENDED != 0 {
-            tls::take_back(tcb, try_current().map(Hub::tcbs));
+            tls::release(tcb, try_current().map(Hub::tcbs));
         }
         0
     }

@@ -84,7 +84,7 @@ extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
 /// The `pthread_t` is valid: its thread was not joined, and has not ended detached.
 unsafe fn green<'a>(thread: pthread_t) -> Option<&'a tls::GreenTls> {
     // SAFETY: the caller's.
-    unsafe { Tcb::of_pthread(thread).map(|tcb| tcb.green()) }
+    unsafe { Tcb::of_pthread(thread).map(|tcb| tcb.green_tls()) }
 }
 
 /// See pthread_getattr_np(3). std asks it for its stack's bounds, and insists on a guard page in the answer.
@@ -96,13 +96,13 @@ unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_at
     // SAFETY: the caller's; `attr` is initialised before it is filled in.
     unsafe {
         let Some(green) = green(thread) else { return real::pthread_getattr_np(thread, attr) };
-        let ((bottom, top), page) = (green.stack(), crate::sys::page::page_size());
+        let ((bottom, top), page) = (green.stack.get(), crate::sys::page::page_size());
         let answer = libc::pthread_attr_init(attr);
         if answer != 0 {
             return answer;
         }
         libc::pthread_attr_setguardsize(attr, page);
-        let detached = green.life().load(Relaxed) & tls::DETACHED != 0;
+        let detached = green.join_state.load(Relaxed) & tls::DETACHED != 0;
         let state = if detached { libc::PTHREAD_CREATE_DETACHED } else { libc::PTHREAD_CREATE_JOINABLE };
         libc::pthread_attr_setdetachstate(attr, state);
         libc::pthread_attr_setstack(attr, (bottom + page) as *mut c_void, (top - bottom - page) & !15)
@@ -122,7 +122,7 @@ unsafe extern "C" fn pthread_setname_np(thread: pthread_t, name: *const c_char) 
         let mut bytes = [0; 16];
         let Some(place) = bytes[..15].get_mut(..text.len()) else { return libc::ERANGE };
         place.copy_from_slice(text);
-        green.set_name(bytes);
+        green.name.set(bytes);
         if thread == libc::pthread_self() {
             if let Some(hub) = try_current() {
                 hub.rename_current(&full_name(text));
@@ -155,7 +155,7 @@ unsafe extern "C" fn pthread_getname_np(thread: pthread_t, name: *mut c_char, le
         if len < 16 {
             return libc::ERANGE;
         }
-        name.cast::<[u8; 16]>().write(green.name());
+        name.cast::<[u8; 16]>().write(green.name.get());
         0
     }
 }
@@ -169,7 +169,7 @@ unsafe extern "C" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
     // SAFETY: the caller's.
     unsafe {
         let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_kill(thread, signal) };
-        if tcb.green().life().load(Relaxed) & tls::ENDED != 0 {
+        if tcb.green_tls().join_state.load(Relaxed) & tls::ENDED != 0 {
             // It is still to be joined. To C that is no error, and nobody is signalled.
             return 0;
         }

@@ -28,6 +28,7 @@ mod barrier;
 mod condition;
 mod mutex;
 mod once;
+mod owner;
 mod rwlock;
 mod semaphore;
 mod spin;
@@ -37,11 +38,11 @@ use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::time::{NEVER, Time};
-use crate::tls::with_green_tid;
 use libc::{
     c_int, c_uint, clockid_t, pthread_barrier_t, pthread_barrierattr_t, pthread_cond_t, pthread_mutex_t,
     pthread_once_t, pthread_rwlock_t, pthread_spinlock_t, sem_t, timespec,
 };
+use owner::{mutex_owner_tid, with_green_tid};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};

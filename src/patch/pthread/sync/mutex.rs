@@ -32,7 +32,7 @@ unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, until: Option<(clockid_t, time
         let kind = field(mutex, MUTEX_KIND);
         let attempt = || {
             let answer = try_lock(mutex);
-            let is_mine = || Some(field(mutex, MUTEX_OWNER)) == crate::tls::mutex_owner_tid();
+            let is_mine = || Some(field(mutex, MUTEX_OWNER)) == mutex_owner_tid();
             if answer == libc::EBUSY && kind & 3 == ERRORCHECK && is_mine() { libc::EDEADLK } else { answer }
         };
         lock(hub, mutex, until, kind & MUTEX_SHARED != 0, attempt)

@@ -20,7 +20,7 @@ unsafe fn lock_rwlock(
         let shared = field(rwlock, RWLOCK_SHARED) != 0;
         let attempt = || {
             let answer = with_green_tid(|| attempt(rwlock));
-            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == crate::tls::mutex_owner_tid();
+            let is_mine = || Some(field(rwlock, RWLOCK_WRITER)) == mutex_owner_tid();
             if answer == libc::EBUSY && is_mine() { libc::EDEADLK } else { answer }
         };
         lock(hub, rwlock, until, shared, attempt)
