@@ -3,7 +3,7 @@
 //! C declares `syscall` with a variable number of arguments; with integers and pointers only, as the kernel has
 //! them, both processors pass them as they would seven plain words.
 
-use super::{Kind, cut_short, deadline, length, patched_hub, with_errno};
+use super::{Kind, deadline, length, patched_hub, with_errno};
 use crate::arch::syscall::syscall as kernel;
 use crate::hub::Hub;
 use crate::hub::futex;
@@ -138,7 +138,7 @@ unsafe fn wait(hub: &'static Hub, command: c_int, args: [usize; 6], bits: u32) -
             FutexWaitResult::Expired if until < limit => {}
             FutexWaitResult::Expired => return error(libc::ETIMEDOUT),
             FutexWaitResult::Interrupted => {
-                cut_short(hub);
+                hub.consume_interrupt();
                 return Some(0);
             }
             FutexWaitResult::Deadlocked => {

@@ -22,7 +22,7 @@ mod thread_attr;
 
 use super::{Covered, Kind, Unsupported, patched_hub};
 use crate::api::current::current_or_init;
-use crate::hub::{Hub, keep_errno};
+use crate::hub::Hub;
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use libc::{c_int, clockid_t, timespec};
@@ -137,12 +137,6 @@ pub(super) fn reach_hub() -> Result<(), Unsupported> {
     let hub = current_or_init().ok_or_else(|| Unsupported::new("this OS thread is ending"))?;
     hub.inbox().map_err(|error| Unsupported::new(error.to_string()))?;
     Ok(())
-}
-
-/// A call was ended for a kill or a timeout: the others run, then it returns.
-fn cut_short(hub: &Hub) {
-    hub.cut_short();
-    keep_errno(|| hub.yield_now());
 }
 
 /// The length of a `timespec`; an error number for one that the kernel refuses.

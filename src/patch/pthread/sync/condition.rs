@@ -52,7 +52,7 @@ unsafe fn wait_condition(
         return Some(unlocked);
     }
     if let (FutexWaitResult::Interrupted, Some(hub)) = (waited, hub) {
-        cut_short(hub);
+        hub.consume_interrupt();
     }
     // SAFETY: we had it.
     let locked = unsafe { pthread_mutex_lock(mutex) };

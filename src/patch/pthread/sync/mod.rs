@@ -33,7 +33,7 @@ mod rwlock;
 mod semaphore;
 mod spin;
 
-use super::{Kind, check, cut_short, deadline, is_clock, patched_hub, real, set_errno};
+use super::{Kind, check, deadline, is_clock, patched_hub, real, set_errno};
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};

@@ -22,7 +22,7 @@ unsafe fn wait_semaphore(sem: *mut sem_t, until: Option<(clockid_t, timespec)>) 
             Taken::Answer(answer) => answer,
             Taken::Expired => libc::ETIMEDOUT,
             Taken::Interrupted => {
-                cut_short(hub);
+                hub.consume_interrupt();
                 libc::EINTR
             }
             Taken::Block => return None,
