@@ -2,8 +2,8 @@
 //!
 //! Next: `process/mod.rs`, the processes that one of the models uses.
 
-use crate::green::JoinError;
-use std::any::Any;
+use crate::green::{JoinError, panic_message};
+use crate::sys::catch::drop_ignoring_panics;
 use std::fmt;
 use std::io;
 
@@ -29,19 +29,15 @@ pub enum WorkerError {
 impl From<JoinError> for WorkerError {
     fn from(error: JoinError) -> WorkerError {
         match error {
-            JoinError::Panicked(payload) => WorkerError::Panicked(message(payload)),
+            JoinError::Panicked(payload) => {
+                let message = panic_message(&*payload).to_owned();
+                drop_ignoring_panics(payload);
+                WorkerError::Panicked(message)
+            }
             JoinError::NoStack(error) => WorkerError::Io(error),
             JoinError::Killed | JoinError::HubGone => WorkerError::Killed,
         }
     }
-}
-
-/// Returns the text of a panic's payload.
-fn message(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    crate::sys::catch::drop_ignoring_panics(payload);
-    text.unwrap_or_else(|| "Box<dyn Any>".into())
 }
 
 impl fmt::Display for WorkerError {

@@ -1,57 +1,55 @@
 //! Why a task has no result.
+//!
+//! Next: `process/pool/batch.rs`, where the parent keeps results and errors.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why a task of a [`Pool`](super::Pool) has no result.
 ///
-/// Source: Python has the task's exception raised, a `MaybeEncodingError`, and for a worker that died nothing: there
-/// the caller waits for ever.
+/// Source: Python raises the task's exception, or a `MaybeEncodingError`. If a worker dies, Python's caller waits forever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// It panicked, and what it said. The worker goes on.
+    /// The task panicked with this message. The worker goes on.
     Panicked(String),
-    /// The worker that ran it has died: it called `exit`, or was killed. Another has taken its place.
+    /// The worker died while it ran the task: it called `exit`, or it was killed. Another worker has replaced it.
     WorkerDied {
-        /// Its exit code; -N by signal N.
+        /// The exit code, or minus the number of the signal.
         exit: i32,
     },
-    /// The arguments or the result cannot be encoded or decoded, and why.
+    /// The arguments or the result cannot be encoded or decoded, for this reason.
     Codec(String),
     /// The arguments or the result are larger than the memory that the pool has for them.
     TooLarge {
-        /// Of the encoding, in bytes.
+        /// Size of the encoded value, in bytes.
         size: usize,
-        /// What there is room for.
+        /// The largest possible size, in bytes.
         limit: usize,
     },
-    /// The pool takes no more tasks: it was closed.
+    /// The pool was closed before the task was sent.
     Closed,
-    /// The pool was terminated before it was done.
+    /// The pool was terminated before the task was done.
     Terminated,
-    /// The pool cannot go on, and why: its initializer fails, or who looks after the workers was killed.
+    /// The pool cannot go on, for this reason: its initializer failed, or its supervisor was killed, for example.
     Broken(String),
-    /// It was asked by another process than the one that has made the pool.
+    /// The caller is another process than the one that created the pool.
     NotOurs,
 }
 
 impl TaskError {
-    /// As it is sent to who asked; what is too long for that is said in short.
+    /// Returns the encoding of a task's result that is this error. If it is longer than `limit`, a short error replaces it.
     pub(super) fn encode(&self, limit: usize) -> Vec<u8> {
-        let encoded = postcard::to_stdvec(self).expect("text and numbers can be encoded");
+        let encode = |error| postcard::to_stdvec(&Err::<(), &TaskError>(error)).expect("text can be encoded");
+        let encoded = encode(self);
         if encoded.len() <= limit {
             return encoded;
         }
-        let in_short = match self {
-            TaskError::Panicked(_) => TaskError::Panicked("(a message that is too long)".to_owned()),
-            _ => TaskError::Codec("(a message that is too long)".to_owned()),
-        };
-        postcard::to_stdvec(&in_short).expect("text can be encoded")
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> TaskError {
-        postcard::from_bytes(bytes).expect("it was encoded by this program")
+        let text = "(the message is too long)".to_owned();
+        match self {
+            TaskError::Panicked(_) => encode(&TaskError::Panicked(text)),
+            _ => encode(&TaskError::Codec(text)),
+        }
     }
 }
 
@@ -63,16 +61,16 @@ impl fmt::Display for TaskError {
                 write!(f, "the worker was killed by signal {} while it ran the task", -exit)
             }
             TaskError::WorkerDied { exit } => {
-                write!(f, "the worker left with exit code {exit} while it ran the task")
+                write!(f, "the worker ended with exit code {exit} while it ran the task")
             }
             TaskError::Codec(why) => f.write_str(why),
             TaskError::TooLarge { size, limit } => {
-                write!(f, "{size} bytes of arguments or results are too many: there is room for {limit}")
+                write!(f, "the arguments or the result have {size} bytes, and the limit is {limit} bytes")
             }
-            TaskError::Closed => f.write_str("the pool is closed, and takes no more tasks"),
+            TaskError::Closed => f.write_str("the pool is closed and accepts no more tasks"),
             TaskError::Terminated => f.write_str("the pool was terminated before the task was done"),
             TaskError::Broken(why) => write!(f, "the pool is broken: {why}"),
-            TaskError::NotOurs => f.write_str("the pool can be used only by the process that has made it"),
+            TaskError::NotOurs => f.write_str("only the process that created the pool can use it"),
         }
     }
 }

@@ -1,5 +1,7 @@
-//! A pool of worker processes: functions called on other cores, with their arguments sent there and their results
-//! sent back.
+//! A pool of worker processes: functions called on other cores. Their arguments are sent to a worker, and their results
+//! are sent back.
+//!
+//! Next: `process/pool/task.rs`, which functions can be sent.
 //!
 //! ```no_run
 //! use greenline::process::Pool;
@@ -11,114 +13,120 @@
 //! assert_eq!(pool.map(square, 1..=4).unwrap(), [1, 4, 9, 16]);
 //! ```
 //!
-//! Who works in it: the process that makes the pool; a **foreman**, a child that does nothing but start workers, and
-//! another for each that dies; and the **workers**, children of the foreman. The foreman has one OS thread as long as it
-//! lives, so a worker can be replaced whatever OS threads its parent has by then. Tasks and results do not pass through
-//! the foreman: they lie in memory that all share, under one monitor.
+//! The processes of a pool are the **parent**, which creates the pool; the **supervisor**, a child of the parent, which
+//! only starts workers and replaces those that die; and the **workers**, children of the supervisor. The supervisor has
+//! one OS thread as long as it lives. So it can fork a new worker however many OS threads the parent has by then. Tasks
+//! and results do not pass through the supervisor. They are in memory that all processes share, under one monitor.
 //!
-//! | file         | is about                                                                 |
-//! |--------------|--------------------------------------------------------------------------|
-//! | `task.rs`    | which functions can be sent, and how                                     |
-//! | `floor.rs`   | the shared memory: tasks on their way in, notes on their way out, who holds what |
-//! | `worker.rs`  | a worker's life, and the foreman's                                       |
-//! | `office.rs`  | the parent's side: what was sent, and what has come of it                |
-//! | `results.rs` | what callers hold: a result to come, or an iterator over them            |
-//! | `error.rs`   | why there is no result                                                   |
+//! | file              | is about                                                               |
+//! |-------------------|------------------------------------------------------------------------|
+//! | `task.rs`         | which functions can be sent, and how they are encoded                  |
+//! | `message.rs`      | the headers of chunks and of results                                   |
+//! | `ledger.rs`       | which worker holds which chunk, and its outbox                         |
+//! | `shared_state.rs` | the shared memory: ring of tasks, ring of results, slots of workers    |
+//! | `worker.rs`       | the supervisor and the workers                                         |
+//! | `batch.rs`        | results that have arrived, in the parent                               |
+//! | `waiters.rs`      | green threads that wait for results (leader/followers)                 |
+//! | `dispatcher.rs`   | the parent: sends chunks, collects results                             |
+//! | `results.rs`      | the handles of callers: a result, or an iterator over results          |
+//! | `error.rs`        | why a task has no result                                               |
 //!
-//! # Nothing is lost
+//! # Every task has exactly one result
 //!
-//! A worker writes down which task it takes before the taking is committed, and its result is committed as a whole. So
-//! whenever it dies, the foreman knows which call it was in, and that one fails, by
-//! [`TaskError::WorkerDied`]; of what else the worker had been given the rest is sent again, to others.
+//! A worker records which chunk it claims before the claim is committed, and its result is committed as a whole. So
+//! whenever a worker dies, the supervisor knows which call it was executing. That call fails with
+//! [`TaskError::WorkerDied`]. The calls of the chunk that the worker had not begun are sent again, to other workers.
 //!
-//! Source: Python's `multiprocessing.Pool`, where the caller of a task whose worker dies waits for ever.
+//! Source: Python's `multiprocessing.Pool`, where the caller of a task whose worker dies waits forever.
 
+mod batch;
+mod dispatcher;
 mod error;
-mod floor;
-mod office;
+mod ledger;
+mod message;
 mod results;
+mod shared_state;
 mod task;
+mod waiters;
 mod worker;
 
 pub use error::TaskError;
 pub use results::{AsyncResult, Results, TimedOut};
 pub use task::Task;
 
-use super::Process;
-use floor::Floor;
-use office::{Batch, Office};
-use results::{all, one};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use super::builder::Process;
+use batch::{Batch, Order};
+use dispatcher::Dispatcher;
+use results::{Assemble, all, one};
+use shared_state::PoolShared;
 use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use task::Calls;
+use task::EncodedCalls;
+use worker::{WorkerConfig, supervise};
 
-/// How a pool is to be.
+/// The configuration of a pool that is to be started.
 #[must_use = "it does nothing until it is started"]
 pub struct Builder {
     workers: usize,
-    initializer: Rc<dyn Fn()>,
-    max_tasks: Option<u64>,
+    config: WorkerConfig,
     bytes: usize,
 }
 
 impl Builder {
-    /// How many workers; as many as there are cores, if not said.
+    /// Sets the number of workers. The default is the number of cores.
     pub fn workers(mut self, workers: usize) -> Builder {
         self.workers = workers;
         self
     }
 
-    /// What each worker calls before its first task. If that panics, the pool is [broken](TaskError::Broken).
+    /// Sets what each worker calls before its first task. If it panics, the pool is [broken](TaskError::Broken).
     pub fn initializer(mut self, initializer: impl Fn() + 'static) -> Builder {
-        self.initializer = Rc::new(initializer);
+        self.config.initializer = Rc::new(initializer);
         self
     }
 
-    /// After how many tasks a worker leaves, and another takes its place: for tasks that leak. Never, if not said.
+    /// Sets the number of tasks after which a worker ends and another replaces it: for tasks that leak. The default is
+    /// no limit.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Builder {
-        self.max_tasks = Some(tasks.max(1));
+        self.config.max_tasks = Some(tasks.max(1));
         self
     }
 
-    /// For how many bytes of arguments that wait there is room, and of results; neither may be larger. 64 MiB each, if
-    /// not said. It is address space: memory is used as far as it is needed.
+    /// Sets the space for arguments that wait, and for results, in bytes each. No argument and no result can be larger. The
+    /// default is 64 MiB each. This is address space: memory is used as far as it is needed.
     pub fn bytes(mut self, bytes: usize) -> Builder {
         self.bytes = bytes;
         self
     }
 
-    /// Starts the foreman, who starts the workers.
+    /// Starts the supervisor, which starts the workers.
     ///
     /// # Errors
-    /// No workers were asked for, or more than 4,096. Those of [`Process::start`]; no memory to be shared, and no descriptor
+    /// The number of workers is 0 or more than 4,096. The errors of [`Process::start`]. No shared memory or no descriptor is
     /// left: each worker takes one.
     pub fn start(self) -> io::Result<Pool> {
-        let Builder { workers, initializer, max_tasks, bytes } = self;
+        let Builder { workers, config, bytes } = self;
         if !(1..=4096).contains(&workers) {
             let text = format!("a pool can have 1 to 4096 workers, not {workers}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let office = Arc::new(Office::new(Floor::new(workers, bytes)?));
-        let terms = worker::Terms { initializer, max_tasks };
-        let copy = office.clone();
-        let foreman = Process::new(move || worker::oversee(copy.floor(), terms));
-        office.engage(foreman.name("foreman").daemon_with_children().start()?);
-        Ok(Pool { office, workers })
+        let shared = Arc::new(PoolShared::new(workers, bytes)?);
+        let shared_with_child = shared.clone();
+        let supervisor = Process::new(move || supervise(&shared_with_child, &config));
+        let supervisor = supervisor.name("supervisor").daemon_with_children().start()?;
+        Ok(Pool { dispatcher: Arc::new(Dispatcher::new(shared, supervisor)) })
     }
 }
 
-/// Worker processes. Dropping it [terminates](Pool::terminate) it.
+/// Worker processes. Dropping the pool [terminates](Pool::terminate) it.
 pub struct Pool {
-    office: Arc<Office>,
-    workers: usize,
+    dispatcher: Arc<Dispatcher>,
 }
 
 impl Pool {
-    /// A pool of so many workers.
+    /// Starts a pool with that many workers.
     ///
     /// # Errors
     /// As for [`Builder::start`].
@@ -126,207 +134,165 @@ impl Pool {
         Pool::builder().workers(workers).start()
     }
 
-    /// A pool that is to be told more.
+    /// Returns the default configuration.
     pub fn builder() -> Builder {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Builder { workers, initializer: Rc::new(|| {}), max_tasks: None, bytes: 64 << 20 }
+        let config = WorkerConfig { initializer: Rc::new(|| {}), max_tasks: None };
+        Builder { workers, config, bytes: 64 << 20 }
     }
 
-    /// Has a worker call `f`, and waits for the result. Blocks the current green thread and no other.
+    /// Calls `f` in a worker and waits for the result. Blocks only the current green thread.
     ///
-    /// `args` is the tuple of the arguments; `f` is a function, or a closure that captures nothing.
+    /// `args` is the tuple of the arguments. `f` is a function, or a closure that captures nothing.
     ///
     /// # Errors
     /// Why there is no result.
-    pub fn apply<F, Args>(&self, f: F, args: Args) -> Result<F::Output, TaskError>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
+    pub fn apply<F: Task<Args>, Args>(&self, f: F, args: Args) -> Result<F::Output, TaskError> {
         self.apply_async(f, args).get()
     }
 
-    /// Has a worker call `f`. Blocks only while the pool has no room for the arguments.
-    ///
-    /// What is wrong is said when the result is asked for.
-    pub fn apply_async<F, Args>(&self, f: F, args: Args) -> AsyncResult<F::Output>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
+    /// Calls `f` in a worker. Blocks only while the pool has no space for the arguments. All errors are errors of the
+    /// result.
+    pub fn apply_async<F: Task<Args>, Args>(&self, f: F, args: Args) -> AsyncResult<F::Output> {
         self.send_all(f, [args], NonZeroUsize::MIN, one)
     }
 
-    /// Has `f` called with each of `all`, and answers the results in the same order, when all have come.
-    ///
-    /// They are sent in chunks, some four for each worker.
+    /// Calls `f` with each item of `all` and waits for all results. Returns them in the order of the items. The items are
+    /// sent in chunks, about four for each worker.
     ///
     /// # Errors
-    /// The first one's whose call has no result.
-    pub fn map<F, A>(&self, f: F, all: impl IntoIterator<Item = A>) -> Result<Vec<F::Output>, TaskError>
-    where
-        F: Task<(A,)>,
-        A: Serialize + DeserializeOwned,
-    {
+    /// The error of the first call that has no result.
+    pub fn map<F: Task<(A,)>, A>(
+        &self,
+        f: F,
+        all: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<F::Output>, TaskError> {
         self.map_async(f, all, None).get()
     }
 
-    /// [`map`](Pool::map), without waiting, and in chunks of so many.
-    pub fn map_async<F, A>(
+    /// [`map`](Pool::map) without waiting, in chunks of that many items.
+    pub fn map_async<F: Task<(A,)>, A>(
         &self,
         f: F,
         all: impl IntoIterator<Item = A>,
         chunk: Option<NonZeroUsize>,
-    ) -> AsyncResult<Vec<F::Output>>
-    where
-        F: Task<(A,)>,
-        A: Serialize + DeserializeOwned,
-    {
+    ) -> AsyncResult<Vec<F::Output>> {
         self.starmap_async(f, all.into_iter().map(|arg| (arg,)), chunk)
     }
 
-    /// [`map`](Pool::map), for functions of several arguments, which are given as tuples.
+    /// [`map`](Pool::map) for functions of several arguments, which are given as tuples.
     ///
     /// # Errors
     /// As for `map`.
-    pub fn starmap<F, Args>(
+    pub fn starmap<F: Task<Args>, Args>(
         &self,
         f: F,
         tuples: impl IntoIterator<Item = Args>,
-    ) -> Result<Vec<F::Output>, TaskError>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
+    ) -> Result<Vec<F::Output>, TaskError> {
         self.starmap_async(f, tuples, None).get()
     }
 
-    /// [`starmap`](Pool::starmap), without waiting, and in chunks of so many.
-    pub fn starmap_async<F, Args>(
+    /// [`starmap`](Pool::starmap) without waiting, in chunks of that many items.
+    pub fn starmap_async<F: Task<Args>, Args>(
         &self,
         f: F,
         tuples: impl IntoIterator<Item = Args>,
         chunk: Option<NonZeroUsize>,
-    ) -> AsyncResult<Vec<F::Output>>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
+    ) -> AsyncResult<Vec<F::Output>> {
         let tuples: Vec<Args> = tuples.into_iter().collect();
-        let fair = tuples.len().div_ceil(4 * self.workers);
-        let chunk = chunk.or(NonZeroUsize::new(fair)).unwrap_or(NonZeroUsize::MIN);
-        self.send_all(f, tuples, chunk, all)
+        let default = NonZeroUsize::new(tuples.len().div_ceil(4 * self.workers()));
+        self.send_all(f, tuples, chunk.or(default).unwrap_or(NonZeroUsize::MIN), all)
     }
 
-    /// As [`map`](Pool::map), but each result is there as soon as those before it are. `items` is asked only for as much as the
-    /// workers can soon begin with, so it may be endless.
-    pub fn imap<F, A, I>(&self, f: F, items: I) -> Results<F::Output>
+    /// [`map`](Pool::map) with an iterator over results in the order of `items`. Each result is available as soon as those
+    /// before it are. The pool takes only as many items as the workers can begin with soon, so `items` may be endless.
+    pub fn imap<F: Task<(A,)>, A, I>(&self, f: F, items: I) -> Results<F::Output>
     where
-        F: Task<(A,)>,
-        A: Serialize + DeserializeOwned,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'static,
+        I: IntoIterator<Item = A, IntoIter: 'static>,
     {
-        self.results(f, items, false)
+        self.results(f, items, Order::Calls)
     }
 
-    /// As [`imap`](Pool::imap), in whatever order the results come.
-    pub fn imap_unordered<F, A, I>(&self, f: F, items: I) -> Results<F::Output>
+    /// [`imap`](Pool::imap) with the results in the order in which they arrive.
+    pub fn imap_unordered<F: Task<(A,)>, A, I>(&self, f: F, items: I) -> Results<F::Output>
     where
-        F: Task<(A,)>,
-        A: Serialize + DeserializeOwned,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'static,
+        I: IntoIterator<Item = A, IntoIter: 'static>,
     {
-        self.results(f, items, true)
+        self.results(f, items, Order::Arrival)
     }
 
-    fn results<F, A, I>(&self, f: F, items: I, as_they_come: bool) -> Results<F::Output>
+    fn results<F: Task<(A,)>, A, I>(&self, f: F, items: I, order: Order) -> Results<F::Output>
     where
-        F: Task<(A,)>,
-        A: Serialize + DeserializeOwned,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'static,
+        I: IntoIterator<Item = A, IntoIter: 'static>,
     {
-        let calls = items.into_iter().map(move |item| Calls::new(f, [(item,)]));
-        Results::new(self.office.clone(), Batch::new(as_they_come), Box::new(calls), 2 * self.workers)
+        let calls = items.into_iter().map(move |item| EncodedCalls::new(f, [(item,)]));
+        Results::new(self.dispatcher.clone(), Batch::new(order), Box::new(calls), 2 * self.workers())
     }
 
-    /// Sends all in chunks; `assemble` makes of the outcomes what is asked for.
-    fn send_all<F, Args, R>(
+    /// Sends all items in chunks. `assemble` makes the result from their outcomes.
+    fn send_all<F: Task<Args>, Args, R>(
         &self,
         f: F,
         all: impl IntoIterator<Item = Args>,
         chunk: NonZeroUsize,
-        assemble: results::Assemble<R>,
-    ) -> AsyncResult<R>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
-        let batch = Batch::new(false);
+        assemble: Assemble<R>,
+    ) -> AsyncResult<R> {
+        let batch = Batch::new(Order::Calls);
         let mut all = all.into_iter().peekable();
-        let mut count = 0;
-        let mut failed = None;
-        while all.peek().is_some() {
-            let sent = Calls::new(f, all.by_ref().take(chunk.get())).and_then(|calls| {
+        let (mut count, mut failed) = (0, None);
+        while failed.is_none() && all.peek().is_some() {
+            let sent = EncodedCalls::new(f, all.by_ref().take(chunk.get())).and_then(|calls| {
                 let first = count;
                 count += calls.count();
-                self.office.send(&mut Some(calls), &batch, first, None)
+                self.dispatcher.send(&mut Some(calls), &batch, first, None)
             });
-            if let Err(error) = sent {
-                failed = Some(error);
-                break;
-            }
+            failed = sent.err();
         }
-        AsyncResult::new(self.office.clone(), batch, count, failed, assemble)
+        AsyncResult::new(self.dispatcher.clone(), batch, count, failed, assemble)
     }
 
-    /// How many workers it has.
+    /// Returns the number of workers.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.dispatcher.shared().slots()
     }
 
-    /// Takes no more tasks; those that were sent are done. Does not wait. By another process than that which has made the
-    /// pool, nothing is done.
+    /// Makes the pool refuse new tasks. Tasks that were sent are executed. Does not wait. In another process than the one
+    /// that created the pool, it does nothing.
     pub fn close(&self) {
-        self.office.close();
+        self.dispatcher.close();
     }
 
-    /// Ends the workers at once, by SIGKILL; what is not done fails by [`TaskError::Terminated`]. Does not wait. By another
-    /// process than that which has made the pool, nothing is done.
+    /// Ends the workers at once, by SIGKILL. Tasks that are not done fail with [`TaskError::Terminated`]. Does not wait. In
+    /// another process than the one that created the pool, it does nothing.
     pub fn terminate(&self) {
-        self.office.terminate();
+        self.dispatcher.terminate();
     }
 
-    /// Waits until all workers have ended, after [`close`](Pool::close) or [`terminate`](Pool::terminate). Blocks the current green thread and
-    /// no other.
+    /// Waits until all workers have ended, after [`close`](Pool::close) or [`terminate`](Pool::terminate). Blocks only the
+    /// current green thread.
     ///
     /// # Errors
     /// [`TaskError::NotOurs`].
     ///
     /// # Panics
-    /// Neither was called: the workers would never end.
+    /// If neither was called: the workers would never end.
     pub fn join(&self) -> Result<(), TaskError> {
-        let state = self.office.floor().look();
-        let is_ending = state.closed || state.terminated || state.broken.is_some();
-        assert!(is_ending, "the pool is still running: close or terminate it, then join");
-        self.office.join()
+        self.dispatcher.join()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // In a process that has a copy of it, it is not to be ended.
-        if self.office.is_ours() {
+        // A copy of the pool in another process does not end it.
+        if self.dispatcher.is_ours() {
             self.terminate();
-            self.office.reap();
+            self.dispatcher.reap();
         }
     }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("Pool").field("workers", &self.workers()).finish_non_exhaustive()
     }
 }

@@ -1,97 +1,97 @@
-//! What callers hold: a result to come, or an iterator over results.
+//! What callers hold: the handle of a result, or an iterator over results.
+//!
+//! Next: `process/queue.rs`, another object that processes share.
 
-use super::TaskError;
-use super::office::{Batch, Office, Outcome};
-use super::task::Calls;
+use super::batch::{Batch, Outcome};
+use super::dispatcher::Dispatcher;
+use super::error::TaskError;
+use super::task::{EncodedCalls, codec_error};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Makes a result of the outcomes, in order.
+/// Makes a result from the outcomes of a batch.
 pub(super) type Assemble<R> = fn(&mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError>;
 
+/// Decodes what `run_call` of `task.rs` or `TaskError::encode` has encoded.
 fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
-    postcard::from_bytes(outcome?.as_bytes())
-        .map_err(|error| TaskError::Codec(format!("the result cannot be decoded: {error}")))
+    postcard::from_bytes(outcome?.as_bytes()).map_err(codec_error("the result cannot be decoded"))?
 }
 
-/// The only one.
+/// Returns the result of a batch with one call.
 pub(super) fn one<R: DeserializeOwned>(outcomes: &mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError> {
-    decode(outcomes.next().expect("one was sent"))
+    decode(outcomes.next().expect("the batch has one call"))
 }
 
-/// All of them, or the first error.
+/// Returns all results, or the first error.
 pub(super) fn all<R: DeserializeOwned>(
     outcomes: &mut dyn Iterator<Item = Outcome>,
 ) -> Result<Vec<R>, TaskError> {
     outcomes.map(decode).collect()
 }
 
-/// The result of tasks that were sent to a [`Pool`](super::Pool). Dropping it does not cancel them.
+/// The result of tasks that were sent to a [`Pool`](super::Pool). Dropping the handle does not cancel them.
 ///
 /// Source: Python's `AsyncResult`.
-#[must_use = "the result, and whatever went wrong, is in it"]
+#[must_use = "the result and all errors are in it"]
 pub struct AsyncResult<R> {
-    office: Arc<Office>,
+    dispatcher: Arc<Dispatcher>,
     batch: Arc<Batch>,
     count: usize,
-    /// They were not all sent.
+    /// Why not all tasks were sent.
     failed: Option<TaskError>,
     assemble: Assemble<R>,
 }
 
 impl<R> AsyncResult<R> {
     pub(super) fn new(
-        office: Arc<Office>,
+        dispatcher: Arc<Dispatcher>,
         batch: Arc<Batch>,
         count: usize,
         failed: Option<TaskError>,
         assemble: Assemble<R>,
     ) -> AsyncResult<R> {
-        AsyncResult { office, batch, count, failed, assemble }
+        AsyncResult { dispatcher, batch, count, failed, assemble }
     }
 
-    /// Waits until all tasks are done. Blocks the current green thread and no other.
+    /// Waits until all tasks are done. Blocks only the current green thread.
     ///
     /// # Errors
     /// Why there is no result.
     pub fn get(self) -> Result<R, TaskError> {
-        match self.get_by(None) {
-            Ok(result) => result,
-            Err(_) => unreachable!("no deadline has passed"),
-        }
+        self.get_until(None).unwrap_or_else(|_| unreachable!("a wait without a deadline does not time out"))
     }
 
-    /// Waits for no longer than `timeout`.
+    /// [`get`](AsyncResult::get), with a time limit. A zero timeout does not wait.
     ///
     /// # Errors
-    /// Not all are done: the `AsyncResult` itself, to ask again.
+    /// The outer error is this handle, if some tasks are not done after `timeout`.
     pub fn get_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, AsyncResult<R>> {
-        self.get_by(Instant::now().checked_add(timeout))
+        self.get_until(Instant::now().checked_add(timeout))
     }
 
-    fn get_by(self, deadline: Option<Instant>) -> Result<Result<R, TaskError>, AsyncResult<R>> {
-        if let Some(error) = self.failed {
-            return Ok(Err(error));
-        }
-        match self.office.wait_for(deadline, &self.batch, || self.have_come()) {
+    fn get_until(self, deadline: Option<Instant>) -> Result<Result<R, TaskError>, AsyncResult<R>> {
+        match self.wait_until(deadline) {
             Err(error) => Ok(Err(error)),
             Ok(None) => Err(self),
-            Ok(Some(())) => {
-                let mut outcomes = std::iter::from_fn(|| self.batch.take());
-                Ok((self.assemble)(&mut outcomes))
-            }
+            Ok(Some(())) => Ok((self.assemble)(&mut std::iter::from_fn(|| self.batch.take()))),
         }
     }
 
-    /// Whether [`get`](AsyncResult::get) would answer at once.
+    /// Returns whether [`get`](AsyncResult::get) would return immediately. The call does not wait. Green threads of this OS
+    /// thread do not run meanwhile.
     pub fn is_ready(&self) -> bool {
-        self.failed.is_some() || !matches!(self.office.look_for(|| self.have_come()), Ok(None))
+        !matches!(self.wait_until(Some(Instant::now())), Ok(None))
     }
 
-    fn have_come(&self) -> Option<()> {
-        (self.batch.count() == self.count).then_some(())
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<()>, TaskError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let look = || (self.batch.arrived() == self.count).then_some(());
+        self.dispatcher.wait_for(deadline, &self.batch, look)
     }
 }
 
@@ -101,105 +101,97 @@ impl<R> fmt::Debug for AsyncResult<R> {
     }
 }
 
-/// Results as they come, of [`Pool::imap`](super::Pool::imap) and [`Pool::imap_unordered`](super::Pool::imap_unordered).
-/// Its `next` blocks the current green thread and no other.
+/// An iterator over results as they arrive, of [`Pool::imap`](super::Pool::imap) and
+/// [`Pool::imap_unordered`](super::Pool::imap_unordered). Its `next` blocks only the current green thread.
 ///
 /// Source: Python's `IMapIterator`, which takes all items at once and keeps all results.
 pub struct Results<R> {
-    office: Arc<Office>,
+    dispatcher: Arc<Dispatcher>,
     batch: Arc<Batch>,
-    calls: Box<dyn Iterator<Item = Result<Calls, TaskError>>>,
-    /// The next of them, for which there was no room yet.
-    unsent: Option<Calls>,
-    /// How many may be under way at once.
+    /// The calls that were not sent; `None` after the last one.
+    calls: Option<Box<dyn Iterator<Item = Result<EncodedCalls, TaskError>>>>,
+    /// The next of them, if there was no space for it.
+    unsent: Option<EncodedCalls>,
+    /// The most calls that are in flight at once.
     window: usize,
     sent: usize,
     taken: usize,
-    /// One that has come, should the caller be unwound before it has it.
-    held: Option<Outcome>,
-    /// Why no more is sent: it is the last result.
+    /// Why no more calls are sent: the last result.
     failed: Option<TaskError>,
-    exhausted: bool,
-    result: std::marker::PhantomData<fn() -> R>,
+    result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> Results<R> {
     pub(super) fn new(
-        office: Arc<Office>,
+        dispatcher: Arc<Dispatcher>,
         batch: Arc<Batch>,
-        calls: Box<dyn Iterator<Item = Result<Calls, TaskError>>>,
+        calls: Box<dyn Iterator<Item = Result<EncodedCalls, TaskError>>>,
         window: usize,
     ) -> Results<R> {
         let mut results = Results {
-            office,
+            dispatcher,
             batch,
-            calls,
+            calls: Some(calls),
             unsent: None,
             window,
             sent: 0,
             taken: 0,
-            held: None,
             failed: None,
-            exhausted: false,
-            result: std::marker::PhantomData,
+            result: PhantomData,
         };
         results.send_more(Some(Instant::now()));
         results
     }
 
-    /// Sends what may be under way at once, as far as there is room. Only where there is nothing else to wait for, waits for
-    /// room, until the deadline.
+    /// Sends as many calls as may be in flight and as there is space for. Waits for space, until the deadline, only if there
+    /// is no result to wait for.
     fn send_more(&mut self, deadline: Option<Instant>) {
-        while !self.exhausted && self.sent - self.taken < self.window {
-            let has_others = self.held.is_some() || self.sent > self.taken;
-            let until = if has_others { Some(Instant::now()) } else { deadline };
+        // A result that is about to be taken is not in flight any more.
+        let window = self.window + usize::from(self.batch.is_ready());
+        while self.calls.is_some() && self.sent - self.taken < window {
+            let until = if self.sent > self.taken { Some(Instant::now()) } else { deadline };
             match self.send_next(until) {
                 Ok(true) => self.sent += 1,
                 Ok(false) => return,
-                Err(error) => {
-                    self.failed = error;
-                    self.exhausted = true;
-                }
+                Err(error) => (self.failed, self.calls) = (error, None),
             }
         }
     }
 
-    /// `false`: there was no room for it. An error that is none: there are no more.
+    /// Sends the next call. Returns `false` if there was no space for it.
+    ///
+    /// Errors: there are no more calls (`None`), or the call cannot be sent.
     fn send_next(&mut self, until: Option<Instant>) -> Result<bool, Option<TaskError>> {
         if self.unsent.is_none() {
-            self.unsent = Some(self.calls.next().ok_or(None)??);
+            self.unsent = Some(self.calls.as_mut().and_then(Iterator::next).ok_or(None)??);
         }
-        Ok(self.office.send(&mut self.unsent, &self.batch, self.sent, until)?)
+        Ok(self.dispatcher.send(&mut self.unsent, &self.batch, self.sent, until)?)
     }
 
-    /// [`next`](Iterator::next), for no longer than `timeout`.
+    /// [`next`](Iterator::next), with a time limit. A zero timeout does not wait.
     ///
     /// # Errors
-    /// The next result has not come yet.
+    /// The next result has not arrived.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        self.next_by(Instant::now().checked_add(timeout))
+        self.next_until(Instant::now().checked_add(timeout))
     }
 
-    fn next_by(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
-        if self.held.is_none() {
-            self.send_more(deadline);
-            if self.taken == self.sent {
-                return if self.exhausted { Ok(self.failed.take().map(Err)) } else { Err(TimedOut) };
-            }
-            match self.office.wait_for(deadline, &self.batch, || self.batch.take()) {
-                Err(error) => {
-                    self.taken = self.sent;
-                    self.exhausted = true;
-                    return Ok(Some(Err(error)));
-                }
-                Ok(None) => return Err(TimedOut),
-                Ok(outcome) => self.held = outcome,
-            }
-            self.taken += 1;
-        }
-        // This calls code of the user's, which may block.
+    fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
         self.send_more(deadline);
-        Ok(self.held.take().map(decode))
+        if self.taken == self.sent {
+            return if self.calls.is_none() { Ok(self.failed.take().map(Err)) } else { Err(TimedOut) };
+        }
+        match self.dispatcher.wait_for(deadline, &self.batch, || self.batch.is_ready().then_some(())) {
+            Err(error) => {
+                (self.taken, self.calls) = (self.sent, None);
+                return Ok(Some(Err(error)));
+            }
+            Ok(None) => return Err(TimedOut),
+            // The user's iterator is called before the result is taken. If it panics, no result is lost.
+            Ok(Some(())) => self.send_more(deadline),
+        }
+        self.taken += 1;
+        Ok(self.batch.take().map(decode))
     }
 }
 
@@ -207,7 +199,7 @@ impl<R: DeserializeOwned> Iterator for Results<R> {
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Result<R, TaskError>> {
-        self.next_by(None).unwrap_or_else(|_| unreachable!("no deadline has passed"))
+        self.next_until(None).expect("a wait without a deadline does not time out")
     }
 }
 
@@ -220,13 +212,13 @@ impl<R> fmt::Debug for Results<R> {
     }
 }
 
-/// The time was over before a result had come.
+/// No result has arrived in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no result has come in time")
+        f.write_str("no result has arrived in time")
     }
 }
 

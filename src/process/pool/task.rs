@@ -1,25 +1,37 @@
-//! What is sent to a worker: which function, and with what. A worker is a fork of the process that made the pool, so
-//! it has the same code at the same addresses, and a function is sent as the address of the code that decodes its
-//! arguments, calls it and encodes its result.
+//! Functions that can be sent to a worker, and their arguments.
+//!
+//! A worker is a fork of the process that created the pool. It has the same code at the same addresses. A function is
+//! therefore sent as the address of the code that decodes its arguments, calls it and encodes its result.
+//!
+//! Next: `process/pool/message.rs`, the header of what is sent.
 #![allow(unsafe_code)]
 
-use super::TaskError;
-use super::floor::{long, word};
+use super::error::TaskError;
+use super::message::{ChunkHeader, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::fmt::Display;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A function that a [`Pool`](super::Pool) can call in another process: one that captures nothing, of up to four
-/// arguments, each of which can be encoded, as can its result. `Args` is the tuple of them.
+/// A function that a [`Pool`](super::Pool) can call in another process. It captures nothing and has up to four arguments.
+/// Its arguments and its result can be encoded. `Args` is the tuple of the arguments.
 ///
-/// It is implemented for all such functions; there is nothing to implement.
+/// All such functions implement the trait. No other type needs to.
 pub trait Task<Args>: Copy + Send + 'static {
-    /// What it returns.
+    /// The type of the result.
     type Output: Serialize + DeserializeOwned;
 
-    /// Calls it.
+    /// Calls the function.
     fn call(self, args: Args) -> Self::Output;
+
+    /// Appends the encoded arguments to `into`.
+    #[doc(hidden)]
+    fn encode(args: &Args, into: Vec<u8>) -> Result<Vec<u8>, TaskError>;
+
+    #[doc(hidden)]
+    fn decode(args: &[u8]) -> Result<Args, TaskError>;
 }
 
 macro_rules! task {
@@ -28,12 +40,21 @@ macro_rules! task {
         where
             F: Fn($($arg),*) -> R + Copy + Send + 'static,
             R: Serialize + DeserializeOwned,
+            $($arg: Serialize + DeserializeOwned,)*
         {
             type Output = R;
 
             #[allow(non_snake_case)]
             fn call(self, ($($arg,)*): ($($arg,)*)) -> R {
                 self($($arg),*)
+            }
+
+            fn encode(args: &($($arg,)*), into: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+                postcard::to_extend(args, into).map_err(codec_error("the arguments cannot be encoded"))
+            }
+
+            fn decode(args: &[u8]) -> Result<($($arg,)*), TaskError> {
+                postcard::from_bytes(args).map_err(codec_error("the arguments cannot be decoded"))
             }
         }
     };
@@ -44,133 +65,113 @@ task!(A, B);
 task!(A, B, C);
 task!(A, B, C, D);
 
-/// Decodes arguments, calls the function, encodes what it returns behind what is in the vector.
-type Entry = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, TaskError>;
-
-/// Several calls of one function, one after the other, by one worker: what is sent.
-///
-/// ```text
-///   | id, 8 bytes | entry, 8 | first, 4 | end, 4 | length, 4, encoded tuple | length ... |
-/// ```
-pub(super) struct Chunk<'a> {
-    pub(super) id: u64,
-    /// The address of an [`Entry`].
-    entry: usize,
-    /// Which of the calls these are: those before were done by others.
-    first: u32,
-    end: u32,
-    args: &'a [u8],
+/// Returns the error of an encoding or decoding that has failed.
+pub(super) fn codec_error<E: Display>(what: &str) -> impl FnOnce(E) -> TaskError {
+    move |error| TaskError::Codec(format!("{what}: {error}"))
 }
 
-/// What a chunk has before its arguments, and arguments before them.
-const HEADER: usize = 24;
-const LENGTH: usize = 4;
+/// Decodes arguments, calls the function, and appends its encoded result to the vector.
+type Entry = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, TaskError>;
 
-/// A chunk that can be sent, again if need be.
-pub(super) struct Calls {
+/// Size of the length before the arguments of each call, in bytes.
+const LENGTH: usize = size_of::<usize>();
+
+/// Several calls of one function, with encoded arguments. The parent keeps them until they have results, to send the rest
+/// again if a worker dies.
+pub(super) struct EncodedCalls {
+    /// The address of an [`Entry`].
     entry: usize,
-    /// Where the arguments of each call begin in `args`.
+    /// Where each call begins in `args`.
     starts: Vec<usize>,
+    /// The length and the encoded arguments of each call.
     args: Vec<u8>,
 }
 
-impl Calls {
-    /// Calls of `f`, with each of `all`.
+impl EncodedCalls {
+    /// Creates a call of `f` for each item of `all`.
     ///
-    /// Errors: one of them cannot be encoded.
-    pub(super) fn new<F, Args>(f: F, all: impl IntoIterator<Item = Args>) -> Result<Calls, TaskError>
-    where
-        F: Task<Args>,
-        Args: Serialize + DeserializeOwned,
-    {
+    /// Errors: the arguments of a call cannot be encoded.
+    pub(super) fn new<F: Task<Args>, Args>(
+        f: F,
+        all: impl IntoIterator<Item = Args>,
+    ) -> Result<EncodedCalls, TaskError> {
         const { assert!(size_of::<F>() == 0, "a task must be a function itself: one that captures nothing") };
         let _ = f;
-        let entry: Entry = enter::<F, Args>;
-        let mut calls = Calls { entry: entry as usize, starts: Vec::new(), args: Vec::new() };
+        let entry: Entry = run_call::<F, Args>;
+        let (mut starts, mut encoded) = (Vec::new(), Vec::new());
         for args in all {
-            let start = calls.args.len();
-            calls.starts.push(start);
-            calls.args.extend_from_slice(&[0; LENGTH]);
-            calls.args = postcard::to_extend(&args, calls.args)
-                .map_err(|error| TaskError::Codec(format!("the arguments cannot be encoded: {error}")))?;
-            let size = calls.args.len() - start - LENGTH;
-            let length =
-                u32::try_from(size).map_err(|_| TaskError::TooLarge { size, limit: u32::MAX as usize })?;
-            calls.args[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
+            let start = encoded.len();
+            starts.push(start);
+            encoded.extend_from_slice(&[0; LENGTH]);
+            encoded = F::encode(&args, encoded)?;
+            let length = encoded.len() - start - LENGTH;
+            encoded[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
         }
-        Ok(calls)
+        Ok(EncodedCalls { entry: entry as usize, starts, args: encoded })
     }
 
     pub(super) fn count(&self) -> usize {
         self.starts.len()
     }
 
-    /// Those from `first` on, as a message.
+    /// Returns the message with the calls from index `first` on. Each one is preceded by its length.
     pub(super) fn encode(&self, id: u64, first: usize) -> Vec<u8> {
-        let args = &self.args[self.starts[first]..];
-        let mut message = Vec::with_capacity(HEADER + args.len());
-        message.extend_from_slice(&id.to_ne_bytes());
-        message.extend_from_slice(&(self.entry as u64).to_ne_bytes());
-        message.extend_from_slice(&(first as u32).to_ne_bytes());
-        message.extend_from_slice(&(self.count() as u32).to_ne_bytes());
-        message.extend_from_slice(args);
-        message
+        let header = ChunkHeader { id, entry: self.entry, first: first as u32, end: self.count() as u32 };
+        encode(&header, &[&self.args[self.starts[first]..]])
     }
 }
 
-impl<'a> Chunk<'a> {
-    pub(super) fn decode(message: &'a [u8]) -> Chunk<'a> {
-        let (header, args) = message.split_at(HEADER);
-        Chunk {
-            id: long(header),
-            entry: long(&header[8..]) as usize,
-            first: word(&header[16..]),
-            end: word(&header[20..]),
-            args,
-        }
+/// The calls of a claimed chunk, as its worker reads them.
+pub(super) struct CallReader<'a> {
+    header: ChunkHeader,
+    args: &'a [u8],
+}
+
+impl<'a> CallReader<'a> {
+    pub(super) fn new(message: &'a [u8]) -> CallReader<'a> {
+        let (header, args) = decode(message);
+        CallReader { header, args }
     }
 
-    /// The numbers of its calls.
+    /// Returns the id of the chunk.
+    pub(super) fn id(&self) -> u64 {
+        self.header.id
+    }
+
+    /// Returns the indices of the calls.
     pub(super) fn calls(&self) -> Range<u32> {
-        self.first..self.end
+        self.header.first..self.header.end
     }
 
-    /// Calls the function with the next arguments; what it returns is put into the vector, which is made empty. A panic
-    /// of it is an error.
-    pub(super) fn call_next(&mut self, result: &mut Vec<u8>) -> Result<(), TaskError> {
-        let (length, rest) = self.args.split_at(LENGTH);
-        let (args, rest) = rest.split_at(word(length) as usize);
-        // Whatever becomes of this call, these are the next one's.
+    /// Calls the function with the next arguments, and appends the encoded result to `into`.
+    ///
+    /// Errors: the function panics, or its arguments or its result are refused by their codec.
+    pub(super) fn call_next(&mut self, into: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+        let (length, rest) = self.args.split_first_chunk().expect("there is another call");
+        // Also if this call fails, the next call reads its own arguments.
+        let (args, rest) = rest.split_at(usize::from_ne_bytes(*length));
         self.args = rest;
-        // SAFETY: it was made from an `Entry` in `Calls::new`, by the process that this one is a fork of.
-        let entry: Entry = unsafe { std::mem::transmute(self.entry) };
-        let mut into = std::mem::take(result);
-        into.clear();
-        // Broken invariants stay in this process, and a task cannot share any with the next but by globals.
-        *result = catch_unwind(AssertUnwindSafe(|| entry(args, into)))
-            .unwrap_or_else(|panic| Err(TaskError::Panicked(message_of(panic))))?;
-        Ok(())
+        // SAFETY: `EncodedCalls::new` has made the address from an `Entry`, in the process that this one is a fork of.
+        let entry: Entry = unsafe { std::mem::transmute(self.header.entry) };
+        // Broken invariants stay in this process. A task shares values with the next one by globals only.
+        catch_unwind(AssertUnwindSafe(|| entry(args, into)))
+            .unwrap_or_else(|panic| Err(TaskError::Panicked(message_of(panic))))
     }
 }
 
-fn enter<F, Args>(bytes: &[u8], into: Vec<u8>) -> Result<Vec<u8>, TaskError>
-where
-    F: Task<Args>,
-    Args: DeserializeOwned,
-{
-    // SAFETY: a type without size has nothing to read; it is `Copy`, and there was one in `Calls::new`.
+/// The [`Entry`] of `F`. The result is encoded as a `Result<F::Output, TaskError>`.
+fn run_call<F: Task<Args>, Args>(args: &[u8], into: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+    // SAFETY: a type of size zero has no bytes to read. It is `Copy`, and `EncodedCalls::new` had a value of it.
     let f: F = unsafe { std::ptr::NonNull::<F>::dangling().as_ptr().read() };
-    let args = postcard::from_bytes(bytes)
-        .map_err(|error| TaskError::Codec(format!("the arguments cannot be decoded: {error}")))?;
-    let result = f.call(args);
-    postcard::to_extend(&result, into)
-        .map_err(|error| TaskError::Codec(format!("the result cannot be encoded: {error}")))
+    let result = f.call(F::decode(args)?);
+    postcard::to_extend(&Ok::<_, TaskError>(result), into)
+        .map_err(codec_error("the result cannot be encoded"))
 }
 
-/// What was said when it was thrown.
-fn message_of(panic: Box<dyn std::any::Any + Send>) -> String {
+/// Returns the text of a panic's payload.
+fn message_of(panic: Box<dyn Any + Send>) -> String {
     let text = crate::green::panic_message(&*panic).to_owned();
-    // Its destructor may panic, too.
+    // The destructor of the payload could panic, too.
     std::mem::forget(panic);
     text
 }

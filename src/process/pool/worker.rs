@@ -1,130 +1,123 @@
-//! The foreman's life, and a worker's.
+//! The processes of a pool: the supervisor, which replaces workers that end, and the workers.
+//!
+//! Next: `process/pool/dispatcher.rs`, the side of the parent.
 #![allow(unsafe_code)]
 
-use super::TaskError;
-use super::floor::{Broken, Floor, Job};
-use super::task::Chunk;
-use crate::process::{Process, active_children, parent};
+use super::error::TaskError;
+use super::shared_state::{Broken, ClaimedChunk, PoolShared};
+use super::task::CallReader;
+use crate::process::builder::Process;
+use crate::process::child::active_children;
+use crate::process::this_process::parent;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// What workers are engaged on.
+/// What the workers of a pool have in common.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct WorkerConfig {
     pub(super) initializer: Rc<dyn Fn()>,
     pub(super) max_tasks: Option<u64>,
 }
 
-/// What a worker leaves by when its initializer fails. The number means nothing else here, for it is not ready then.
-const UNFIT: i32 = 1;
+/// Exit code of a worker whose initializer has panicked. The code needs no meaning of its own: the supervisor sees that
+/// the worker was not initialized.
+const INITIALIZER_FAILED: i32 = 1;
 
-/// The foreman: keeps every place staffed, until the pool is over.
-pub(super) fn oversee(floor: &Floor, terms: Terms) {
+/// Runs the supervisor: keeps a worker in each slot until the pool is over.
+pub(super) fn supervise(shared: &Arc<PoolShared>, config: &WorkerConfig) {
     die_with_parent();
-    ask_for_children();
-    let places = (0..floor.places()).map(|place| {
-        let (floor, terms) = (floor.clone(), terms.clone());
+    reset_sigchld();
+    let slots = (0..shared.slots()).map(|slot| {
+        let (shared, config) = (shared.clone(), config.clone());
         crate::api::spawn::spawn(move || {
-            keep_staffed(&floor, place, &terms);
-            floor.update(|state| state.left += 1);
+            let ended = respawn_loop(&shared, slot, &config);
+            shared.update(|state| {
+                state.broken = state.broken.or(ended.err());
+                state.staffed -= 1;
+            });
         })
     });
-    let places: Vec<_> = places.collect();
-    if floor.wait_for_the_end() {
-        for worker in active_children() {
-            // If it has ended meanwhile, so much the better.
-            let _ = worker.kill();
-        }
+    let slots: Vec<_> = slots.collect();
+    shared.wait_for_shutdown();
+    for worker in active_children() {
+        // The worker may have ended meanwhile.
+        let _ = worker.kill();
     }
-    crate::api::join::join_all(places);
+    crate::api::join::join_all(slots);
 }
 
-/// One place after another worker has it, until there is nothing left to do.
-fn keep_staffed(floor: &Floor, place: usize, terms: &Terms) {
+/// Starts one worker after another for a slot, until the pool is over.
+fn respawn_loop(shared: &Arc<PoolShared>, slot: usize, config: &WorkerConfig) -> Result<(), Broken> {
     loop {
-        floor.clear(place);
+        shared.slot(slot).clear();
         let work = {
-            let (floor, terms) = (floor.clone(), terms.clone());
-            move || work(&floor, place, &terms)
+            let (shared, config) = (shared.clone(), config.clone());
+            move || work(&shared, slot, &config)
         };
-        let worker = match Process::new(work).name(format!("worker {place}")).daemon(true).start() {
-            Ok(worker) => worker,
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                return floor.update(|state| state.broken = Some(Broken::NoProcess { errno }));
-            }
-        };
-        let state = floor.look();
-        if state.terminated || state.broken.is_some() {
-            // Who kills the workers may have done so before this one was there.
+        let worker = Process::new(work).name(format!("worker {slot}")).daemon(true).start();
+        let worker =
+            worker.map_err(|error| Broken::NoProcess { errno: error.raw_os_error().unwrap_or(0) })?;
+        if shared.snapshot().must_kill() {
+            // The supervisor may have killed all workers before this one existed.
             let _ = worker.kill();
         }
-        let exit = match worker.join() {
-            Ok(exit) => exit,
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::ECHILD);
-                return floor.update(|state| state.broken = Some(Broken::LostWorker { errno }));
-            }
-        };
-        if floor.is_over() {
-            return;
+        let exit = worker.join();
+        let exit =
+            exit.map_err(|error| Broken::LostWorker { errno: error.raw_os_error().unwrap_or(libc::ECHILD) })?;
+        if shared.snapshot().is_over() {
+            return Ok(());
         }
-        if !floor.is_ready(place) {
-            return floor.update(|state| state.broken = Some(Broken::Initializer { exit }));
+        if !shared.slot(slot).is_initialized() {
+            return Err(Broken::Initializer { exit });
         }
-        floor.bury(place, exit);
+        shared.collect_dead_worker(slot, exit);
     }
 }
 
-/// A worker: takes what there is to do, one chunk after the other.
-fn work(floor: &Floor, place: usize, terms: &Terms) -> i32 {
+/// Runs a worker: executes one chunk after another. Returns the exit code.
+fn work(shared: &PoolShared, slot: usize, config: &WorkerConfig) -> i32 {
     die_with_parent();
-    if catch_unwind(AssertUnwindSafe(|| (terms.initializer)())).is_err() {
-        return UNFIT;
+    if catch_unwind(AssertUnwindSafe(|| (config.initializer)())).is_err() {
+        return INITIALIZER_FAILED;
     }
-    floor.set_ready(place);
+    let (slot_index, slot, limit) = (slot, shared.slot(slot), shared.largest_result());
+    slot.set_initialized();
     let mut done = 0;
     let mut result = Vec::new();
-    while terms.max_tasks.is_none_or(|most| done < most) {
-        let Some(Job { number, message }) = floor.next_job(place) else { break };
-        let mut chunk = Chunk::decode(message.as_slice());
-        let calls = chunk.calls();
+    while config.max_tasks.is_none_or(|most| done < most) {
+        let Some(ClaimedChunk { sequence, message }) = shared.claim_chunk(slot_index) else { break };
+        let mut reader = CallReader::new(message.as_slice());
+        let (id, calls) = (reader.id(), reader.calls());
         done += calls.len() as u64;
-        floor.begin_outbox(place, calls.start);
-        for at in calls {
-            floor.begin(place, at);
-            let outcome = chunk.call_next(&mut result);
-            put_outcome(floor, place, chunk.id, at, outcome.map(|()| &result));
+        slot.reset_outbox(calls.start);
+        for call in calls {
+            slot.begin_call(call);
+            result.clear();
+            result = match reader.call_next(result) {
+                Ok(result) if result.len() <= limit => result,
+                Ok(result) => TaskError::TooLarge { size: result.len(), limit }.encode(limit),
+                Err(error) => error.encode(limit),
+            };
+            shared.put_result(slot, id, call, &result);
         }
-        floor.send_outbox(place, chunk.id, None);
-        floor.drop_job(place, number);
+        shared.send_outbox(slot, id, None);
+        slot.finish(sequence);
     }
     0
 }
 
-fn put_outcome(floor: &Floor, place: usize, id: u64, at: u32, outcome: Result<&Vec<u8>, TaskError>) {
-    let limit = floor.largest();
-    let outcome = outcome.and_then(|result| match result.len() {
-        size if size > limit => Err(TaskError::TooLarge { size, limit }),
-        _ => Ok(result),
-    });
-    match outcome {
-        Ok(result) => floor.put_result(place, id, at, Ok(result)),
-        Err(error) => floor.put_result(place, id, at, Err(&error.encode(limit))),
-    }
-}
-
-/// The foreman asks how its children have ended, whatever its parent does with its own.
-fn ask_for_children() {
-    // SAFETY: a disposition without a handler.
+/// Lets the supervisor read the exit codes of its children, even if the parent ignores SIGCHLD.
+fn reset_sigchld() {
+    // SAFETY: the default disposition has no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Has the kernel kill this process when its parent ends, in whatever way: nobody could give it work any more.
+/// Makes the kernel kill this process when its parent ends: nobody could give it work any more.
 fn die_with_parent() {
-    // SAFETY: no pointers.
+    // SAFETY: the arguments are numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    // It may have happened before.
+    // The parent may have ended before the call.
     if parent().is_some_and(|parent| !parent.is_alive()) {
         std::process::abort();
     }
