@@ -2,12 +2,8 @@
 //!
 //! Next: `process/manager/dict.rs`, an object that stores values.
 
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
-use super::wait_queue::{Limit, WaitQueue};
+use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::time::Duration;
@@ -55,7 +51,7 @@ impl BarrierObject {
 
 impl Object for BarrierObject {
     fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
-        let BarrierRequest::Wait(limit) = protocol::decode(request)?;
+        let BarrierRequest::Wait(limit) = decode(request)?;
         Reply::of(&self.wait(session, limit)?)
     }
 

@@ -2,12 +2,8 @@
 //!
 //! Next: `process/manager/value.rs`, a dictionary of one key.
 
-use super::bytes::Bytes;
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
+use super::object::{Fault, Object, Reply, Session, decode};
+use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -43,7 +39,7 @@ pub(super) struct DictObject(pub(super) RefCell<BTreeMap<Bytes, Bytes>>);
 impl Object for DictObject {
     fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
         let mut map = self.0.borrow_mut();
-        match protocol::decode(request)? {
+        match decode(request)? {
             DictRequest::Get(key) => Reply::of(&map.get(&key)),
             DictRequest::Insert(key, value) => Reply::of(&map.insert(key, value)),
             DictRequest::Remove(key) => Reply::of(&map.remove(&key)),

@@ -2,12 +2,8 @@
 //!
 //! Next: `process/manager/barrier.rs`, where green threads wait for each other.
 
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
-use super::wait_queue::{Limit, WaitQueue};
+use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::time::Duration;
@@ -33,7 +29,7 @@ pub(super) struct EventObject {
 
 impl Object for EventObject {
     fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
-        match protocol::decode(request)? {
+        match decode(request)? {
             EventRequest::Set => {
                 self.is_set.set(true);
                 self.times_set.set(self.times_set.get() + 1);

@@ -2,12 +2,8 @@
 //!
 //! Next: `process/manager/proxy.rs`, what all proxies are made of.
 
-use super::bytes::Bytes;
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
+use super::object::{Fault, Object, Reply, Session, decode};
+use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -37,7 +33,7 @@ impl Object for ListObject {
     fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
         let mut list = self.0.borrow_mut();
         let len = list.len();
-        match protocol::decode(request)? {
+        match decode(request)? {
             ListRequest::Extend(values) => Reply::of(&list.extend(values)),
             ListRequest::Pop => Reply::of(&list.pop()),
             ListRequest::Get(index) => Reply::of(&list.get(index)),

@@ -4,16 +4,14 @@
 
 use super::address::Address;
 use super::barrier::Barrier;
-use super::bytes::Bytes;
 use super::client::Client;
 use super::dict::Dict;
-use super::error::ManagerError;
 use super::event::Event;
 use super::handshake::Key;
 use super::list::List;
 use super::lock::Lock;
 use super::protocol::{ObjectSpec, REGISTRY, RegistryRequest};
-use super::proxy::{Proxy, Remote};
+use super::proxy::{Bytes, ManagerError, Proxy, Remote};
 use super::queue::Queue;
 use super::semaphore::Semaphore;
 use super::value::Value;
@@ -53,7 +51,7 @@ impl Manager {
     /// Starts a manager for the processes of this user on this machine.
     ///
     /// # Errors
-    /// Those of [`Process::start`](crate::process::Process::start); no descriptor is left.
+    /// The errors of [`Process::start`](crate::process::Process::start); no descriptor is left.
     pub fn start() -> io::Result<Manager> {
         Manager::builder().start()
     }
@@ -163,7 +161,7 @@ impl Manager {
     /// to run a manager for other processes.
     ///
     /// # Errors
-    /// Those of [`Child::join`].
+    /// The errors of [`Child::join`].
     ///
     /// Source: Python's `get_server().serve_forever()`.
     pub fn serve_forever(self) -> io::Result<()> {
@@ -229,8 +227,8 @@ impl Builder {
     /// Starts the server.
     ///
     /// # Errors
-    /// Those of [`Process::start`](crate::process::Process::start); the address is not available; `InvalidInput` if
-    /// the key is empty, or the manager is to listen on TCP and has no key.
+    /// The errors of [`Process::start`](crate::process::Process::start); the address is not available; `InvalidInput`
+    /// if the key is empty, or the manager is to listen on TCP and has no key.
     pub fn start(self) -> io::Result<Manager> {
         let key = match self.key {
             Some(key) if !key.0.is_empty() => key,

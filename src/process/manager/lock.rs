@@ -2,8 +2,7 @@
 //!
 //! Next: `process/manager/event.rs`, a flag.
 
-use super::error::ManagerError;
-use super::proxy::{Remote, proxy};
+use super::proxy::{ManagerError, Remote, proxy};
 use super::semaphore::Permit;
 use std::time::Duration;
 

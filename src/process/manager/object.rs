@@ -2,13 +2,15 @@
 //!
 //! Next: `process/manager/queue.rs`, an object with its requests and its proxy.
 //!
-//! The file of an object has three parts: an enum of its requests, the object in the server, whose `call` is one `match`
-//! over the requests, and the proxy, whose methods each send one request. To add an object, write such a file, and give
+//! The file of an object has three parts: an enum of its requests; the object in the server, whose `call` is one `match`
+//! over the requests; and the proxy, whose methods each send one request. This file exports what the object needs, and
+//! `proxy.rs` exports what the proxy needs. To add an object, write such a file, and give
 //! it a line in [`Kind`](super::protocol::Kind), [`ObjectSpec`](super::protocol::ObjectSpec), `Registry::create`,
 //! `Manager` and `RemoteManager`.
 
-use super::protocol::Fault;
-use super::session::{Reply, Session};
+pub(super) use super::protocol::{Fault, decode};
+pub(super) use super::session::{Reply, Session};
+pub(super) use super::wait_queue::{Limit, WaitQueue};
 
 pub(super) trait Object {
     /// Decodes `request` and executes it for the client of `session`. If it waits, the server executes other requests

@@ -7,9 +7,9 @@
 //! the same object.
 
 use super::address::Address;
-use super::bytes::Bytes;
+pub(super) use super::bytes::Bytes;
 use super::client::Client;
-use super::error::ManagerError;
+pub(super) use super::error::ManagerError;
 use super::handshake::Key;
 use super::protocol::{Fault, Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};

@@ -5,13 +5,8 @@
 //! `put` returns when the message is stored in the server. So if a queue says that it is empty, it is. If a client does
 //! not acknowledge a message that it was sent, the message goes back to its old position: see `session.rs`.
 
-use super::bytes::Bytes;
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
-use super::wait_queue::{Limit, WaitQueue};
+use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -69,7 +64,7 @@ impl QueueObject {
 impl Object for QueueObject {
     fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
         let state = &self.0;
-        match protocol::decode(request)? {
+        match decode(request)? {
             QueueRequest::Put(message, limit) => Reply::of(&state.put(message, session, limit)?),
             QueueRequest::Get(limit) => state.get(session, limit),
             QueueRequest::Len => Reply::of(&state.messages.borrow().len()),

@@ -6,11 +6,10 @@ use super::barrier::BarrierObject;
 use super::dict::DictObject;
 use super::event::EventObject;
 use super::list::ListObject;
-use super::object::Object;
-use super::protocol::{self, Fault, Kind, ObjectSpec, REGISTRY, RegistryRequest};
+use super::object::{Fault, Object, Reply, Session, decode};
+use super::protocol::{self, Kind, ObjectSpec, REGISTRY, RegistryRequest};
 use super::queue::QueueObject;
 use super::semaphore::SemaphoreObject;
-use super::session::{Reply, Session};
 use super::value;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -32,7 +31,7 @@ impl Registry {
             // The `Rc` keeps the object alive during the call, even if it is discarded meanwhile.
             return self.object(number)?.1.call(request, session);
         }
-        match protocol::decode(request)? {
+        match decode(request)? {
             RegistryRequest::Create(spec) => Reply::of(&self.create(spec)),
             RegistryRequest::Discard(number) => Reply::of(&self.discard(number)?),
             RegistryRequest::Publish(name, number) => Reply::of(&self.publish(name, number)?),

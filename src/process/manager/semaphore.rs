@@ -6,12 +6,8 @@
 //! releases the permit. If the holder dies, the connection ends, and the server takes the permit back.
 
 use super::client::Connection;
-use super::error::ManagerError;
-use super::object::Object;
-use super::protocol::{self, Fault};
-use super::proxy::{Remote, proxy};
-use super::session::{Reply, Session};
-use super::wait_queue::{Limit, WaitQueue};
+use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -67,7 +63,7 @@ impl SemaphoreObject {
 
 impl Object for SemaphoreObject {
     fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
-        match protocol::decode(request)? {
+        match decode(request)? {
             SemaphoreRequest::Acquire(limit) => self.acquire(session, limit),
             SemaphoreRequest::Release if session.release(&*self.0) => Reply::of(&self.0.give_back(false)),
             SemaphoreRequest::Release => {

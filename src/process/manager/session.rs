@@ -20,7 +20,8 @@ use std::time::Instant;
 
 pub(super) struct Session {
     stream: Stream,
-    /// What the client holds, by the address of the object: run when the session ends before the client has released it.
+    /// Addresses of the objects of which the client holds a lock or a permit, each with a callback that gives it back.
+    /// The callback runs if the session ends before the client has released it.
     held: RefCell<Vec<(*const (), Box<dyn FnOnce()>)>>,
 }
 

@@ -2,10 +2,8 @@
 //!
 //! Next: `process/manager/list.rs`, a list of values.
 
-use super::bytes::Bytes;
 use super::dict::{self, DictRequest};
-use super::error::ManagerError;
-use super::proxy::{Remote, proxy};
+use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
