@@ -35,30 +35,33 @@ pub(crate) fn lock_admits_one_at_a_time() {
 
 pub(crate) fn lock_serves_waiters_in_order() {
     let manager = manager();
-    let (lock, order) = (manager.lock().unwrap(), manager.list::<u32>().unwrap());
-    let waiter = |n: u32| {
-        let (lock, order) = (lock.clone(), order.clone());
-        spawn(move || {
-            let _guard = lock.lock().unwrap();
-            order.push(&n).unwrap();
-        })
-    };
-    let guard = lock.lock().unwrap();
-    let mut threads = Vec::new();
-    for n in 0..4 {
-        threads.push(waiter(n));
-        // When the server has replied to so many later calls, it has received this one.
-        (0..30).for_each(|_| assert!(lock.try_lock().unwrap().is_none()));
+    // A lock that lets a new waiter overtake does so only if the server reads its request first, so try it repeatedly.
+    for _ in 0..8 {
+        let (lock, order) = (manager.lock().unwrap(), manager.list::<u32>().unwrap());
+        let waiter = |n: u32| {
+            let (lock, order) = (lock.clone(), order.clone());
+            spawn(move || {
+                let _guard = lock.lock().unwrap();
+                order.push(&n).unwrap();
+            })
+        };
+        let guard = lock.lock().unwrap();
+        let mut threads = Vec::new();
+        for n in 0..4 {
+            threads.push(waiter(n));
+            // When the server has replied to so many later calls, it has received this one.
+            (0..30).for_each(|_| assert!(lock.try_lock().unwrap().is_none()));
+        }
+        // While the server is stopped, the lock is released and a new waiter comes. The server then finds both at once.
+        signal(&manager, libc::SIGSTOP);
+        wait_until_stopped(manager.pid());
+        threads.push(spawn(move || drop(guard)));
+        threads.push(waiter(4));
+        (0..10).for_each(|_| yield_now());
+        signal(&manager, libc::SIGCONT);
+        join_all(threads).into_iter().for_each(|ended| ended.unwrap());
+        assert_eq!(order.snapshot().unwrap(), [0, 1, 2, 3, 4]);
     }
-    // While the server is stopped, the lock is released and a new waiter comes. The server then finds both at once.
-    signal(&manager, libc::SIGSTOP);
-    wait_until_stopped(manager.pid());
-    threads.push(spawn(move || drop(guard)));
-    threads.push(waiter(4));
-    (0..10).for_each(|_| yield_now());
-    signal(&manager, libc::SIGCONT);
-    join_all(threads).into_iter().for_each(|ended| ended.unwrap());
-    assert_eq!(order.snapshot().unwrap(), [0, 1, 2, 3, 4]);
 }
 
 pub(crate) fn lock_of_killed_holder_is_abandoned() {
@@ -130,15 +133,21 @@ pub(crate) fn semaphore_counts_permits() {
 
 pub(crate) fn semaphore_permit_for_process_that_dies_is_given_back() {
     let manager = manager();
-    let semaphore = manager.semaphore(1).unwrap();
-    let permit = semaphore.acquire().unwrap();
-    let inside = semaphore.clone();
-    let waiter = stopped_in(move || drop(inside.acquire()));
-    drop(permit);
-    // The server has sent the permit to the stopped process, which cannot acknowledge it.
-    wait_until(|| semaphore.available().unwrap() == 0);
+    let (lock, semaphore) = (manager.lock().unwrap(), manager.semaphore(1).unwrap());
+    let held = (lock.lock().unwrap(), semaphore.acquire().unwrap());
+    let inside = (lock.clone(), semaphore.clone());
+    let waiter = stopped_in(move || {
+        let permit = spawn(move || inside.1.acquire());
+        let lock = inside.0.lock();
+        drop((lock, permit.join()));
+    });
+    drop(held);
+    // The server has sent both to the stopped process, which cannot acknowledge them.
+    wait_until(|| semaphore.available().unwrap() == 0 && lock.try_lock().unwrap().is_none());
     kill(&waiter);
     assert!(semaphore.acquire_timeout(LONG / 2).unwrap().is_some());
+    // The process never had the lock, so it did not abandon it.
+    assert!(!lock.lock_timeout(LONG / 2).unwrap().expect("the lock is free").was_abandoned());
 }
 
 pub(crate) fn event_set_wakes_all_although_cleared_at_once() {
