@@ -108,7 +108,7 @@ pub(crate) struct Green {
     pub(crate) has_timeouts: bool,
     /// How deep its stack was when it last parked: see `green/prefetch.rs`.
     pub(crate) depth: StackDepth,
-    /// It has signals blocked that the others have not, or the reverse: see `hub/sigmask.rs`.
+    /// It has signals blocked that the others have not, or the reverse: see `hub/green_sigmask.rs`.
     pub(crate) has_mask: bool,
 
     // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.

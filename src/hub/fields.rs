@@ -3,12 +3,12 @@
 //! Next: `hub/state.rs`, the records of the green threads.
 
 use super::emergency_stack::EmergencyStack;
-use super::event::Event;
 use super::inbox::Inbox;
 use super::poll_interval::PollInterval;
 use super::state::State;
 use super::status::HubStatus;
 use super::subscriptions::Subscriptions;
+use super::trace_event::Event;
 use crate::context::{ActiveContext, Context, ContextPool};
 use crate::green::{BodyState, Green};
 use crate::ids::{GreenId, Ticket};

@@ -1,9 +1,9 @@
 //! Green threads made, watched, ended: all of a life that is not running or waiting.
 
-use super::event::Event;
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
 use super::state::TimerAction;
 use super::status;
+use super::trace_event::Event;
 use crate::context::{ActiveContext, Body};
 use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, State as GreenState};
 use crate::ids::GreenId;

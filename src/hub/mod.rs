@@ -13,23 +13,23 @@
 //! | `inbox.rs`, `remote.rs`      | what other OS threads ask                                        |
 //! | `current.rs`, `shutdown.rs`  | which hub is this OS thread's; its end                           |
 //! | `poll_interval.rs`, `prefetch.rs`, `emergency_stack.rs` | what makes the loop fast, and robust  |
-//! | `subscriptions.rs`, `signals.rs`, `sigmask.rs` | signals                                        |
-//! | `event.rs`, `observer.rs`, `deferred_log.rs`, `info.rs`, `status.rs`, `deadlock.rs` | reports   |
-//! | `at_fork.rs`                 | the hub of a forked child                                        |
+//! | `subscriptions.rs`, `signals.rs`, `green_sigmask.rs` | signals                                        |
+//! | `trace_event.rs`, `observer.rs`, `deferred_log.rs`, `info.rs`, `status.rs`, `deadlock.rs` | reports   |
+//! | `forked_child.rs`            | the hub of a forked child                                        |
 //! | `interpose.rs`, `futex.rs`   | what interposed calls ask                                        |
 //!
 //! Next: `hub/scheduler.rs`, the loop.
 
 mod ahead;
-mod at_fork;
 mod current;
 mod deadlock;
 mod deferred_log;
 mod emergency_stack;
 mod entry;
-mod event;
 mod fields;
+mod forked_child;
 pub(crate) mod futex;
+mod green_sigmask;
 mod inbox;
 mod info;
 mod interpose;
@@ -41,21 +41,21 @@ mod poll_interval;
 mod remote;
 mod scheduler;
 mod shutdown;
-mod sigmask;
 mod signals;
 mod state;
 pub(crate) mod status;
 mod subscriptions;
+mod trace_event;
 mod wait_fd;
 
-pub(crate) use at_fork::{before_fork, fork, reset_after_fork};
 pub(crate) use current::{has_ended, make, try_current, with_blocking_disabled};
 pub(crate) use entry::{entry_closure, finish_current};
-pub use event::Event;
 pub(crate) use fields::Hub;
+pub(crate) use forked_child::{before_fork, fork, reset_after_fork};
 pub(crate) use inbox::{HubGoneListener, Inbox};
 pub use info::Stats;
 pub(crate) use interpose::keep_errno;
 pub(crate) use lifecycle::Spawn;
 pub(crate) use remote::{InboxHandle, RemoteTicket};
+pub use trace_event::Event;
 pub(crate) use wait_fd::FdWaitResult;

@@ -2,8 +2,8 @@
 //!
 //! Next: `hub/deferred_log.rs`.
 
-use super::event::Event;
 use super::fields::Hub;
+use super::trace_event::Event;
 use crate::green::catch_body;
 use crate::ids::GreenId;
 

@@ -1,9 +1,9 @@
 //! The one way to block, and its end. See `wait.rs` for how it is used.
 
-use super::event::Event;
 use super::fields::Hub;
 use super::scheduler::suspend_current;
 use super::state::{State, TimerAction};
+use super::trace_event::Event;
 use crate::green::{Green, PanicCount, StackDepth, State as GreenState};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
 use crate::policy::ReadyReason;

@@ -9,9 +9,9 @@
 #![allow(unsafe_code)]
 
 use super::entry;
-use super::event::Event;
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
 use super::state::{State, TimerAction};
+use super::trace_event::Event;
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, State as GreenState};
 use crate::ids::{GreenId, WakeReason};

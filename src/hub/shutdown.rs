@@ -1,6 +1,6 @@
 //! The end of a hub: waiting for all green threads, killing them, and abandoning those that are left.
 //!
-//! Next: `hub/at_fork.rs`.
+//! Next: `hub/forked_child.rs`.
 
 use super::entry;
 use super::fields::Hub;

@@ -1,7 +1,7 @@
 //! A green thread for each delivery of a signal that is subscribed to. `signal/mod.rs` says what is promised;
 //! `sys/signal_handler.rs` counts the deliveries.
 //!
-//! Next: `hub/sigmask.rs`, the signals that a green thread blocks.
+//! Next: `hub/green_sigmask.rs`, the signals that a green thread blocks.
 
 use super::entry::entry_closure;
 use super::fields::Hub;
