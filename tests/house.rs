@@ -159,7 +159,8 @@ fn imports(tree: &Tree) -> Graph {
         let targets = paths(source).into_iter().filter_map(|name| target_of(&name, &module, &children));
         targets.filter_map(|target| find(&target)).filter(|&target| target != path).cloned().collect()
     };
-    tree.iter().map(|(path, source)| (path.clone(), of_file(path, source))).collect()
+    let files = tree.iter().filter(|(path, _)| !path.ends_with("tests.rs"));
+    files.map(|(path, source)| (path.clone(), of_file(path, source))).collect()
 }
 
 /// Returns the rows of the table of layers, the lowest first: name and path.
