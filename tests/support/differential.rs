@@ -22,7 +22,7 @@ pub(crate) fn setup() {
         // For the whole program.
         std::mem::forget(HangGuard::new());
         // The kernel's table of descriptors grows: calls that look no further than its end now look at `NOT_OPEN`.
-        // SAFETY: nobody has a number so large.
+        // SAFETY: no other descriptor has a number so large.
         unsafe { assert_eq!((libc::dup2(2, NOT_OPEN + 1), libc::close(NOT_OPEN + 1)), (NOT_OPEN + 1, 0)) };
     });
     patch::all();

@@ -1,4 +1,4 @@
-//! What the kernel says of this process in `/proc`.
+//! Numbers that the kernel reports for this process in `/proc`.
 
 use std::fs::{read_dir, read_link, read_to_string};
 
