@@ -50,7 +50,8 @@ pub(crate) enum FutexWaitResult {
     Expired,
     /// A kill or a timeout is to be delivered; never when shielded.
     Interrupted,
-    /// Nobody is left that could change the word. Only for the root.
+    /// Nobody is left that could change the word, which was reported on stderr. Only for the root. The caller has to wait
+    /// in the kernel.
     Deadlocked,
     /// It did not begin, because other OS threads cannot reach the hub for want of a file descriptor. The caller has to
     /// wait in the kernel.
@@ -225,12 +226,15 @@ impl QueuedWaiter {
     fn block(&self, waiter: Waiter) -> FutexWaitResult {
         match (waiter, &self.target) {
             (Waiter::Green { hub, deadline, shield }, &WakeTarget::Green { ticket, .. }) => {
-                let reason = WaitReason::Futex(self.word.load(Relaxed));
-                match hub.park_on_futex(ticket, deadline, reason, shield) {
+                let word = self.word.load(Relaxed);
+                match hub.park_on_futex(ticket, deadline, WaitReason::Futex(word), shield) {
                     ParkResult::Notified => FutexWaitResult::Woken,
                     ParkResult::Expired => FutexWaitResult::Expired,
                     ParkResult::Interrupted => FutexWaitResult::Interrupted,
-                    ParkResult::Deadlocked => FutexWaitResult::Deadlocked,
+                    ParkResult::Deadlocked => {
+                        hub.tell_deadlock(word);
+                        FutexWaitResult::Deadlocked
+                    }
                 }
             }
             (Waiter::OsThread { until }, WakeTarget::OsThread(woken)) => {

@@ -1,3 +1,5 @@
-//! In place of `patch/io` where there is no glibc that is linked dynamically.
+//! In the place of `patch/io` if the C library is linked statically.
+//!
+//! Next: `patch/io/mod.rs`, for a C library that is linked dynamically.
 
 pub(super) const COVERAGE: &[&[super::Covered]] = &[];

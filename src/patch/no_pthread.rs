@@ -1,13 +1,13 @@
-//! In place of `patch/pthread` where there is no glibc that is linked dynamically.
+//! In the place of `patch/pthread` if the C library is linked statically.
+//!
+//! Next: `patch/pthread/mod.rs`, for a C library that is linked dynamically.
 
-use super::{Covered, Unsupported};
+pub(super) const COVERAGE: &[&[super::Covered]] = &[];
 
-pub(super) const COVERAGE: &[&[Covered]] = &[];
-
-pub(super) fn reach_hub() -> Result<(), Unsupported> {
+pub(super) fn reach_hub() -> Result<(), String> {
     support()
 }
 
-pub(super) fn support() -> Result<(), Unsupported> {
-    Err(Unsupported::new("the C library is not glibc, or is linked statically"))
+pub(super) fn support() -> Result<(), String> {
+    Err("the C library is not glibc, or is linked statically".into())
 }

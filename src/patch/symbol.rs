@@ -13,8 +13,9 @@ use libc::{c_int, c_long};
 /// `fn NAME(ARGUMENTS) -> RESULT, "CALLED BY" => "WHEN PATCHED"; { BODY }` becomes the C library's symbol `NAME`, whose
 /// result is that of `BODY`, and a row of the family's `COVERAGE`. A body is short: what takes more than a few lines
 /// is a function of its own above it. All bodies may do what is unsafe, by the contract of the C library's function.
+/// `KIND, "C-unwind";` at the beginning defines functions that may unwind.
 macro_rules! interpose {
-    ($kind:ident; $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?,
+    ($kind:ident, $abi:literal; $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?,
         $called_by:expr => $when_patched:expr; $body:block)+) => {
         pub(in crate::patch) const COVERAGE: &[$crate::patch::Covered] = &[$($crate::patch::Covered {
             symbol: stringify!($name),
@@ -29,11 +30,14 @@ macro_rules! interpose {
             /// As the C library's function of this name.
             #[unsafe(no_mangle)]
             #[allow(unused_unsafe)]
-            pub(in crate::patch) unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
+            pub(in crate::patch) unsafe extern $abi fn $name($($arg: $type),*) $(-> $result)? {
                 // SAFETY: the caller upholds the contract of the C library's function.
                 unsafe { $body }
             }
         )+
+    };
+    ($kind:ident; $($functions:tt)+) => {
+        $crate::patch::symbol::interpose! { $kind, "C"; $($functions)+ }
     };
 }
 pub(super) use interpose;

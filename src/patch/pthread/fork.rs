@@ -1,30 +1,35 @@
-//! `fork` and what the C library makes of it: in the child, nothing of the parent's hubs goes on.
+//! `fork`, and the C library's functions that call it. In the child, the parent's hubs do not go on.
+//!
+//! Next: `hub/at_fork.rs`, the child's new hub.
 
-use super::{real, set_errno};
+use super::real;
 use crate::hub::try_current;
+use crate::patch::symbol::{interpose, set_errno};
 use crate::sys::tid::gettid;
 use crate::tls;
 use libc::{c_char, c_int, pid_t, termios, winsize};
 
-/// glibc's `fork` walks its list of threads, and takes the one whose block is loaded for the one that goes on. So it
-/// is called with the OS thread's own.
-fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
+/// Calls `fork` with the OS thread's own thread control block loaded. glibc's `fork` walks its list of threads, and takes
+/// the one whose block is loaded for the one that goes on.
+///
+/// # Safety
+/// As fork(2).
+unsafe fn fork_on_os_thread_tcb(fork: unsafe fn() -> pid_t) -> pid_t {
     crate::hub::before_fork();
-    let mut answer = -1;
-    let mut errno = 0;
-    let mut with_os_thread_tcb = || {
-        // SAFETY: no preconditions but those that every fork in a program with threads has.
+    let (mut pid, mut errno) = (-1, 0);
+    let mut call = || {
+        // SAFETY: the caller upholds the contract of fork(2).
         unsafe {
-            answer = fork();
+            pid = fork();
             errno = *libc::__errno_location();
         }
     };
     match try_current().filter(|_| tls::is_green()) {
-        // Nobody parks: what runs at a fork (pthread_atfork) may find locks taken.
-        Some(hub) => hub.with_blocking_disabled(|| hub.with_os_thread_tcb(with_os_thread_tcb)),
-        None => with_os_thread_tcb(),
+        // Nobody parks: functions that run at a fork (pthread_atfork) may find locks taken.
+        Some(hub) => hub.with_blocking_disabled(|| hub.with_os_thread_tcb(call)),
+        None => call(),
     }
-    match answer {
+    match pid {
         0 => {
             refresh_tid();
             crate::hub::futex::reset_after_fork();
@@ -34,7 +39,7 @@ fn fork_at_home(fork: unsafe fn() -> pid_t) -> pid_t {
         1.. => crate::patch::io::forked(),
         _ => set_errno(errno),
     }
-    answer
+    pid
 }
 
 /// Notes the new thread id of the OS thread in the green thread's block: the OS thread is the only one of a forked child.
@@ -45,39 +50,32 @@ fn refresh_tid() {
     }
 }
 
-/// See fork(2).
-#[unsafe(no_mangle)]
-extern "C" fn fork() -> pid_t {
-    fork_at_home(real::fork)
-}
+interpose! { Locks;
+    /// See fork(2).
+    fn fork() -> pid_t, "C, std::process" => "runs on the OS thread's own thread control block"; {
+        fork_on_os_thread_tcb(real::fork)
+    }
 
-/// See vfork(2): it is `fork`, as POSIX allows, for the child of a true one would run in our memory, where the descriptors
-/// that it closes before its `exec` are taken for ours.
-#[unsafe(no_mangle)]
-extern "C" fn vfork() -> pid_t {
-    fork()
-}
+    /// See _Fork(3).
+    fn _Fork() -> pid_t, "C" => "the same"; {
+        fork_on_os_thread_tcb(real::_Fork)
+    }
 
-/// See _Fork(3).
-#[unsafe(no_mangle)]
-extern "C" fn _Fork() -> pid_t {
-    fork_at_home(real::_Fork)
-}
+    /// See vfork(2). It is `fork`, as POSIX allows. The child of a true one would run in our memory, where the descriptors
+    /// that it closes before its `exec` are taken for ours.
+    fn vfork() -> pid_t, "C" => "is fork, patched or not"; {
+        fork()
+    }
 
-/// See forkpty(3).
-///
-/// # Safety
-/// As forkpty(3).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn forkpty(
-    terminal: *mut c_int,
-    name: *mut c_char,
-    settings: *const termios,
-    size: *const winsize,
-) -> pid_t {
-    let (mut ours, mut childs) = (-1, -1);
-    // SAFETY: the caller's, and two numbers of ours.
-    unsafe {
+    /// See forkpty(3).
+    fn forkpty(
+        terminal: *mut c_int,
+        name: *mut c_char,
+        settings: *const termios,
+        size: *const winsize,
+    ) -> pid_t, "C" => "as fork";
+    {
+        let (mut ours, mut childs) = (-1, -1);
         if libc::openpty(&raw mut ours, &raw mut childs, name, settings.cast_mut(), size.cast_mut()) != 0 {
             return -1;
         }
@@ -99,19 +97,14 @@ unsafe extern "C" fn forkpty(
         }
         child
     }
-}
 
-/// See daemon(3).
-#[unsafe(no_mangle)]
-extern "C" fn daemon(stays: c_int, keeps_streams: c_int) -> c_int {
-    match fork() {
-        -1 => return -1,
-        0 => {}
-        // SAFETY: no preconditions.
-        _ => unsafe { libc::_exit(0) },
-    }
-    // SAFETY: strings that end in 0; numbers of open descriptors.
-    unsafe {
+    /// See daemon(3).
+    fn daemon(stays: c_int, keeps_streams: c_int) -> c_int, "C" => "as fork"; {
+        match fork() {
+            -1 => return -1,
+            0 => {}
+            _ => libc::_exit(0),
+        }
         if libc::setsid() == -1 {
             return -1;
         }
@@ -123,13 +116,11 @@ extern "C" fn daemon(stays: c_int, keeps_streams: c_int) -> c_int {
             if null < 0 {
                 return -1;
             }
-            (0..3).for_each(|stream| {
-                libc::dup2(null, stream);
-            });
+            (0..3).for_each(|stream| _ = libc::dup2(null, stream));
             if null > 2 {
                 libc::close(null);
             }
         }
+        0
     }
-    0
 }

@@ -1,8 +1,10 @@
-//! The C library's own functions: what the interposed ones call when there is nothing to interpose.
+//! The C library's own functions. The interposed functions call them when there is nothing to interpose.
 //!
-//! Found by `dlsym` among the objects behind ours, when first needed.
+//! `dlsym` finds a function when it is first needed, in the objects behind this one (`RTLD_NEXT`).
+//!
+//! Next: `patch/io/mod.rs`.
 
-#![allow(non_snake_case)] // they are the C library's names
+#![allow(non_snake_case, reason = "the names are the C library's")]
 
 use libc::{
     c_int, c_void, clockid_t, pid_t, pthread_attr_t, pthread_barrier_t, pthread_barrierattr_t,
@@ -14,9 +16,12 @@ use std::ptr::null_mut;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// `DEFAULT`: the version that is linked against today. Some have an old one that must not be found.
+/// Finds a function, of this version if one is named.
+///
+/// # Panics
+/// If there is none. A lock, for example, could do nothing else.
 fn find(name: &CStr, version: Option<&CStr>) -> *mut c_void {
-    // SAFETY: names that end in 0.
+    // SAFETY: CStrs end in 0.
     let found = unsafe {
         match version {
             Some(version) => libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), version.as_ptr()),
@@ -24,20 +29,19 @@ fn find(name: &CStr, version: Option<&CStr>) -> *mut c_void {
         }
     };
     if found.is_null() {
-        // Nothing else can be done in the place of, say, a lock.
         panic!("the C library has no {}", name.to_string_lossy());
     }
     found
 }
 
 macro_rules! real {
-    ($($(#[$version:meta])* $name:ident: ($($arg:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
-        /// The C library's.
+    ($($(#[$version:meta])* $name:ident: ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
+        /// Calls the C library's function.
         ///
         /// # Safety
-        /// That of the C function.
+        /// As the C library's function.
         #[inline]
-        pub(in crate::patch) unsafe fn $name($($arg: $type),*) $(-> $answer)? {
+        pub(in crate::patch) unsafe fn $name($($arg: $type),*) $(-> $result)? {
             static AT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
             let mut at = AT.load(Relaxed);
             if at.is_null() {
@@ -49,16 +53,17 @@ macro_rules! real {
                 at = find(NAME, version(NAME));
                 AT.store(at, Relaxed);
             }
-            // SAFETY: the C library's function of that name, which has this type.
+            // SAFETY: the C library's function of that name has this type. The caller upholds its contract.
             unsafe {
-                let call: unsafe extern "C-unwind" fn($($type),*) $(-> $answer)? = std::mem::transmute(at);
+                let call: unsafe extern "C-unwind" fn($($type),*) $(-> $result)? = std::mem::transmute(at);
                 call($($arg),*)
             }
         }
     )*};
 }
 
-/// glibc has conditions of an older layout, for programs from before 2003; `dlsym` may find those.
+/// Returns the version to look for. glibc has conditions of an older layout, for programs from before 2003, which `dlsym`
+/// may find.
 fn version(name: &CStr) -> Option<&'static CStr> {
     let is_condition = name.to_bytes().starts_with(b"pthread_cond_") && name != c"pthread_cond_clockwait";
     (cfg!(target_arch = "x86_64") && is_condition).then_some(c"GLIBC_2.3.2")

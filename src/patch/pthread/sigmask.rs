@@ -1,18 +1,21 @@
-//! Which signals a thread has blocked: of a green thread that is its own, and put in the place of the OS thread's while it
-//! runs. So a library's thread that blocks all signals, to leave them to the program's, does not take them from it.
+//! The signals that a thread has blocked. A green thread's mask is its own, and is the OS thread's while the green thread
+//! runs. So a library's thread that blocks all signals, to leave them to the program's threads, does not take them from
+//! those.
+//!
+//! Next: `hub/sigmask.rs`, which switches the masks.
 
-use super::*;
-use libc::sigset_t;
+use super::real;
+use crate::patch::kind::{Kind, patched_hub};
+use crate::patch::symbol::{failed, interpose, with_errno};
+use crate::sys::sigset::Signals;
+use libc::{c_int, sigset_t};
 use std::mem::zeroed;
 
-/// See pthread_sigmask(3).
-///
-/// # Safety
-/// As pthread_sigmask(3).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
-    // SAFETY: the caller's, and sets of ours.
-    unsafe {
+interpose! { Locks;
+    /// See pthread_sigmask(3).
+    fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int,
+        "std::process, C" => "what a green thread blocks is blocked while it runs";
+    {
         let mut before = zeroed();
         let number = real::pthread_sigmask(how, set, &raw mut before);
         if number != 0 {
@@ -24,22 +27,13 @@ unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut
         if !old.is_null() {
             *old = before;
         }
+        0
     }
-    0
-}
 
-/// See sigprocmask(2).
-///
-/// # Safety
-/// As sigprocmask(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
-    // SAFETY: the caller's.
-    match unsafe { pthread_sigmask(how, set, old) } {
-        0 => 0,
-        number => {
-            set_errno(number);
-            -1
-        }
+    /// See sigprocmask(2).
+    fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int,
+        "std::process, C" => "the same";
+    {
+        with_errno(failed(pthread_sigmask(how, set, old)))
     }
 }

@@ -1,20 +1,21 @@
 //! Spin locks.
+//!
+//! Next: `patch/pthread/sync/barrier.rs`.
 
-use super::*;
+use super::take::hub;
+use crate::patch::pthread::real;
+use crate::patch::symbol::interpose;
+use libc::{c_int, pthread_spinlock_t};
 
-/// See pthread_spin_lock(3). Who has it may be a green thread of this very OS thread, parked.
-///
-/// # Safety
-/// `lock` is initialised.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_spin_lock(lock: *mut pthread_spinlock_t) -> c_int {
-    let Some(hub) = hub() else {
-        // SAFETY: the caller's.
-        return unsafe { real::pthread_spin_lock(lock) };
-    };
-    // SAFETY: the caller's.
-    while unsafe { libc::pthread_spin_trylock(lock) } != 0 {
-        hub.yield_now();
+interpose! { Locks;
+    /// See pthread_spin_lock(3). A parked green thread of the same OS thread may have the lock.
+    fn pthread_spin_lock(lock: *mut pthread_spinlock_t) -> c_int,
+        "C" => "lets the others run while it is taken";
+    {
+        let Some(hub) = hub() else { return real::pthread_spin_lock(lock) };
+        while libc::pthread_spin_trylock(lock) != 0 {
+            hub.yield_now();
+        }
+        0
     }
-    0
 }
