@@ -16,10 +16,12 @@
 //! The meaning of the words is up to the callers (`patch`). Source: futex(2); "Futexes Are Tricky" (U. Drepper); WebKit's
 //! ParkingLot.
 //!
-//! Next: `patch/pthread/futex.rs`, the interposed system call.
+//! Next: `patch/pthread/futex_call.rs`, the interposed system call.
 #![allow(unsafe_code)]
 
-use crate::hub::{Hub, Inbox, try_current};
+use super::current::try_current;
+use super::fields::Hub;
+use super::inbox::Inbox;
 use crate::ids::{ParkResult, Ticket, WaitReason};
 use crate::sys::kernel_futex;
 use crate::sys::raw_mutex::Lock;

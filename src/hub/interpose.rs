@@ -1,4 +1,4 @@
-//! What interposed calls need of the hub: green threads that are threads to C, waits that any OS thread may end, and
+//! The hub's part in interposed calls: green threads that are threads to C, waits that any OS thread may end, and
 //! calls that return early for an interrupt.
 //!
 //! Next: `hub/futex.rs`, waiting for a word in memory.

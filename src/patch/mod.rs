@@ -31,9 +31,10 @@
 #[cfg_attr(target_feature = "crt-static", path = "no_io.rs")]
 mod io;
 mod kind;
+mod nanosleep;
 #[cfg_attr(target_feature = "crt-static", path = "no_pthread.rs")]
 mod pthread;
-mod sleep;
+mod real;
 mod symbol;
 
 pub use kind::{Covered, Kind, is_patched};
@@ -122,7 +123,7 @@ pub fn io() -> Result<(), Unsupported> {
 
 fn patch(kind: Kind) {
     // A reference to each family, so that the linker keeps it even if it finds nothing else that uses it.
-    std::hint::black_box((sleep::COVERAGE, pthread::COVERAGE, io::COVERAGE));
+    std::hint::black_box((nanosleep::COVERAGE, pthread::COVERAGE, io::COVERAGE));
     set_patched(kind);
 }
 
@@ -147,5 +148,5 @@ impl std::error::Error for Unsupported {}
 /// `tests/coverage.rs` lists the other functions that std calls, with the reason why each cannot block, or with what it
 /// waits for.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
-    [&[sleep::COVERAGE], pthread::COVERAGE, io::COVERAGE].into_iter().flatten().copied().flatten()
+    [&[nanosleep::COVERAGE], pthread::COVERAGE, io::COVERAGE].into_iter().flatten().copied().flatten()
 }

@@ -17,9 +17,9 @@ use libc::{c_int, c_long};
 macro_rules! interpose {
     ($kind:ident, $abi:literal; $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?,
         $called_by:expr => $when_patched:expr; $body:block)+) => {
-        pub(in crate::patch) const COVERAGE: &[$crate::patch::Covered] = &[$($crate::patch::Covered {
+        pub(in crate::patch) const COVERAGE: &[$crate::patch::kind::Covered] = &[$($crate::patch::kind::Covered {
             symbol: stringify!($name),
-            kind: $crate::patch::Kind::$kind,
+            kind: $crate::patch::kind::Kind::$kind,
             called_by: $called_by,
             when_patched: $when_patched,
         }),+];

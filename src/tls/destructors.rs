@@ -2,7 +2,7 @@
 //!
 //! They run in the C library's order: first those of the thread-locals, last registered first, then those of the keys.
 //! std registers the destructor of a `thread_local!` by `__cxa_thread_atexit_impl` and its own last clean-up by a key.
-//! `patch/pthread/thread_attr.rs` interposes both calls and notes them here.
+//! `patch/pthread/pthread_attr.rs` interposes both calls and notes them here.
 //!
 //! Next: `tls/tcb.rs`, the thread control block.
 

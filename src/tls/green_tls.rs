@@ -1,4 +1,4 @@
-//! What the crate keeps about a green thread in the green thread's own thread-local storage.
+//! The crate's data about a green thread, in the green thread's own thread-local storage.
 //!
 //! The storage of every thread has a [`GreenTls`] at the same distance from the thread pointer. Code that has the
 //! `pthread_t` of a green thread finds it there. In the storage of an OS thread it keeps its initial value.

@@ -1,4 +1,4 @@
-//! What the crate relies on in glibc, how each part is found, and how it is checked before it is used.
+//! The parts of glibc that the crate relies on, how each is found, and how it is checked before it is used.
 //!
 //! | relied on                                               | found by                              | checked by |
 //! |---------------------------------------------------------|---------------------------------------|-----------|

@@ -7,7 +7,7 @@
 //! The distance of two blocks is an odd number of cache lines, so that the same word of each falls into another set of
 //! the cache. Slabs are never unmapped. A block that is given back is used again, by any hub.
 //!
-//! Next: `tls/probe.rs`, which makes the first block.
+//! Next: `tls/self_test.rs`, which makes the first block.
 
 use crate::sys::raw_mutex::Lock;
 use std::alloc::{Layout, alloc};

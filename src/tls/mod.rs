@@ -32,9 +32,9 @@ mod find;
 mod green_tls;
 mod layout;
 mod memory;
-mod pool;
-mod probe;
+mod self_test;
 mod tcb;
+mod tcb_pool;
 
 pub(crate) use destructors::{
     forget_key, has_tls_destructors, note_destruction, note_key, push_destructor, run_destructors,
@@ -42,6 +42,6 @@ pub(crate) use destructors::{
 pub(crate) use green_tls::{
     DETACHED, Destructor, ENDED, GreenTls, PthreadKind, TlsOwner, is_green, is_pthread, with_green_tls,
 };
-pub(crate) use pool::{Ended, TcbPool, enable_per_green_tcb, is_enabled, release};
-pub(crate) use probe::probe;
+pub(crate) use self_test::probe;
 pub(crate) use tcb::{Tcb, load};
+pub(crate) use tcb_pool::{Ended, TcbPool, enable_per_green_tcb, is_enabled, release};

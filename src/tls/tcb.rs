@@ -1,6 +1,6 @@
 //! A thread control block (TCB), and loading one in the place of another.
 //!
-//! Next: `tls/pool.rs`, which gives green threads their blocks.
+//! Next: `tls/tcb_pool.rs`, which gives green threads their blocks.
 
 use super::green_tls::GreenTls;
 use super::layout::{LAYOUT, layout, malloc_words, prefetch_words};

@@ -1,58 +1,57 @@
 //! Threads, and their ways to wait for each other, interposed.
 //!
-//! | file             | concept                                                          |
-//! |------------------|------------------------------------------------------------------|
-//! | `futex.rs`       | `syscall(SYS_futex, ...)`, by which all of `std::sync` blocks     |
-//! | `thread.rs`, `exit.rs`, `join.rs` | making, ending and joining threads              |
-//! | `thread_attr.rs` | name, stack and signals of a thread                              |
-//! | `destructors.rs` | destructors of thread-locals and of keys                         |
-//! | `fork.rs`        | `fork`, and functions that call it                               |
-//! | `sigmask.rs`     | signals that a thread has blocked                                |
-//! | `sync/`          | C's mutexes, conditions, read-write locks, semaphores, barriers  |
-//! | `clock.rs`       | absolute times of C's clocks                                     |
-//! | `real.rs`        | the C library's own functions                                    |
+//! | file                | concept                                                          |
+//! |---------------------|------------------------------------------------------------------|
+//! | `futex_call.rs`     | `syscall(SYS_futex, ...)`, by which all of `std::sync` blocks     |
+//! | `pthread_create.rs`, `pthread_exit.rs`, `pthread_join.rs` | making, ending and joining threads |
+//! | `pthread_attr.rs`   | name, stack and signals of a thread                              |
+//! | `pthread_key.rs`    | destructors of keys and of thread-locals                         |
+//! | `pthread_sigmask.rs` | signals that a thread has blocked                               |
+//! | `fork_calls.rs`     | `fork`, and functions that call it                               |
+//! | `sync/`             | C's mutexes, conditions, read-write locks, semaphores, barriers  |
+//! | `clock_time.rs`     | absolute times of C's clocks                                     |
 //!
 //! Calls made by OS threads without a hub, and those made before the patch, go to the C library.
 //!
-//! Next: `patch/pthread/futex.rs`.
+//! Next: `patch/pthread/futex_call.rs`.
 
-mod clock;
-mod destructors;
-mod exit;
-mod fork;
-mod futex;
-mod join;
-pub(super) mod real;
-mod sigmask;
+mod clock_time;
+mod fork_calls;
+mod futex_call;
+mod pthread_attr;
+mod pthread_create;
+mod pthread_exit;
+mod pthread_join;
+mod pthread_key;
+mod pthread_sigmask;
 mod sync;
-mod thread;
-mod thread_attr;
 
 use super::kind::Covered;
+pub(super) use super::real;
 use crate::api::current::current_or_init;
 
 pub(super) const COVERAGE: &[&[Covered]] = &[
-    futex::COVERAGE,
-    destructors::COVERAGE,
-    fork::COVERAGE,
-    sigmask::COVERAGE,
-    sync::mutex::COVERAGE,
-    sync::condition::COVERAGE,
-    sync::rwlock::COVERAGE,
-    sync::spin::COVERAGE,
-    sync::barrier::COVERAGE,
-    sync::once::COVERAGE,
-    sync::semaphore::COVERAGE,
-    thread::COVERAGE,
-    join::COVERAGE,
-    exit::COVERAGE,
-    thread_attr::COVERAGE,
+    futex_call::COVERAGE,
+    pthread_key::COVERAGE,
+    fork_calls::COVERAGE,
+    pthread_sigmask::COVERAGE,
+    sync::pthread_mutex::COVERAGE,
+    sync::pthread_cond::COVERAGE,
+    sync::pthread_rwlock::COVERAGE,
+    sync::pthread_spin::COVERAGE,
+    sync::pthread_barrier::COVERAGE,
+    sync::pthread_once::COVERAGE,
+    sync::posix_semaphore::COVERAGE,
+    pthread_create::COVERAGE,
+    pthread_join::COVERAGE,
+    pthread_exit::COVERAGE,
+    pthread_attr::COVERAGE,
 ];
 
 /// Checks whether locks and threads can be patched, and prepares for it. Nothing is patched yet.
 pub(super) fn support() -> Result<(), String> {
     crate::tls::probe()?;
-    sync::probe::probe()?;
+    sync::glibc_fields::probe()?;
     reach_hub()?;
     crate::tls::enable_per_green_tcb();
     Ok(())

@@ -13,20 +13,20 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `probe.rs` | where glibc's objects have the fields that are used |
+//! | `glibc_fields.rs` | where glibc's objects have the fields that are used |
 //! | `take.rs` | trying and waiting, for all locks |
 //! | `owner.rs` | by which number a lock knows its owner |
-//! | `mutex.rs`, `condition.rs`, `rwlock.rs`, `spin.rs`, `barrier.rs`, `once.rs`, `semaphore.rs` | the locks |
+//! | `pthread_*.rs`, `posix_semaphore.rs` | the locks |
 //!
 //! Next: `patch/pthread/sync/take.rs`.
 
-pub(super) mod barrier;
-pub(super) mod condition;
-pub(super) mod mutex;
-pub(super) mod once;
+pub(super) mod glibc_fields;
 mod owner;
-pub(super) mod probe;
-pub(super) mod rwlock;
-pub(super) mod semaphore;
-pub(super) mod spin;
+pub(super) mod posix_semaphore;
+pub(super) mod pthread_barrier;
+pub(super) mod pthread_cond;
+pub(super) mod pthread_mutex;
+pub(super) mod pthread_once;
+pub(super) mod pthread_rwlock;
+pub(super) mod pthread_spin;
 mod take;

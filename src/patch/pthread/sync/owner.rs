@@ -1,6 +1,6 @@
 //! The thread id by which C's locks know their owner: for a green thread its own number, for an OS thread the kernel's.
 //!
-//! Next: `patch/pthread/sync/mutex.rs`, the locks that note it.
+//! Next: `patch/pthread/sync/pthread_mutex.rs`, the locks that note it.
 
 use crate::tls::{GreenTls, Tcb, is_enabled, with_green_tls};
 

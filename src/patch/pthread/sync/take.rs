@@ -1,13 +1,13 @@
 //! Trying to take an object of the C library, and waiting in between.
 //!
-//! Next: `patch/pthread/sync/probe.rs`.
+//! Next: `patch/pthread/sync/glibc_fields.rs`.
 
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::patch::kind;
 use crate::patch::kind::{Kind, patched_hub};
-use crate::patch::pthread::clock::{ClockTime, deadline};
+use crate::patch::pthread::clock_time::{ClockTime, deadline};
 use crate::time::{NEVER, Time};
 use libc::c_int;
 use std::sync::atomic::AtomicU32;

@@ -1,9 +1,9 @@
 //! One-time initialisation.
 //!
-//! Next: `patch/pthread/sync/semaphore.rs`.
+//! Next: `patch/pthread/sync/posix_semaphore.rs`.
 
 use super::take::{is_patched, wait_while, wake};
-use crate::patch::pthread::real;
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, pthread_once_t};
 use std::sync::atomic::AtomicU32;

@@ -69,9 +69,9 @@ fn version(name: &CStr) -> Option<&'static CStr> {
     (cfg!(target_arch = "x86_64") && is_condition).then_some(c"GLIBC_2.3.2")
 }
 
-pub(super) type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
-pub(super) type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
-pub(super) type ThreadDestructor = unsafe extern "C" fn(*mut c_void);
+pub(in crate::patch) type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+pub(in crate::patch) type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
+pub(in crate::patch) type ThreadDestructor = unsafe extern "C" fn(*mut c_void);
 
 real! {
     pthread_create: (out: *mut pthread_t, attr: *const pthread_attr_t, start: Start, arg: *mut c_void) -> c_int;

@@ -1,9 +1,9 @@
 //! Name, stack and signals of a thread.
 //!
-//! Next: `patch/pthread/destructors.rs`.
+//! Next: `patch/pthread/pthread_key.rs`.
 
-use super::real;
 use crate::hub::try_current;
+use crate::patch::real;
 use crate::patch::symbol::{interpose, kernel};
 use crate::sys::page::page_size;
 use crate::tls::{DETACHED, ENDED, GreenTls, Tcb};

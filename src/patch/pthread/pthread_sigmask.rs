@@ -2,10 +2,10 @@
 //! runs. So a library's thread that blocks all signals, to leave them to the program's threads, does not take them from
 //! those.
 //!
-//! Next: `hub/sigmask.rs`, which switches the masks.
+//! Next: `hub/green_sigmask.rs`, which switches the masks.
 
-use super::real;
 use crate::patch::kind::{Kind, patched_hub};
+use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, with_errno};
 use crate::sys::sigset::Signals;
 use libc::{c_int, sigset_t};

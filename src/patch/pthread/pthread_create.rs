@@ -1,12 +1,12 @@
 //! Making threads.
 //!
-//! Next: `patch/pthread/exit.rs`.
+//! Next: `patch/pthread/pthread_exit.rs`.
 
-use super::join::CANCELED;
-use super::real::{self, Start};
+use super::pthread_join::CANCELED;
 use crate::green::{Outcome, catch_body};
 use crate::hub::{Hub, finish_current};
 use crate::patch::kind::{Kind, patched_hub};
+use crate::patch::real::{self, Start};
 use crate::patch::symbol::interpose;
 use crate::stack::StackSize;
 use crate::sys::os_thread::is_making_os_thread;

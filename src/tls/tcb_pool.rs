@@ -33,7 +33,7 @@ pub(crate) struct TcbPool {
     idle: RefCell<Vec<Tcb>>,
 }
 
-/// What the end of a green thread means to C.
+/// Meaning of a green thread's end to C.
 pub(crate) enum Ended {
     NotPthread,
     /// A thread that nobody joins.

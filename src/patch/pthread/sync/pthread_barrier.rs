@@ -1,9 +1,9 @@
 //! Barriers. They cannot be tried, so a barrier that is initialised after the patch is an object of this crate.
 //!
-//! Next: `patch/pthread/sync/once.rs`.
+//! Next: `patch/pthread/sync/pthread_once.rs`.
 
 use super::take::{is_patched, wait_while, wake};
-use crate::patch::pthread::real;
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, c_uint, pthread_barrier_t, pthread_barrierattr_t};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};

@@ -1,14 +1,14 @@
 //! Conditions. They cannot be tried, so they are made of the table alone.
 //!
-//! Next: `patch/pthread/sync/rwlock.rs`.
+//! Next: `patch/pthread/sync/pthread_rwlock.rs`.
 
-use super::mutex::{is_kernel_mutex, pthread_mutex_lock, pthread_mutex_unlock};
-use super::probe::{COND_FLAGS, COND_MONOTONIC, COND_SHARED, field};
+use super::glibc_fields::{COND_FLAGS, COND_MONOTONIC, COND_SHARED, field};
+use super::pthread_mutex::{is_kernel_mutex, pthread_mutex_lock, pthread_mutex_unlock};
 use super::take::{ANY, hub, is_patched, wake};
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
-use crate::patch::pthread::clock::{ClockTime, check, deadline};
-use crate::patch::pthread::real;
+use crate::patch::pthread::clock_time::{ClockTime, check, deadline};
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 

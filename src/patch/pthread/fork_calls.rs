@@ -1,9 +1,9 @@
 //! `fork`, and the C library's functions that call it. In the child, the parent's hubs do not go on.
 //!
-//! Next: `hub/at_fork.rs`, the child's new hub.
+//! Next: `hub/forked_child.rs`, the child's new hub.
 
-use super::real;
 use crate::hub::try_current;
+use crate::patch::real;
 use crate::patch::symbol::{interpose, set_errno};
 use crate::sys::tid::gettid;
 use crate::tls;

@@ -2,7 +2,7 @@
 //!
 //! Next: `tls/destructors.rs`, which runs them.
 
-use super::real::{self, KeyDestructor, ThreadDestructor};
+use crate::patch::real::{self, KeyDestructor, ThreadDestructor};
 use crate::patch::symbol::interpose;
 use crate::sys::at_fork;
 use crate::tls;

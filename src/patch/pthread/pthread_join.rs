@@ -1,13 +1,13 @@
 //! Joining and detaching threads.
 //!
-//! Next: `patch/pthread/thread_attr.rs`.
+//! Next: `patch/pthread/pthread_attr.rs`.
 
-use super::clock::{ClockTime, check, deadline};
-use super::real;
+use super::clock_time::{ClockTime, check, deadline};
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::hub::{Hub, try_current};
 use crate::patch::kind::{Kind, offload_blocking, patched_hub};
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use crate::thread::offload::WorkKind;
 use crate::tls::{DETACHED, ENDED, Tcb, release};

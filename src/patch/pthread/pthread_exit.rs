@@ -1,9 +1,9 @@
 //! Ending a thread from within.
 //!
-//! Next: `patch/pthread/join.rs`.
+//! Next: `patch/pthread/pthread_join.rs`.
 
-use super::real;
 use crate::green::Interrupt;
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use crate::tls;
 use libc::c_void;

@@ -1,8 +1,8 @@
 //! Where glibc's objects have the fields that are used, and the check that they are there.
 //!
-//! Next: `patch/pthread/sync/mutex.rs`.
+//! Next: `patch/pthread/sync/pthread_mutex.rs`.
 
-use crate::patch::pthread::real;
+use crate::patch::real;
 use crate::sys::tid::gettid;
 use libc::{c_int, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, sem_t};
 use std::mem::MaybeUninit;

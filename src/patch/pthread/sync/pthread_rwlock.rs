@@ -1,12 +1,12 @@
 //! Read-write locks.
 //!
-//! Next: `patch/pthread/sync/spin.rs`.
+//! Next: `patch/pthread/sync/pthread_spin.rs`.
 
+use super::glibc_fields::{RWLOCK_SHARED, RWLOCK_WRITER, field};
 use super::owner::{mutex_owner_tid, with_green_tid};
-use super::probe::{RWLOCK_SHARED, RWLOCK_WRITER, field};
 use super::take::{hub, lock, wake};
-use crate::patch::pthread::clock::{ClockTime, check};
-use crate::patch::pthread::real;
+use crate::patch::pthread::clock_time::{ClockTime, check};
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, clockid_t, pthread_rwlock_t, timespec};
 

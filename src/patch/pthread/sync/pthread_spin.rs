@@ -1,9 +1,9 @@
 //! Spin locks.
 //!
-//! Next: `patch/pthread/sync/barrier.rs`.
+//! Next: `patch/pthread/sync/pthread_barrier.rs`.
 
 use super::take::hub;
-use crate::patch::pthread::real;
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, pthread_spinlock_t};
 

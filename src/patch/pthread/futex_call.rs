@@ -5,7 +5,7 @@
 //!
 //! Next: `patch/pthread/sync/mod.rs`, C's locks.
 
-use super::clock::deadline;
+use super::clock_time::deadline;
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};

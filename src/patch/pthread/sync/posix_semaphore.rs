@@ -1,11 +1,11 @@
 //! Semaphores.
 //!
-//! Next: `patch/sleep.rs`.
+//! Next: `patch/nanosleep.rs`.
 
-use super::probe::{SEM_SHARED, field};
+use super::glibc_fields::{SEM_SHARED, field};
 use super::take::{Interruptible, Taken, hub, take, wake};
-use crate::patch::pthread::clock::{ClockTime, deadline};
-use crate::patch::pthread::real;
+use crate::patch::pthread::clock_time::{ClockTime, deadline};
+use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, with_errno};
 use libc::{c_int, clockid_t, sem_t, timespec};
 

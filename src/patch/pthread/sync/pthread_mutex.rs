@@ -1,12 +1,12 @@
 //! Mutexes.
 //!
-//! Next: `patch/pthread/sync/condition.rs`.
+//! Next: `patch/pthread/sync/pthread_cond.rs`.
 
+use super::glibc_fields::{ERRORCHECK, MUTEX_KERNEL, MUTEX_KIND, MUTEX_OWNER, MUTEX_SHARED, field};
 use super::owner::{mutex_owner_tid, with_green_tid};
-use super::probe::{ERRORCHECK, MUTEX_KERNEL, MUTEX_KIND, MUTEX_OWNER, MUTEX_SHARED, field};
 use super::take::{hub, lock, wake};
-use crate::patch::pthread::clock::{ClockTime, is_clock};
-use crate::patch::pthread::real;
+use crate::patch::pthread::clock_time::{ClockTime, is_clock};
+use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, clockid_t, pthread_mutex_t, timespec};
 

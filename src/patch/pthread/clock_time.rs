@@ -1,6 +1,6 @@
 //! Absolute times of C's clocks, and what C accepts of them.
 //!
-//! Next: `patch/pthread/thread.rs`.
+//! Next: `patch/pthread/pthread_create.rs`.
 
 use crate::hub::Hub;
 use crate::sys::timespec::{ZERO, duration_of};
