@@ -1,15 +1,15 @@
-//! A factory that makes chairs, to tell processes, threads and green threads apart. All three are used at once.
+//! A factory that makes chairs shows the difference between processes, OS threads and green threads. It uses all three.
 //!
-//! - A **process** is a production line: it has resources of its own (here, a box of orders), and what happens to it
-//!   happens to no other line. Lines are built first: a process is made by `fork`, which wants a single OS thread.
-//! - An **OS thread** is a worker on a line. Whom the kernel lets work, works; all workers of a line share its box.
-//! - A **green thread** is one of the jobs that a worker has begun. While the glue of one chair dries he would stand and
-//!   wait; instead he goes on with another. Nobody tells him to: he changes jobs where he would have to wait.
+//! - A **process** is a production line. It has its own resources (here, a box of orders), and a fault in it stops no other
+//!   line. Lines are built first: a process is made by `fork`, which needs a single OS thread.
+//! - An **OS thread** is a worker on a line. The kernel decides when it runs. All workers of a line share its box.
+//! - A **green thread** is one of the jobs that a worker has begun. While the glue of one chair dries, the worker goes on
+//!   with another job. The kernel does not decide that: the worker changes jobs where it would have to wait.
 //!
 //! Run with: `cargo run --release --example factory [LINES] [WORKERS] [JOBS] [CHAIRS]`
 //!
-//! So many lines, workers to a line, jobs to a worker, chairs to a line. It says who glues which chair where, and proves
-//! at the end that each chair was made exactly once.
+//! The arguments are the number of lines, workers per line, jobs per worker, chairs per line. The program prints which line,
+//! worker and job glues each chair, and proves at the end that each chair was made exactly once.
 
 use greenline::model::{Model, Worker};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// How long the glue of a chair dries.
 const DRYING: Duration = Duration::from_millis(30);
 
-/// What there is of everything.
+/// The numbers of everything.
 #[derive(Clone, Copy)]
 struct Plan {
     lines: u32,
@@ -30,7 +30,7 @@ struct Plan {
     chairs: u32,
 }
 
-/// A chair that is done, and who has made it: what crosses from the line to the factory.
+/// A finished chair and its maker. This is the result that a line sends to the factory.
 #[derive(Serialize, Deserialize)]
 struct Chair {
     number: u32,
@@ -39,10 +39,10 @@ struct Chair {
     green: String,
 }
 
-/// The orders of one line. Its workers share it, for they share the line's memory; another line has another.
+/// The orders of one line. Its workers share them, because they share the line's memory. Each line has its own.
 type Orders = Arc<Mutex<Vec<u32>>>;
 
-/// One line: hires its workers, and waits for them.
+/// Runs one line: hires its workers and waits for them.
 fn line(line: u32, plan: Plan) -> Vec<Chair> {
     let first = line * plan.chairs + 1;
     let orders: Orders = Arc::new(Mutex::new((first..first + plan.chairs).rev().collect()));
@@ -53,7 +53,7 @@ fn line(line: u32, plan: Plan) -> Vec<Chair> {
     gather(workers.collect())
 }
 
-/// One worker: has several jobs at once, and changes between them.
+/// Runs one worker: begins several jobs and changes between them.
 fn worker(plan: Plan, orders: &Orders) -> Vec<Chair> {
     let jobs = (1..=plan.jobs).map(|_| {
         let orders = orders.clone();
@@ -62,32 +62,32 @@ fn worker(plan: Plan, orders: &Orders) -> Vec<Chair> {
     gather(jobs.collect())
 }
 
-/// One job: takes an order, makes the chair, and so on until the box is empty.
+/// Runs one job: makes one chair after another until the box of orders is empty.
 fn job(orders: &Orders) -> Vec<Chair> {
     let mut done = Vec::new();
-    // The lock is given back at once: it is not held while the glue dries.
+    // The lock is released before the body of the loop: it is not held while the glue dries.
     while let Some(number) = orders.lock().ok().and_then(|mut orders| orders.pop()) {
         let chair = Chair { number, process: std::process::id(), thread: tid(), green: green() };
         println!(
-            "chair {number:>3}: glued on line {}, by worker {}, as his job {}",
+            "chair {number:>3}: glued on line {}, by worker {}, as job {}",
             chair.process, chair.thread, chair.green
         );
-        // He would have to wait now. So he works on another of his jobs.
+        // The glue dries. The worker goes on with another of its jobs meanwhile.
         std::thread::sleep(DRYING);
         done.push(chair);
     }
     done
 }
 
-/// Starts a worker of any model; without it there is no factory.
+/// Starts a worker of any model. If that fails, the program ends.
 fn hire(model: Model, f: impl FnOnce() -> Vec<Chair> + Send + 'static) -> Worker<Vec<Chair>> {
     model.spawn(f).unwrap_or_else(|error| {
-        eprintln!("no {} can be had: {error}", model.name());
+        eprintln!("no {} can be started: {error}", model.name());
         exit(1)
     })
 }
 
-/// What they have made, all together.
+/// Waits for all workers, and returns the chairs that they have made.
 fn gather(workers: Vec<Worker<Vec<Chair>>>) -> Vec<Chair> {
     let chairs = workers.into_iter().map(|worker| {
         let model = worker.model();
@@ -107,7 +107,7 @@ fn main() {
         exit(2)
     });
 
-    // From here on, who sleeps in a green thread lets the others run: `std::thread::sleep` in `job` is plain std.
+    // From here on, `std::thread::sleep` in a green thread lets the other green threads run. `job` calls plain std.
     greenline::patch::all();
 
     let start = Instant::now();
@@ -116,7 +116,7 @@ fn main() {
     report(plan, &chairs, start.elapsed());
 }
 
-/// Who has made how many, and whether all are there.
+/// Prints how many chairs each job has made, and checks that all chairs are there.
 fn report(plan: Plan, chairs: &[Chair], took: Duration) {
     let mut made: BTreeMap<(u32, u32), BTreeMap<&str, u32>> = BTreeMap::new();
     for chair in chairs {
@@ -138,20 +138,20 @@ fn report(plan: Plan, chairs: &[Chair], took: Duration) {
         all * (all + 1) / 2
     );
     if !numbers.iter().copied().eq(1..=all) {
-        eprintln!("chairs are missing, or were made twice");
+        eprintln!("chairs are missing or were made twice");
         exit(1);
     }
-    println!("each was made exactly once");
-    println!("the glue dried for {:.1?} all together, and all took {took:.1?}", DRYING * all as u32);
+    println!("each chair was made exactly once");
+    println!("the glue dried for {:.1?} in total, and the program took {took:.1?}", DRYING * all as u32);
 }
 
-/// The kernel's number of this OS thread.
+/// Returns the kernel's id of this OS thread.
 fn tid() -> u32 {
     let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     link.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
 }
 
-/// The hub's number of this green thread: each worker counts his own.
+/// Returns the hub's id of this green thread. Each OS thread has a hub and ids of its own.
 fn green() -> String {
     greenline::current().id().to_string()
 }
@@ -171,6 +171,6 @@ fn arguments() -> Result<Plan, String> {
     };
     match given.next() {
         None => Ok(plan),
-        Some(extra) => Err(format!("what is '{extra}'?")),
+        Some(extra) => Err(format!("unexpected argument '{extra}'")),
     }
 }

@@ -1,12 +1,12 @@
-//! A pool of worker processes: several tasks at once, on all cores, their results in order; and what becomes of a task
-//! whose worker dies.
+//! A pool of worker processes. It runs several tasks at once, on all cores, and returns their results in order. If a
+//! worker dies, its task has an error as result.
 //!
 //! Run with: `cargo run --release --example process_pool`
 
 use greenline::process::Pool;
 use std::time::{Duration, Instant};
 
-/// Takes a while, and says who did it.
+/// Sleeps, and prints which process runs the task.
 fn work(task: u32) -> (u32, u32) {
     std::thread::sleep(Duration::from_millis(100));
     println!("task {task}: done by process {}", std::process::id());
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("9 tasks of 100 ms by 3 processes: {:.1?}", start.elapsed());
     println!("in order: {:?}", done.iter().map(|(task, _)| task).collect::<Vec<_>>());
 
-    // Without waiting; the results are asked for later.
+    // The calls return without waiting. The results are asked for later.
     let halves = pool.apply_async(divide, (84, 2));
     let nothing = pool.apply_async(divide, (1, 0));
     println!("84 / 2 = {}", halves.get()?);
@@ -38,6 +38,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     pool.close();
     pool.join()?;
-    println!("all workers have left");
+    println!("all workers have ended");
     Ok(())
 }

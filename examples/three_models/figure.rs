@@ -1,11 +1,11 @@
-//! What was measured, ready to be shown: a figure has one or several series, each with a value for each model.
+//! Figures, ready to be shown. A figure has one or several series, each with a value for each model.
 
 use std::time::Duration;
 
-/// In the order of [`Model::ALL`](greenline::model::Model::ALL).
+/// The names of the models, in the order of [`Model::ALL`](greenline::model::Model::ALL).
 pub(crate) const NAMES: [&str; 3] = ["green thread", "OS thread", "process"];
 
-/// What a number counts.
+/// The unit of a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanoseconds,
@@ -14,12 +14,12 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// With three digits.
+    /// Returns the number with its unit, in three digits.
     pub(crate) fn show(self, number: f64) -> String {
         self.written(number, |number| if number >= 99.95 { 0 } else { usize::from(number < 9.995) + 1 })
     }
 
-    /// With no more digits than it takes: for round numbers.
+    /// Returns a round number with its unit, in as few digits as possible.
     pub(crate) fn show_round(self, number: f64) -> String {
         self.written(number, |number| usize::from(number.fract() != 0.0))
     }
@@ -32,13 +32,13 @@ impl Unit {
         }
     }
 
-    /// By how much numbers differ that are neighbours on a logarithmic axis.
+    /// Returns the factor between two neighbouring marks on a logarithmic axis.
     pub(crate) fn step(self) -> f64 {
         if self == Unit::Bytes { 16.0 } else { 10.0 }
     }
 }
 
-/// With the unit that suits.
+/// Returns the number with the largest unit that fits.
 fn scaled(mut number: f64, step: f64, units: &[&str], digits: impl Fn(f64) -> usize) -> String {
     let mut unit = 0;
     while number >= 999.5 && unit + 1 < units.len() {
@@ -49,7 +49,7 @@ fn scaled(mut number: f64, step: f64, units: &[&str], digits: impl Fn(f64) -> us
     format!("{number:.digits$} {}", units[unit])
 }
 
-/// With a comma at each thousand.
+/// Returns the number with a comma at each thousand.
 pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -62,7 +62,7 @@ pub(crate) fn thousands(number: f64) -> String {
     text
 }
 
-/// One number, or why there is none.
+/// One number, or the reason why there is none.
 #[derive(Clone)]
 pub(crate) struct Value {
     pub(crate) number: Option<f64>,
@@ -80,7 +80,7 @@ impl Value {
 
 /// Three values, one for each model.
 pub(crate) struct Series {
-    /// What it is within its figure; empty where there is only one.
+    /// The name within its figure; empty if the figure has one series.
     pub(crate) name: &'static str,
     pub(crate) values: [Value; 3],
 }
@@ -88,19 +88,19 @@ pub(crate) struct Series {
 /// One thing that was measured.
 pub(crate) struct Figure {
     pub(crate) title: &'static str,
-    /// How it was measured.
+    /// A sentence on the method.
     pub(crate) how: String,
-    /// What is to be seen.
+    /// A sentence on the result.
     pub(crate) seen: String,
     pub(crate) series: Vec<Series>,
     pub(crate) unit: Unit,
-    /// Whether equal steps of its axis are equal factors.
+    /// Whether the axis is logarithmic.
     pub(crate) logarithmic: bool,
-    /// Something to compare with: a line in the plot.
+    /// A number to compare with: a line in the plot.
     pub(crate) reference: Option<(&'static str, f64)>,
 }
 
-/// How many times one is the other, in words: "12 times as".
+/// Returns the ratio of two numbers in words: "12 times as".
 pub(crate) fn times(one: f64, other: f64) -> String {
     let ratio = one / other;
     match ratio {
@@ -112,16 +112,16 @@ pub(crate) fn times(one: f64, other: f64) -> String {
     }
 }
 
-/// What a crash takes down, for each model.
+/// The processes and workers that a crash ends, for each model.
 pub(crate) struct Crashes {
     pub(crate) rows: Vec<(&'static str, [String; 3])>,
 }
 
-/// How a crash is told of that nobody else has noticed.
-pub(crate) const ONLY: &str = "only who crashes";
+/// The text for a crash that ends no other worker.
+pub(crate) const ONLY: &str = "only the crashing worker";
 
 impl Crashes {
-    /// What is to be seen, if it is.
+    /// Returns a sentence on the result, if it is the expected one.
     pub(crate) fn seen(&self) -> &'static str {
         let is_alone = |ends: &[String; 3]| ends.each_ref().map(|end| end == ONLY);
         let (panic, others) = self.rows.split_at(1);
@@ -129,15 +129,15 @@ impl Crashes {
             && others.iter().all(|(_, ends)| is_alone(ends) == [false, false, true]);
         match as_expected {
             true => {
-                "A panic ends only who panics, whichever it is. What the kernel has to end it ends with the whole process; so only \
+                "A panic ends only the panicking worker, in all models. A crash that the kernel ends, ends the whole process. So only \
                  processes are safe from each other."
             }
-            false => "Not as it should be: see the table.",
+            false => "The result is not the expected one: see the table.",
         }
     }
 }
 
-/// When the three days took place, for each model; and how long a step of theirs computes.
+/// When each worker ran, for each model, and how long one of its steps computes.
 pub(crate) struct Timelines {
     pub(crate) days: [Result<Vec<super::work::Day>, String>; 3],
     pub(crate) busy: Duration,

@@ -1,4 +1,4 @@
-//! What the kernel is asked, and told.
+//! System calls and files of `/proc`.
 
 use std::io;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use std::time::Duration;
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
-    /// It waited for something.
+    /// Number of switches because the OS thread waited.
     pub(crate) voluntary: u64,
-    /// It was to make room for others.
+    /// Number of switches because the kernel let others run.
     pub(crate) involuntary: u64,
 }
 
@@ -31,7 +31,7 @@ impl Usage {
         }
     }
 
-    /// Of the OS thread that calls.
+    /// Returns the usage of the calling OS thread.
     pub(crate) fn of_this_thread() -> Usage {
         usage_of(libc::RUSAGE_THREAD)
     }
@@ -42,7 +42,7 @@ impl Usage {
 }
 
 fn usage_of(who: i32) -> Usage {
-    // SAFETY: all zeros is a value of it, and it is ours to be written.
+    // SAFETY: all zeros is a value of `rusage`, and the kernel writes to this frame's.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(who, &raw mut usage);
@@ -56,9 +56,9 @@ fn usage_of(who: i32) -> Usage {
     }
 }
 
-/// Keeps this process, and those that it starts, on the core that it is on.
+/// Binds this process, and the processes that it starts, to its current core.
 pub(crate) fn stay_on_this_core() -> io::Result<()> {
-    // SAFETY: all zeros is the empty set, and the core that we run on is in range.
+    // SAFETY: all zeros is the empty set, and the number of the current core is in range.
     let done = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(libc::sched_getcpu() as usize, &mut set);
@@ -67,16 +67,16 @@ pub(crate) fn stay_on_this_core() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Ends this process, by SIGALRM, unless it ends itself within so many seconds.
+/// Makes SIGALRM end this process after that many seconds.
 pub(crate) fn live_no_longer_than(seconds: u32) {
-    // SAFETY: no pointers.
+    // SAFETY: `alarm` takes no pointers.
     unsafe { libc::alarm(seconds) };
 }
 
-/// What is said on stderr is not heard any more, and a crash leaves no core: for one that is about to crash on purpose.
+/// Redirects stderr to `/dev/null` and disables core dumps: for a process that is about to crash on purpose.
 pub(crate) fn crash_quietly() {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a name that ends in 0, a descriptor, and a limit in this frame.
+    // SAFETY: the name is a C string, and the limit is in this frame.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         if null >= 0 {
@@ -86,10 +86,10 @@ pub(crate) fn crash_quietly() {
     }
 }
 
-/// Takes as many descriptors as may be had.
+/// Raises the limit of descriptors to the highest that is allowed.
 pub(crate) fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a limit in this frame.
+    // SAFETY: the limit is in this frame.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
@@ -98,41 +98,41 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-/// Writes where nobody may write.
+/// Writes to an address that is not mapped.
 pub(crate) fn fault() {
-    // SAFETY: none. It is what this is for: the process that calls is to be ended by SIGSEGV.
+    // SAFETY: none. The purpose is that SIGSEGV ends the calling process.
     unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
 }
 
-/// The kernel's number of the OS thread that calls.
+/// Returns the kernel's id of the calling OS thread.
 pub(crate) fn tid() -> u32 {
     let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     link.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
 }
 
-/// Bytes of memory that a process has for itself alone.
+/// Returns the private memory of a process, in bytes.
 pub(crate) fn private_bytes(pid: u32) -> u64 {
     numbers(&format!("/proc/{pid}/smaps_rollup"), &["Private_Clean:", "Private_Dirty:"]) * 1024
 }
 
-/// Bytes that the kernel uses for stacks of its own, page tables and records, of all programs.
+/// Returns the memory that the kernel uses for its stacks, page tables and records, of all programs, in bytes.
 pub(crate) fn kernel_bytes() -> u64 {
     numbers("/proc/meminfo", &["KernelStack:", "PageTables:", "SUnreclaim:"]) * 1024
 }
 
-/// Bytes that programs could still have.
+/// Returns the available memory, in bytes.
 pub(crate) fn available_bytes() -> u64 {
     numbers("/proc/meminfo", &["MemAvailable:"]) * 1024
 }
 
-/// The sum of the numbers behind these words, each at the beginning of a line.
+/// Returns the sum of the numbers in the lines that begin with one of these words.
 fn numbers(file: &str, words: &[&str]) -> u64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let lines = text.lines().filter(|line| words.iter().any(|word| line.starts_with(word)));
     lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
 }
 
-/// What the kernel would allow at most, as it says: a text for people.
+/// Returns the kernel's limits, as text.
 pub(crate) fn limits() -> String {
     let read = |file: &str| std::fs::read_to_string(file).map_or("?".into(), |text| text.trim().to_owned());
     let user = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -146,7 +146,7 @@ pub(crate) fn limits() -> String {
     )
 }
 
-/// This machine, in a line.
+/// Returns a description of this machine in one line.
 pub(crate) fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpu

@@ -1,5 +1,5 @@
-//! Where a figure is taken: in a process of its own for each, so that none sees what another has left behind, and one that
-//! crashes, or does not end, takes nobody with it. It is itself a worker of the model [`Process`].
+//! Each figure is measured in a process of its own. So no measurement sees what another has left behind, and one that
+//! crashes or does not end affects no other. The process is itself a worker of the model [`Process`].
 
 use super::kernel;
 use greenline::model::Model;
@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
-/// How long one may take.
+/// The most seconds that one measurement may take.
 const SECONDS: u32 = 30;
 
-/// How much is done.
+/// The amount of work in a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) quick: bool,
@@ -18,17 +18,17 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    /// One of two numbers.
+    /// Returns one of two numbers.
     pub(crate) fn of<T>(self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 }
 
-/// Has `measure` take a figure of `model`.
+/// Runs `measure` for `model` in a process of its own.
 ///
-/// Where workers are green threads everything is patched first: the one line that such a program has and others have not.
+/// If the workers are green threads, everything is patched first: the one line that such a program has and others have not.
 ///
-/// Errors: what went wrong, in words.
+/// Errors: a description of the failure.
 pub(crate) fn run<T>(
     model: Model,
     effort: Effort,
@@ -40,7 +40,7 @@ where
     let inside = move || {
         kernel::live_no_longer_than(SECONDS);
         if model == Model::Green {
-            // What debug builds have besides would be measured, too.
+            // The watchdog of debug builds would be measured, too.
             greenline::watchdog::stop();
             greenline::patch::try_all().map_err(|error| error.to_string())?;
         }

@@ -1,17 +1,17 @@
-//! The same functions as green threads, as OS threads and as processes, and what that makes of them: a table, and a page
-//! of plots. Nothing is taken from elsewhere; every figure is measured in the run.
+//! Runs the same functions as green threads, as OS threads and as processes, and compares them: in a table, and in a page
+//! of plots. Every figure is measured in the run.
 //!
 //! Run with: `cargo run --release --example three_models -- [--quick] [--html PAGE]`
 //!
 //! | file         | is about                                                     |
 //! |--------------|--------------------------------------------------------------|
-//! | `work.rs`    | what the workers do; nothing there knows what they are        |
-//! | `measure.rs` | the figures: each does the same with whichever model          |
+//! | `work.rs`    | the functions of the workers, which are the same for all models |
+//! | `measure.rs` | the measurements, which take any model                        |
 //! | `lab.rs`     | the process of its own in which each figure is taken          |
-//! | `kernel.rs`  | what the kernel is asked                                     |
-//! | `figure.rs`  | what was measured, ready to be shown                         |
-//! | `report.rs`  | from measurements to figures, and what is to be seen in them |
-//! | `table.rs`, `page.rs`, `page.css`, `plot.rs` | how it is shown             |
+//! | `kernel.rs`  | system calls and files of `/proc`                            |
+//! | `figure.rs`  | the figures, ready to be shown                               |
+//! | `report.rs`  | from measurements to figures, with a sentence on each        |
+//! | `table.rs`, `page.rs`, `page.css`, `plot.rs` | the output                  |
 
 mod figure;
 mod kernel;
@@ -53,8 +53,8 @@ fn main() {
     }
 }
 
-/// On a terminal; elsewhere it is not seen. It has no OS thread of its own: there must be only one where processes are
-/// started.
+/// Returns a progress bar, which is visible on a terminal only. It has no OS thread of its own, because a process with
+/// several OS threads cannot start processes.
 fn progress() -> ProgressBar {
     let bar = ProgressBar::new(report::STEPS);
     let style =
@@ -68,8 +68,8 @@ fn arguments() -> Result<(bool, Option<PathBuf>), String> {
     while let Some(argument) = given.next() {
         match argument.to_str() {
             Some("--quick") => quick = true,
-            Some("--html") => html = Some(given.next().ok_or("--html wants the name of a file")?.into()),
-            _ => return Err(format!("what is '{}'?", argument.to_string_lossy())),
+            Some("--html") => html = Some(given.next().ok_or("--html needs the name of a file")?.into()),
+            _ => return Err(format!("unexpected argument '{}'", argument.to_string_lossy())),
         }
     }
     Ok((quick, html))

@@ -1,4 +1,4 @@
-//! The figures: each a function that takes a model and does the same with it, whichever it is.
+//! The measurements. Each is a function that takes a model and does the same with any of them.
 
 use super::kernel::{self, Usage};
 use super::lab::Effort;
@@ -21,13 +21,13 @@ where
     workers.into_iter().map(|worker| worker.join().map_err(failed)).collect()
 }
 
-/// The one in the middle.
+/// Returns the median.
 fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Nanoseconds to start one that does nothing, and to join it.
+/// Returns the nanoseconds to start and join a worker that does nothing.
 pub(crate) fn start(model: Model, effort: Effort) -> io::Result<f64> {
     const BATCH: u32 = 10;
     let until = Instant::now() + Duration::from_millis(effort.of(500, 50));
@@ -42,7 +42,7 @@ pub(crate) fn start(model: Model, effort: Effort) -> io::Result<f64> {
     Ok(median(rounds))
 }
 
-/// Nanoseconds from one to the other, when two on one core throw each other a byte through a socket.
+/// Returns the nanoseconds for a byte from one worker to another, through a socket, on one core.
 pub(crate) fn hand_over(model: Model, effort: Effort) -> io::Result<f64> {
     kernel::stay_on_this_core()?;
     let throws = effort.of(4000, 400);
@@ -67,8 +67,8 @@ pub(crate) fn hand_over(model: Model, effort: Effort) -> io::Result<f64> {
     Ok(median(rounds))
 }
 
-/// Nanoseconds a switch, when two on one core do nothing but give way to each other. Counted are the switches that took
-/// place, by whoever makes them: the hub, or the kernel, which may find that there is no need.
+/// Returns the nanoseconds per switch of two workers on one core that only yield to each other. The hub or the kernel counts
+/// the switches that took place. The kernel may ignore a yield.
 pub(crate) fn give_way(model: Model, effort: Effort) -> io::Result<f64> {
     kernel::stay_on_this_core()?;
     let times = effort.of(100_000, 10_000);
@@ -97,12 +97,12 @@ pub(crate) fn give_way(model: Model, effort: Effort) -> io::Result<f64> {
     Ok(median(rounds))
 }
 
-/// How often the hub has switched, if that is who does.
+/// Returns the number of the hub's switches, if workers are green threads.
 fn switches_of_hub(model: Model) -> Option<u64> {
     (model == Model::Green).then(|| greenline::stats().switches)
 }
 
-/// Bytes for each that waits.
+/// Memory of one waiting worker, in bytes.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) own: f64,
@@ -115,7 +115,7 @@ pub(crate) fn memory(model: Model, effort: Effort) -> io::Result<Memory> {
         Model::Process => effort.of(150, 30),
     };
     kernel::raise_descriptor_limit();
-    // What is made once, by the first.
+    // The first worker creates what all workers share.
     park(model, 1)?.leave()?;
     let here = std::process::id();
     let (own, kernels) = (kernel::private_bytes(here), kernel::kernel_bytes());
@@ -140,7 +140,7 @@ impl Crowd {
         Ok(Crowd { gate: Gate::new()?, workers: Vec::new(), processes: Vec::new() })
     }
 
-    /// One more, which has arrived.
+    /// Starts one more worker, which goes to the gate.
     fn add(&mut self, model: Model) -> io::Result<()> {
         let gate = self.gate.clone();
         self.workers.push(model.spawn(move || gate.pass().map_err(|error| error.to_string()))?);
@@ -168,13 +168,13 @@ fn park(model: Model, workers: usize) -> io::Result<Crowd> {
     Ok(crowd)
 }
 
-/// How many were alive at once.
+/// The number of workers that were alive at once.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Many {
     pub(crate) alive: usize,
-    /// Why it was not tried with more.
+    /// Why no more workers were started.
     pub(crate) end: String,
-    /// Whether no more can be had.
+    /// Whether the start of another worker has failed.
     pub(crate) refused: bool,
 }
 
@@ -188,13 +188,13 @@ pub(crate) fn many(model: Model, effort: Effort) -> io::Result<Many> {
     let memory = kernel::available_bytes();
     let until = Instant::now() + Duration::from_secs(effort.of(5, 2));
     let mut crowd = Crowd::new()?;
-    let (mut end, mut refused) = ("no more were asked for".to_owned(), false);
+    let (mut end, mut refused) = ("no more were requested".to_owned(), false);
     while crowd.workers.len() < cap {
         if let Err(error) = crowd.add(model) {
             (end, refused) = (error.to_string(), true);
             break;
         }
-        // Now and then: that they have begun, that there is time, that others have some memory left.
+        // After every 100 workers: checks that all have begun, and that there is time and memory left.
         if crowd.workers.len() % 100 == 0 {
             crowd.arrive()?;
             if Instant::now() > until {
@@ -213,20 +213,20 @@ pub(crate) fn many(model: Model, effort: Effort) -> io::Result<Many> {
     Ok(Many { alive, end, refused })
 }
 
-/// What a piece of work took.
+/// The cost of a piece of work.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Took {
     /// Nanoseconds.
     pub(crate) wall: f64,
     pub(crate) cpu: f64,
-    /// The kernel's switches.
+    /// Number of the kernel's switches.
     pub(crate) voluntary: u64,
     pub(crate) involuntary: u64,
-    /// The hub's.
+    /// Number of the hub's switches.
     pub(crate) hubs: u64,
 }
 
-/// What takes `ROUNDS` times is worth its fastest: in the others somebody else had the cores.
+/// The fastest of `ROUNDS` rounds counts. In the others, other programs had the cores.
 const ROUNDS: usize = 3;
 
 fn fastest(mut once: impl FnMut() -> io::Result<Took>) -> io::Result<Took> {
@@ -240,7 +240,7 @@ fn fastest(mut once: impl FnMut() -> io::Result<Took>) -> io::Result<Took> {
     Ok(best)
 }
 
-/// Runs `job` in so many workers at once.
+/// Runs `job` in that many workers at once.
 fn all_at_once(
     model: Model,
     workers: usize,
@@ -257,7 +257,7 @@ fn all_at_once(
     Ok(Took { wall, cpu: cpu.as_nanos() as f64, voluntary, involuntary, hubs })
 }
 
-/// How many workers ask a server, and how often each.
+/// Returns the number of workers that ask a server, and the number of requests of each.
 pub(crate) fn asking(effort: Effort) -> (usize, u32) {
     effort.of((100, 50), (50, 10))
 }
@@ -272,7 +272,7 @@ pub(crate) fn ask(model: Model, effort: Effort) -> io::Result<Took> {
     })
 }
 
-/// How many workers compute, and how many microseconds each.
+/// Returns the number of workers that compute, and the microseconds of each.
 pub(crate) fn computing(effort: Effort) -> (usize, u64) {
     (8, effort.of(50_000, 10_000))
 }
@@ -283,7 +283,7 @@ pub(crate) fn compute(model: Model, effort: Effort) -> io::Result<Took> {
     fastest(|| all_at_once(model, workers, move || work::compute(rounds)))
 }
 
-/// The same work without any workers, one piece after the other. Nanoseconds.
+/// Returns the nanoseconds of the same work without workers, in sequence.
 pub(crate) fn compute_alone(_: Model, effort: Effort) -> io::Result<f64> {
     let (workers, microseconds) = computing(effort);
     let rounds = microseconds * effort.rounds_per_microsecond;
@@ -297,18 +297,18 @@ pub(crate) fn compute_alone(_: Model, effort: Effort) -> io::Result<f64> {
     Ok(all.fold(f64::INFINITY, f64::min))
 }
 
-/// What the parent sees of a global after three workers have each added one to it.
+/// Returns the value of a global in the parent after each of three workers has added one to it.
 pub(crate) fn global(model: Model, _: Effort) -> io::Result<u64> {
     let workers: Vec<_> = (0..3).map(|_| model.spawn(work::count)).collect::<io::Result<_>>()?;
     join_all(workers)?;
     Ok(work::counted())
 }
 
-/// How many others there are when one crashes.
+/// The number of workers beside the one that crashes.
 pub(crate) const OTHERS: usize = 2;
 
-/// One crashes. Answers how many of the others have answered nonetheless; if nobody answers at all, the crash took the
-/// process that asked, too.
+/// Starts workers of which one crashes. Returns how many of the others have a result nonetheless. If the crash ends the
+/// calling process, there is no return.
 pub(crate) fn crash(model: Model, how: Crash) -> io::Result<u64> {
     kernel::crash_quietly();
     let gate = Gate::new()?;
@@ -328,10 +328,11 @@ pub(crate) fn crash(model: Model, how: Crash) -> io::Result<u64> {
     Ok(answered.count() as u64)
 }
 
-/// How long who has a day computes, and then waits.
+/// How long each worker of [`days`] computes, and then waits, in each step.
 pub(crate) const BUSY: Duration = Duration::from_millis(4);
 
-/// Who ran when: four that compute and wait by turns. The quickest of several such days, on which others disturbed least.
+/// Measures when each of four workers ran that compute and wait in turns. Returns the shortest of several rounds, in which
+/// other programs disturbed least.
 pub(crate) fn days(model: Model, effort: Effort) -> io::Result<Vec<Day>> {
     let mut best: Option<Vec<Day>> = None;
     for _ in 0..effort.of(10, 2) {

@@ -1,13 +1,13 @@
-//! The figures as a page that needs nothing but itself: no network, no script.
+//! The figures as one self-contained HTML page: no network, no script.
 
 use super::figure::{Crashes, Figure, NAMES, Timelines};
 use super::plot::{bars, escape, timeline};
 use std::fmt::Write;
 
-/// Colours are chosen so that they differ for eyes of all kinds, on light and on dark.
+/// The colours can also be told apart by colour-blind readers, on a light and on a dark page.
 const STYLE: &str = include_str!("page.css");
 
-/// The whole page.
+/// Returns the whole page.
 pub(crate) fn page(machine: &str, figures: &[Figure], crashes: &Crashes, timelines: &Timelines) -> String {
     let mut plots = String::new();
     for (id, figure) in figures.iter().enumerate() {
@@ -39,14 +39,14 @@ of its own, on {machine}. Other programs may have run meanwhile: the ratios say 
 </header>
 <main>
 {table}
-<section><h2>Who ran when</h2>
+<section><h2>When each worker ran</h2>
 <p class="seen">{seen}</p>
 <div class="three">{timelines}</div>
 {legend}
 <p class="how">A lane is an OS thread; a gap within a block means that the kernel let others run. The
 quickest of several days is shown.</p>
 </section>
-<section><h2>What a crash takes down</h2>
+<section><h2>Crashes</h2>
 <p class="seen">{crash_seen}</p>
 {crashes}
 <p class="how">Done, not supposed: three workers, of which one crashes, in a process that was made for it.</p>
@@ -74,7 +74,7 @@ fn head() -> String {
     format!("<thead><tr><td></td>{names}</tr></thead>")
 }
 
-/// All numbers, once more, for who wants to read them.
+/// Returns all numbers as a table.
 fn table(figures: &[Figure]) -> String {
     let mut rows = String::new();
     for figure in figures {

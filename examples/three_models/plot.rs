@@ -1,10 +1,10 @@
-//! Plots, as SVG that takes its colours and its font from the page: so they suit a dark page as well as a light one.
+//! Plots, as SVG. Colours and font come from the page, so a plot fits a dark page as well as a light one.
 
 use super::figure::{Figure, NAMES, Timelines, Unit, Value};
 use super::work::Day;
 use std::fmt::Write;
 
-/// The width of plots with bars, in their own units; the page decides how large that is. Text is 12 of them high.
+/// The width of plots with bars, in units of the SVG, which the page scales. Text is 12 units high.
 const WIDTH: f64 = 360.0;
 /// Where the bars begin and end: left of them are the names, right of them the values.
 const LEFT: f64 = 92.0;
@@ -14,12 +14,12 @@ const BAR: f64 = 18.0;
 /// Class names of the three models' colours.
 const CLASSES: [&str; 3] = ["green", "thread", "process"];
 
-/// What HTML would take for its own.
+/// Replaces the special characters of HTML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Bars, one below the other: for each series the three models.
+/// Returns a plot with bars, one below the other: three for each series, one for each model.
 pub(crate) fn bars(figure: &Figure, id: usize) -> String {
     let axis = Axis::of(figure);
     let mut inside = String::new();
@@ -81,7 +81,7 @@ fn bar(axis: &Axis, model: usize, value: &Value, y: f64) -> String {
     )
 }
 
-/// From numbers to places.
+/// Maps numbers to positions.
 struct Axis {
     unit: Unit,
     logarithmic: bool,
@@ -98,7 +98,7 @@ impl Axis {
         let least = numbers.iter().copied().fold(most, f64::min);
         let step = figure.unit.step();
         let (from, to) = match figure.logarithmic {
-            // Whole powers, of which the least bar has some length.
+            // Whole powers, so that the shortest bar has a visible length.
             true => (step.powf((least / 1.5).log(step).floor()), step.powf(most.log(step).ceil())),
             false => (0.0, most),
         };
@@ -114,7 +114,7 @@ impl Axis {
         LEFT + part.clamp(0.0, 1.0) * (RIGHT - LEFT)
     }
 
-    /// Lines, with their numbers below.
+    /// Returns the lines of the grid, with their numbers below.
     fn grid(&self, top: f64, bottom: f64) -> String {
         let mut lines = String::new();
         let mut free_from = f64::NEG_INFINITY;
@@ -126,11 +126,11 @@ impl Axis {
             );
             let text = match number {
                 0.0 => "0".into(),
-                // Nothing is counted by halves.
+                // A count has no fractions.
                 ..1.0 if self.unit == Unit::Count => String::new(),
                 _ => self.unit.show_round(number),
             };
-            // Numbers have to keep a distance. A digit is some 7.5 wide.
+            // Numbers need a distance between them. A digit is about 7.5 units wide.
             let half = text.chars().count() as f64 * 7.5 / 2.0;
             if x - half > free_from {
                 free_from = x + half + 6.0;
@@ -163,7 +163,7 @@ impl Axis {
     }
 }
 
-/// What is around every plot: it has a title and a description for those who do not see it.
+/// Returns an SVG with a title and a description, for readers who do not see the plot.
 fn svg(title: &str, about: &str, id: usize, (width, height): (f64, f64), inside: &str) -> String {
     format!(
         r#"<svg viewBox="0 0 {width} {height:.0}" role="img" aria-labelledby="t{id} d{id}"><title id="t{id}">{}</title><desc id="d{id}">{}</desc>{inside}</svg>"#,
@@ -172,7 +172,7 @@ fn svg(title: &str, about: &str, id: usize, (width, height): (f64, f64), inside:
     )
 }
 
-/// Who ran when: one model's picture. A lane for each OS thread; the colours are the workers'.
+/// Returns the timeline of one model. Each OS thread has a lane, and each worker a colour.
 pub(crate) fn timeline(all: &Timelines, model: usize, id: usize) -> String {
     const LANE: f64 = 26.0;
     const WIDTH: f64 = 300.0;
@@ -183,7 +183,7 @@ pub(crate) fn timeline(all: &Timelines, model: usize, id: usize) -> String {
     let until = all.days.iter().flatten().map(|days| super::work::end_of(days)).max();
     let until = f64::from(until.unwrap_or(1).max(1));
     let at = |microseconds: u32| FROM + f64::from(microseconds) / until * (TO - FROM);
-    // As many as the others have, so that the three are of one height.
+    // Four lanes, so that the three timelines have the same height.
     let bottom = 4.0 * LANE;
     let mut inside = String::new();
     let mut tick = 0;
@@ -228,11 +228,11 @@ pub(crate) fn timeline(all: &Timelines, model: usize, id: usize) -> String {
     }
     let about =
         format!("{} workers on {} lanes, over {:.0} milliseconds", days.len(), lanes.len(), until / 1000.0);
-    let title = format!("Who ran when: {}", NAMES[model]);
+    let title = format!("When each worker ran: {}", NAMES[model]);
     svg(&title, &about, id, (WIDTH, bottom + 17.0), &inside)
 }
 
-/// The distance of the marks, for some four of them.
+/// Returns the distance between marks, for about four marks.
 fn step_of(until: f64) -> u32 {
     let fits = [5000, 10_000, 20_000, 50_000, 100_000, 200_000]
         .into_iter()
@@ -240,7 +240,7 @@ fn step_of(until: f64) -> u32 {
     fits.unwrap_or(1_000_000)
 }
 
-/// The workers of each OS thread, numbered.
+/// Returns the workers of each OS thread, with their numbers.
 fn lanes(days: &[Day]) -> Vec<(u32, Vec<(usize, &Day)>)> {
     let mut lanes: Vec<(u32, Vec<(usize, &Day)>)> = Vec::new();
     for (worker, day) in days.iter().enumerate() {

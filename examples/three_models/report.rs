@@ -1,4 +1,4 @@
-//! Has all figures taken, and says what is to be seen in them: in words that follow from the numbers of this run.
+//! Runs all measurements, and makes figures of them. The sentence on each figure follows from the numbers of this run.
 
 use super::figure::{Crashes, Figure, ONLY, Series, Timelines, Unit, Value, thousands, times};
 use super::kernel;
@@ -10,19 +10,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
-/// All that was found out.
+/// The results of all measurements.
 pub(crate) struct Taken {
     pub(crate) figures: Vec<Figure>,
     pub(crate) crashes: Crashes,
     pub(crate) timelines: Timelines,
 }
 
-/// How often `take_all` says what it is about to do.
+/// The number of times that `take_all` reports its next measurement.
 pub(crate) const STEPS: u64 = 3 * 12;
 
 type Measured<T> = [Result<T, String>; 3];
 
-/// Calls measurements, and says so before.
+/// Runs measurements, and reports each one before it begins.
 struct Taker<S> {
     effort: Effort,
     say: S,
@@ -60,7 +60,7 @@ pub(crate) fn take_all(effort: Effort, say: impl FnMut(&str)) -> Taken {
         .map(|(what, how)| {
             (what, taker.take(what, move |model, _| measure::crash(model, how)).map(end_of_a_crash))
         });
-    let days = taker.take("who runs when", measure::days);
+    let days = taker.take("when each runs", measure::days);
     let room_for = memory.each_ref().map(|memory| {
         let memory = memory.as_ref().map_err(Clone::clone)?;
         Ok(room / (memory.own + memory.kernels))
@@ -91,13 +91,13 @@ fn series<T>(name: &'static str, unit: Unit, measured: &Measured<T>, number: imp
     Series { name, values }
 }
 
-/// The three numbers, where there are three.
+/// Returns the three numbers, if all were measured.
 fn numbers(series: &Series) -> Option<[f64; 3]> {
     let [green, thread, process] = series.values.each_ref().map(|value| value.number);
     Some([green?, thread?, process?])
 }
 
-/// What `say` makes of the numbers of the first series.
+/// Returns the sentence that `say` makes of the numbers of the first series.
 fn seen(series: &[Series], say: impl Fn([f64; 3]) -> String) -> String {
     series.first().and_then(numbers).map_or("Not all of it could be measured here.".into(), say)
 }
@@ -215,7 +215,7 @@ fn how_many(measured: Measured<Many>, room_for: Measured<f64>) -> Figure {
     }
 }
 
-/// Two digits of it.
+/// Returns the number rounded to two digits.
 fn about(number: Result<f64, String>) -> Value {
     let rounded = number.map(|number| {
         let power = 10f64.powf(number.log10().floor() - 1.0);
@@ -276,7 +276,7 @@ fn computing(measured: &Measured<Took>, alone: Result<f64, String>, effort: Effo
     }
 }
 
-/// How many cores worked for it, on average.
+/// Returns the average number of cores in use.
 fn cores_had(measured: &Result<Took, String>) -> String {
     measured.as_ref().map_or("?".into(), |took| format!("{:.2}", took.cpu / took.wall))
 }
@@ -325,7 +325,7 @@ fn sharing(measured: Measured<u64>) -> Figure {
     }
 }
 
-/// Nobody answered: then the process is gone in which it was tried.
+/// Returns which workers the crash has ended. An error means that it has ended the process of the measurement.
 fn end_of_a_crash(answered: Result<u64, String>) -> String {
     match answered {
         Ok(others) if others == OTHERS as u64 => ONLY.into(),

@@ -5,7 +5,7 @@ use super::figure::{Crashes, Figure, NAMES};
 const FIRST: usize = 44;
 const REST: usize = 22;
 
-/// Says all on stdout.
+/// Prints all figures to stdout.
 pub(crate) fn print(machine: &str, figures: &[Figure], crashes: &Crashes) {
     println!("{machine}\n");
     line("", &NAMES.map(str::to_owned));
@@ -23,7 +23,7 @@ pub(crate) fn print(machine: &str, figures: &[Figure], crashes: &Crashes) {
     }
 }
 
-/// A line of it; what does not fit into a column goes below.
+/// Prints one row. Text that does not fit into a column continues in the next line.
 fn line(first: &str, rest: &[String; 3]) {
     let mut columns = [
         wrapped(first, FIRST - 2),
@@ -39,7 +39,7 @@ fn line(first: &str, rest: &[String; 3]) {
     }
 }
 
-/// The text in lines, broken between words.
+/// Returns the text in lines, broken between words.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

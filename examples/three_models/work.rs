@@ -1,4 +1,4 @@
-//! What the workers do. Nothing here knows of greenline, or of what its caller is: a green thread, an OS thread, a process.
+//! The functions of the workers. They do not use greenline, and do not depend on the model of their caller.
 
 use super::kernel;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// Waits as one that asks a server and is answered after a millisecond, so many times.
+/// Waits like a client whose server takes a millisecond for each of `times` requests.
 pub(crate) fn ask(times: u32) {
     for _ in 0..times {
         std::thread::sleep(Duration::from_millis(1));
@@ -20,7 +20,7 @@ pub(crate) fn compute(rounds: u64) -> u64 {
     (0..rounds).fold(1, |x: u64, n| std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005) ^ n))
 }
 
-/// How many rounds of [`compute`] take a microsecond here.
+/// Returns how many rounds of [`compute`] take a microsecond on this machine.
 pub(crate) fn rounds_per_microsecond() -> u64 {
     let fastest = (0..20).map(|_| {
         let start = Instant::now();
@@ -30,7 +30,7 @@ pub(crate) fn rounds_per_microsecond() -> u64 {
     100_000_000 / (fastest.min().unwrap_or(1).max(1) as u64)
 }
 
-/// Plays ball: waits for it, and throws it back. The first one begins.
+/// Receives a byte and sends it back, `throws` times. One of the two players begins.
 pub(crate) fn play(mut ball: UnixStream, throws: u32, begins: bool) -> io::Result<()> {
     let mut byte = [0];
     for _ in 0..throws {
@@ -45,8 +45,8 @@ pub(crate) fn play(mut ball: UnixStream, throws: u32, begins: bool) -> io::Resul
     Ok(())
 }
 
-/// What one that gives way has to tell: when it began and ended, in nanoseconds, and how often its OS thread was switched
-/// away from.
+/// The report of a worker that yields: when it began and ended, in nanoseconds, and how often the kernel has switched away
+/// from its OS thread.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct GaveWay {
     pub(crate) from: u64,
@@ -54,7 +54,7 @@ pub(crate) struct GaveWay {
     pub(crate) switches: u64,
 }
 
-/// Gives way, again and again.
+/// Yields `times` times.
 pub(crate) fn give_way(epoch: Instant, times: u32) -> GaveWay {
     let (before, from) = (kernel::Usage::of_this_thread(), since(epoch));
     for _ in 0..times {
@@ -79,7 +79,7 @@ pub(crate) fn counted() -> u64 {
     COUNT.load(SeqCst)
 }
 
-/// How one can crash.
+/// A way to crash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Crash {
     Panic,
@@ -95,7 +95,7 @@ pub(crate) fn crash(how: Crash) {
     }
 }
 
-/// Where workers wait until they are let go. It is made of two sockets, since the same has to do for processes.
+/// A gate at which workers wait until it opens. It consists of two socket pairs, because it has to work between processes.
 #[derive(Clone)]
 pub(crate) struct Gate(Arc<Sockets>);
 
@@ -109,45 +109,44 @@ impl Gate {
         Ok(Gate(Arc::new(Sockets { said: UnixStream::pair()?, told: UnixStream::pair()? })))
     }
 
-    /// A worker arrives, says in which process, and waits.
+    /// Reports the id of the worker's process, and waits until the gate opens.
     pub(crate) fn pass(&self) -> io::Result<()> {
-        // If it is never let go, since who would is gone, it ends.
+        // If the process that opens the gate is gone, SIGALRM ends this worker.
         kernel::live_no_longer_than(60);
         (&self.0.said.0).write_all(&std::process::id().to_ne_bytes())?;
         (&self.0.told.1).read_exact(&mut [0])
     }
 
-    /// Waits for so many to arrive. Answers their processes.
+    /// Waits until that many workers have arrived. Returns the ids of their processes.
     pub(crate) fn await_all(&self, workers: usize) -> io::Result<Vec<u32>> {
         let mut all = vec![0; 4 * workers];
         (&self.0.said.1).read_exact(&mut all)?;
         Ok(all.chunks_exact(4).map(|pid| u32::from_ne_bytes([pid[0], pid[1], pid[2], pid[3]])).collect())
     }
 
-    /// Lets so many go.
+    /// Lets that many workers pass.
     pub(crate) fn open(&self, workers: usize) -> io::Result<()> {
         (&self.0.told.0).write_all(&vec![0; workers])
     }
 }
 
-/// One worker's day, for the picture of who ran when.
+/// The times at which one worker ran, for the timeline.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Day {
     pub(crate) process: u32,
     pub(crate) thread: u32,
-    /// From when to when it ran, in microseconds.
+    /// Begin and end of each interval in which the worker ran, in microseconds.
     pub(crate) stints: Vec<(u32, u32)>,
 }
 
-/// When the last of them had nothing more to compute.
+/// Returns the end of the last interval of all workers.
 pub(crate) fn end_of(days: &[Day]) -> u32 {
     days.iter().flat_map(|day| &day.stints).map(|stint| stint.1).max().unwrap_or(0)
 }
 
-/// Computes for `busy`, then waits for as long, `steps` times over, and writes down when it really ran.
+/// Computes for `busy` and then waits for as long, `steps` times. Returns when the worker really ran.
 pub(crate) fn day(epoch: Instant, steps: u32, busy: Duration, rounds_per_microsecond: u64) -> Day {
-    /// What is computed between two looks at the clock, in microseconds; and what a look that comes later than that means:
-    /// others ran meanwhile.
+    /// The computation between two clock reads, in microseconds. If a read is later than `LATE`, others ran meanwhile.
     const PIECE: u32 = 20;
     const LATE: u32 = 150;
     let now = || (since(epoch) / 1000) as u32;

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a child process reports instead of its value.
+/// The report of a child process that has no value.
 #[derive(Serialize, Deserialize)]
 enum Failure {
     Panicked(String),

@@ -34,7 +34,7 @@ pub(super) struct Dispatcher {
     in_flight: Lock<InFlight>,
 }
 
-/// What was sent and has no result yet, and who waits for it.
+/// The chunks without a result, and the green threads that wait for results.
 #[derive(Default)]
 struct InFlight {
     chunks: HashMap<u64, Chunk>,
@@ -109,7 +109,7 @@ impl InFlight {
     }
 }
 
-/// What a waiter does next.
+/// The next step of a waiter.
 enum Next<R> {
     /// Return this; `None` if the deadline has passed.
     Return(Option<R>),

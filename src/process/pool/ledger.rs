@@ -22,7 +22,7 @@ pub(super) struct LastClaim {
     pub(super) chunk: u64,
 }
 
-/// What is recorded of one worker. Written by that worker, by the process that records a claim, and by the supervisor
+/// The record of one worker. Written by that worker, by the process that records a claim, and by the supervisor
 /// while the slot has no worker.
 #[repr(C, align(64))]
 pub(super) struct WorkerSlot {

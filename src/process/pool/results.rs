@@ -1,4 +1,4 @@
-//! What callers hold: the handle of a result, or an iterator over results.
+//! The handles of callers: a result, or an iterator over results.
 //!
 //! Next: `process/queue.rs`, another object that processes share.
 

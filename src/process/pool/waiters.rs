@@ -26,7 +26,7 @@ pub(super) enum Role {
 
 /// A green thread that may wait, from the point of view of that green thread.
 pub(super) struct Waiter<'a> {
-    /// What the waiter waits for. `None` is a change of the shared state: space for a chunk, or the end of the workers.
+    /// The batch whose results the waiter waits for. `None` stands for a change of the shared state: space for a chunk, or the end of the workers.
     /// Nobody could wake a follower for that, so the waiter becomes a leader beside others.
     batch: Option<&'a Batch>,
     os_thread: OsThread,

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What the workers of a pool have in common.
+/// The configuration that the workers of a pool have in common.
 #[derive(Clone)]
 pub(super) struct WorkerConfig {
     pub(super) initializer: Rc<dyn Fn()>,
