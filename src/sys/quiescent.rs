@@ -61,6 +61,8 @@ fn reset_after_fork() {
 
 /// Keeps the quiescent OS threads quiescent. While the guard lives nothing may park, so the caller has disabled blocking.
 pub(crate) fn hold_quiescent() -> QuiescentThreads {
+    // A caller that forks holds the lock meanwhile: the child has to reset it, also if `quiescent` was never called.
+    at_fork::register(reset_after_fork);
     QuiescentThreads(QUIESCENT.lock())
 }
 
