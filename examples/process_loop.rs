@@ -1,4 +1,4 @@
-//! A process that loops beside its parent: two processes, each with an id and a loop of its own, at the same time.
+//! A process that loops beside its parent: two processes with two ids and two loops, at the same time.
 //!
 //! Run with: `cargo run --release --example process_loop`
 

@@ -1,5 +1,5 @@
-//! Processes share no memory: each has its own copy of every variable, and what one writes the others never see. OS
-//! threads and green threads share all of it.
+//! Processes share no memory. Each has its own copy of every variable, and does not see what another writes. OS threads and
+//! green threads share all memory.
 //!
 //! Run with: `cargo run --release --example process_no_sharing`
 
@@ -14,7 +14,7 @@ fn add_ten(who: &str) {
 }
 
 fn main() {
-    // A process first: one cannot be started beside OS threads.
+    // The process comes first, because it cannot be started beside OS threads.
     let child = Process::new(|| add_ten("the process:")).start().expect("a process");
     child.join().expect("a child of ours");
     println!("main sees {}", COUNTER.load(Relaxed));

@@ -1,7 +1,7 @@
-//! One process writes A, B and C into a queue, another reads them.
+//! One process writes A, B and C into a queue, and another reads them.
 //!
-//! Shows a `Queue` between processes: made before them, and then in the hands of both. What is put is there for the other as
-//! soon as `put` returns, in that order; and when the writer closes the queue, the reader reads what is left, and ends.
+//! Shows a `Queue` between processes, made before them and used by both. The reader can get a message as soon as the
+//! writer's `put` returns, in that order. When the writer closes the queue, the reader reads the rest and ends.
 //!
 //! Run with: `cargo run --release --example process_queue`
 

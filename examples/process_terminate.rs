@@ -1,5 +1,5 @@
-//! A process with arguments, that would loop for ever: after a second it is terminated, and then joined, which tells by
-//! which signal it has ended.
+//! A process with arguments that would loop forever. After a second it is terminated and joined. `join` returns the signal
+//! that has ended it.
 //!
 //! Run with: `cargo run --release --example process_terminate [-- SECONDS]`
 
@@ -21,13 +21,13 @@ fn main() {
         );
         std::process::exit(2);
     };
-    // The closure takes its arguments along: the child has a copy of all that there is.
+    // The closure owns its arguments. The child has a copy of all memory.
     let (song, pause) = (String::from("the endless song"), Duration::from_millis(200));
     let child = Process::new(move || loops(&song, pause)).name("singer").start().expect("a process");
     println!("{} is process {}, alive: {}", child.name(), child.pid(), child.is_alive());
     sleep(patience);
     child.terminate().expect("it may be sent signals");
-    // Asked to end: that takes a moment, for which `join` waits.
+    // SIGTERM takes a moment to end the process. `join` waits for it.
     let code = child.join().expect("a child of ours");
     println!("{} has ended, alive: {}, exit code {code}", child.name(), child.is_alive());
 }

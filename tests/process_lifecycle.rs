@@ -1,4 +1,4 @@
-//! Processes: what they end with, what they are told, what they share with whom; patched and not.
+//! Starting, joining and ending processes, patched and unpatched.
 
 mod support;
 
@@ -19,31 +19,31 @@ use support::subprocess::{Case, Ended, is_patched, run, run_until};
 const LONG: Duration = Duration::from_secs(3600);
 
 const ALONE: &[Case] = &[
-    ("what a closure returns is the exit code", exit_codes),
-    ("a signal is the exit code, negated", signals),
-    ("names tell who has started whom", names),
-    ("a daemon may not start processes", daemon_may_not_start),
-    ("only the parent joins", only_the_parent_joins),
-    ("only who joins waits", only_who_joins_waits),
-    ("a wait may be limited, repeated and shared", waits),
-    ("OS threads may join", os_threads_join),
-    ("with other OS threads it is refused", refused),
-    ("OS threads that rest do no harm", at_rest),
-    ("OS threads that were joined do no harm", after_joins),
-    ("a thousand leave nothing behind", a_thousand),
-    ("who is not joined is reaped", reaped),
-    ("the child has a hub of its own", fresh_hub),
-    ("memory is not shared", no_sharing),
-    ("the child reads nothing", stdin),
-    ("active children are those that have not ended", active),
-    ("a status that others have taken is an error", stolen),
-    ("an ignored SIGCHLD is an error", ignored),
-    ("without descriptors there is no child", no_descriptors),
-    ("an unwind does not harm the child", unwound),
-    ("descriptors are closed on exec", close_on_exec),
-    ("a parent that lives is alive", living_parent),
-    ("C's fork in a child is no child of ours", raw_fork),
-    ("processes that accept from one socket go on", shared_listener),
+    ("exit_code_is_the_closures_result", exit_codes),
+    ("exit_code_after_a_signal_is_its_negated_number", signals),
+    ("name_defaults_to_the_path_of_child_numbers", names),
+    ("start_in_a_daemon_is_an_error", daemon_may_not_start),
+    ("join_by_another_process_is_an_error", only_the_parent_joins),
+    ("join_parks_only_the_caller", only_who_joins_waits),
+    ("join_timeout_is_limited_repeatable_and_shared", waits),
+    ("join_by_other_os_threads_works", os_threads_join),
+    ("start_with_other_os_threads_is_an_error", refused),
+    ("start_with_quiescent_os_threads_works", at_rest),
+    ("start_after_joining_os_threads_works", after_joins),
+    ("start_a_thousand_times_leaves_no_descriptors", a_thousand),
+    ("start_reaps_children_that_were_not_joined", reaped),
+    ("child_has_a_new_hub", fresh_hub),
+    ("child_changes_only_its_own_memory", no_sharing),
+    ("child_reads_stdin_from_dev_null", stdin),
+    ("active_children_returns_those_that_have_not_ended", active),
+    ("join_after_a_foreign_waitpid_is_an_error", stolen),
+    ("join_with_ignored_sigchld_is_an_error", ignored),
+    ("start_without_descriptors_is_an_error", no_descriptors),
+    ("start_during_an_unwind_works", unwound),
+    ("exec_closes_the_descriptors", close_on_exec),
+    ("parent_is_alive_while_it_runs", living_parent),
+    ("fork_of_c_makes_no_child_of_the_parent", raw_fork),
+    ("accept_by_several_processes_goes_on", shared_listener),
 ];
 
 const OTHERS: &[Case] = &[
@@ -68,25 +68,25 @@ fn main() -> ExitCode {
         ALONE,
         OTHERS,
         vec![
-            ("a panic is said with the process's name", |patched| {
+            ("panic_is_printed_with_the_processs_name", |patched| {
                 let ended = run("a panic", patched);
                 assert_eq!(ended.stdout, "1\n");
                 assert!(ended.stderr.contains("panicked at tests/process_lifecycle.rs"), "{ended:?}");
                 assert!(ended.stderr.contains("process 'singer' panicked: out of tune: 3"), "{ended:?}");
             }),
-            ("an error is said with the process's name", |patched| {
+            ("error_is_printed_with_the_processs_name", |patched| {
                 let ended = run("an error", patched);
                 assert_eq!(ended.stdout, "1\n");
                 assert!(ended.stderr.contains("process 'singer' failed: \"hoarse\""), "{ended:?}");
             }),
-            ("nothing is printed twice", |patched| {
+            ("start_flushes_so_nothing_is_printed_twice", |patched| {
                 let Ended { stdout, stderr, .. } = run("half a line", patched);
                 assert_eq!(stdout.matches("from rust").count(), 1, "{stdout}");
                 assert_eq!(stdout.matches("from C").count(), 1, "{stdout}");
                 assert_eq!(stdout.matches("the child's rust").count(), 1, "{stdout}{stderr}");
                 assert_eq!(stdout.matches("the child's C").count(), 1, "{stdout}{stderr}");
             }),
-            ("the parent's work is not done twice", |patched| {
+            ("child_runs_no_exit_work_of_the_parent", |patched| {
                 let Ended { code, stdout, stderr } = run("guards", patched);
                 assert_eq!(code, 0, "{stderr}");
                 let sorted = |text: &str| {
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
                 let twice = if cfg!(feature = "patch") { "" } else { "\nthread-local dropped" };
                 assert_eq!(sorted(&stdout), sorted(&format!("{expected}{twice}")));
             }),
-            ("when main ends daemons are terminated and others joined", |patched| {
+            ("main_end_terminates_daemons_and_joins_others", |patched| {
                 let ended = run("main ends", patched);
                 assert_eq!(ended.code, 0, "{ended:?}");
                 assert_eq!(ended.stdout, "main ends\nchild done\n", "{ended:?}");
@@ -107,8 +107,8 @@ fn main() -> ExitCode {
                 assert_eq!(ended.code, 101, "{ended:?}");
                 assert_eq!(ended.stdout, "main ends\nchild done\n", "{ended:?}");
             }),
-            ("a daemon that does not want to end is killed", |patched| {
-                // It has a second, and would say it if it had more.
+            ("main_end_kills_a_daemon_that_ignores_sigterm", |patched| {
+                // It has one second. If it had more, it would print a line.
                 let main_ended = Cell::new(None);
                 let enough = |_: &str| {
                     let since = main_ended.get().unwrap_or_else(Instant::now);
@@ -118,20 +118,20 @@ fn main() -> ExitCode {
                 let ended = run_until("a stubborn daemon", patched, enough);
                 assert_eq!((ended.code, &*ended.stdout), (0, "asked to end\n"), "{ended:?}");
             }),
-            ("an orphan can notice", |patched| {
+            ("parent_is_not_alive_for_an_orphan", |patched| {
                 let ended = run_until("the parent is killed", patched, |text| text.contains("orphan"));
                 assert_eq!((ended.code, &*ended.stdout), (-9, "alive\norphan\n"), "{ended:?}");
             }),
-            ("what a green thread has of stdout is not kept from the child", |patched| {
+            ("child_prints_while_a_green_thread_holds_stdout", |patched| {
                 let ended = run("a green thread prints", patched);
                 assert_eq!(ended.code, 0, "{ended:?}");
                 assert!(ended.stdout.contains("the child prints, too\n"), "{ended:?}");
             }),
-            ("a child waits for its OS threads, not for daemons", |patched| {
+            ("child_end_waits_for_os_threads_but_not_daemons", |patched| {
                 let ended = run("a child's OS threads", patched);
                 assert_eq!((ended.code, &*ended.stdout), (0, "closure ends\nthread done\n0\n"), "{ended:?}");
             }),
-            ("a child is watched if its parent is", |patched| {
+            ("watchdog_runs_in_a_child_of_a_watched_parent", |patched| {
                 let ended = run("watchdogs", patched);
                 assert_eq!(ended.stdout, "0 1\n", "{ended:?}");
                 assert!(
@@ -152,7 +152,7 @@ fn code<R: greenline::process::Exit>(f: impl FnOnce() -> R + 'static) -> i32 {
     start(f).join().unwrap()
 }
 
-/// Something to wait for that any process can bring about: that all copies of the second are closed.
+/// A pipe to wait by: the first end is readable once all copies of the second are closed, in any process.
 fn gate() -> (UnixStream, UnixStream) {
     UnixStream::pair().unwrap()
 }
@@ -179,9 +179,9 @@ fn exit_codes() {
     );
     assert_eq!(code(|| -> i32 { std::process::exit(300) }), 44);
     assert_eq!(code(|| spawn(|| -> i32 { std::process::exit(8) }).join().unwrap()), 8);
-    // SAFETY: ends the process.
+    // SAFETY: the process ends here.
     assert_eq!(code(|| -> i32 { unsafe { libc::_exit(5) } }), 5);
-    // From a green thread.
+    // Started by a green thread.
     assert_eq!(spawn(|| code(|| 6)).join().unwrap(), 6);
     assert_eq!(spawn(|| code(|| -> i32 { std::process::exit(4) })).join().unwrap(), 4);
 }
@@ -195,7 +195,7 @@ fn signals() {
         assert_eq!(child.join().unwrap(), -signal);
         assert_eq!(child.exit_code(), Some(-signal));
         assert!(!child.is_alive());
-        // It does not matter any more.
+        // It has ended, so a signal is no error.
         child.terminate().unwrap();
         child.kill().unwrap();
     }
@@ -235,7 +235,7 @@ fn names() {
         start(deeper).join().unwrap()
     });
     assert_eq!((third.name(), third.join().unwrap()), ("Process-3", 0));
-    // One that was refused has no number.
+    // A process that was not started takes no number.
     assert_eq!(start(|| ()).name(), "Process-4");
 }
 
@@ -259,7 +259,7 @@ fn only_the_parent_joins() {
         move || {
             let error = one.join().unwrap_err().to_string();
             assert!(error.contains("process 'Process-1' can be joined only by its parent"), "{error}");
-            // But seen to be alive, and ended.
+            // It can only be asked whether it is alive.
             assert!(one.is_alive());
             assert_eq!(one.exit_code(), None);
             one.kill().unwrap();
@@ -285,7 +285,7 @@ fn only_who_joins_waits() {
                 yield_now();
                 turns.set(turns.get() + 1);
             }
-            // It ends by this, and not before.
+            // The child ends by this, and not before.
             drop(ours);
         }
     });
@@ -361,7 +361,7 @@ fn at_rest() {
             code(|| {
                 let of_child = read_dir("/proc/self/task").unwrap().count();
                 assert_eq!(of_child, 2, "the child and its watchdog");
-                // And it may do the same.
+                // The child may start a process as well.
                 code(|| 3)
             }),
             3
@@ -378,9 +378,9 @@ fn after_joins() {
     }
 }
 
-/// Whether there is any child, ended or not.
+/// Returns whether there is any child, ended or not.
 fn has_children() -> bool {
-    // SAFETY: all zeros is a value of it, and there is room for one.
+    // SAFETY: zeros are a valid value, and there is room for one.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -389,7 +389,7 @@ fn has_children() -> bool {
 }
 
 fn a_thousand() {
-    // The hub's own are there from now on.
+    // The hub has opened its own descriptors after this.
     let child = start(|| sleep(LONG));
     assert_eq!(child.join_timeout(Duration::from_millis(1)).unwrap(), None);
     child.kill().unwrap();
@@ -402,10 +402,10 @@ fn a_thousand() {
     assert_eq!(open_fds(), before);
     assert!(!has_children());
     assert!(active_children().is_empty());
-    // Nor does a child inherit them: its own, to know its parent by, is one more.
+    // A child does not inherit them. It has one more, which stands for its parent.
     let of_first = move || assert_eq!(open_fds(), before + 1);
     assert_eq!(code(of_first), 0);
-    // And nothing of those whose handles are gone.
+    // The descriptors of children whose handles were dropped are not inherited either.
     (0..20).for_each(|_| drop(Process::new(|| sleep(LONG)).daemon(true).start().unwrap()));
     assert_eq!(code(of_first), 0);
 }
@@ -419,9 +419,9 @@ fn reaped() {
         sleep(Duration::from_millis(1));
     }
     assert!(!has_children());
-    // The hub's own may be there by now: two for the reactor.
+    // The hub may have opened its own by now: two for the reactor.
     assert!(open_fds() <= before + 3);
-    // By the next start as well.
+    // The next start reaps as well.
     drop(start(|| ()));
     while has_children() {
         sleep(Duration::from_millis(1));
@@ -462,7 +462,7 @@ fn fresh_hub() {
     };
     assert_eq!(code(in_child.clone()), 0);
     assert_eq!(spawn(|| code(in_child)).join().unwrap(), 0);
-    // With a small stack, and out of a generator.
+    // Started on a small stack, and by a generator.
     let small = Builder::new().stack_size(64 << 10).spawn(|| code(|| spawn(|| 3).join().unwrap())).unwrap();
     assert_eq!(small.join().unwrap(), 3);
     let mut generator = greenline::Generator::new(|y| y.yield_(code(|| spawn(|| 4).join().unwrap())));
@@ -503,7 +503,7 @@ fn active() {
     }
     assert_eq!(names().len(), 2);
     assert!(!names().contains(&"Process-2".to_owned()));
-    // Not the child's.
+    // They are not the children of a child.
     assert_eq!(code(|| active_children().len() as i32), 0);
     for child in active_children() {
         child.kill().unwrap();
@@ -514,7 +514,7 @@ fn active() {
 
 fn stolen() {
     let child = start(|| 3);
-    // SAFETY: no pointers.
+    // SAFETY: the call takes numbers only.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } != child.pid() as i32 {}
     let error = child.join().unwrap_err().to_string();
     assert!(error.contains("the exit code of process 'Process-1' is not known"), "{error}");
@@ -523,7 +523,7 @@ fn stolen() {
 }
 
 fn ignored() {
-    // SAFETY: no handler.
+    // SAFETY: SIG_IGN and SIG_DFL are no handlers.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     let child = start(|| sleep(LONG));
     child.kill().unwrap();
@@ -534,7 +534,7 @@ fn ignored() {
 fn no_descriptors() {
     assert_eq!(code(|| 3), 3);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: room for a limit, and a valid one.
+    // SAFETY: there is room for a limit, and the limit is valid.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
         let none = libc::rlimit { rlim_cur: 3, ..limit };
@@ -542,7 +542,7 @@ fn no_descriptors() {
     }
     let error = Process::new(|| ()).start().unwrap_err();
     assert!(error.to_string().contains("Too many open files"), "{error}");
-    // SAFETY: a valid limit.
+    // SAFETY: the limit is valid.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     assert!(!has_children());
     assert_eq!(code(|| 3), 3);
@@ -566,7 +566,7 @@ fn unwound() {
 
 fn close_on_exec() {
     let seen = || std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
-    // Whatever our own parent has left open.
+    // The parent of this program may have left descriptors open.
     let before = seen();
     let here = open_fds();
     let (_ours, theirs) = pipe::<(), ()>().unwrap();
@@ -592,15 +592,15 @@ fn living_parent() {
 fn raw_fork() {
     let child = start(|| {
         let inner = start(|| sleep(LONG));
-        // SAFETY: one OS thread (or that and the watchdog); the child leaves by `exit`.
+        // SAFETY: there is one OS thread, or it and the watchdog. The child ends by `exit`.
         let raw = unsafe { libc::fork() };
         if raw == 0 {
             assert!(inner.join().is_err());
-            // And does not wait for it.
+            // The exit does not wait for it.
             std::process::exit(6);
         }
         let mut status = 0;
-        // SAFETY: a child of ours, and a word for its status.
+        // SAFETY: `raw` is a child of this process, and there is room for its status.
         assert_eq!(unsafe { libc::waitpid(raw, &raw mut status, 0) }, raw);
         assert_eq!(libc::WEXITSTATUS(status), 6);
         assert!(inner.is_alive());
@@ -662,11 +662,11 @@ fn an_error() {
 
 fn half_a_line() {
     print!("from rust ");
-    // SAFETY: a format without arguments.
+    // SAFETY: the format has no arguments.
     unsafe { libc::printf(c"from C ".as_ptr()) };
     let child = start(|| {
         print!("the child's rust ");
-        // SAFETY: as above.
+        // SAFETY: the format has no arguments.
         unsafe { libc::printf(c"the child's C ".as_ptr()) };
     });
     child.join().unwrap();
@@ -682,7 +682,7 @@ fn guards() {
             println!("{}", self.0);
         }
     }
-    // SAFETY: a function that is always there.
+    // SAFETY: the handler is a static function.
     unsafe { libc::atexit(at_exit) };
     let _guard = Guard("guard dropped");
     thread_local! {
@@ -715,7 +715,7 @@ fn main_ends() {
     });
     drop(child);
     pass(gate);
-    // Does not run any more when main is over.
+    // When `main` has returned, it does not run any more.
     spawn(|| {
         sleep(Duration::from_millis(10));
         println!("a green thread goes on");
@@ -730,7 +730,7 @@ fn stubborn_daemon() {
     }
     let (gate, open) = gate();
     let daemon = Process::new(move || {
-        // SAFETY: a handler that only stores.
+        // SAFETY: the handler only stores.
         unsafe { libc::signal(libc::SIGTERM, asked as *const () as usize) };
         drop(open);
         while !ASKED.load(SeqCst) {
@@ -769,7 +769,7 @@ fn parent_killed() {
         }
     });
     pass(gate);
-    // SAFETY: ends this process.
+    // SAFETY: the process kills itself.
     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
 }
 
@@ -781,7 +781,7 @@ fn green_prints() {
         writeln!(out, " prints").unwrap();
     });
     yield_now();
-    // Where each is a thread of its own to std, the lock is the other one's.
+    // If patched, std takes each green thread for a thread, so the lock belongs to the other one.
     assert!(is_patched() || !prints.is_finished());
     assert_eq!(code(|| println!("the child prints, too")), 0);
     prints.join().unwrap();
@@ -821,7 +821,7 @@ fn watchdogs() {
     }
     let none = code(move || watchdogs() as i32);
     greenline::watchdog::start(Duration::from_millis(50)).unwrap();
-    // Some who are alive in the parent, and would be said to wait in the child.
+    // Green threads that live in the parent. A report in the child must not list them as waiting.
     spawn(|| sleep(LONG));
     yield_now();
     let one = code(move || {
@@ -830,7 +830,7 @@ fn watchdogs() {
             while Instant::now() < until {}
         });
         idles.unwrap().join().unwrap();
-        // Without a green thread of its own, it keeps nobody waiting.
+        // The root has no green threads now, so it delays nothing.
         let until = Instant::now() + Duration::from_millis(300);
         while Instant::now() < until {}
         watchdogs() as i32

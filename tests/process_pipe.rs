@@ -1,4 +1,4 @@
-//! Pipes between processes: whole messages, and an end that is seen; patched and not.
+//! Pipes between processes, whole messages and the end of a pipe, patched and unpatched.
 
 mod support;
 
@@ -16,23 +16,23 @@ use support::subprocess::Case;
 const LONG: Duration = Duration::from_secs(3600);
 
 const ALONE: &[Case] = &[
-    ("messages go there and back", there_and_back),
-    ("the parent sees the child's end", the_childs_end),
-    ("the child sees the parent's end", the_parents_end),
-    ("the child sees the parent killed", the_parent_killed),
-    ("half a message is an error", half_a_message),
-    ("unread messages do not hide the end", unread),
-    ("a third process has to close its copy", a_third_process),
-    ("the other end is not the child's", the_other_end),
-    ("only who receives waits", only_who_receives_waits),
-    ("large messages go both ways at once", large_both_ways),
-    ("a wait may be limited", limited),
-    ("a message that was cut short is taken up again", cut_short),
-    ("bytes go as they are", bytes),
-    ("one way", one_direction),
-    ("what is no message of that type is an error", no_such_message),
-    ("an end may move to another OS thread", os_thread),
-    ("both ends in one process", one_process),
+    ("send_and_recv_go_both_ways", there_and_back),
+    ("recv_in_the_parent_sees_the_childs_end", the_childs_end),
+    ("recv_in_the_child_sees_the_parents_end", the_parents_end),
+    ("recv_in_the_child_sees_the_parent_killed", the_parent_killed),
+    ("recv_of_half_a_message_is_an_error", half_a_message),
+    ("recv_sees_the_end_despite_unread_messages", unread),
+    ("closing_closes_the_copy_of_a_third_process", a_third_process),
+    ("recv_in_a_child_gives_up_the_other_end", the_other_end),
+    ("recv_parks_only_the_caller", only_who_receives_waits),
+    ("split_sends_large_messages_both_ways_at_once", large_both_ways),
+    ("recv_timeout_and_poll_are_limited", limited),
+    ("recv_and_send_go_on_after_a_timeout", cut_short),
+    ("send_bytes_sends_bytes_unencoded", bytes),
+    ("one_way_sends_in_one_direction", one_direction),
+    ("recv_of_another_type_is_an_error", no_such_message),
+    ("connection_may_move_to_another_os_thread", os_thread),
+    ("pipe_works_within_one_process", one_process),
 ];
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn the_childs_end() {
     let (mut ours, mut theirs) = pipe::<u32, u32>().unwrap();
     let child = start(move || theirs.send(&1).unwrap());
     assert_eq!(ours.recv().unwrap(), 1);
-    // While it has not been waited for, and after.
+    // Before the child was joined, and after.
     for _ in 0..2 {
         let error = ours.recv().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
@@ -91,7 +91,7 @@ fn the_parents_end() {
     let child = start(move || assert_eq!(theirs.recv().unwrap_err().kind(), ErrorKind::UnexpectedEof));
     drop(ours);
     assert_eq!(child.join().unwrap(), 0);
-    // In the middle of a wait, and out of a green thread.
+    // In the middle of a wait, and by a green thread.
     let (mut ours, mut theirs) = pipe::<u32, u32>().unwrap();
     let child = spawn(|| {
         start(move || {
@@ -119,20 +119,20 @@ fn the_parent_killed() {
     });
     middle.kill().unwrap();
     assert_eq!(middle.join().unwrap(), -9);
-    // It may have been killed before it has started its child.
+    // The process may have been killed before it has started its child.
     match result.recv() {
         Ok(text) => assert_eq!(text, "the other end of the pipe is closed"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::UnexpectedEof),
     }
 }
 
-/// What receives, and what sends.
+/// Returns the receiver and the sender.
 fn one_way_back<T>() -> (greenline::process::Receiver<T>, greenline::process::Sender<T>) {
     let (sender, receiver) = one_way().unwrap();
     (receiver, sender)
 }
 
-/// The socket behind an end, to do what no message does.
+/// Returns the socket behind an end, to send what is no message.
 fn raw<S, R>(end: &Connection<S, R>) -> UnixStream {
     UnixStream::from(end.as_fd().try_clone_to_owned().unwrap())
 }
@@ -153,7 +153,7 @@ fn half_a_message() {
 }
 
 fn unread() {
-    // Who closes a socket with something unread resets it.
+    // Closing a socket with unread bytes resets it.
     let (mut ours, mut theirs) = pipe::<u32, u32>().unwrap();
     let (mut ready, mut tell) = one_way_back::<()>();
     let child = start(move || {
@@ -188,7 +188,7 @@ fn a_third_process() {
     let (mut begun, process) = sleeper();
     let keeps = process.start().unwrap();
     begun.recv().unwrap();
-    // Here it is as it was.
+    // This process's copy works as before.
     ours.send(&1).unwrap();
     drop(ours);
     assert_eq!(waits.join_timeout(Duration::from_millis(50)).unwrap(), None, "somebody has a copy");
@@ -212,7 +212,7 @@ fn the_other_end() {
                 assert_eq!(error.kind(), ErrorKind::BrokenPipe);
                 assert!(error.to_string().contains("is closed in this process"), "{error}");
             }
-            // Its number is not used for something else.
+            // The kernel does not reuse its number.
             let fd = other.as_fd().as_raw_fd();
             assert_eq!(
                 std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap().to_str(),
@@ -220,7 +220,7 @@ fn the_other_end() {
             );
         }
     });
-    // The parent, who has made it, has both ends.
+    // The parent has made the pipe and keeps both ends.
     let (mut one, mut other) = ends.take().unwrap();
     one.send(&1).unwrap();
     assert_eq!(other.recv().unwrap(), 1);
@@ -303,14 +303,14 @@ fn cut_short() {
     let (ours, mut theirs) = pipe::<Vec<u8>, Vec<u8>>().unwrap();
     let (mut may_go_on, mut tell) = one_way_back::<()>();
     let child = start(move || {
-        // Received in halves.
+        // A message that is received in two parts.
         let mut stream = raw(&theirs);
         stream.write_all(&[3, 0]).unwrap();
         may_go_on.recv().unwrap();
         stream.write_all(&[0, 0, 2, 8]).unwrap();
         may_go_on.recv().unwrap();
         stream.write_all(&[9]).unwrap();
-        // Sent in halves.
+        // A message that is sent in two parts.
         may_go_on.recv().unwrap();
         assert!(theirs.recv().unwrap() == vec![1; 1 << 20]);
         assert_eq!(theirs.recv().unwrap(), [2]);
@@ -342,7 +342,7 @@ fn bytes() {
     let error = ours.recv_bytes(4).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     assert_eq!(error.to_string(), "a message of 5 bytes is longer than 4");
-    // It has stayed.
+    // The message can still be received.
     assert_eq!(ours.recv_bytes(5).unwrap(), b"hello");
     assert_eq!(ours.recv_bytes(usize::MAX).unwrap(), b"again");
     assert_eq!(ours.recv_bytes(9).unwrap_err().kind(), ErrorKind::UnexpectedEof);

@@ -1,4 +1,4 @@
-//! Queues between processes: order, bounds, endings, messages of all sizes, and users that are killed; patched and not.
+//! Queues between processes: order, bounds, closing, messages of all sizes, and killed users; patched and unpatched.
 
 mod support;
 
@@ -18,26 +18,26 @@ use support::subprocess::Case;
 const SOON: Duration = Duration::from_millis(5);
 
 const ALONE: &[Case] = &[
-    ("messages keep their order", order),
-    ("each message is got once", each_once),
-    ("a full queue makes putters wait", bounded),
-    ("what was put is there", there),
-    ("a closed queue is drained and then closed", closed),
-    ("closing tells who waits", closing),
-    ("what is too large is an error", too_large),
-    ("what cannot be encoded or decoded is an error", codec),
-    ("large messages come through, and their memory is given back", large),
-    ("messages of all sizes go round the ring", around),
-    ("a killed green thread takes nothing and puts nothing", killed_green),
-    ("a hundred green threads wait and the others run", many_green),
-    ("OS threads get and put", os_threads),
-    ("join before drain", join_before_drain),
-    ("a wait without descriptors ends, too", no_descriptors),
-    ("a child that leaves at once has put", leaves),
-    ("one that is killed in a put or a get loses nothing", || killed_processes(1_000)),
-    ("one that is killed in a get of much wakes who waits for room", killed_getters_of_much),
-    ("a dropped queue leaves nothing behind", nothing_left),
-    ("if nobody waits there is no system call", no_system_calls),
+    ("get_returns_messages_in_order_of_put", order),
+    ("get_by_several_processes_returns_each_message_once", each_once),
+    ("put_waits_while_the_queue_is_full", bounded),
+    ("try_get_after_put_finds_the_message", there),
+    ("get_after_close_drains_the_queue", closed),
+    ("close_wakes_waiting_put_and_get", closing),
+    ("put_of_too_large_a_value_is_an_error", too_large),
+    ("put_and_get_with_codec_failure_are_errors", codec),
+    ("get_of_large_messages_frees_their_memory", large),
+    ("put_and_get_of_all_sizes_go_round_the_ring", around),
+    ("put_and_get_of_a_killed_green_thread_change_nothing", killed_green),
+    ("get_by_a_hundred_green_threads_lets_others_run", many_green),
+    ("put_and_get_by_os_threads_work", os_threads),
+    ("join_before_get_does_not_deadlock", join_before_drain),
+    ("get_without_descriptors_ends", no_descriptors),
+    ("put_before_an_immediate_exit_is_stored", leaves),
+    ("put_and_get_of_killed_processes_lose_nothing", || killed_processes(1_000)),
+    ("get_of_a_killed_process_wakes_waiters_for_room", killed_getters_of_much),
+    ("drop_leaves_no_descriptors_and_mappings", nothing_left),
+    ("put_and_get_without_waiters_make_no_system_call", no_system_calls),
 ];
 
 fn main() -> ExitCode {
@@ -90,7 +90,7 @@ fn each_once() {
     let mut all = Vec::new();
     for message in &seen {
         let (to, by, n): (u32, u32, u32) = message.unwrap();
-        // Each getter sees each putter's in their order.
+        // Each getter sees the messages of each putter in order.
         assert!(last.insert((to, by), n).is_none_or(|before| before < n));
         all.push((by, n));
     }
@@ -125,7 +125,7 @@ fn there() {
     assert_eq!((queue.len(), queue.try_get()), (1, Ok("x".to_string())));
     assert!(queue.is_empty());
     assert_eq!(format!("{queue:?}"), "Queue { len: 0, closed: false }");
-    // What takes no bytes is a message all the same.
+    // A value that is encoded to no bytes is a message as well.
     let queue = Queue::new().unwrap();
     (0..3).for_each(|_| queue.put(()).unwrap());
     assert_eq!(queue.len(), 3);
@@ -172,7 +172,7 @@ fn closing() {
 
 fn too_large() {
     let queue = Queue::with_limits(10, 20).unwrap();
-    // Its length is a byte, too.
+    // The length of the text takes a byte.
     queue.put("x".repeat(15)).unwrap();
     queue.get().unwrap();
     let text = "x".repeat(16);
@@ -180,7 +180,7 @@ fn too_large() {
     assert_eq!(error, PutError::TooLarge { value: text.clone(), size: 17, limit: 16 });
     assert_eq!(error.to_string(), "a message of 17 bytes is too large for a queue that takes up to 16");
     assert_eq!(error.into_inner(), text);
-    // One behind the other they fit only as far as there is room.
+    // Several of them fit only as long as there is room.
     queue.put("x".repeat(10)).unwrap();
     assert!(matches!(queue.try_put("x".into()), Err(PutError::Full(_))));
     queue.put("".into()).unwrap();
@@ -188,7 +188,7 @@ fn too_large() {
     assert_eq!(none.put(()), Err(PutError::TooLarge { value: (), size: 0, limit: 0 }));
 }
 
-/// Odd ones cannot be encoded; those over 100 cannot be decoded.
+/// A number whose odd values cannot be encoded, and whose values over 100 cannot be decoded.
 #[derive(Debug, PartialEq, Clone)]
 struct Fussy(u8);
 
@@ -216,7 +216,7 @@ fn codec() {
     assert!(queue.is_empty());
     queue.put(Fussy(102)).unwrap();
     assert!(matches!(queue.get(), Err(GetError::Codec(_))));
-    // It is gone, and its place is free.
+    // The message is lost, and its place is free.
     queue.try_put(Fussy(2)).unwrap();
     assert_eq!(queue.get(), Ok(Fussy(2)));
 }
@@ -238,7 +238,7 @@ fn large() {
     }
     let after = shared_memory();
     assert!(after < before + (2 << 20), "{before} {after}");
-    // And it goes on.
+    // The queue goes on.
     queue.put(vec![7; 3_000_000]).unwrap();
     assert_eq!(queue.get().unwrap(), vec![7; 3_000_000]);
 }
@@ -361,7 +361,7 @@ fn no_descriptors() {
     let child = Process::new(move || {
         let (queue, answers) = inside;
         let none = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
-        // SAFETY: a limit that is read only.
+        // SAFETY: the kernel only reads the limit.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
         assert!(std::fs::File::open("/").is_err());
         assert_eq!(queue.get_timeout(SOON), Err(GetError::TimedOut));
@@ -386,7 +386,7 @@ fn leaves() {
         let writer = queue.clone();
         let child = Process::new(move || {
             writer.put(round).unwrap();
-            // SAFETY: no preconditions.
+            // SAFETY: `_exit` has no preconditions.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         });
         let child = child.start().unwrap();
@@ -395,10 +395,10 @@ fn leaves() {
     }
 }
 
-/// Two put, two get and pass on; one of them is killed every moment, and another takes its place.
+/// Two processes put, and two get and pass on. Every moment one of them is killed and replaced.
 fn killed_processes(kills: u32) {
     let (numbers, seen) = (Queue::bounded(20).unwrap(), Queue::bounded(20).unwrap());
-    // The hub makes a descriptor of its own when it first waits.
+    // The hub opens its own descriptors when it first waits.
     assert_eq!(seen.get_timeout(Duration::ZERO), Err(GetError::TimedOut));
     let before = (open_eventfds(), shared_mappings());
     let reader = spawn({
@@ -422,7 +422,7 @@ fn killed_processes(kills: u32) {
     for _ in 0..kills {
         killed_getters += u32::from(stress.kill_one() >= 2);
     }
-    // The putters first, then what they have put is drained.
+    // The putters end first, then the queue is drained.
     stress.kill(0);
     stress.kill(1);
     numbers.close();
@@ -445,7 +445,7 @@ fn killed_processes(kills: u32) {
         assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "something of {by} was got twice");
         lost += numbers[numbers.len() - 1] + 1 - numbers.len() as u32;
     }
-    // A getter that is killed between its get and its put has taken one.
+    // A getter that is killed between its get and its put has taken one message.
     assert!(lost <= killed_getters, "{lost} lost, {killed_getters} getters killed");
 }
 
@@ -463,7 +463,7 @@ fn nothing_left() {
         queues.borrow_mut().push(queue);
     }
     assert!(shared_mappings() > before.1);
-    // The hub has made a few of its own meanwhile.
+    // The hub has opened a few of its own meanwhile.
     let hubs = {
         let used = open_eventfds();
         queues.take();
@@ -486,8 +486,8 @@ fn no_system_calls() {
     }));
 }
 
-/// Of a large message the memory is given back, which takes long; who is killed then has taken the message, and who waits
-/// for room is to know.
+/// Freeing the memory of a large message takes long. A process that is killed meanwhile has taken the message, and those
+/// that wait for room must be woken.
 fn killed_getters_of_much() {
     let queue = Queue::<String>::bounded(1).unwrap();
     let writer = queue.clone();

@@ -1,4 +1,4 @@
-//! Values and arrays that processes share, and what is left of them by those that are killed; patched and not.
+//! Values and arrays that processes share, also when their users are killed; patched and unpatched.
 
 mod support;
 
@@ -12,14 +12,14 @@ use support::kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use support::subprocess::Case;
 
 const ALONE: &[Case] = &[
-    ("a value is seen by all, and changed by one at a time", value),
-    ("a value's change may yield, unwind, and use the value", change_does_as_it_likes),
-    ("an array is seen by all, and changed by one at a time", array),
-    ("an array of nothing, and places that are not there", edges),
-    ("one that is killed leaves the old or the new", || killed(400)),
-    ("one that is killed while it changes one element leaves the whole of it", killed_in_elements),
-    ("a dropped one leaves nothing behind", nothing_left),
-    ("there is no system call", no_system_calls),
+    ("value_update_by_processes_is_atomic", value),
+    ("value_update_may_yield_unwind_and_use_the_value", change_does_as_it_likes),
+    ("array_update_by_processes_is_atomic", array),
+    ("array_without_elements_and_bad_indices", edges),
+    ("update_of_a_killed_process_leaves_the_old_or_the_new", || killed(400)),
+    ("update_at_of_a_killed_process_leaves_whole_elements", killed_in_elements),
+    ("drop_leaves_no_mappings", nothing_left),
+    ("update_makes_no_system_call", no_system_calls),
 ];
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn change_does_as_it_likes() {
     assert_eq!(value.get(), 200);
     assert!(catch_unwind(AssertUnwindSafe(|| value.update(|_| panic!("boom")))).is_err());
     value.set(1);
-    // Its own change is one that comes in between, once.
+    // The closure itself changes the value in between, once.
     let mut times = 0;
     value.update(|count| {
         times += 1;
@@ -119,7 +119,7 @@ fn edges() {
         let panic = catch_unwind(AssertUnwindSafe(|| f(&zeros))).unwrap_err();
         assert_eq!(panic.downcast_ref::<String>().unwrap(), "there is no element 3 in an array of 3");
     }
-    // A gigabyte of address space.
+    // It takes a gigabyte of address space.
     let large = Array::<u64>::zeroed(1 << 26).unwrap();
     large.set(1 << 25, 7);
     assert_eq!((large.get(1 << 25), large.get(0)), (7, 0));

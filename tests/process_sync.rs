@@ -1,5 +1,5 @@
-//! Semaphores, locks, events, conditions and barriers between processes, and what happens when their users are killed;
-//! patched and not.
+//! Semaphores, locks, events, conditions and barriers between processes, also when their users are killed; patched and
+//! unpatched.
 
 mod support;
 
@@ -18,25 +18,25 @@ const SOON: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
 
 const ALONE: &[Case] = &[
-    ("a semaphore lets so many in", semaphore),
-    ("a permit is given back once, whoever has a copy", permit_with_a_copy),
-    ("a semaphore's waiters go on when there is a permit", semaphore_waits),
-    ("a lock is one's at a time", lock),
-    ("a lock outlives its holder", abandoned),
-    ("a lock whose holder lives is not abandoned", not_abandoned),
-    ("a lock is taken over from one killed among many", || kill_stress_of_a_lock(1_000)),
-    ("an event wakes all, and stays", event),
-    ("an event that is cleared at once wakes all the same", set_and_clear),
-    ("a condition wakes as many as it is told", condition),
-    ("a notification is not lost with one that is killed", condition_killed),
-    ("a condition is left in time, and takes nothing along", condition_timeout),
-    ("nobody passes a barrier before all have come", barrier),
-    ("a barrier breaks, and is made whole", barrier_breaks),
-    ("a barrier breaks when one that waits is killed", barrier_killed),
-    ("a killed green thread takes nothing", killed_green),
-    ("OS threads, green threads and processes together", together),
-    ("nothing is left behind", nothing_left),
-    ("if nobody waits there is no system call", no_system_calls),
+    ("semaphore_bounds_the_holders", semaphore),
+    ("permit_dropped_in_parent_and_child_is_given_back_once", permit_with_a_copy),
+    ("semaphore_release_lets_waiters_go_on", semaphore_waits),
+    ("lock_is_held_by_one_at_a_time", lock),
+    ("lock_of_a_killed_holder_is_abandoned", abandoned),
+    ("lock_of_a_living_holder_is_not_abandoned", not_abandoned),
+    ("lock_is_taken_over_under_kill_stress", || kill_stress_of_a_lock(1_000)),
+    ("event_set_wakes_all_and_stays_set", event),
+    ("event_set_and_cleared_at_once_wakes_all", set_and_clear),
+    ("condition_notify_wakes_that_many", condition),
+    ("condition_notification_survives_a_killed_waiter", condition_killed),
+    ("condition_wait_timeout_takes_no_notification", condition_timeout),
+    ("barrier_passes_when_all_have_arrived", barrier),
+    ("barrier_breaks_and_reset_repairs_it", barrier_breaks),
+    ("barrier_breaks_when_a_waiter_is_killed", barrier_killed),
+    ("waits_of_a_killed_green_thread_take_nothing", killed_green),
+    ("waits_by_os_threads_green_threads_and_processes_mix", together),
+    ("drop_leaves_no_descriptors_and_mappings", nothing_left),
+    ("calls_without_waiters_make_no_system_call", no_system_calls),
 ];
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn join(children: Vec<Child>) {
 fn permit_with_a_copy() {
     let semaphore: &'static Semaphore = Box::leak(Box::new(Semaphore::new(1).unwrap()));
     let permit = semaphore.acquire();
-    // The closure is dropped here, and there.
+    // The closure is dropped in both processes.
     child(move || drop(permit)).join().unwrap();
     assert_eq!(semaphore.available(), 1);
 }
@@ -151,7 +151,7 @@ fn abandoned() {
             sleep(LONG);
         })
     };
-    // While one waits.
+    // The holder is killed while others wait.
     let first = holder();
     has_it.wait();
     assert!(lock.try_lock().is_none());
@@ -167,13 +167,13 @@ fn abandoned() {
     sleep(SOON);
     assert!(!waiter.is_finished());
     first.kill().unwrap();
-    // Nobody has reaped it yet.
+    // The holder was not reaped yet.
     let (by_green, by_process) = (waiter.join().unwrap(), process.join().unwrap());
-    // One of the two was the first after it.
+    // One of the two has taken the lock first.
     assert_eq!(i32::from(by_green) + by_process, 1);
     first.join().unwrap();
 
-    // Before one comes, and after it was reaped.
+    // The holder was killed and reaped before another tries.
     let second = holder();
     has_it.wait();
     second.kill().unwrap();
@@ -192,7 +192,7 @@ fn abandoned() {
 fn not_abandoned() {
     let lock = Lock::new().unwrap();
     let guard = lock.lock();
-    // A child has a copy of the guard, and ends.
+    // A child that has a copy of the guard ends.
     let inside = lock.clone();
     let other = child(move || {
         assert!(inside.try_lock().is_none());
@@ -204,7 +204,7 @@ fn not_abandoned() {
     assert!(!lock.is_locked());
     let leaked: &'static Lock = Box::leak(Box::new(lock.clone()));
     let guard = leaked.lock();
-    // SAFETY: it is dropped in the child only, where `guard` never is.
+    // SAFETY: the copy is dropped only in the child, where `guard` is never dropped.
     let copy = ManuallyDrop::new(unsafe { std::ptr::read(&guard) });
     assert_eq!(child(move || drop(ManuallyDrop::into_inner(copy))).join().unwrap(), 0);
     assert!(lock.is_locked());
@@ -281,7 +281,7 @@ fn set_and_clear() {
     join(children);
 }
 
-/// So many processes wait at a condition; each counts up when it was woken, and ends.
+/// Processes that wait at a condition. Each counts up when it is woken, and ends.
 struct Waiting {
     lock: Lock,
     condition: Condition,
@@ -309,12 +309,12 @@ impl Waiting {
             })
             .collect();
         until(|| begun.get() == count);
-        // Who has begun to wait has let go of the lock.
+        // A process that has begun to wait has released the lock.
         drop(lock.lock());
         Waiting { lock, condition, woken, children }
     }
 
-    /// One notification is for one, whatever has been before.
+    /// Checks that one notification wakes one waiter, whatever has been before.
     fn check_one(lock: Lock, condition: Condition) {
         let waiting = Waiting::at(lock, condition, 2);
         waiting.condition.notify_one();
@@ -339,7 +339,7 @@ fn condition() {
     until(|| waiting.woken.get() == 3);
     sleep(SOON);
     assert_eq!(waiting.woken.get(), 3);
-    // Who is woken takes the lock before it goes on.
+    // A waiter that is woken takes the lock before it goes on.
     let guard = waiting.lock.lock();
     waiting.condition.notify_all();
     sleep(SOON);
@@ -348,7 +348,7 @@ fn condition() {
     let (lock, condition) = (waiting.lock.clone(), waiting.condition.clone());
     assert_eq!(waiting.join(), 5);
     Waiting::check_one(lock, condition);
-    // One given to nobody is nobody's.
+    // A notification without waiters is lost.
     let (lock, condition) = (Lock::new().unwrap(), Condition::new().unwrap());
     condition.notify_all();
     assert!(!condition.wait_timeout(lock.lock(), SOON).1);
@@ -359,7 +359,7 @@ fn condition_killed() {
         let mut waiting = Waiting::new(2);
         let killed = waiting.children.remove(0);
         if notified_first {
-            // It cannot take what it is given.
+            // A stopped process cannot take its notification.
             killed.signal(libc::SIGSTOP).unwrap();
             waiting.children[0].signal(libc::SIGSTOP).unwrap();
             waiting.condition.notify_one();
@@ -421,7 +421,7 @@ fn barrier() {
     let all: Vec<(usize, Option<(usize, bool)>)> = results.iter().map(Result::unwrap).collect();
     for round in 0..ROUNDS {
         let of_round: Vec<_> = all.iter().filter(|(of, _)| *of == round).map(|(_, what)| *what).collect();
-        // All have come before one has passed.
+        // All have arrived before one has passed.
         assert_eq!(&of_round[..3], &[None; 3]);
         let mut passed: Vec<_> = of_round[3..].iter().flatten().copied().collect();
         passed.sort();
@@ -439,16 +439,16 @@ fn barrier_breaks() {
         child
     };
     for break_it in [
-        // By hand.
+        // It is broken by `abort`.
         (|barrier| barrier.abort()) as fn(&Barrier),
-        // In time.
+        // It is broken by a timeout.
         |barrier| {
             let three = Barrier::new(3).unwrap();
             assert_eq!(three.wait_timeout(SOON), Err(BrokenBarrier));
             assert!(three.is_broken());
             barrier.abort();
         },
-        // By one that is made to go away.
+        // It is broken by a killed green thread.
         |barrier| {
             let three = Barrier::new(3).unwrap();
             assert!(timeout(SOON, || three.wait()).is_err());
@@ -476,7 +476,7 @@ fn barrier_breaks() {
 }
 
 fn barrier_killed() {
-    // The one before, the one after, and both at once.
+    // The first waiter is killed, the second, and both at once.
     for killed in [&[0][..], &[1], &[0, 1]] {
         let barrier = Barrier::new(3).unwrap();
         let children: Vec<_> = (0..2)
@@ -491,13 +491,13 @@ fn barrier_killed() {
             children[number].kill().unwrap();
             children[number].join().unwrap();
         }
-        // If the last that came lives, it is that one who sees it.
+        // If the last waiter lives, it sees the death of the one before.
         until(|| killed.contains(&1) || barrier.is_broken());
         assert_eq!(barrier.wait(), Err(BrokenBarrier));
         assert!(barrier.is_broken());
         for (number, child) in children.iter().enumerate() {
             let code = child.join().unwrap();
-            // The second may have seen the end of the first, and left, before it was killed.
+            // The second may have seen the end of the first, and returned, before it was killed.
             let was_faster = killed == [0, 1] && number == 1 && code == 0;
             assert!(was_faster || code == if killed.contains(&number) { -9 } else { 0 }, "{number}: {code}");
         }
@@ -548,7 +548,7 @@ fn together() {
 fn nothing_left() {
     let lock = Lock::new().unwrap();
     let guard = lock.lock();
-    // The hub makes a descriptor of its own when it first waits.
+    // The hub opens its own descriptors when it first waits.
     assert!(lock.lock_timeout(Duration::ZERO).is_none());
     let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = (open_eventfds(), shared_mappings(), fds());

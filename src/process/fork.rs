@@ -26,19 +26,6 @@ pub(super) enum ForkResult {
     Child,
 }
 
-/// Why `fork` has made no child.
-enum ForkError {
-    /// There are other OS threads, of these names.
-    OtherThreads(Vec<String>),
-    Io(io::Error),
-}
-
-impl From<io::Error> for ForkError {
-    fn from(error: io::Error) -> ForkError {
-        ForkError::Io(error)
-    }
-}
-
 /// Makes a child, in which this function returns as well.
 pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
     // Reaps the children that have ended, some of which are perhaps never joined.
@@ -51,17 +38,15 @@ pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
         // The OS threads are checked first, because one of them may hold the locks of stdout and stderr for ever.
         match with_blocking_disabled(|| check_threads(&hold_quiescent())).and_then(|()| flush_and_fork(spec))
         {
-            Ok(result) => return Ok(result),
-            Err(ForkError::Io(error)) => return Err(error),
-            Err(ForkError::OtherThreads(_)) if Instant::now() < deadline => sleep(backoff),
-            Err(ForkError::OtherThreads(names)) => return Err(other_threads(&names)),
+            Err(error) if is_other_threads(&error) && Instant::now() < deadline => sleep(backoff),
+            result => return result,
         }
         backoff = (2 * backoff).min(Duration::from_millis(20));
     }
 }
 
 /// Forks with nothing left in std's and C's buffers.
-fn flush_and_fork(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
+fn flush_and_fork(spec: &ChildSpec) -> io::Result<ForkResult> {
     // They are locked until the fork is done. If a green thread had locked them, its copy in the child would stay locked.
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     // An error is ignored: there is no better place for what cannot be written.
@@ -72,7 +57,7 @@ fn flush_and_fork(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
     with_blocking_disabled(|| fork_if_single_threaded(spec))
 }
 
-fn fork_if_single_threaded(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
+fn fork_if_single_threaded(spec: &ChildSpec) -> io::Result<ForkResult> {
     let halted = hold_quiescent();
     check_threads(&halted)?;
     let info = spec.describe(child::next_number(), Descriptor::pidfd(std::process::id())?);
@@ -89,9 +74,26 @@ fn fork_if_single_threaded(spec: &ChildSpec) -> Result<ForkResult, ForkError> {
 }
 
 /// Errors: there are other OS threads.
-fn check_threads(halted: &QuiescentThreads) -> Result<(), ForkError> {
-    let others = halted.others()?;
-    if others.is_empty() { Ok(()) } else { Err(ForkError::OtherThreads(others)) }
+fn check_threads(threads: &QuiescentThreads) -> io::Result<()> {
+    let names = threads.others()?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (count, first) = (names.len(), names[..names.len().min(5)].join("', '"));
+    let more = if count > 5 { ", ..." } else { "" };
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "no process can be started while this one has other OS threads, because what such a thread has locked \
+             would stay locked in the child. It has {count} ('{first}'{more}). Start processes first, or end and join \
+             the threads. Green threads do no harm"
+        ),
+    ))
+}
+
+/// Returns whether the error is the one of `check_threads`, and not the kernel's.
+fn is_other_threads(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none()
 }
 
 fn register_child(info: ProcessInfo, pid: u32) -> io::Result<Child> {
@@ -117,19 +119,6 @@ fn kill_and_reap(pid: u32) {
         libc::kill(pid as i32, libc::SIGKILL);
         libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
     }
-}
-
-fn other_threads(names: &[String]) -> io::Error {
-    let (count, first) = (names.len(), names[..names.len().min(5)].join("', '"));
-    let more = if count > 5 { ", ..." } else { "" };
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!(
-            "no process can be started while this one has other OS threads, because what such a thread has locked \
-             would stay locked in the child. It has {count} ('{first}'{more}). Start processes first, or end and join \
-             the threads. Green threads do no harm"
-        ),
-    )
 }
 
 /// Lets time pass until other OS threads have ended.

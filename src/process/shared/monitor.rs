@@ -108,23 +108,15 @@ impl<S: Copy> Monitor<S> {
         let size = memory_at.checked_add(size).ok_or(io::ErrorKind::OutOfMemory)?;
         let condvars = (0..condvars).map(|_| CondVar::new()).collect::<io::Result<_>>()?;
         let inner = Inner { mapping: Mapping::shared(size)?, condvars, memory_at, state: PhantomData };
+        let monitor = Monitor(Arc::new(inner));
         // SAFETY: no other code has it yet. The zeros of the rest are a free mutex, index 0, and no waiters.
-        unsafe { (*inner.header().states[0].get()).write(initial) };
-        Ok(Monitor(Arc::new(inner)))
-    }
-
-    /// Returns where `size` bytes of the memory beside the state begin.
-    ///
-    /// # Panics
-    /// There is less memory.
-    #[inline]
-    pub(crate) fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
-        self.0.memory(at, size)
+        unsafe { (*monitor.header().states[0].get()).write(initial) };
+        Ok(monitor)
     }
 
     /// Returns a copy of the state.
     pub(crate) fn snapshot(&self) -> S {
-        *self.0.lock()
+        *self.lock()
     }
 
     /// Changes the state by `f`. If `f` unwinds, nothing has changed.
@@ -133,7 +125,7 @@ impl<S: Copy> Monitor<S> {
     /// run code of a user.
     #[inline]
     pub(crate) fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, S>) -> R) -> R {
-        let mut transaction = self.0.lock();
+        let mut transaction = self.lock();
         let result = f(&mut transaction);
         transaction.commit();
         result
@@ -142,7 +134,7 @@ impl<S: Copy> Monitor<S> {
     /// Changes the state as [`change`](Monitor::change) does, if `f` can. If `f` returns `None`, nothing has changed.
     #[inline]
     pub(crate) fn try_change<R>(&self, f: impl FnOnce(&mut Transaction<'_, S>) -> Option<R>) -> Option<R> {
-        let mut transaction = self.0.lock();
+        let mut transaction = self.lock();
         let result = f(&mut transaction)?;
         transaction.commit();
         Some(result)
@@ -158,7 +150,7 @@ impl<S: Copy> Monitor<S> {
         self.try_change(|transaction| {
             let result = f(transaction);
             if result.is_none() {
-                self.0.has_waiters(condvar).store(1, Relaxed);
+                self.has_waiters(condvar).store(1, Relaxed);
             }
             result
         })
@@ -232,8 +224,41 @@ impl<S: Copy> Monitor<S> {
         beside: Option<RawFd>,
     ) -> bool {
         // Whoever notifies resets `has_waiters` last.
-        let is_notified = || self.0.has_waiters(condvar).load(Acquire) == 0;
+        let is_notified = || self.has_waiters(condvar).load(Acquire) == 0;
         self.0.condvars[condvar].spin_then_wait(is_notified, deadline, beside)
+    }
+
+    #[inline]
+    fn lock(&self) -> Transaction<'_, S> {
+        let header = self.header();
+        let guard = header.mutex.lock();
+        let state = header.states[header.current.load(Relaxed) as usize].get();
+        // SAFETY: this OS thread holds the mutex. The current state was written before it was made current.
+        Transaction { state: unsafe { (*state).assume_init() }, monitor: self, _guard: guard }
+    }
+
+    fn header(&self) -> &Header<S> {
+        // SAFETY: the mapping begins with it, at a page; `memory_at` leaves room for it. Zeros are a valid header.
+        unsafe { self.0.mapping.start().cast().as_ref() }
+    }
+
+    /// Returns the word that is 1 if the condition variable may have waiters. Only the holder of the mutex changes it.
+    fn has_waiters(&self, condvar: usize) -> &AtomicU32 {
+        assert!(condvar < self.0.condvars.len(), "there is no condition variable {condvar}");
+        // SAFETY: a word for each condition variable follows the header, whose size is a multiple of its alignment.
+        unsafe { self.0.mapping.start().cast::<Header<S>>().add(1).cast::<AtomicU32>().add(condvar).as_ref() }
+    }
+
+    /// Returns where `size` bytes of the memory beside the state begin.
+    ///
+    /// # Panics
+    /// There is less memory.
+    #[inline]
+    pub(crate) fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
+        let memory = self.0.mapping.size() - self.0.memory_at;
+        assert!(size <= memory && at <= memory - size, "{size} bytes at {at} of a memory of {memory}");
+        // SAFETY: within the mapping, by the assertion.
+        unsafe { self.0.mapping.start().add(self.0.memory_at + at) }
     }
 }
 
@@ -249,41 +274,10 @@ impl<S: Copy + fmt::Debug> fmt::Debug for Monitor<S> {
     }
 }
 
-impl<S: Copy> Inner<S> {
-    #[inline]
-    fn lock(&self) -> Transaction<'_, S> {
-        let header = self.header();
-        let guard = header.mutex.lock();
-        let state = header.states[header.current.load(Relaxed) as usize].get();
-        // SAFETY: this OS thread holds the mutex. The current state was written before it was made current.
-        Transaction { state: unsafe { (*state).assume_init() }, monitor: self, _guard: guard }
-    }
-
-    fn header(&self) -> &Header<S> {
-        // SAFETY: the mapping begins with it, at a page; `memory_at` leaves room for it. Zeros are a valid header.
-        unsafe { self.mapping.start().cast().as_ref() }
-    }
-
-    /// Returns the word that is 1 if the condition variable may have waiters. Only the holder of the mutex changes it.
-    fn has_waiters(&self, condvar: usize) -> &AtomicU32 {
-        assert!(condvar < self.condvars.len(), "there is no condition variable {condvar}");
-        // SAFETY: a word for each condition variable follows the header, whose size is a multiple of its alignment.
-        unsafe { self.mapping.start().cast::<Header<S>>().add(1).cast::<AtomicU32>().add(condvar).as_ref() }
-    }
-
-    #[inline]
-    fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
-        let memory = self.mapping.size() - self.memory_at;
-        assert!(size <= memory && at <= memory - size, "{size} bytes at {at} of a memory of {memory}");
-        // SAFETY: within the mapping, by the assertion.
-        unsafe { self.mapping.start().add(self.memory_at + at) }
-    }
-}
-
 /// A transaction. It derefs to its copy of the state.
 pub(crate) struct Transaction<'a, S: Copy> {
     state: S,
-    monitor: &'a Inner<S>,
+    monitor: &'a Monitor<S>,
     _guard: Guard<'a>,
 }
 
@@ -294,7 +288,7 @@ impl<S: Copy> Transaction<'_, S> {
         let word = self.monitor.has_waiters(condvar);
         let has_waiters = word.load(Relaxed) != 0;
         if has_waiters {
-            self.monitor.condvars[condvar].notify_all();
+            self.monitor.0.condvars[condvar].notify_all();
             // If the process is killed between the two, the waiters were woken in vain.
             word.store(0, Release);
         }
@@ -335,8 +329,8 @@ impl<S: Copy> Transaction<'_, S> {
 
     /// Frees the whole pages in `range` of the memory. They are zeros afterwards.
     pub(crate) fn free_pages(&self, range: Range<usize>) {
-        let start = self.monitor.memory_at;
-        self.monitor.mapping.free_pages(start + range.start..start + range.end);
+        let start = self.monitor.0.memory_at;
+        self.monitor.0.mapping.free_pages(start + range.start..start + range.end);
     }
 
     /// Commits what was changed so far. Only a caller that goes on to change memory of which the old state spoke needs

@@ -111,7 +111,7 @@ fn notify_all_before_a_kill_wakes_waiters_in_vain() {
     let _watchdog = Watchdog::new(20);
     let monitor = Monitor::new(0, 1).unwrap();
     let first = fork(|| {
-        while monitor.0.has_waiters(0).load(Relaxed) == 0 {
+        while monitor.has_waiters(0).load(Relaxed) == 0 {
             std::hint::spin_loop();
         }
         monitor.change(|state| {
