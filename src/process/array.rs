@@ -75,7 +75,7 @@ impl<T: Plain> Array<T> {
     /// Returns an array of `length` elements whose bytes are all 0. It takes memory only where it is written to.
     ///
     /// # Errors
-    /// Those of [`new`](Array::new).
+    /// The errors of [`new`](Array::new).
     ///
     /// # Panics
     /// As for `new`: `T` must be aligned to more than 64 bytes.

@@ -47,7 +47,7 @@ fn leave(code: i32) -> ! {
 /// more.
 fn end_children() {
     let (daemons, others): (Vec<_>, Vec<_>) = child::children().into_iter().partition(Child::is_daemon);
-    // Nobody is left to see an error.
+    // An error is ignored: the process ends, and no caller could see it.
     daemons.iter().for_each(|daemon| _ = daemon.terminate());
     let deadline = Instant::now() + TERMINATION_GRACE;
     for daemon in daemons {

@@ -116,7 +116,7 @@ impl Barrier {
     /// Waits as [`wait`](Barrier::wait) does, for at most `timeout`. After that it breaks the barrier.
     ///
     /// # Errors
-    /// Those of `wait`; not all parties have arrived in time.
+    /// The errors of `wait`; not all parties have arrived in time.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Arrival, BrokenBarrier> {
         self.wait_within(Limit::timeout(timeout))
     }

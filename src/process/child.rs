@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// It may be sent to other OS threads, and joined by several of them at once, any number of times.
 pub struct Child(Arc<ChildRecord>);
 
-/// What the parent knows of a child. The parent keeps it until the child is reaped.
+/// The parent's record of a child. The parent keeps it until the child is reaped.
 struct ChildRecord {
     name: Arc<str>,
     daemon: bool,
@@ -154,7 +154,7 @@ impl Child {
     /// Waits as [`join`](Child::join) does, for at most `timeout`. If the child has not ended by then, returns `None`.
     ///
     /// # Errors
-    /// Those of `join`.
+    /// The errors of `join`.
     pub fn join_timeout(&self, timeout: Duration) -> io::Result<Option<i32>> {
         self.wait(Instant::now().checked_add(timeout))
     }
@@ -224,7 +224,7 @@ impl Child {
     /// If it has ended already, that is no error.
     ///
     /// # Errors
-    /// Those of pidfd_send_signal(2).
+    /// The errors of pidfd_send_signal(2).
     pub fn terminate(&self) -> io::Result<()> {
         self.signal(SIGTERM)
     }
@@ -232,7 +232,7 @@ impl Child {
     /// Sends SIGKILL and does not wait. If the child has ended already, that is no error.
     ///
     /// # Errors
-    /// Those of pidfd_send_signal(2).
+    /// The errors of pidfd_send_signal(2).
     pub fn kill(&self) -> io::Result<()> {
         self.signal(SIGKILL)
     }

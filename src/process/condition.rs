@@ -81,7 +81,7 @@ impl Condition {
     /// Waits until `holds`, which is called with the lock held.
     ///
     /// # Panics
-    /// Those of [`wait`](Condition::wait).
+    /// As in [`wait`](Condition::wait): unwinds when the green thread is killed or a timeout around it fires.
     pub fn wait_for<'a>(&self, guard: LockGuard<'a>, holds: impl FnMut() -> bool) -> LockGuard<'a> {
         self.wait_for_within(guard, Limit::Unlimited, holds).0
     }

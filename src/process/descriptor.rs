@@ -9,6 +9,7 @@ use crate::api::io::wait_readable;
 use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::hub::try_current;
+use crate::sys::timespec::timespec_of;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -69,10 +70,9 @@ impl Descriptor {
     }
 
     fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let timeout = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs().min(i32::MAX as u64) as _,
-            tv_nsec: timeout.subsec_nanos() as _,
-        });
+        /// The kernel refuses times that are too large.
+        const MAX: Duration = Duration::from_secs(i32::MAX as u64);
+        let timeout = timeout.map(|timeout| timespec_of(timeout.min(MAX)));
         let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| &raw const *timeout);
         let mut fd = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let args = [&raw mut fd as usize, 1, timeout as usize, 0, 0, 0];

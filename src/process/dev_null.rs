@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Closes `fd` and makes its number a descriptor of `/dev/null`, open for reading. Whoever waits for `fd` is woken.
+/// Closes `fd` and makes its number a descriptor of `/dev/null`, open for reading. Green threads that wait for `fd` are woken.
 ///
 /// Errors: no descriptor is left for the moment that this takes.
 pub(super) fn replace_by_dev_null(fd: RawFd) -> io::Result<()> {

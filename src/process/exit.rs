@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::process::ExitCode;
 
-/// What the closure of a [`Process`](super::Process) may return.
+/// A type that the closure of a [`Process`](super::Process) may return.
 ///
 /// Source: `std::process::Termination`, whose result cannot be inspected; Python's `sys.exit`.
 pub trait Exit {

@@ -112,7 +112,7 @@ fn register_child(info: ProcessInfo, pid: u32) -> io::Result<Child> {
     }
 }
 
-/// Ends a child that nobody can wait for.
+/// Ends a child that this process has no descriptor to wait for.
 fn kill_and_reap(pid: u32) {
     // SAFETY: `pid` is a child of this process that was not reaped.
     unsafe {

@@ -144,7 +144,7 @@ impl<S: Serialize, R> Connection<S, R> {
     /// [`recv_bytes`](Connection::recv_bytes).
     ///
     /// # Errors
-    /// Those of `send`.
+    /// The errors of `send`.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.enqueue(|outbox| {
             outbox.extend_from_slice(bytes);
@@ -202,7 +202,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// `None`.
     ///
     /// # Errors
-    /// Those of `recv`.
+    /// The errors of `recv`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> io::Result<Option<R>> {
         let message = self.receive(usize::MAX, Instant::now().checked_add(timeout))?;
         Ok(message.as_deref().map(decode).transpose()?)
@@ -212,7 +212,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// received.
     ///
     /// # Errors
-    /// Those of [`recv`](Connection::recv); [`InvalidData`](ErrorKind::InvalidData): it is longer.
+    /// The errors of [`recv`](Connection::recv); [`InvalidData`](ErrorKind::InvalidData): it is longer.
     pub fn recv_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
         Ok(self.receive(most, None)?.expect("a wait without a deadline ends with a message"))
     }
@@ -221,7 +221,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// that is so.
     ///
     /// # Errors
-    /// Those of [`wait_readable`](crate::io::wait_readable).
+    /// The errors of [`wait_readable`](crate::io::wait_readable).
     pub fn poll(&mut self, timeout: Duration) -> io::Result<bool> {
         self.end.begin()?;
         self.end.wait(Instant::now().checked_add(timeout))

@@ -75,7 +75,7 @@ impl<T> Queue<T> {
     /// Returns a queue for up to `items` messages, of 64 MiB in all.
     ///
     /// # Errors
-    /// Those of [`new`](Queue::new).
+    /// The errors of [`new`](Queue::new).
     ///
     /// # Panics
     /// `items` is 0.
@@ -86,7 +86,7 @@ impl<T> Queue<T> {
     /// Returns a queue for up to `items` messages, of `bytes` in all. Each takes four bytes more than its encoding.
     ///
     /// # Errors
-    /// Those of [`new`](Queue::new).
+    /// The errors of [`new`](Queue::new).
     ///
     /// # Panics
     /// `items` is 0.
@@ -140,7 +140,7 @@ impl<T: Serialize> Queue<T> {
     /// Puts as [`put`](Queue::put) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// Those of `put`; [`PutError::TimedOut`].
+    /// The errors of `put`; [`PutError::TimedOut`].
     pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.put_within(value, Limit::timeout(timeout))
     }
@@ -148,7 +148,7 @@ impl<T: Serialize> Queue<T> {
     /// Puts as [`put`](Queue::put) does, without waiting.
     ///
     /// # Errors
-    /// Those of `put`; [`PutError::Full`].
+    /// The errors of `put`; [`PutError::Full`].
     pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_within(value, Limit::Nonblocking)
     }
@@ -179,7 +179,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// Gets as [`get`](Queue::get) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// Those of `get`; [`GetError::TimedOut`].
+    /// The errors of `get`; [`GetError::TimedOut`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_within(Limit::timeout(timeout))
     }
@@ -187,7 +187,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// Gets as [`get`](Queue::get) does, without waiting.
     ///
     /// # Errors
-    /// Those of `get`; [`GetError::Empty`].
+    /// The errors of `get`; [`GetError::Empty`].
     pub fn try_get(&self) -> Result<T, GetError> {
         self.get_within(Limit::Nonblocking)
     }

@@ -1,4 +1,4 @@
-//! What a process knows of itself: its name, whether it is a daemon, and its parent.
+//! The information that a process has on itself: its name, whether it is a daemon, and its parent.
 //!
 //! Next: `process/builder.rs`, which starts a child.
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The information on this process. A forked child finds a copy of its parent's, which [`reset_after_fork`] replaces.
 static INFO: Lock<Option<ProcessInfo>> = Lock::new(None);
 
-/// What a process knows of itself. The parent makes it before the fork.
+/// The information that a process has on itself. The parent makes it before the fork.
 pub(super) struct ProcessInfo {
     pub(super) current: Current,
     may_start: bool,
@@ -79,7 +79,7 @@ impl fmt::Debug for Parent {
     }
 }
 
-/// What the caller of [`Process`](super::Process) says of a child.
+/// The properties of a child that the caller of [`Process`](super::Process) sets.
 #[derive(Default)]
 pub(super) struct ChildSpec {
     pub(super) name: Option<String>,

@@ -17,7 +17,7 @@ use super::semaphore::Semaphore;
 use super::value::Value;
 use super::{server, stream, sys};
 use crate::net::{TcpListener, UnixListener};
-use crate::process::Child;
+use crate::process::child::Child;
 use serde::Serialize;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

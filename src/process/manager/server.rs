@@ -16,7 +16,9 @@ use crate::api::join::join_first;
 use crate::api::spawn::spawn;
 use crate::net::{self, Listener};
 
-use crate::process::{self, Child, Process};
+use crate::process::builder::Process;
+use crate::process::child::Child;
+use crate::process::this_process::parent;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
@@ -45,7 +47,7 @@ where
 fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stream>) {
     sys::set_server_signals();
     sys::raise_descriptor_limit();
-    let Some(parent) = process::parent() else { return };
+    let Some(parent) = parent() else { return };
     let keep = [parent.sentinel().as_raw_fd(), listener.as_fd().as_raw_fd()];
     if let Err(error) = sys::replace_inherited_descriptors(&keep) {
         log::warn!("a manager keeps the descriptors that it has inherited: {error}");

@@ -80,8 +80,8 @@ impl CondVar {
     /// Parks the running green thread until it may have been notified since the caller was last woken, or until `beside`
     /// may be readable. If the deadline has passed, returns `false`.
     ///
-    /// The caller must have looked at its condition after it was woken and before this call. Whoever changes the condition
-    /// must notify before the change can be seen.
+    /// The caller must have looked at its condition after it was woken and before this call. A process that changes the
+    /// condition must notify before the change can be seen.
     ///
     /// If no descriptor is left for the hub's reactor, or no memory, it returns after a millisecond: that is no reason to
     /// fail.

@@ -65,7 +65,7 @@ impl Mapping {
         let (page, end) = (page_size(), range.end.min(self.size));
         let (start, end) = (range.start.next_multiple_of(page), end / page * page);
         if start < end {
-            // SAFETY: the range lies within the mapping, and nobody has references into it. If the kernel refuses, the
+            // SAFETY: the range lies within the mapping, and no code has references into it. If the kernel refuses, the
             // memory stays as it is.
             unsafe { libc::madvise(self.start.add(start).as_ptr().cast(), end - start, libc::MADV_REMOVE) };
         }
@@ -74,7 +74,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it was mapped in `new`. Whoever uses an address in it has borrowed `self`.
+        // SAFETY: it was mapped in `new`. Users of its addresses borrow `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.size) };
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     fn free_pages_frees_whole_pages_only() {
         let page = page_size();
         let mapping = Mapping::shared(4 * page).unwrap();
-        // SAFETY: nobody else has the mapping.
+        // SAFETY: no other code has the mapping.
         unsafe { mapping.start.write_bytes(7, 4 * page) };
         mapping.free_pages(page / 2..3 * page + 1);
         assert_eq!([0, 1, 2, 3].map(|nth| is_resident(&mapping, nth * page)), [true, false, false, true]);

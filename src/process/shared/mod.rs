@@ -1,4 +1,4 @@
-//! What several processes share, and how they wait for each other.
+//! Memory that several processes share, and how they wait for each other.
 //!
 //! Everything that blocks between processes is a [`Monitor`]: a state in memory that all of them see, changed by one at
 //! a time, and condition variables. A monitor survives its users. If a process is killed at any instruction, the state is

@@ -223,7 +223,7 @@ impl<S: Copy> Monitor<S> {
         deadline: Option<Instant>,
         beside: Option<RawFd>,
     ) -> bool {
-        // Whoever notifies resets `has_waiters` last.
+        // `Transaction::notify_all` resets the word after the wake-up.
         let is_notified = || self.has_waiters(condvar).load(Acquire) == 0;
         self.0.condvars[condvar].spin_then_wait(is_notified, deadline, beside)
     }
@@ -341,7 +341,7 @@ impl<S: Copy> Transaction<'_, S> {
         let other = 1 - header.current.load(Relaxed);
         // SAFETY: the mutex is held, and this state is not the current one.
         unsafe { (*header.states[other as usize].get()).write(self.state) };
-        // Release: earlier writes, to the memory as well, are visible to whoever sees this index.
+        // Release: earlier writes, to the memory as well, are visible to every process that sees this index.
         header.current.store(other, Release);
     }
 }

@@ -6,7 +6,7 @@
 //! Next: `process/shared/condvar.rs`, waiting.
 
 use super::epoch::epoch;
-use crate::arch::syscall::syscall;
+use crate::hub::with_blocking_disabled;
 use crate::process::descriptor::Descriptor;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -108,23 +108,9 @@ impl ExitWatch {
 
 /// Returns the start time of the process with that number, or 0 if it cannot be known.
 fn start_time(number: u32) -> u64 {
-    let mut text = [0; 1024];
-    let path = format!("/proc/{number}/stat\0");
-    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    // SAFETY: the path ends in 0, and `text` has room for what is read. The calls go past the C library, whose functions
-    // may be patched: the caller waits for a lock and must not wait for anything else first.
-    let length = unsafe {
-        let at = libc::AT_FDCWD as usize;
-        let fd = syscall(libc::SYS_openat, [at, path.as_ptr() as usize, flags, 0, 0, 0]);
-        if fd < 0 {
-            return 0;
-        }
-        let length = syscall(libc::SYS_read, [fd as usize, text.as_mut_ptr() as usize, text.len(), 0, 0, 0]);
-        syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
-        length
-    };
-    let text = text.get(..length.max(0) as usize).unwrap_or(&[]);
-    field_22(text).unwrap_or(0)
+    // The caller waits for a lock and must not park for a file first, as a patched function may.
+    let stat = with_blocking_disabled(|| std::fs::read(format!("/proc/{number}/stat")));
+    stat.ok().and_then(|stat| field_22(&stat)).unwrap_or(0)
 }
 
 /// Returns field 22 of `stat`. Field 2, the name of the program, may have spaces and brackets in it.

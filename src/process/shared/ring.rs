@@ -28,7 +28,7 @@ pub(crate) struct Ring {
     high_water_mark: u64,
 }
 
-/// What a `pop` has done.
+/// The result of a `pop`.
 pub(crate) enum PopResult {
     /// It has copied a message.
     Message,

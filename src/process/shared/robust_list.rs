@@ -15,6 +15,7 @@
 use super::epoch::epoch;
 use crate::arch::syscall::syscall;
 use crate::process::descriptor::check;
+use crate::sys::tid::gettid;
 use std::cell::Cell;
 use std::io;
 use std::ptr::{null, null_mut};
@@ -68,8 +69,7 @@ impl OsThread {
 
     #[cold]
     fn query() -> OsThread {
-        // SAFETY: no arguments.
-        let id = unsafe { syscall(libc::SYS_gettid, [0; 6]) } as u32;
+        let id = gettid() as u32;
         let head = find_head().expect("the first monitor has checked that there are robust lists");
         OsThread { id, head }
     }
@@ -128,14 +128,13 @@ mod tests {
     #[test]
     fn os_thread_current_has_a_new_id_after_any_fork() {
         let own = OsThread::current().id();
-        // SAFETY: no arguments.
-        assert_eq!(own, unsafe { syscall(libc::SYS_gettid, [0; 6]) } as u32);
+        assert_eq!(own, gettid() as u32);
         // SAFETY: a fork past the C library. The child allocates nothing and ends at once.
         unsafe {
             let child = syscall(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0, 0]);
             if child == 0 {
                 let id = OsThread::current().id();
-                libc::_exit((id != own && id == syscall(libc::SYS_gettid, [0; 6]) as u32) as i32);
+                libc::_exit((id != own && id == gettid() as u32) as i32);
             }
             let mut status = 0;
             libc::waitpid(child as i32, &raw mut status, 0);

@@ -1,4 +1,6 @@
 //! Tests of the monitor, some of which kill a process in the middle of a transaction.
+//!
+//! Next: `process/shared/monitor.rs`.
 
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
