@@ -15,6 +15,7 @@
 
 use crate::fd_table::Generation;
 use crate::ids::{GreenId, Ticket};
+use crate::reactor::Wake;
 use crate::sys::catch::drop_ignoring_panics;
 use crate::sys::raw_mutex::Lock;
 use std::os::fd::RawFd;
@@ -31,7 +32,7 @@ pub(crate) struct Inbox {
     asleep: AtomicBool,
     /// Number of handles. While there is one, the hub does not report a deadlock.
     handles: AtomicUsize,
-    waker: Arc<mio::Waker>,
+    waker: Arc<dyn Wake>,
 }
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ impl Message {
 }
 
 impl Inbox {
-    pub(super) fn new(waker: Arc<mio::Waker>) -> Inbox {
+    pub(super) fn new(waker: Arc<dyn Wake>) -> Inbox {
         Inbox {
             messages: Lock::default(),
             pending: AtomicBool::new(false),

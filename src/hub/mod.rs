@@ -9,7 +9,7 @@
 //! | `scheduler.rs`               | the loop: pick, resume, poll, idle                               |
 //! | `park.rs`, `interrupts.rs`   | parking, waking, yielding; kill and timeout                      |
 //! | `lifecycle.rs`, `entry.rs`   | spawning and finishing green threads; the first function of one  |
-//! | `wait_fd.rs`                 | waiting for descriptors                                          |
+//! | `retry.rs`, `wait_fd.rs`     | the one loop of input and output; parking for descriptors        |
 //! | `inbox.rs`, `remote.rs`      | what other OS threads ask                                        |
 //! | `current.rs`, `shutdown.rs`  | which hub is this OS thread's; its end                           |
 //! | `poll_interval.rs`, `prefetch.rs`, `emergency_stack.rs` | what makes the loop fast, and robust  |
@@ -39,6 +39,7 @@ mod observer;
 mod park;
 mod poll_interval;
 mod remote;
+mod retry;
 mod scheduler;
 mod shutdown;
 mod signals;
@@ -57,5 +58,6 @@ pub use info::Stats;
 pub(crate) use interpose::keep_errno;
 pub(crate) use lifecycle::Spawn;
 pub(crate) use remote::{InboxHandle, RemoteTicket};
+pub(crate) use retry::{BackoffOpts, EAGAIN, OnInterrupt, RetryOpts, Tracking};
 pub use trace_event::Event;
 pub(crate) use wait_fd::FdWaitResult;

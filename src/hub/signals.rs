@@ -33,7 +33,7 @@ impl Hub {
             let eventfd = signal_handler::eventfd()?;
             // The number may have been another descriptor's, whose close was not seen.
             fd_table::forget(eventfd);
-            self.reactor.listen(eventfd, true)?;
+            self.reactor.listen(eventfd)?;
             self.signals.any.set(true);
         }
         let seen = signal_handler::count(signal);
@@ -74,7 +74,7 @@ impl Hub {
         if self.signals.any.get() && self.signals.list.borrow().is_empty() {
             self.signals.any.set(false);
             if let Ok(eventfd) = signal_handler::eventfd() {
-                let _ = self.reactor.listen(eventfd, false); // if this fails, the eventfd wakes the hub without need
+                self.reactor.unlisten(eventfd);
             }
         }
     }

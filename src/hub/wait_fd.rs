@@ -1,11 +1,12 @@
-//! Waiting for a descriptor.
+//! Parking until a descriptor is ready, and what the reactor's events wake.
+//!
+//! Next: `reactor/mod.rs`, which knows the descriptors.
 
 use super::fields::Hub;
 use super::state::State;
 use crate::fd_table;
 use crate::fd_table::{FdListener, Generation};
-use crate::ids::Direction;
-use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
+use crate::ids::{Direction, ParkResult, Ticket, WaitReason, WakeReason};
 use crate::reactor::{FdState, Registration};
 use crate::sys::hint::unlikely;
 use crate::time::Time;
@@ -19,11 +20,11 @@ pub(crate) enum FdWaitResult {
     /// Try now.
     Ready,
     Expired,
-    /// A kill or a timeout is to be delivered; never when shielded.
+    /// A kill or a timeout is to be delivered. Never if the wait was shielded.
     Interrupted,
-    /// It was closed meanwhile.
+    /// The descriptor was closed meanwhile.
     Closed,
-    /// A signal was handled: only told to who waits for several.
+    /// A signal was handled. Only `wait_fds` returns it.
     Signalled,
 }
 
@@ -34,17 +35,17 @@ impl FdWaitResult {
             ParkResult::Notified => FdWaitResult::Ready,
             ParkResult::Expired => FdWaitResult::Expired,
             ParkResult::Interrupted => FdWaitResult::Interrupted,
-            ParkResult::Deadlocked => unreachable!("the world outside may always do something"),
+            ParkResult::Deadlocked => unreachable!("a descriptor may always become ready"),
         }
     }
 }
 
-/// How long who cannot be woken waits before it looks again, in nanoseconds.
+/// How long a green thread waits for a descriptor that cannot be registered just now, in nanoseconds.
 const RECHECK_INTERVAL: Time = 1_000_000;
 
 impl Hub {
-    /// Blocks who runs until `fd` may be ready in that direction, or the deadline. A `foreign` one
-    /// may have been closed and opened behind our back.
+    /// Parks the running green thread until `fd` may be ready in that direction, or until the deadline. If `shield`,
+    /// an interrupt does not end the wait.
     ///
     /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
     /// reactor.
@@ -53,41 +54,38 @@ impl Hub {
         fd: RawFd,
         direction: Direction,
         deadline: Time,
-        foreign: bool,
         shield: bool,
     ) -> io::Result<FdWaitResult> {
-        if foreign {
-            self.revalidate_fd(fd);
-        }
-        let source = match self.source(fd)? {
-            Registration::Registered(source) => source,
+        let state = match self.register(fd)? {
+            Registration::Registered(state) => state,
             Registration::Closing => return Ok(self.wait_for_close(fd, direction, deadline, shield)),
             Registration::AlwaysReady => return Ok(FdWaitResult::Ready),
         };
-        // An edge that has come and was not used is as good as the next.
-        if source.is_ready(direction) {
+        // An edge that has come and was not used up is as good as the next.
+        if state.is_ready(direction) {
             return Ok(FdWaitResult::Ready);
         }
-        Ok(self.wait_source(source, fd, direction, deadline, shield))
+        Ok(self.wait_state(state, fd, direction, deadline, shield))
     }
 
-    /// Blocks who runs until the next edge of `fd`, whose `source` is current, in that direction; or the deadline.
+    /// Parks the running green thread until the next edge of `fd` in that direction, or until the deadline. `state` is
+    /// the current state of `fd`.
     #[inline(never)]
-    pub(crate) fn wait_source(
+    pub(crate) fn wait_state(
         &self,
-        source: &FdState,
+        state: &FdState,
         fd: RawFd,
         direction: Direction,
         deadline: Time,
         shield: bool,
     ) -> FdWaitResult {
-        let generation = source.generation();
+        let generation = state.generation();
         let mut armed = false;
-        // The handler of a signal may have parked since that was last looked at, and the hub have seen an edge.
+        // Since the last look, the handler of a signal may have parked, and the hub may have collected an edge.
         let arm = |ticket| {
-            armed = !unlikely(source.is_ready(direction));
+            armed = !unlikely(state.is_ready(direction));
             if armed {
-                source.push(direction, ticket);
+                state.add_waiter(direction, ticket);
                 self.fd_waiters.set(self.fd_waiters.get() + 1);
             }
             armed
@@ -97,73 +95,65 @@ impl Hub {
             self.fd_waiters.set(self.fd_waiters.get() - 1);
         }
         let _entered = self.reactor.enter();
-        source.remove(direction, ticket);
-        if unlikely(generation.is_none() || source.current() != generation) {
+        state.remove_waiter(direction, ticket);
+        if unlikely(generation.is_none() || state.current() != generation) {
             return FdWaitResult::Closed;
         }
         FdWaitResult::of(wake)
     }
 
-    /// See [`Reactor::watch`](crate::reactor::Reactor::watch).
+    /// See [`Reactor::register`](crate::reactor::Reactor::register).
     #[inline]
-    fn source(&self, fd: RawFd) -> io::Result<Registration<'_>> {
+    fn register(&self, fd: RawFd) -> io::Result<Registration<'_>> {
         let enlist = || {
             let inbox: Arc<dyn FdListener> = self.inbox()?.clone();
             Ok(fd_table::register_hub(Arc::downgrade(&inbox)))
         };
-        self.reactor.watch(fd, enlist, |ticket| {
+        self.reactor.register(fd, enlist, |ticket| {
             self.wake(ticket);
         })
     }
 
-    /// `fd` may have been closed, and its number used again, without a word to [`fds`]: if so, it is told now.
+    /// Tells `fd_table` if `fd` was closed, and its number perhaps reused, by a call that it has not seen.
     pub(crate) fn revalidate_fd(&self, fd: RawFd) {
         if self.reactor.is_stale(fd) {
             fd_table::forget(fd);
         }
     }
 
-    /// [`wait_fd`](Hub::wait_fd), for the next edge of any of several, or a signal's handler. Who calls has asked the
-    /// kernel, and what it waits for is not so. Where one cannot be waited for, this ends soon, and who calls looks again.
-    pub(crate) fn wait_fds(
-        &self,
-        fds: &[(RawFd, Direction)],
-        deadline: Time,
-        foreign: bool,
-        shield: bool,
-    ) -> FdWaitResult {
-        if foreign {
-            fds.iter().for_each(|&(fd, _)| self.revalidate_fd(fd));
-        }
+    /// Parks until any of `fds` gets a new edge, or a signal handler runs. Before the call, the caller must have
+    /// checked that none of them is ready. If a descriptor cannot be registered, the function returns after 1 ms and
+    /// the caller must check again.
+    pub(crate) fn wait_fds(&self, fds: &[(RawFd, Direction)], deadline: Time, shield: bool) -> FdWaitResult {
         let ticket = self.ticket();
         let mut armed = Vec::with_capacity(fds.len());
         let mut until = deadline;
         for &(fd, direction) in fds {
-            match self.source(fd) {
-                Ok(Registration::Registered(source)) => {
+            match self.register(fd) {
+                Ok(Registration::Registered(state)) => {
                     let _entered = self.reactor.enter();
-                    source.push(direction, ticket);
-                    armed.push((source, source.current(), direction));
+                    state.add_waiter(direction, ticket);
+                    armed.push((state, state.current(), direction));
                 }
-                // What is always ready, and not in the way that is waited for, never will be.
+                // A descriptor that is always ready, and not in the way that is waited for, never will be.
                 Ok(Registration::AlwaysReady) => {}
                 Ok(Registration::Closing) | Err(_) => {
-                    until = deadline.min(self.clock.now() + RECHECK_INTERVAL)
+                    until = deadline.min(self.clock.now() + RECHECK_INTERVAL);
                 }
             }
         }
         let signals = self.reactor.signals();
-        self.reactor.tell_of_signals(ticket, true);
+        self.reactor.add_signal_waiter(ticket);
         let wait = fds.first().map_or(WaitReason::Sleep, |&(fd, direction)| WaitReason::Io(fd, direction));
         self.fd_waiters.set(self.fd_waiters.get() + 1);
         let ended = FdWaitResult::of(self.park(ticket, until, wait, shield));
         self.fd_waiters.set(self.fd_waiters.get() - 1);
-        self.reactor.tell_of_signals(ticket, false);
+        self.reactor.remove_signal_waiter(ticket);
         let _entered = self.reactor.enter();
         let mut closed = false;
-        for (source, generation, direction) in armed {
-            source.remove(direction, ticket);
-            closed |= generation.is_none() || source.current() != generation;
+        for (state, generation, direction) in armed {
+            state.remove_waiter(direction, ticket);
+            closed |= generation.is_none() || state.current() != generation;
         }
         match ended {
             _ if closed => FdWaitResult::Closed,
@@ -173,7 +163,7 @@ impl Hub {
         }
     }
 
-    /// For who wants to wait for what is just being closed: it may try again in a moment.
+    /// Parks for a moment, because another OS thread is just closing `fd`. Then the caller may try again.
     #[cold]
     fn wait_for_close(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> FdWaitResult {
         let until = deadline.min(self.clock.now() + RECHECK_INTERVAL);
@@ -183,14 +173,14 @@ impl Hub {
         }
     }
 
-    /// That generation of `fd` is closed: those who wait for it are woken.
+    /// That generation of `fd` is closed. Wakes its waiters.
     pub(super) fn fd_closed(&self, fd: RawFd, generation: Generation) {
-        self.reactor.closed(fd, generation, |ticket| {
+        self.reactor.on_closed(fd, generation, |ticket| {
             self.wake(ticket);
         });
     }
 
-    /// Collects what has happened outside, for up to `timeout`, and makes ready whom it concerns.
+    /// Collects events for up to `timeout`, and makes the green threads ready that waited for them.
     pub(super) fn poll_reactor(&self, timeout: Time) {
         if let Err(error) = self.reactor.collect(timeout) {
             return self.defer_log(log::Level::Error, format!("waiting for events: {error}"));
@@ -202,7 +192,7 @@ impl Hub {
     }
 }
 
-/// Not inlined: it would be once for each direction.
+/// Not inlined, because it would be inlined once for each direction.
 #[inline(never)]
 fn notify(state: &mut State, ticket: Ticket) {
     state.wake(ticket, WakeReason::Notified);
@@ -214,14 +204,14 @@ mod tests {
     use crate::api::current::current_hub;
 
     #[test]
-    fn what_a_signal_interrupts_is_not_entered() {
+    fn can_block_is_false_inside_reactor() {
         let hub = current_hub();
         assert!(hub.can_block());
         let enlist = || {
-            assert!(!hub.can_block(), "who waits for what is being changed");
+            assert!(!hub.can_block(), "lists of waiters are being changed");
             Err(io::ErrorKind::Other.into())
         };
-        assert!(hub.reactor().watch(0, enlist, |_| panic!("nobody waits")).is_err());
+        assert!(hub.reactor().register(0, enlist, |_| panic!("there is no waiter")).is_err());
         assert!(hub.can_block());
     }
 }

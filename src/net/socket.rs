@@ -1,16 +1,16 @@
 //! A socket that yields: what the types of this module have in common.
 //!
 //! Its descriptor is non-blocking, for it is ours. Calls go to the kernel past the C library, whose functions may be
-//! patched; each is one attempt in [`retry_own`].
+//! patched; each is one attempt of [`Hub::retry`](crate::hub::Hub::retry).
 #![allow(unsafe_code)]
 
 use super::address::Address;
 use crate::api::current::current_hub;
-use crate::api::io::{result, retry_own};
+use crate::api::io::result;
 use crate::arch::syscall::syscall;
 use crate::fd_table;
+use crate::hub::{BackoffOpts, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
-use crate::ids::WaitReason;
 use crate::time::{NEVER, Time};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
@@ -156,7 +156,8 @@ impl Socket {
         self.get_timeout(direction).map_or(NEVER, |timeout| current_hub().clock().after(timeout))
     }
 
-    /// The loop, with this socket's timeout. `drains`: see [`retry_own`].
+    /// [`Hub::retry`](crate::hub::Hub::retry) with this socket's timeout. A read that the reactor knows to be drained waits
+    /// first. A read of something, but of less than `drains` bytes, has drained the socket.
     #[inline]
     fn retry(
         &self,
@@ -164,7 +165,24 @@ impl Socket {
         drains: usize,
         attempt: impl FnMut() -> isize,
     ) -> io::Result<usize> {
-        retry_own(current_hub(), self.raw(), direction, drains, || self.deadline(direction), attempt)
+        let (hub, fd) = (current_hub(), self.raw());
+        // A write is tried in any case, because there mostly is room.
+        let known = if direction == Direction::Read { hub.reactor().state(fd) } else { None };
+        let drained = known.filter(|state| !state.is_ready(direction));
+        let opts = RetryOpts {
+            deadline: || Some(self.deadline(direction)),
+            on_interrupt: OnInterrupt::Unwind,
+            tracking: Tracking::Complete,
+            drained,
+        };
+        let answer = hub.retry(fd, direction, opts, attempt)?;
+        if answer > 0 && (answer as usize) < drains {
+            // No other green thread has run since the read.
+            if let Some(state) = drained.or_else(|| hub.reactor().state(fd)) {
+                state.assume_not_ready(direction);
+            }
+        }
+        result(answer)
     }
 
     /// Receives into `buffer`.
@@ -218,7 +236,7 @@ impl Socket {
     /// edge, as if it had.
     pub(super) fn send_to_unix(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let deadline = self.deadline(Direction::Write);
-        insist(deadline, "room in a Unix socket", || result(self.try_send(bytes, to.for_reading())))
+        poll(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
     }
 
     /// `to`: the address, and its length; or zeros.
@@ -275,7 +293,7 @@ impl Socket {
 
     /// Connects, until `deadline` at most.
     pub(super) fn connect(&self, to: &Address, deadline: Option<Instant>) -> io::Result<()> {
-        match self.try_connect(to) {
+        match result(self.try_connect(to)) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
             connected => return connected.map(drop),
         }
@@ -288,35 +306,22 @@ impl Socket {
 
     /// Connects to a Unix socket. Nothing says when a full backlog has room again.
     pub(super) fn connect_unix(&self, to: &Address) -> io::Result<()> {
-        insist(NEVER, "room in a backlog", || self.try_connect(to)).map(drop)
+        poll(NEVER, "room in a backlog", || self.try_connect(to)).map(drop)
     }
 
-    fn try_connect(&self, to: &Address) -> io::Result<usize> {
+    fn try_connect(&self, to: &Address) -> isize {
         let [to, len] = to.for_reading();
         // SAFETY: the address is valid for a read.
-        result(unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) })
+        unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) }
     }
 }
 
-/// Calls `attempt` until it answers something else than EAGAIN, with growing pauses: for what the kernel does not
-/// say when to try again.
+/// Calls `attempt` at growing intervals until it returns something else than EAGAIN.
 ///
 /// Errors: those of `attempt`; EAGAIN when the deadline has passed.
-fn insist(
-    deadline: Time,
-    what: &'static str,
-    mut attempt: impl FnMut() -> io::Result<usize>,
-) -> io::Result<usize> {
-    let (hub, mut pause) = (current_hub(), Duration::from_micros(50));
-    loop {
-        match attempt() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && hub.clock().now() < deadline => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            answer => return answer,
-        }
-        hub.block(hub.ticket(), deadline.min(hub.clock().after(pause)), WaitReason::For(what));
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
+fn poll(deadline: Time, what: &'static str, attempt: impl FnMut() -> isize) -> io::Result<usize> {
+    let opts = BackoffOpts { deadline, on_interrupt: OnInterrupt::Unwind, what, changed: None };
+    result(current_hub().poll_with_backoff(&opts, attempt)?)
 }
 
 impl AsFd for Socket {

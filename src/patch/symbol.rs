@@ -94,3 +94,12 @@ pub(super) fn set_errno(number: c_int) {
     // SAFETY: the address is the calling thread's own.
     unsafe { *libc::__errno_location() = number };
 }
+
+/// The check of a function that C calls when it is compiled with `_FORTIFY_SOURCE`. Aborts if `len` bytes would not
+/// fit into `room` bytes.
+pub(super) fn assert_room(len: usize, room: usize) {
+    if len > room {
+        // SAFETY: no preconditions.
+        unsafe { libc::abort() };
+    }
+}

@@ -1,63 +1,53 @@
-//! What is kept of one descriptor that was waited for.
+//! The state of one registered descriptor: its generation, its edges, its waiters.
 //!
-//! A line of the cache, for among thousands of connections each request begins with this being fetched from far away.
-//! What few need is kept elsewhere. All of it is cells, so that who has found it can go on using it: it stays where it
-//! is as long as the reactor.
+//! It is one cache line, because with thousands of connections each request begins by loading it from memory. What few
+//! descriptors need is kept on the heap. All fields are cells, and a state stays where it is as long as the reactor, so
+//! code that has found a state may go on using it.
+//!
+//! Next: `reactor/table.rs`, where the states are.
 
 use crate::fd_table::{FdGeneration, Generation};
-use crate::ids::Direction;
-use crate::ids::{GreenId, Ticket};
+use crate::ids::{Direction, GreenId, Ticket};
 use std::cell::Cell;
 
-/// What the program has set of a descriptor, as far as interposed calls need to know.
+/// Notes of a layer above about a descriptor. The reactor only stores them. They are empty again when the descriptor
+/// is registered anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FdMode {
-    /// Which state of the world it is; 0: it was never asked for.
-    pub(crate) as_of: u32,
-    pub(crate) nonblocking: bool,
-    /// A stream in which less than was asked for means that there is no more now.
-    pub(crate) is_tcp: bool,
-    /// Nanoseconds; 0: none.
-    pub(crate) read_timeout: u64,
-    pub(crate) write_timeout: u64,
+pub(crate) struct FdNotes {
+    /// 0: nothing was noted.
+    pub(crate) version: u32,
+    pub(crate) flags: u16,
+    /// What few descriptors have, for each direction.
+    pub(crate) timeouts: [u64; 2],
 }
 
-impl FdMode {
-    pub(crate) fn timeout(self, direction: Direction) -> u64 {
-        match direction {
-            Direction::Read => self.read_timeout,
-            Direction::Write => self.write_timeout,
-        }
-    }
-}
-
-/// A descriptor that was waited for.
+/// The state of a descriptor that was waited for.
 #[derive(Default)]
 #[repr(align(64))]
 pub(crate) struct FdState {
-    /// As what it is registered, if it is.
+    /// The generation that is registered, if one is.
     watched: Cell<Option<FdGeneration>>,
     read: DirectionState,
     write: DirectionState,
-    nonblocking: Cell<bool>,
-    is_tcp: Cell<bool>,
-    /// See [`FdMode`].
-    as_of: Cell<u32>,
+    /// See [`FdNotes`].
+    version: Cell<u32>,
+    flags: Cell<u16>,
     has_rare: Cell<bool>,
-    rare: Cell<Option<Box<ExtraWaiters>>>,
+    rare: Cell<Option<Box<RareState>>>,
 }
 
 const _: () = assert!(size_of::<FdState>() == 64);
 
-/// One direction of it.
+/// One direction of a descriptor.
 struct DirectionState {
-    /// Who waits; nobody: [`GreenId::HUB`]. Mostly it is one, the others are in [`ExtraWaiters`].
+    /// The first waiter; [`GreenId::HUB`] if there is none. There is rarely more than one: the others are in
+    /// [`RareState`].
     waiter: Cell<GreenId>,
     epoch: Cell<u32>,
-    /// An edge has come since it was last found drained.
+    /// An edge has come since the direction was last found drained (or full).
     ready: Cell<bool>,
-    /// The peer has closed it, or it is broken, or has urgent data: that less came than was asked for does not mean
-    /// that there is no more.
+    /// The peer has closed the descriptor, or it is broken, or has urgent data. Then a short read does not mean that
+    /// there is no more to read.
     ended: Cell<bool>,
 }
 
@@ -72,48 +62,39 @@ impl Default for DirectionState {
     }
 }
 
-/// What few descriptors have.
+/// What few descriptors have: further waiters of each direction, and timeouts.
 #[derive(Default)]
-struct ExtraWaiters {
-    reading: Vec<Ticket>,
-    writing: Vec<Ticket>,
-    read_timeout: u64,
-    write_timeout: u64,
+struct RareState {
+    waiters: [Vec<Ticket>; 2],
+    timeouts: [u64; 2],
 }
 
-impl ExtraWaiters {
-    fn waiters(&mut self, direction: Direction) -> &mut Vec<Ticket> {
-        match direction {
-            Direction::Read => &mut self.reading,
-            Direction::Write => &mut self.writing,
-        }
-    }
-
-    fn is_of_use(&self) -> bool {
-        !self.reading.is_empty() || !self.writing.is_empty() || self.read_timeout | self.write_timeout != 0
+impl RareState {
+    fn is_empty(&self) -> bool {
+        self.waiters.iter().all(Vec::is_empty) && self.timeouts == [0; 2]
     }
 }
 
 impl FdState {
-    /// As what it was registered; `None`: it is not.
+    /// Returns the registered generation, which may have been closed since.
     #[inline]
     pub(crate) fn generation(&self) -> Option<Generation> {
         self.watched.get().map(FdGeneration::generation)
     }
 
-    /// The same; `None`, too, if it was given back since.
+    /// Returns the registered generation, if it was not closed since.
     #[inline]
     pub(crate) fn current(&self) -> Option<Generation> {
         self.watched.get().filter(|watched| watched.is_current()).map(FdGeneration::generation)
     }
 
-    /// Whether it is registered as that generation of its number.
+    /// Returns `true` if that generation of the number is registered.
     #[inline]
     pub(super) fn is_of(&self, generation: Generation) -> bool {
         self.generation() == Some(generation)
     }
 
-    /// Begins anew. Nobody waits for it.
+    /// The descriptor was registered anew. It has no waiters.
     pub(super) fn begin(&self, watched: FdGeneration) {
         self.watched.set(Some(watched));
         for side in [&self.read, &self.write] {
@@ -121,10 +102,10 @@ impl FdState {
             side.ready.set(false);
             side.ended.set(false);
         }
-        self.set_settings(FdMode::default());
+        self.set_notes(FdNotes::default());
     }
 
-    /// It is not registered any more.
+    /// The descriptor is no longer registered.
     pub(super) fn end(&self) {
         self.watched.set(None);
     }
@@ -137,15 +118,15 @@ impl FdState {
         }
     }
 
-    /// An edge has come, and was not used.
+    /// Returns `true` if an edge has come and was not used up.
     #[inline]
     pub(crate) fn is_ready(&self, direction: Direction) -> bool {
         self.side(direction).ready.get()
     }
 
-    /// An edge has come; `ended`: and maybe no other will.
+    /// An edge has come. If `ended`, there may be no further one. Calls `wake` for the waiters.
     #[inline(always)]
-    pub(super) fn edge(&self, direction: Direction, ended: bool, wake: &mut impl FnMut(Ticket)) {
+    pub(super) fn on_edge(&self, direction: Direction, ended: bool, wake: &mut impl FnMut(Ticket)) {
         let side = self.side(direction);
         side.ready.set(true);
         if ended {
@@ -154,46 +135,45 @@ impl FdState {
         self.wake(direction, wake);
     }
 
-    /// The kernel has said that it is drained (or full): who comes next waits for the next edge. What has ended begins
-    /// again by this: an error that was taken from a socket is over, for one.
+    /// Marks the direction as not ready, after the kernel has said so: the next caller parks until the next edge.
+    /// It also clears `ended`, because reading a pending socket error ends that condition, for example.
     #[inline]
-    pub(crate) fn drained(&self, direction: Direction) {
+    pub(crate) fn mark_not_ready(&self, direction: Direction) {
         let side = self.side(direction);
         side.ready.set(false);
         side.ended.set(false);
     }
 
-    /// The same, guessed: less came than was asked for. Not so when no more edges may come.
+    /// Marks the direction as not ready after a short read, except when there may be no further edge.
     #[inline]
-    pub(crate) fn maybe_drained(&self, direction: Direction) {
+    pub(crate) fn assume_not_ready(&self, direction: Direction) {
         let side = self.side(direction);
         side.ready.set(side.ready.get() & side.ended.get());
     }
 
     /// `ticket` is woken by the next edge.
     #[inline]
-    pub(crate) fn push(&self, direction: Direction, ticket: Ticket) {
+    pub(crate) fn add_waiter(&self, direction: Direction, ticket: Ticket) {
         let side = self.side(direction);
         if side.waiter.get() == GreenId::HUB {
             side.waiter.set(ticket.id);
             side.epoch.set(ticket.epoch);
         } else {
-            self.with_rare(|rare| rare.waiters(direction).push(ticket));
+            self.with_rare(|rare| rare.waiters[direction as usize].push(ticket));
         }
     }
 
-    /// `ticket` waits no more.
     #[inline]
-    pub(crate) fn remove(&self, direction: Direction, ticket: Ticket) {
+    pub(crate) fn remove_waiter(&self, direction: Direction, ticket: Ticket) {
         let side = self.side(direction);
         if side.waiter.get() == ticket.id && side.epoch.get() == ticket.epoch {
             side.waiter.set(GreenId::HUB);
         } else if self.has_rare.get() {
-            self.with_rare(|rare| rare.waiters(direction).retain(|&waiter| waiter != ticket));
+            self.with_rare(|rare| rare.waiters[direction as usize].retain(|&waiter| waiter != ticket));
         }
     }
 
-    /// Takes out all who wait, and has `wake` called for them.
+    /// Removes all waiters of a direction, and calls `wake` for them.
     #[inline(always)]
     pub(super) fn wake(&self, direction: Direction, wake: &mut impl FnMut(Ticket)) {
         let side = self.side(direction);
@@ -215,44 +195,34 @@ impl FdState {
     #[cold]
     fn wake_others(&self, direction: Direction, wake: &mut impl FnMut(Ticket)) {
         let mut others = Vec::new();
-        self.with_rare(|rare| std::mem::swap(rare.waiters(direction), &mut others));
+        self.with_rare(|rare| std::mem::swap(&mut rare.waiters[direction as usize], &mut others));
         others.into_iter().for_each(wake);
     }
 
-    /// What is known of its settings.
     #[inline]
-    pub(crate) fn settings(&self) -> FdMode {
-        let mut settings = FdMode {
-            as_of: self.as_of.get(),
-            nonblocking: self.nonblocking.get(),
-            is_tcp: self.is_tcp.get(),
-            ..FdMode::default()
-        };
+    pub(crate) fn notes(&self) -> FdNotes {
+        let mut notes =
+            FdNotes { version: self.version.get(), flags: self.flags.get(), ..FdNotes::default() };
         if self.has_rare.get() {
-            self.with_rare(|rare| {
-                (settings.read_timeout, settings.write_timeout) = (rare.read_timeout, rare.write_timeout);
-            });
+            self.with_rare(|rare| notes.timeouts = rare.timeouts);
         }
-        settings
+        notes
     }
 
-    pub(crate) fn set_settings(&self, settings: FdMode) {
-        self.as_of.set(settings.as_of);
-        self.nonblocking.set(settings.nonblocking);
-        self.is_tcp.set(settings.is_tcp);
-        if self.has_rare.get() || settings.read_timeout | settings.write_timeout != 0 {
-            self.with_rare(|rare| {
-                (rare.read_timeout, rare.write_timeout) = (settings.read_timeout, settings.write_timeout);
-            });
+    pub(crate) fn set_notes(&self, notes: FdNotes) {
+        self.version.set(notes.version);
+        self.flags.set(notes.flags);
+        if self.has_rare.get() || notes.timeouts != [0; 2] {
+            self.with_rare(|rare| rare.timeouts = notes.timeouts);
         }
     }
 
-    /// Calls `f`, which must not come back here, with what few descriptors have.
+    /// Calls `f` with the rare fields. `f` must not call this function.
     #[cold]
-    fn with_rare(&self, f: impl FnOnce(&mut ExtraWaiters)) {
+    fn with_rare(&self, f: impl FnOnce(&mut RareState)) {
         let mut rare = self.rare.take().unwrap_or_default();
         f(&mut rare);
-        let rare = rare.is_of_use().then_some(rare);
+        let rare = (!rare.is_empty()).then_some(rare);
         self.has_rare.set(rare.is_some());
         self.rare.set(rare);
     }
@@ -268,68 +238,68 @@ mod tests {
         [1, 2, 3].map(|key| Ticket::new(GreenId::new(7, key), 40 + key as u32))
     }
 
-    fn woken(source: &FdState, direction: Direction) -> Vec<Ticket> {
+    fn woken(state: &FdState, direction: Direction) -> Vec<Ticket> {
         let mut woken = Vec::new();
-        source.wake(direction, &mut |ticket| woken.push(ticket));
+        state.wake(direction, &mut |ticket| woken.push(ticket));
         woken
     }
 
     #[test]
-    fn several_wait_and_whoever_stops_is_not_woken() {
+    fn remove_waiter_takes_out_one_of_several() {
         let [a, b, c] = tickets();
-        let source = FdState::default();
+        let state = FdState::default();
         for out in [a, b, c] {
-            [a, b, c].into_iter().for_each(|ticket| source.push(Read, ticket));
-            source.push(Write, out);
-            source.remove(Read, out);
+            [a, b, c].into_iter().for_each(|ticket| state.add_waiter(Read, ticket));
+            state.add_waiter(Write, out);
+            state.remove_waiter(Read, out);
             let left: Vec<Ticket> = [a, b, c].into_iter().filter(|&ticket| ticket != out).collect();
-            assert_eq!(woken(&source, Read), left);
-            assert_eq!(woken(&source, Read), []);
-            assert_eq!(woken(&source, Write), [out]);
-            assert!(!source.has_rare.get(), "what nobody needs is given back");
+            assert_eq!(woken(&state, Read), left);
+            assert_eq!(woken(&state, Read), []);
+            assert_eq!(woken(&state, Write), [out]);
+            assert!(!state.has_rare.get(), "empty rare fields are freed");
         }
-        [a, b].into_iter().for_each(|ticket| source.push(Read, ticket));
-        [a, b].into_iter().for_each(|ticket| source.remove(Read, ticket));
-        assert_eq!(woken(&source, Read), []);
-        assert!(!source.has_rare.get());
+        [a, b].into_iter().for_each(|ticket| state.add_waiter(Read, ticket));
+        [a, b].into_iter().for_each(|ticket| state.remove_waiter(Read, ticket));
+        assert_eq!(woken(&state, Read), []);
+        assert!(!state.has_rare.get());
     }
 
     #[test]
-    fn what_ends_is_not_guessed_to_be_drained() {
-        let source = FdState::default();
-        source.edge(Read, false, &mut |_| {});
-        assert!(source.is_ready(Read) && !source.is_ready(Write));
-        source.maybe_drained(Read);
-        assert!(!source.is_ready(Read));
-        source.edge(Read, true, &mut |_| {});
-        source.maybe_drained(Read);
-        assert!(source.is_ready(Read));
-        source.drained(Read);
-        assert!(!source.is_ready(Read));
-        source.edge(Read, false, &mut |_| {});
-        source.maybe_drained(Read);
-        assert!(!source.is_ready(Read), "an end that was seen to be over is over");
+    fn assume_not_ready_keeps_what_has_ended() {
+        let state = FdState::default();
+        state.on_edge(Read, false, &mut |_| {});
+        assert!(state.is_ready(Read) && !state.is_ready(Write));
+        state.assume_not_ready(Read);
+        assert!(!state.is_ready(Read));
+        state.on_edge(Read, true, &mut |_| {});
+        state.assume_not_ready(Read);
+        assert!(state.is_ready(Read));
+        state.mark_not_ready(Read);
+        assert!(!state.is_ready(Read));
+        state.on_edge(Read, false, &mut |_| {});
+        state.assume_not_ready(Read);
+        assert!(!state.is_ready(Read), "the end was seen to be over");
     }
 
     #[test]
-    fn settings_are_kept_until_it_begins_anew() {
-        let source = FdState::default();
-        let plain = FdMode { as_of: 3, nonblocking: true, is_tcp: true, ..FdMode::default() };
-        for settings in [plain, FdMode { read_timeout: 5, write_timeout: 6, ..plain }, plain] {
-            source.set_settings(settings);
-            assert_eq!(source.settings(), settings);
-            assert_eq!(source.has_rare.get(), settings.read_timeout > 0);
+    fn notes_are_kept_until_the_descriptor_is_registered_anew() {
+        let state = FdState::default();
+        let plain = FdNotes { version: 3, flags: 0x805, ..FdNotes::default() };
+        for notes in [plain, FdNotes { timeouts: [5, 6], ..plain }, plain] {
+            state.set_notes(notes);
+            assert_eq!(state.notes(), notes);
+            assert_eq!(state.has_rare.get(), notes.timeouts != [0; 2]);
         }
-        source.set_settings(FdMode { write_timeout: 6, ..plain });
+        state.set_notes(FdNotes { timeouts: [0, 6], ..plain });
         // A number that no other test has.
         let watched = fd_table::watch(900_101, 70_000).ok().unwrap();
-        source.begin(watched);
-        assert_eq!((source.current(), source.settings()), (Some(watched.generation()), FdMode::default()));
-        assert!(source.is_of(watched.generation()) && !source.is_of(watched.generation() + 1));
+        state.begin(watched);
+        assert_eq!((state.current(), state.notes()), (Some(watched.generation()), FdNotes::default()));
+        assert!(state.is_of(watched.generation()) && !state.is_of(watched.generation() + 1));
         fd_table::forget(900_101);
-        assert_eq!(source.current(), None);
-        assert!(source.is_of(watched.generation()), "until the reactor is told");
-        source.end();
-        assert!(!source.is_of(watched.generation()));
+        assert_eq!(state.current(), None);
+        assert!(state.is_of(watched.generation()), "until the reactor is told");
+        state.end();
+        assert!(!state.is_of(watched.generation()));
     }
 }

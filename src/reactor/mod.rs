@@ -1,63 +1,75 @@
-//! Waiting for the world outside: for a descriptor to be ready, for a time, for another OS thread to call.
+//! Waiting for what lies outside the hub: a descriptor that becomes ready, a time, a call by another OS thread.
 //!
-//! Over mio: its `Poll`, `Registry` and `Waker`. Descriptors are registered when they are first waited for, for both
-//! directions and edge-triggered, and stay registered until they are closed: so a request costs no call to
-//! register anything. What the edges have said so far is kept for each direction ([`FdState`]), so that who knows
-//! that a descriptor is drained waits for the next edge without asking the kernel once more.
+//! A descriptor is registered when it is first waited for, in both directions and edge-triggered, and stays registered
+//! until it is closed. So a request costs no system call to register anything. The edges seen so far are kept for each
+//! direction ([`FdState`]): a green thread that knows that a descriptor is drained parks without asking the kernel.
 //!
-//! mio's own waiting rounds up to a millisecond, so the hub waits by `epoll_pwait2` (Linux 5.11) on mio's epoll
-//! descriptor, with nanoseconds; where there is none, by `ppoll` on that descriptor first. A hub that waits for no
-//! descriptor, and that nobody outside holds a handle to, needs no epoll instance at all: it only sleeps.
+//! How the kernel is asked is a [`driver`](Driver)'s concern. A hub that waits for no descriptor, and to which no other
+//! OS thread holds a handle, has no driver: it only sleeps.
 //!
-//! Holds: a source is of the generation of its descriptor's number (see `fds`) or is not used. A waiter is told of
-//! each edge that comes after it has looked, for nothing is collected between its look and its park.
+//! **No stale state.** A state belongs to one generation of its descriptor's number (see `fd_table`), or it is not used.
+//! **No edge is lost.** Only the hub collects events, and the hub does not run between a green thread's failed attempt
+//! and its park.
 //!
-//! Leaves to others: when to wait and for how long (`hub`), what to try when ready (`io`).
+//! Next: `reactor/driver.rs`, the contract of a backend.
 #![allow(unsafe_code)]
 
+mod driver;
+#[cfg(any(test, not(feature = "poll-reactor")))]
+mod epoll;
 mod fd_state;
+#[cfg(any(test, feature = "poll-reactor"))]
+mod poll;
 mod table;
 
 use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::fd_table::{Generation, WatchError};
-use crate::ids::Direction;
-use crate::ids::{GreenId, Ticket};
-use crate::time::{NEVER, Time};
-pub(crate) use fd_state::{FdMode, FdState};
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token, Waker};
+use crate::ids::{Direction, GreenId, Ticket};
+use crate::time::Time;
+pub(crate) use driver::Wake;
+use driver::{Driver, Edges, Event, Key, WaitEnd, limit_of};
+pub(crate) use fd_state::{FdNotes, FdState};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr::null;
 use std::sync::Arc;
 use table::Table;
 
-const WAKER: Token = Token(usize::MAX);
-/// Urgent data, too, because a read stops before it.
-const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-/// How many events are collected at a time: so few that what the kernel has looked at for them, some kilobytes of each
-/// socket, is in the cache still when it is their turn.
-const EVENTS: usize = 64;
+#[cfg(not(feature = "poll-reactor"))]
+type ActiveDriver = epoll::Epoll;
+#[cfg(feature = "poll-reactor")]
+type ActiveDriver = poll::PollFds;
 
-/// The outside of one hub. What every wait touches comes first, to lie in one line of the cache.
-#[derive(Default)]
+/// The reactor of one hub.
+pub(crate) type Reactor = ReactorOf<ActiveDriver>;
+
+/// The reactor of one hub, over a driver. What every wait touches comes first, to lie in one cache line.
 #[repr(C)]
-pub(crate) struct Reactor {
-    /// Somebody is changing who waits for what.
+pub(crate) struct ReactorOf<D> {
+    /// The lists of waiters are being changed.
     entered: Cell<bool>,
-    /// A signal was handled while the hub waited, and nobody was told yet. How often that was; who is told.
+    /// A signal was handled during the last wait, and its waiters were not woken yet.
     signalled: Cell<bool>,
+    /// Number of waits that a signal has ended.
     signals: Cell<u32>,
-    /// By number.
-    sources: Table<FdState>,
-    inner: OnceCell<Epoll>,
-    on_signal: RefCell<BTreeSet<(GreenId, u32)>>,
+    /// By descriptor number.
+    states: Table<FdState>,
+    attached: OnceCell<Attached<D>>,
+    signal_waiters: RefCell<BTreeSet<(GreenId, u32)>>,
 }
 
-/// Takes the mark away again.
+/// The driver, and what belongs to it.
+struct Attached<D> {
+    driver: D,
+    events: RefCell<Vec<Event>>,
+    /// The hub's number in `fd_table`; 0 until it has one.
+    hub: Cell<u32>,
+}
+
+/// Clears `entered` when it is dropped.
 pub(crate) struct ReentryGuard<'a>(&'a Cell<bool>);
 
 impl Drop for ReentryGuard<'_> {
@@ -67,329 +79,239 @@ impl Drop for ReentryGuard<'_> {
     }
 }
 
-struct Epoll {
-    poll: Poll,
-    waker: Arc<Waker>,
-    events: RefCell<Vec<libc::epoll_event>>,
-    /// Our number in the table of who watches what; 0 until we do.
-    hub: Cell<u32>,
-    /// There is no `epoll_pwait2` here.
-    by_ppoll: Cell<bool>,
-}
-
-/// What came of wanting to wait for a descriptor.
+/// Whether a descriptor can be waited for.
 pub(crate) enum Registration<'a> {
-    /// Who leaves a ticket there is woken by the next edge.
+    /// A waiter that is added to this state is woken by the next edge.
     Registered(&'a FdState),
-    /// It is a file, or something else that is always ready.
+    /// It is always ready, as a file is.
     AlwaysReady,
-    /// Another OS thread is about to close it: look again, a little later.
+    /// Another OS thread is about to close it. Try again a little later.
     Closing,
 }
 
-impl Reactor {
-    fn inner(&self) -> io::Result<&Epoll> {
-        if let Some(inner) = self.inner.get() {
-            return Ok(inner);
+impl<D> Default for ReactorOf<D> {
+    fn default() -> ReactorOf<D> {
+        ReactorOf {
+            entered: Cell::default(),
+            signalled: Cell::default(),
+            signals: Cell::default(),
+            states: Table::default(),
+            attached: OnceCell::new(),
+            signal_waiters: RefCell::default(),
         }
-        let inner = (|| {
-            let poll = Poll::new()?;
-            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-            Ok(Epoll {
-                poll,
-                waker,
-                events: RefCell::new(Vec::with_capacity(EVENTS)),
-                hub: Cell::new(0),
-                by_ppoll: Cell::new(false),
-            })
-        })()
-        .map_err(|error: io::Error| {
+    }
+}
+
+impl<D: Driver> ReactorOf<D> {
+    /// Returns the driver, made at the first call.
+    fn attached(&self) -> io::Result<&Attached<D>> {
+        if let Some(attached) = self.attached.get() {
+            return Ok(attached);
+        }
+        let driver = D::new().map_err(|error| {
             io::Error::new(error.kind(), format!("no file descriptor for the hub's reactor: {error}"))
         })?;
-        Ok(self.inner.get_or_init(|| inner))
+        Ok(self.attached.get_or_init(|| Attached { driver, events: RefCell::default(), hub: Cell::new(0) }))
     }
 
-    /// Whether nobody is in here: the handler of a signal may come while somebody is.
+    /// Returns `false` while the lists of waiters are being changed, as the handler of a signal may find them.
     #[inline]
     pub(crate) fn is_reentrant_safe(&self) -> bool {
-        !self.entered.get() && self.on_signal.try_borrow_mut().is_ok()
+        !self.entered.get() && self.signal_waiters.try_borrow_mut().is_ok()
     }
 
-    /// Who changes who waits for what has this meanwhile.
+    /// Must be called before a list of waiters is changed. The guard lives until it was changed.
     #[inline]
     pub(crate) fn enter(&self) -> ReentryGuard<'_> {
         self.entered.set(true);
         ReentryGuard(&self.entered)
     }
 
-    /// What another OS thread ends our waiting with.
+    /// Returns what another OS thread ends the hub's wait with.
     ///
-    /// Errors: no file descriptor left for the epoll instance or the event counter.
-    pub(crate) fn waker(&self) -> io::Result<Arc<Waker>> {
-        self.inner().map(|inner| inner.waker.clone())
+    /// Errors: no file descriptor is left for the driver.
+    pub(crate) fn waker(&self) -> io::Result<Arc<dyn Wake>> {
+        self.attached().map(|attached| attached.driver.waker())
     }
 
-    /// Has each rise of `counter`, an event counter, end a wait, as the waker does; or no more.
+    /// From now on each rise of `counter`, an eventfd, ends a wait, as the waker does.
     ///
-    /// Errors: no file descriptor is left for the reactor, or no memory in the kernel.
-    pub(crate) fn listen(&self, counter: RawFd, on: bool) -> io::Result<()> {
-        let registry = self.inner()?.poll.registry();
-        match on {
-            true => registry.register(&mut SourceFd(&counter), WAKER, Interest::READABLE),
-            false => registry.deregister(&mut SourceFd(&counter)),
+    /// Errors: no file descriptor is left for the driver, or no memory in the kernel.
+    pub(crate) fn listen(&self, counter: RawFd) -> io::Result<()> {
+        self.attached()?.driver.listen(counter)
+    }
+
+    /// Ends `listen`.
+    pub(crate) fn unlisten(&self, counter: RawFd) {
+        if let Some(attached) = self.attached.get() {
+            attached.driver.deregister(counter);
         }
     }
 
-    /// Our number in the table of who watches what; `enlist` gives it.
-    pub(crate) fn number(&self, enlist: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
-        let inner = self.inner()?;
-        if inner.hub.get() == 0 {
-            inner.hub.set(enlist()?);
-        }
-        Ok(inner.hub.get())
-    }
-
-    /// What is kept of `fd`, if it is registered, and was not closed since.
+    /// Returns the state of `fd`, if `fd` is registered and was not closed since.
     #[inline]
-    pub(crate) fn source(&self, fd: RawFd) -> Option<&FdState> {
-        self.sources.get(fd).filter(|source| source.current().is_some())
+    pub(crate) fn state(&self, fd: RawFd) -> Option<&FdState> {
+        self.states.get(fd).filter(|state| state.current().is_some())
     }
 
-    /// The same, registered if need be. `wake` is called for those who wait for an earlier generation of the number: it is
-    /// no more. `enlist`: as for `number`.
+    /// Returns the state of `fd`, and registers `fd` if it is not registered. Calls `wake` for the waiters of an
+    /// earlier generation of the number, which no longer exists. `enlist` gives the hub its number in `fd_table`.
     ///
-    /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no descriptor is left
-    /// for the reactor.
+    /// Errors: `fd` is not open (EBADF); the kernel has no memory for another registration; no file descriptor is
+    /// left for the driver.
     #[inline]
-    pub(crate) fn watch(
+    pub(crate) fn register(
         &self,
         fd: RawFd,
         enlist: impl FnOnce() -> io::Result<u32>,
         wake: impl FnMut(Ticket),
     ) -> io::Result<Registration<'_>> {
-        match self.source(fd) {
-            Some(source) => Ok(Registration::Registered(source)),
-            None => self.begin_to_watch(fd, enlist, wake),
+        match self.state(fd) {
+            Some(state) => Ok(Registration::Registered(state)),
+            None => self.register_new(fd, enlist, wake),
         }
     }
 
     #[cold]
-    fn begin_to_watch(
+    fn register_new(
         &self,
         fd: RawFd,
         enlist: impl FnOnce() -> io::Result<u32>,
         mut wake: impl FnMut(Ticket),
     ) -> io::Result<Registration<'_>> {
         let _entered = self.enter();
-        let (hub, inner) = (self.number(enlist)?, self.inner()?);
-        let watched = match fd_table::watch(fd, hub) {
+        let attached = self.attached()?;
+        if attached.hub.get() == 0 {
+            attached.hub.set(enlist()?);
+        }
+        let too_large = || io::Error::other(format!("descriptor {fd} is beyond what can be waited for"));
+        let watched = match fd_table::watch(fd, attached.hub.get()) {
             Ok(watched) => watched,
             Err(WatchError::Closing) => return Ok(Registration::Closing),
-            Err(WatchError::TooLarge) => return Err(too_large(fd)),
+            Err(WatchError::TooLarge) => return Err(too_large()),
         };
-        let source = self.sources.entry(fd).ok_or_else(|| too_large(fd))?;
-        match register(&inner.poll, fd, watched.generation()) {
-            Ok(()) => {}
+        let state = self.states.entry(fd).ok_or_else(too_large)?;
+        let (driver, key) = (&attached.driver, key(fd, watched.generation()));
+        let registered = match driver.register(fd, key) {
+            // Left over from a generation that was closed behind our back.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => driver.reregister(fd, key),
+            registered => registered,
+        };
+        match registered {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Registration::AlwaysReady),
-            Err(error) => return Err(error),
+            registered => registered?,
         }
-        // Nobody will be told of the earlier one's end after this.
-        source.wake_all(&mut wake);
-        source.begin(watched);
-        Ok(Registration::Registered(source))
+        // Nobody would wake the waiters of the earlier generation after this.
+        state.wake_all(&mut wake);
+        state.begin(watched);
+        Ok(Registration::Registered(state))
     }
 
-    /// Whether `fd` was closed, and its number perhaps used again, without a word to `fds`. If it was not, what is
-    /// ready now is an edge once more.
+    /// Returns `true` if `fd` was closed, and its number perhaps reused, by a call that `fd_table` has not seen. If it
+    /// was not, what is ready now is an edge once more.
     pub(crate) fn is_stale(&self, fd: RawFd) -> bool {
-        let (Some(inner), Some(source)) = (self.inner.get(), self.source(fd)) else { return false };
-        let generation = source.current();
-        generation.is_some_and(|generation| register_again(&inner.poll, fd, generation).is_err())
+        let (Some(attached), Some(state)) = (self.attached.get(), self.state(fd)) else { return false };
+        let generation = state.current();
+        generation.is_some_and(|generation| attached.driver.reregister(fd, key(fd, generation)).is_err())
     }
 
-    /// How often a signal was handled while the hub waited.
+    /// Returns the number of waits that a signal has ended. It wraps around.
     pub(crate) fn signals(&self) -> u32 {
         self.signals.get()
     }
 
-    /// `ticket` is woken when a signal was handled while the hub waited; no more, if not `wanted`.
-    pub(crate) fn tell_of_signals(&self, ticket: Ticket, wanted: bool) {
-        let (waiter, mut waiters) = ((ticket.id, ticket.epoch), self.on_signal.borrow_mut());
-        if wanted {
-            waiters.insert(waiter)
-        } else {
-            waiters.remove(&waiter)
-        };
+    /// `ticket` is woken when a signal ends a wait.
+    pub(crate) fn add_signal_waiter(&self, ticket: Ticket) {
+        self.signal_waiters.borrow_mut().insert((ticket.id, ticket.epoch));
     }
 
-    /// The kernel has said that `fd` is drained (or full) in that direction: see [`FdState::drained`].
+    pub(crate) fn remove_signal_waiter(&self, ticket: Ticket) {
+        self.signal_waiters.borrow_mut().remove(&(ticket.id, ticket.epoch));
+    }
+
+    /// See [`FdState::mark_not_ready`].
     #[inline]
-    pub(crate) fn drained(&self, fd: RawFd, direction: Direction) {
-        if let Some(source) = self.source(fd) {
-            source.drained(direction);
+    pub(crate) fn mark_not_ready(&self, fd: RawFd, direction: Direction) {
+        if let Some(state) = self.state(fd) {
+            state.mark_not_ready(direction);
         }
     }
 
-    /// That generation of `fd` is closed: its waiters are woken, to find that out.
-    pub(crate) fn closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
-        let Some(inner) = self.inner.get() else { return };
+    /// That generation of `fd` is closed. Its waiters are woken, to find that out.
+    pub(crate) fn on_closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
+        let Some(attached) = self.attached.get() else { return };
         let _entered = self.enter();
-        if let Some(source) = self.sources.get(fd).filter(|source| source.is_of(generation)) {
-            source.end();
-            // While it is open still; afterwards there is nothing to take out, unless it was duplicated.
-            let _ = inner.poll.registry().deregister(&mut SourceFd(&fd));
-            source.wake_all(&mut wake);
+        if let Some(state) = self.states.get(fd).filter(|state| state.is_of(generation)) {
+            state.end();
+            // `fd` is still open. After it was closed the kernel keeps no registration, except of a duplicate.
+            attached.driver.deregister(fd);
+            state.wake_all(&mut wake);
         }
     }
 
     /// Blocks the OS thread for `timeout` nanoseconds, or until a descriptor is ready, or the waker is used, or a
-    /// signal is handled: [`dispatch`](Reactor::dispatch) then says whom that concerns. 0 only looks.
+    /// signal is handled. A timeout of 0 only looks. [`dispatch`](Self::dispatch) then wakes the waiters.
     ///
     /// Errors: those of epoll_wait(2).
     pub(crate) fn collect(&self, timeout: Time) -> io::Result<()> {
-        let limit = libc::timespec {
-            tv_sec: (timeout / 1_000_000_000) as libc::time_t,
-            tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
+        let end = match self.attached.get() {
+            Some(attached) => {
+                attached.driver.wait(timeout, |key| self.known(key), &mut attached.events.borrow_mut())?
+            }
+            None => sleep(timeout),
         };
-        let limit = if timeout == NEVER { null() } else { &raw const limit };
-        let signalled = match self.inner.get() {
-            Some(inner) => inner.collect(limit)?,
-            // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
-            None => unsafe {
-                syscall(libc::SYS_ppoll, [0, 0, limit as usize, 0, 0, 0]) == -libc::EINTR as isize
-            },
-        };
-        self.signalled.set(self.signalled.get() || signalled);
+        self.signalled.set(self.signalled.get() || end == WaitEnd::Signal);
         Ok(())
     }
 
-    /// Has `wake` called for all that may go on after what was collected.
+    /// Calls `wake` for all waiters that may go on after what was collected.
     #[inline]
     pub(crate) fn dispatch(&self, mut wake: impl FnMut(Ticket)) {
-        const READ: u32 = libc::EPOLLIN as u32;
-        const READ_ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI) as u32;
-        const WRITE: u32 = libc::EPOLLOUT as u32;
-        const WRITE_ENDED: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
-        let events = self.inner.get().map(|inner| inner.events.borrow());
-        for event in events.iter().flat_map(|events| events.iter()) {
-            let (token, flags) = (event.u64 as usize, event.events);
-            // The waker's is no descriptor.
-            let (fd, generation) = (token as RawFd, (token >> 32) as Generation);
-            let Some(source) = self.sources.get(fd).filter(|source| source.is_of(generation)) else {
-                continue;
-            };
-            if flags & (READ | READ_ENDED) != 0 {
-                source.edge(Direction::Read, flags & READ_ENDED != 0, &mut wake);
+        let events = self.attached.get().map(|attached| attached.events.borrow());
+        for Event { key, edges } in events.iter().flat_map(|events| events.iter()) {
+            // The waker's key is that of no descriptor.
+            let Some(state) = self.state_of(*key) else { continue };
+            if edges.has_any(Edges::READ | Edges::READ_ENDED) {
+                state.on_edge(Direction::Read, edges.has_any(Edges::READ_ENDED), &mut wake);
             }
-            if flags & (WRITE | WRITE_ENDED) != 0 {
-                source.edge(Direction::Write, flags & WRITE_ENDED != 0, &mut wake);
+            if edges.has_any(Edges::WRITE | Edges::WRITE_ENDED) {
+                state.on_edge(Direction::Write, edges.has_any(Edges::WRITE_ENDED), &mut wake);
             }
         }
         if self.signalled.take() {
             self.signals.set(self.signals.get().wrapping_add(1));
-            self.on_signal.take().into_iter().for_each(|(id, epoch)| wake(Ticket::new(id, epoch)));
+            let waiters = self.signal_waiters.take();
+            waiters.into_iter().for_each(|(id, epoch)| wake(Ticket::new(id, epoch)));
         }
+    }
+
+    #[inline]
+    fn state_of(&self, key: Key) -> Option<&FdState> {
+        let (fd, generation) = (key as RawFd, (key >> 32) as Generation);
+        self.states.get(fd).filter(|state| state.is_of(generation))
+    }
+
+    /// Returns the edges of a key that were reported and not used up since.
+    fn known(&self, key: Key) -> Edges {
+        let is_ready = |direction| self.state_of(key).is_some_and(|state| state.is_ready(direction));
+        Edges::READ.when(is_ready(Direction::Read)) | Edges::WRITE.when(is_ready(Direction::Write))
     }
 }
 
-/// Registers a descriptor for whatever may happen to it, edge-triggered.
-fn register(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
-    match poll.registry().register(&mut SourceFd(&fd), token(fd, generation), ALL) {
-        // Left over from a generation that was closed behind our back.
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => register_again(poll, fd, generation),
-        registered => registered,
-    }
+fn key(fd: RawFd, generation: Generation) -> Key {
+    Key::from(generation) << 32 | fd as Key
 }
 
-/// For what is registered. What is ready now is an edge once more.
-///
-/// Errors: it is not registered (ENOENT).
-fn register_again(poll: &Poll, fd: RawFd, generation: Generation) -> io::Result<()> {
-    poll.registry().reregister(&mut SourceFd(&fd), token(fd, generation), ALL)
-}
-
-fn too_large(fd: RawFd) -> io::Error {
-    io::Error::other(format!("descriptor {fd} is beyond what can be waited for"))
-}
-
-fn token(fd: RawFd, generation: Generation) -> Token {
-    Token((generation as usize) << 32 | fd as usize)
-}
-
-impl Epoll {
-    /// Waits for events, and has them ready to be dispatched. Answers whether a signal was handled instead.
-    fn collect(&self, limit: *const libc::timespec) -> io::Result<bool> {
-        let mut events = self.events.borrow_mut();
-        let epoll = self.poll.as_raw_fd();
-        events.clear();
-        let buffer = events.as_mut_ptr();
-        // SAFETY: room for EVENTS events, of which the kernel says how many it has written; `limit` is null or
-        // points to a time. Past the C library, whose functions may be patched.
-        let count = unsafe {
-            let here = |number, limit| {
-                syscall(
-                    number,
-                    [epoll as usize, buffer as usize, EVENTS, limit, 0, size_of::<libc::c_ulong>()],
-                )
-            };
-            if self.by_ppoll.get() {
-                let mut fd = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
-                match syscall(libc::SYS_ppoll, [&raw mut fd as usize, 1, limit as usize, 0, 0, 0]) {
-                    1.. => here(libc::SYS_epoll_pwait, 0),
-                    none => none,
-                }
-            } else {
-                here(libc::SYS_epoll_pwait2, limit as usize)
-            }
-        };
-        if count >= 0 {
-            // SAFETY: so many were written.
-            unsafe { events.set_len(count as usize) };
-            return Ok(false);
-        }
-        match -count as i32 {
-            // A handler has run: that may be what is waited for.
-            libc::EINTR => Ok(true),
-            // EPERM is what some filters of system calls say instead.
-            libc::ENOSYS | libc::EPERM if !self.by_ppoll.get() => {
-                self.by_ppoll.set(true);
-                drop(events);
-                self.collect(limit)
-            }
-            number => Err(io::Error::from_raw_os_error(number)),
-        }
+/// Blocks the OS thread for `timeout` nanoseconds, or until a signal is handled.
+fn sleep(timeout: Time) -> WaitEnd {
+    let limit = limit_of(timeout);
+    let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
+    // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
+    match unsafe { syscall(libc::SYS_ppoll, [0, 0, limit as usize, 0, 0, 0]) } {
+        error if error == -libc::EINTR as isize => WaitEnd::Signal,
+        _ => WaitEnd::Events,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn waits_for_less_than_a_millisecond() {
-        let reactor = Reactor::default();
-        for with_descriptor in [false, true] {
-            if with_descriptor {
-                reactor.waker().unwrap();
-            }
-            let times = (0..50).map(|_| {
-                let start = Instant::now();
-                reactor.collect(50_000).unwrap();
-                start.elapsed()
-            });
-            let best = times.min().expect("there are fifty");
-            assert!(best >= Duration::from_micros(50), "{best:?}");
-            // Were it rounded up to a millisecond, none of fifty could be shorter than one.
-            assert!(best < Duration::from_micros(900), "{best:?}");
-        }
-    }
-
-    #[test]
-    fn a_wake_up_from_before_the_wait_is_not_lost() {
-        let reactor = Reactor::default();
-        reactor.waker().unwrap().wake().unwrap();
-        reactor.collect(NEVER).unwrap();
-        reactor.dispatch(|_| panic!("nobody waits"));
-    }
-}
+mod tests;

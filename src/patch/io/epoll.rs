@@ -1,100 +1,79 @@
 //! `epoll_wait` and its relatives: the event loops of mio and tokio, of libevent and libuv, in a green thread.
 //!
-//! An epoll instance is itself a descriptor that is readable while it has something to tell. So the hub's own instance
-//! waits for it like for any other, and it is asked without waiting. That ours is edge-triggered does no harm where
-//! theirs is not: what stays ready is told as soon as it is asked for, and we park only when it had nothing to tell.
+//! An epoll instance is itself a descriptor, which is readable while it has events. So the hub's own instance waits for
+//! it like for any other, and then the program's instance is asked without waiting. The hub's registration is
+//! edge-triggered, which does no harm where the program's is not: an event that stays is returned as soon as the
+//! instance is asked, and the green thread parks only when the instance had none.
+//!
+//! Next: `patch/io/wait_any.rs`, the loop of these calls.
 
-use super::sigwait::Mask;
-use super::wait_any;
-use super::{failed, hub, kernel, length, timespec_of, with_errno};
+use super::blocking::hub;
+use super::mask::{Mask, SET_SIZE};
+use super::wait_any::{wait_any, with_limit};
 use crate::ids::Direction;
+use crate::patch::symbol::{interpose, kernel, with_errno};
+use crate::sys::timespec::timespec_of;
 use libc::{c_int, epoll_event, sigset_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
 
+/// Waits on a hub, or else `in_kernel`.
+///
 /// # Safety
 /// As epoll_pwait2(2).
 unsafe fn wait(
     epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
+    (events, most): (*mut epoll_event, c_int),
     limit: Option<Duration>,
     mask: *const sigset_t,
     in_kernel: impl FnOnce() -> isize,
-) -> c_int {
-    let Some(hub) = hub() else { return with_errno(in_kernel()) as c_int };
-    // SAFETY: the caller's.
+) -> isize {
+    let Some(hub) = hub() else { return in_kernel() };
+    // SAFETY: the caller's contract.
     let mask = unsafe { Mask::new(mask) };
     let look = || {
-        // By a call that there is on every kernel and processor.
-        let args = [epoll as usize, events as usize, most as usize, 0, 0, 8];
-        // SAFETY: the caller's.
+        // By a call that every kernel and processor has.
+        let args = [epoll as usize, events as usize, most as usize, 0, 0, SET_SIZE];
+        // SAFETY: the caller's contract.
         match unsafe { kernel(libc::SYS_epoll_pwait, args) } {
-            // Asked not to wait, it does not deliver.
+            // A call that does not wait does not deliver signals.
             0 => mask.deliver(),
             answer => answer,
         }
     };
-    with_errno(wait_any::wait(hub, limit, &mask, || vec![(epoll, Direction::Read)], look)) as c_int
+    wait_any(hub, limit, &mask, || vec![(epoll, Direction::Read)], look)
 }
 
-/// See epoll_pwait(2).
-///
-/// # Safety
-/// As epoll_pwait(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_pwait(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    timeout: c_int,
-    mask: *const sigset_t,
-) -> c_int {
-    let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
-    let args = [epoll as usize, events as usize, most as usize, timeout as usize, mask as usize, 8];
-    // SAFETY: the caller's.
-    unsafe { wait(epoll, events, most, limit, mask, || kernel(libc::SYS_epoll_pwait, args)) }
-}
+const ANY: &str = "parks until one is ready";
 
-/// See epoll_wait(2).
-///
-/// # Safety
-/// As epoll_wait(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_wait(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    timeout: c_int,
-) -> c_int {
-    // SAFETY: the caller's.
-    unsafe { epoll_pwait(epoll, events, most, timeout, null()) }
-}
+interpose! { Io;
+    /// See epoll_wait(2).
+    fn epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int) -> c_int,
+        "mio, tokio, C" => ANY;
+    { epoll_pwait(epoll, events, most, timeout, null()) }
 
-/// See epoll_pwait2(2).
-///
-/// # Safety
-/// As epoll_pwait2(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_pwait2(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    timeout: *const timespec,
-    mask: *const sigset_t,
-) -> c_int {
-    // SAFETY: null, or the caller's.
-    let limit = match unsafe { timeout.as_ref() }.copied().map(length).transpose() {
-        Ok(limit) => limit,
-        Err(number) => return with_errno(failed(number)) as c_int,
-    };
-    let in_kernel = || {
-        let time = limit.map(timespec_of);
-        let time = time.as_ref().map_or(null(), |time| &raw const *time);
-        let args = [epoll as usize, events as usize, most as usize, time as usize, mask as usize, 8];
-        // SAFETY: the caller's.
-        unsafe { kernel(libc::SYS_epoll_pwait2, args) }
-    };
-    // SAFETY: the caller's.
-    unsafe { wait(epoll, events, most, limit, mask, in_kernel) }
+    /// See epoll_pwait(2).
+    fn epoll_pwait(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: c_int,
+        mask: *const sigset_t) -> c_int, "C" => "the same; what its mask lets in is delivered meanwhile";
+    {
+        let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+        let args =
+            [epoll as usize, events as usize, most as usize, timeout as usize, mask as usize, SET_SIZE];
+        with_errno(wait(epoll, (events, most), limit, mask, || kernel(libc::SYS_epoll_pwait, args)))
+    }
+
+    /// See epoll_pwait2(2).
+    fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec,
+        mask: *const sigset_t) -> c_int, "C" => "the same";
+    {
+        with_errno(with_limit(timeout, |limit| {
+            wait(epoll, (events, most), limit, mask, || {
+                let time = limit.map(timespec_of);
+                let time = time.as_ref().map_or(null(), |time| &raw const *time);
+                let events = [epoll as usize, events as usize, most as usize];
+                let rest = [time as usize, mask as usize, SET_SIZE];
+                kernel(libc::SYS_epoll_pwait2, [events[0], events[1], events[2], rest[0], rest[1], rest[2]])
+            })
+        }))
+    }
 }

@@ -1,25 +1,29 @@
-//! The life of a descriptor: what has to be known of it is noted, whether it is patched or not.
+//! The life of a descriptor: made, duplicated, set, closed. What has to be known of it is noted, patched or not.
 //!
-//! A number that is closed is forgotten ([`fd_table::closing`]). It may also be closed where that is not seen: by C's `fclose`,
-//! or a system call that the program makes itself. So calls that make sockets forget the number, too, for sockets are
-//! not asked after before each wait; and so do those that make pipes or duplicates, so that old waiters hear of it soon.
-//! All other calls that make descriptors (`open`, `eventfd`, `timerfd_create` ...) need not be seen: what is not known
-//! to be a socket is asked after when the kernel would wait (`Hub::revalidate_fd`), before anything that was noted is used.
+//! A number that is closed is forgotten ([`fd_table::closing`]). It may also be closed unseen: by C's `fclose`, or by a
+//! system call that the program makes itself. So calls that make sockets forget the new number, because the kernel is
+//! not asked about sockets before each wait; and so do calls that make pipes or duplicates, so that old waiters hear of it
+//! soon. All other calls that make descriptors (`eventfd`, `timerfd_create` ...) need not be seen: a descriptor that is
+//! not known to be a socket is checked when the kernel would wait (`Hub::revalidate_fd`), before any note is used.
 //!
-//! C declares `fcntl` and `ioctl` with a variable number of arguments; with one more integer or pointer, as they have
-//! it, both processors pass it as they would a plain word.
+//! C declares `fcntl` and `ioctl` with a variable number of arguments. Both processors pass one further integer or
+//! pointer as they would pass a plain word.
+//!
+//! Next: `fd_table.rs`, which knows the numbers.
 
-use super::fd_mode::settings_changed;
-use super::{failed, file_lock, hub, kernel, with_errno};
+use super::blocking::hub;
+use super::fd_mode::{get_socket_option, mode_changed};
+use super::file_lock;
 use crate::fd_table;
 use crate::patch::offload_blocking;
 use crate::patch::pthread::real;
+use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A raw answer that is a number, if it is one: it was just given out, as a duplicate of `old`.
+/// Notes a duplicate of `old`, if the raw answer is its number.
 fn duplicated(old: c_int, answer: isize) -> isize {
     if answer >= 0 {
         fd_table::forget(answer as c_int);
@@ -30,52 +34,43 @@ fn duplicated(old: c_int, answer: isize) -> isize {
     answer
 }
 
-/// The raw answer of a call that makes two.
+/// Notes two new descriptors, if the raw answer says that there are.
 ///
 /// # Safety
-/// If it is 0, both numbers can be read.
+/// If the answer is 0, both numbers can be read.
 pub(super) unsafe fn made_pair(answer: isize, pair: *const c_int) -> isize {
     if answer == 0 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's contract.
         unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fd_table::forget);
     }
     answer
 }
 
-/// Closes a descriptor that nobody else has.
+/// Closes a descriptor that only this crate knows.
 pub(super) fn close_ours(fd: c_int) {
     fd_table::forget(fd);
-    // SAFETY: no pointers; it is ours.
-    unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
+    close_now(fd);
 }
 
-/// See close(2). Whoever waits for it is woken, and told EBADF.
-#[unsafe(no_mangle)]
-extern "C" fn close(fd: c_int) -> c_int {
+fn close_now(fd: c_int) -> isize {
     // SAFETY: no pointers.
-    let close = || fd_table::closing(fd, || unsafe { kernel(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) });
-    let answer = while_it_lingers(fd, close);
-    file_lock::returned();
-    with_errno(answer) as c_int
+    unsafe { kernel(libc::SYS_close, [fd as usize]) }
 }
 
-/// Calls `close`, which gives `fd` up. What lingers is then still open as a duplicate; an OS thread of the pool closes
-/// that, and so waits until all is sent, while the others run. Answers as `close`.
-fn while_it_lingers(fd: c_int, close: impl FnOnce() -> isize) -> isize {
+/// Calls `close`, which gives `fd` up, and returns its answer. A socket that lingers is then still open as a duplicate. An
+/// OS thread of the pool closes the duplicate, and so waits until all is sent, while the others run.
+fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isize {
     let duplicate = match hub().filter(|_| lingers(fd)) {
         // SAFETY: no pointers.
-        Some(_) => unsafe {
-            kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])
-        },
+        Some(_) => unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0]) },
         None => failed(libc::EBADF),
     };
     let answer = close();
     if duplicate >= 0 {
-        fd_table::forget(duplicate as c_int);
-        offload_blocking(WorkKind::ExternalWait, "a connection to be closed", move || {
-            // SAFETY: no pointers; it is ours.
-            unsafe { kernel(libc::SYS_close, [duplicate as usize, 0, 0, 0, 0, 0]) }
-        });
+        let duplicate = duplicate as c_int;
+        fd_table::forget(duplicate);
+        let wait = move || close_now(duplicate);
+        offload_blocking(WorkKind::ExternalWait, "a connection to be closed", wait);
     }
     answer
 }
@@ -83,163 +78,130 @@ fn while_it_lingers(fd: c_int, close: impl FnOnce() -> isize) -> isize {
 /// Some socket was told to linger.
 static LINGER: AtomicBool = AtomicBool::new(false);
 
-/// Whether to close it waits until all is sent.
+/// Returns `true` if to close `fd` waits until all is sent.
 fn lingers(fd: c_int) -> bool {
-    if !LINGER.load(Relaxed) {
-        return false;
-    }
     let mut linger = libc::linger { l_onoff: 0, l_linger: 0 };
-    let mut len = size_of::<libc::linger>() as socklen_t;
-    let room = (&raw mut linger as usize, &raw mut len as usize);
-    let args = [fd as usize, libc::SOL_SOCKET as usize, libc::SO_LINGER as usize, room.0, room.1, 0];
-    // SAFETY: room for it, and its length.
-    unsafe { kernel(libc::SYS_getsockopt, args) == 0 && linger.l_onoff != 0 && linger.l_linger > 0 }
-}
-
-/// See close_range(2).
-#[unsafe(no_mangle)]
-extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
-        fd_table::forget_range(first, last);
-    }
-    // SAFETY: no pointers.
-    with_errno(unsafe {
-        kernel(libc::SYS_close_range, [first as usize, last as usize, flags as usize, 0, 0, 0])
-    }) as c_int
-}
-
-/// See closefrom(3).
-#[unsafe(no_mangle)]
-extern "C" fn closefrom(first: c_int) {
-    fd_table::forget_range(first.max(0) as c_uint, c_uint::MAX);
-    // SAFETY: no preconditions.
-    unsafe { real::closefrom(first) };
-}
-
-/// See dup(2).
-#[unsafe(no_mangle)]
-extern "C" fn dup(fd: c_int) -> c_int {
-    // SAFETY: no pointers.
-    with_errno(duplicated(fd, unsafe { kernel(libc::SYS_dup, [fd as usize, 0, 0, 0, 0, 0]) })) as c_int
+    // SAFETY: the option's type.
+    LINGER.load(Relaxed)
+        && unsafe { get_socket_option(fd, libc::SO_LINGER, &mut linger) }.is_ok()
+        && linger.l_onoff != 0
+        && linger.l_linger > 0
 }
 
 fn is_open(fd: c_int) -> bool {
     // SAFETY: no pointers.
-    unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) >= 0 }
+    unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_GETFD as usize]) >= 0 }
 }
 
-/// See dup2(2). Whoever waits for what `new` was is woken.
-#[unsafe(no_mangle)]
-extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
-    if old == new {
-        return with_errno(if is_open(old) { new as isize } else { failed(libc::EBADF) }) as c_int;
-    }
-    dup3(old, new, 0)
-}
-
-/// See pipe2(2).
-///
-/// # Safety
-/// As pipe2(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pipe2(pair: *mut c_int, flags: c_int) -> c_int {
-    // SAFETY: the caller's.
-    unsafe {
-        let answer = kernel(libc::SYS_pipe2, [pair as usize, flags as usize, 0, 0, 0, 0]);
-        with_errno(made_pair(answer, pair)) as c_int
-    }
-}
-
-/// See pipe(2).
-///
-/// # Safety
-/// As pipe(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pipe(pair: *mut c_int) -> c_int {
-    // SAFETY: the caller's.
-    unsafe { pipe2(pair, 0) }
-}
-
-/// See dup3(2).
-#[unsafe(no_mangle)]
-extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    let args = [old as usize, new as usize, flags as usize, 0, 0, 0];
+/// Makes `new` a duplicate of `old`. The waiters of what `new` was are woken.
+fn replace(old: c_int, new: c_int, flags: c_int) -> isize {
     // SAFETY: no pointers.
-    let replace = || unsafe { kernel(libc::SYS_dup3, args) };
-    // What is refused closes nothing.
+    let call = || unsafe { kernel(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) };
+    // A call that is refused closes nothing.
     let is_refused = old == new || !is_open(old);
-    with_errno(if is_refused { replace() } else { while_it_lingers(new, || fd_table::closing(new, replace)) })
-        as c_int
+    if is_refused { call() } else { close_with_linger_offloaded(new, || fd_table::closing(new, call)) }
 }
 
-/// See ioctl(2).
-///
-/// # Safety
-/// As ioctl(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-    // SAFETY: the caller's.
-    let answer = unsafe { kernel(libc::SYS_ioctl, [fd as usize, request as usize, argument, 0, 0, 0]) };
-    if request == libc::FIONBIO as c_ulong {
-        settings_changed();
-    }
-    with_errno(answer) as c_int
-}
-
-/// See fcntl(2).
-///
 /// # Safety
 /// As fcntl(2).
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-    // SAFETY: the caller's.
-    let answer = unsafe {
-        file_lock::lock(fd, command, argument)
-            .unwrap_or_else(|| kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]))
-    };
-    with_errno(match command {
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, answer),
-        libc::F_SETFL => {
-            settings_changed();
-            answer
-        }
-        libc::F_OFD_SETLK if answer >= 0 => {
-            file_lock::returned();
-            answer
-        }
-        _ => answer,
-    }) as c_int
-}
-
-/// The same, under its other name.
-///
-/// # Safety
-/// As fcntl(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
-    // SAFETY: the caller's.
-    unsafe { fcntl(fd, command, argument) }
-}
-
-/// See setsockopt(2).
-///
-/// # Safety
-/// As setsockopt(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn setsockopt(
-    fd: c_int,
-    level: c_int,
-    option: c_int,
-    value: *const c_void,
-    len: socklen_t,
-) -> c_int {
-    let args = [fd as usize, level as usize, option as usize, value as usize, len as usize, 0];
-    // SAFETY: the caller's.
-    let answer = unsafe { kernel(libc::SYS_setsockopt, args) };
-    match option {
-        libc::SO_RCVTIMEO | libc::SO_SNDTIMEO if level == libc::SOL_SOCKET => settings_changed(),
-        libc::SO_LINGER if level == libc::SOL_SOCKET => LINGER.store(true, Relaxed),
+unsafe fn control(fd: c_int, command: c_int, argument: usize) -> isize {
+    // SAFETY: the caller's contract.
+    let answer = unsafe { file_lock::fcntl(fd, command, argument) };
+    match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => return duplicated(fd, answer),
+        libc::F_SETFL => mode_changed(),
+        libc::F_OFD_SETLK if answer >= 0 => file_lock::notify_unlocked(),
         _ => {}
     }
-    with_errno(answer) as c_int
+    answer
+}
+
+const NOTED: &str = "noted";
+const CONTROLS: &str =
+    "F_SETFL is noted; F_OFD_SETLKW as flock; F_SETLKW parks while another OS thread waits for the lock";
+
+interpose! { Io;
+    /// See close(2). The waiters of the descriptor are woken, with EBADF.
+    fn close(fd: c_int) -> c_int, "everybody" =>
+        "wakes who waits for the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
+    {
+        let answer = close_with_linger_offloaded(fd, || fd_table::closing(fd, || close_now(fd)));
+        file_lock::notify_unlocked();
+        with_errno(answer)
+    }
+
+    /// See dup2(2).
+    fn dup2(old: c_int, new: c_int) -> c_int,
+        "std::process, C" => "wakes who waits for the one that is replaced";
+    {
+        with_errno(match old == new {
+            true => if is_open(old) { new as isize } else { failed(libc::EBADF) },
+            false => replace(old, new, 0),
+        })
+    }
+
+    /// See dup3(2).
+    fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int, "C" => "the same";
+    { with_errno(replace(old, new, flags)) }
+
+    /// See ioctl(2).
+    fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int, "std::net, C" => "FIONBIO is noted";
+    {
+        let answer = kernel(libc::SYS_ioctl, [fd as usize, request as usize, argument]);
+        if request == libc::FIONBIO as c_ulong {
+            mode_changed();
+        }
+        with_errno(answer)
+    }
+
+    /// See fcntl(2).
+    fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int, "std, C" => CONTROLS;
+    { with_errno(control(fd, command, argument)) }
+
+    /// See fcntl(2): its name for files of more than 2 GiB.
+    fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int, "C" => "the same";
+    { with_errno(control(fd, command, argument)) }
+
+    /// See setsockopt(2).
+    fn setsockopt(fd: c_int, level: c_int, option: c_int, value: *const c_void, len: socklen_t) -> c_int,
+        "std::net, C" => "timeouts are noted";
+    {
+        let args = [fd as usize, level as usize, option as usize, value as usize, len as usize];
+        let answer = kernel(libc::SYS_setsockopt, args);
+        match option {
+            libc::SO_RCVTIMEO | libc::SO_SNDTIMEO if level == libc::SOL_SOCKET => mode_changed(),
+            libc::SO_LINGER if level == libc::SOL_SOCKET => LINGER.store(true, Relaxed),
+            _ => {}
+        }
+        with_errno(answer)
+    }
+
+    /// See dup(2).
+    fn dup(fd: c_int) -> c_int, "C" => NOTED;
+    { with_errno(duplicated(fd, kernel(libc::SYS_dup, [fd as usize]))) }
+
+    /// See pipe(2).
+    fn pipe(pair: *mut c_int) -> c_int, "C" => NOTED;
+    { pipe2(pair, 0) }
+
+    /// See pipe2(2).
+    fn pipe2(pair: *mut c_int, flags: c_int) -> c_int, "std::process, std::io::pipe, C" => NOTED;
+    { with_errno(made_pair(kernel(libc::SYS_pipe2, [pair as usize, flags as usize]), pair)) }
+
+    /// See close_range(2).
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int,
+        "C" => "wakes who waits for one of them, with EBADF";
+    {
+        if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
+            fd_table::forget_range(first, last);
+        }
+        with_errno(kernel(libc::SYS_close_range, [first as usize, last as usize, flags as usize]))
+    }
+
+    /// See closefrom(3).
+    fn closefrom(first: c_int), "C" => "the same";
+    {
+        fd_table::forget_range(first.max(0) as c_uint, c_uint::MAX);
+        real::closefrom(first)
+    }
 }

@@ -1,36 +1,34 @@
 //! Locks on files: `flock`, and `fcntl`'s.
 //!
-//! There is nothing to poll. A lock of an open file (`flock`, `F_OFD_SETLKW`) is tried again and again, after pauses that
-//! grow, and whenever somebody in this process has given one back; so it may be that who comes later is first. A
-//! record lock (`F_SETLKW`, `lockf`) belongs to the process, so that only other processes keep one from us; and the
-//! kernel finds out whether two processes wait for each other (`EDEADLK`). So the kernel waits, elsewhere.
+//! There is nothing to poll. A lock of an open file (`flock`, `F_OFD_SETLKW`) is polled with exponential backoff, and
+//! tried whenever a lock was given back in this process; so a green thread that comes later may be first. A record lock
+//! (`F_SETLKW`, `lockf`) belongs to the process, so only other processes keep one from it; and the kernel finds out
+//! whether two processes wait for each other (`EDEADLK`). So an OS thread of the pool waits in the kernel.
+//!
+//! Next: `hub/retry.rs`, which polls.
 
-use super::{failed, hub, kernel, with_errno};
+use super::blocking::{hub, raw};
 use crate::hub::futex;
-use crate::hub::futex::{FutexWaitResult, Waiter};
-use crate::hub::{Hub, keep_errno};
+use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt};
 use crate::patch::offload_blocking;
+use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
+use crate::time::NEVER;
 use libc::{c_int, off_t};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
-/// Between two tries.
-const SHORTEST: Duration = Duration::from_micros(200);
-const LONGEST: Duration = Duration::from_millis(20);
-
-/// How many wait for a lock.
+/// Number of green threads that wait for a lock.
 static WAITING: AtomicU32 = AtomicU32::new(0);
-/// Counts up when one may have been given back, while somebody waits.
-static RETURNED: AtomicU32 = AtomicU32::new(0);
+/// Counts up when a lock may have been given back while a green thread waits.
+static UNLOCKS: AtomicU32 = AtomicU32::new(0);
 
 /// A lock may have been given back.
 #[inline]
-pub(super) fn returned() {
+pub(super) fn notify_unlocked() {
     if WAITING.load(SeqCst) > 0 {
-        RETURNED.fetch_add(1, SeqCst);
-        futex::wake(RETURNED.as_ptr() as usize, usize::MAX, u32::MAX);
+        UNLOCKS.fetch_add(1, SeqCst);
+        futex::wake(UNLOCKS.as_ptr() as usize, usize::MAX, u32::MAX);
     }
 }
 
@@ -39,83 +37,63 @@ pub(super) fn reset_after_fork() {
     WAITING.store(0, SeqCst);
 }
 
-/// Calls `attempt`, which does not wait, until it answers something else than EAGAIN. EINTR, once, for a kill or a
-/// timeout.
-fn try_again(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
-    let mut answer = attempt();
-    if answer == failed(libc::EAGAIN) {
-        WAITING.fetch_add(1, SeqCst);
-        answer = wait(hub, attempt);
-        WAITING.fetch_sub(1, SeqCst);
+/// Calls `attempt`, which must not block, until it returns something else than EAGAIN.
+fn poll_for_lock(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
+    let first = attempt();
+    if first != EAGAIN {
+        return first;
+    }
+    let opts = BackoffOpts {
+        deadline: NEVER,
+        on_interrupt: OnInterrupt::Eintr,
+        what: "a lock on a file",
+        changed: Some(&UNLOCKS),
+    };
+    WAITING.fetch_add(1, SeqCst);
+    let answer = raw(hub.poll_with_backoff(&opts, attempt));
+    WAITING.fetch_sub(1, SeqCst);
+    answer
+}
+
+/// `fcntl`, whose commands that wait for a lock park.
+///
+/// # Safety
+/// As fcntl(2).
+pub(super) unsafe fn fcntl(fd: c_int, command: c_int, argument: usize) -> isize {
+    let call = move |command: c_int| {
+        // SAFETY: the caller's contract.
+        unsafe { kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument]) }
+    };
+    match (command, hub()) {
+        (libc::F_OFD_SETLKW, Some(hub)) => poll_for_lock(hub, || call(libc::F_OFD_SETLK)),
+        (libc::F_SETLKW, Some(_)) => match call(libc::F_SETLK) {
+            taken if taken == EAGAIN || taken == failed(libc::EACCES) => {
+                offload_blocking(WorkKind::ExternalWait, "a lock on a file", || call(libc::F_SETLKW))
+            }
+            answer => answer,
+        },
+        _ => call(command),
+    }
+}
+
+fn lock_with_flock(fd: c_int, operation: c_int) -> isize {
+    // SAFETY: no pointers.
+    let call = |operation: c_int| unsafe { kernel(libc::SYS_flock, [fd as usize, operation as usize]) };
+    let waits = operation & (libc::LOCK_NB | libc::LOCK_UN) == 0;
+    let answer = match hub().filter(|_| waits) {
+        Some(hub) => poll_for_lock(hub, || call(operation | libc::LOCK_NB)),
+        None => call(operation),
+    };
+    if operation & libc::LOCK_EX == 0 {
+        // It was given back, or is shared from now on.
+        notify_unlocked();
     }
     answer
 }
 
-fn wait(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
-    let mut pause = SHORTEST;
-    loop {
-        let seen = RETURNED.load(SeqCst);
-        let answer = attempt();
-        if answer != failed(libc::EAGAIN) {
-            return answer;
-        }
-        let deadline = hub.clock().after(pause);
-        pause = (pause * 2).min(LONGEST);
-        let who = Waiter::Green { hub, deadline, shield: hub.was_cut_short() };
-        let word = RETURNED.as_ptr() as usize;
-        if futex::wait(who, word, u32::MAX, || RETURNED.load(SeqCst) == seen) == FutexWaitResult::Interrupted
-        {
-            hub.cut_short();
-            keep_errno(|| hub.yield_now());
-            return failed(libc::EINTR);
-        }
-    }
-}
-
-/// See flock(2).
-#[unsafe(no_mangle)]
-extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
-    let call = |operation: c_int| {
-        // SAFETY: no pointers.
-        unsafe { kernel(libc::SYS_flock, [fd as usize, operation as usize, 0, 0, 0, 0]) }
-    };
-    let waits = operation & (libc::LOCK_NB | libc::LOCK_UN) == 0;
-    let answer = match hub().filter(|_| waits) {
-        Some(hub) => try_again(hub, || call(operation | libc::LOCK_NB)),
-        None => call(operation),
-    };
-    if operation & libc::LOCK_EX == 0 {
-        // Given back, or shared from now on.
-        returned();
-    }
-    with_errno(answer) as c_int
-}
-
-/// `fcntl`'s commands that wait for a lock. `None`: it is another one, or to be done at once.
-///
-/// # Safety
-/// As fcntl(2).
-pub(super) unsafe fn lock(fd: c_int, command: c_int, argument: usize) -> Option<isize> {
-    let call = move |command: c_int| {
-        // SAFETY: the caller's.
-        unsafe { kernel(libc::SYS_fcntl, [fd as usize, command as usize, argument, 0, 0, 0]) }
-    };
-    match command {
-        libc::F_OFD_SETLKW => hub().map(|hub| try_again(hub, || call(libc::F_OFD_SETLK))),
-        libc::F_SETLKW => hub().map(|_| match call(libc::F_SETLK) {
-            taken if taken == failed(libc::EAGAIN) || taken == failed(libc::EACCES) => {
-                offload_blocking(WorkKind::ExternalWait, "a lock on a file", || call(libc::F_SETLKW))
-            }
-            answer => answer,
-        }),
-        _ => None,
-    }
-}
-
 /// See lockf(3). In the C library it is `fcntl`, which it calls inside itself.
-#[unsafe(no_mangle)]
-extern "C" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
-    // SAFETY: all zeros is a value of it.
+fn lock_record(fd: c_int, command: c_int, len: off_t) -> isize {
+    // SAFETY: all zeros is a valid range.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_whence = libc::SEEK_CUR as _;
     range.l_len = len;
@@ -123,26 +101,33 @@ extern "C" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
         libc::F_LOCK => (libc::F_WRLCK, libc::F_SETLKW),
         libc::F_TLOCK => (libc::F_WRLCK, libc::F_SETLK),
         libc::F_ULOCK => (libc::F_UNLCK, libc::F_SETLK),
-        // A lock to read is none that would be in its way.
+        // A read lock would not be in the way of another one.
         libc::F_TEST => (libc::F_RDLCK, libc::F_GETLK),
-        _ => return with_errno(failed(libc::EINVAL)) as c_int,
+        _ => return failed(libc::EINVAL),
     };
     range.l_type = kind as _;
-    // SAFETY: a range of ours.
-    unsafe {
-        let answer = super::fd::fcntl(fd, command, &raw mut range as usize);
-        if command != libc::F_GETLK || answer < 0 {
-            return answer;
+    // SAFETY: a range of this frame.
+    match unsafe { fcntl(fd, command, &raw mut range as usize) } {
+        0 if command == libc::F_GETLK => {
+            // SAFETY: no preconditions.
+            let is_ours = range.l_pid == unsafe { libc::getpid() };
+            if range.l_type == libc::F_UNLCK as _ || is_ours { 0 } else { failed(libc::EACCES) }
         }
-        match range.l_type == libc::F_UNLCK as _ || range.l_pid == libc::getpid() {
-            true => 0,
-            false => with_errno(failed(libc::EACCES)) as c_int,
-        }
+        answer => answer,
     }
 }
 
-/// The same, under its other name.
-#[unsafe(no_mangle)]
-extern "C" fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int {
-    lockf(fd, command, len)
+interpose! { Io;
+    /// See flock(2).
+    fn flock(fd: c_int, operation: c_int) -> c_int,
+        "std::fs::File::lock, C" => "tries again, with pauses, until it has the lock";
+    { with_errno(lock_with_flock(fd, operation)) }
+
+    /// See lockf(3).
+    fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int, "C" => "as fcntl's F_SETLKW";
+    { with_errno(lock_record(fd, command, len)) }
+
+    /// See lockf(3): its name for files of more than 2 GiB.
+    fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int, "C" => "the same";
+    { with_errno(lock_record(fd, command, len)) }
 }

@@ -1,43 +1,40 @@
-//! Input and output, interposed.
+//! Input and output, interposed. A descriptor of the program's is never made non-blocking (except a stream for the moment
+//! in which it begins to connect): that is a property of what it refers to, which others may share. A call is made in
+//! a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first). If the kernel says that the call would
+//! wait, the green thread parks, unless the program itself has made the descriptor non-blocking. How long it waits is
+//! what the program has set (`SO_RCVTIMEO`).
 //!
-//! | file        | is about                                                          |
-//! |-------------|-------------------------------------------------------------------|
-//! | `socket.rs` | `recv`, `send` and their relatives; `accept`, `connect`           |
-//! | `message.rs` | `recvmsg`, `sendmsg`, and several messages by one call           |
-//! | `rw.rs`, `positional.rs` | `read`, `write` and their relatives                  |
-//! | `file.rs`   | files, for which nobody can wait; `fsync` and its like            |
-//! | `splice.rs` | `sendfile`, `splice`, `copy_file_range`                           |
-//! | `lock.rs`   | locks on files                                                    |
-//! | `open.rs`   | opening, of named pipes above all                                 |
-//! | `several.rs` | the loop for what waits for several descriptors, and for signals |
-//! | `poll.rs`, `select.rs`, `epoll.rs` | the calls that do                          |
-//! | `signals.rs` | waiting for signals; the masks of those calls                    |
-//! | `process.rs` | waiting for children                                             |
-//! | `queue.rs`  | the message queues and semaphores that processes share            |
-//! | `name.rs`   | `getaddrinfo` and its like, done by another OS thread             |
-//! | `fd.rs`     | the life of a descriptor: made, duplicated, set, closed           |
-//! | `retry.rs`, `whole.rs` | trying and waiting; writing all of it                  |
-//! | `settings.rs` | what the program has set of a descriptor                        |
-//! | `covered.rs` | the table of what is interposed                                  |
+//! | file | is about |
+//! |------|----------|
+//! | `socket.rs`, `sendmsg.rs` | `recv`, `send` and their relatives; `accept`, `connect`; messages |
+//! | `read_write.rs`, `positional.rs` | `read`, `write` and their relatives |
+//! | `file.rs`, `file_pos.rs` | files, for which nobody can wait; `fsync` and its like |
+//! | `splice.rs` | `sendfile`, `splice`, `copy_file_range` |
+//! | `file_lock.rs`, `open.rs` | locks on files; opening, of named pipes above all |
+//! | `wait_any.rs` | the loop of calls that wait for any of several descriptors, or for signals |
+//! | `poll.rs`, `select.rs`, `epoll.rs`, `sigwait.rs` | those calls |
+//! | `waitpid.rs`, `ipc.rs` | waiting for children; queues and semaphores that processes share |
+//! | `resolver.rs` | `getaddrinfo` and its like, done by another OS thread |
+//! | `fd.rs`, `fd_mode.rs` | the life of a descriptor; what it refers to, and what the program has set |
+//! | `blocking.rs`, `write_all.rs`, `iovec.rs`, `mask.rs` | what several of these need |
 //!
-//! A descriptor of the program's is never made non-blocking (but a stream for the moment in which it begins to connect):
-//! that is a property of what it refers to, which others may share. A call is made in a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first); where
-//! the kernel says that it would, the green thread parks, unless the program itself has made the descriptor
-//! non-blocking. How long it waits is what the program has set (`SO_RCVTIMEO`).
+//! Next: `patch/io/read_write.rs`, the functions that most programs call.
 
-mod coverage;
+mod blocking;
 mod epoll;
 mod fd;
 mod fd_mode;
 mod file;
 mod file_lock;
+mod file_pos;
+mod iovec;
 mod ipc;
+mod mask;
 mod open;
 mod poll;
 mod positional;
 mod read_write;
 mod resolver;
-mod retry;
 mod select;
 mod sendmsg;
 mod sigwait;
@@ -47,55 +44,38 @@ mod wait_any;
 mod waitpid;
 mod write_all;
 
-use super::{Covered, Kind, patched_hub};
-use crate::arch::syscall::syscall;
-use crate::hub::Hub;
-use crate::patch::symbol::failed;
-use crate::sys::timespec::{ZERO, duration_of as length, timespec_of};
-use libc::{c_int, c_long};
+use super::Covered;
 
-/// The rows of all families, in the order of the table above.
-pub(super) const COVERAGE: &[&[Covered]] = &[open::COVERAGE, coverage::REST];
-
-fn hub() -> Option<&'static Hub> {
-    patched_hub(Kind::Io)
-}
-
-/// The offset that means: wherever it is.
-const HERE: usize = usize::MAX;
+/// The rows of all families.
+pub(super) const COVERAGE: &[&[Covered]] = &[
+    socket::COVERAGE,
+    sendmsg::COVERAGE,
+    read_write::COVERAGE,
+    positional::COVERAGE,
+    file::COVERAGE,
+    splice::COVERAGE,
+    file_lock::COVERAGE,
+    open::COVERAGE,
+    poll::COVERAGE,
+    select::COVERAGE,
+    epoll::COVERAGE,
+    sigwait::COVERAGE,
+    waitpid::COVERAGE,
+    ipc::COVERAGE,
+    resolver::COVERAGE,
+    fd::COVERAGE,
+];
 
 /// For the child of a fork: what was going on in its parent does not go on in it.
 pub(super) fn reset_after_fork() {
     forked();
-    file::reset_after_fork();
+    file_pos::reset_after_fork();
     file_lock::reset_after_fork();
     resolver::reset_after_fork();
     socket::reset_after_fork();
 }
 
-/// For both sides of a fork: there are two processes now that have these descriptors.
+/// For both sides of a fork: from now on two processes have these descriptors.
 pub(super) fn forked() {
     socket::share_listeners();
-}
-
-/// Calls the kernel. Answers its result, or an error number negated.
-///
-/// # Safety
-/// That of the system call.
-unsafe fn kernel(number: c_long, args: [usize; 6]) -> isize {
-    // SAFETY: the caller's.
-    unsafe { syscall(number, args) }
-}
-
-/// `errno`'s way of a raw answer: -1 and the number.
-#[inline]
-fn with_errno(answer: isize) -> isize {
-    if (-4095..0).contains(&answer) { set_errno(answer) } else { answer }
-}
-
-#[cold]
-fn set_errno(answer: isize) -> isize {
-    // SAFETY: the address is this thread's own.
-    unsafe { *libc::__errno_location() = -answer as c_int };
-    -1
 }

@@ -5,7 +5,7 @@
 //!
 //! Next: `patch/io/fd.rs`, what becomes of a descriptor after it was opened.
 
-use super::hub;
+use super::blocking::hub;
 use crate::fd_table;
 use crate::patch::offload_blocking;
 use crate::patch::symbol::{interpose, kernel, with_errno};

@@ -1,269 +1,218 @@
 //! `read` and `write`, of whatever a descriptor may be.
 //!
-//! Pipes, sockets, event counters and timers can be asked not to wait (`RWF_NOWAIT`), though they are blocking. So can
-//! files, which then answer from memory: what is not there, `file.rs` has read elsewhere. Terminals and other devices
-//! cannot be asked: they are read after `poll` has said that there is something, and written to by another OS thread.
+//! Each attempt is made with `RWF_NOWAIT`, whatever the descriptor is: pipes, sockets, eventfds and timers understand
+//! it though they are blocking, and a file returns what is in memory. What this does not settle is decided by the
+//! [`FdKind`], once: the rest of a file is read by another OS thread (`file.rs`). Terminals and other devices do not
+//! know the flag. They are read after `poll` has said that there is something, and written to by another OS thread.
+//!
+//! Next: `patch/io/file.rs`, for which nobody can wait.
 
-use super::file::{self, MUCH, Turn};
-use super::retry::retry;
-use super::write_all::{send_slices, send_whole};
-use super::{HERE, failed, hub, kernel, with_errno};
-use crate::hub::Hub;
+use super::blocking::{hub, retry};
+use super::fd_mode::{FdKind, kind};
+use super::file::{self, OFFLOAD_BYTES};
+use super::file_pos::{FilePos, FilePositionLock};
+use super::iovec::{iovec_len, iovec_take};
+use super::write_all::{write_all, write_all_slices};
+use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
 use crate::patch::offload_blocking;
+use crate::patch::symbol::{assert_room, failed, interpose, kernel, with_errno};
+use crate::sys::poll::poll_now;
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 
-/// Where to read or write.
-#[derive(Clone, Copy)]
-pub(super) struct At {
-    pub(super) fd: c_int,
-    /// [`HERE`]: at the file's own position.
-    pub(super) offset: usize,
-    /// The program's, of `preadv2`.
-    pub(super) flags: c_int,
+/// Returns `true` if the kernel has refused `RWF_NOWAIT`.
+fn is_refused(answer: isize) -> bool {
+    answer == failed(libc::EOPNOTSUPP) || answer == failed(libc::ESPIPE)
 }
 
-impl At {
-    pub(super) fn here(fd: c_int) -> At {
-        At { fd, offset: HERE, flags: 0 }
-    }
-
-    /// So many bytes further on. The file's own position has moved by itself.
-    pub(super) fn after(self, done: usize) -> At {
-        At { offset: if self.offset == HERE { HERE } else { self.offset + done }, ..self }
-    }
-
-    /// # Safety
-    /// As preadv2(2) or pwritev2(2).
-    pub(super) unsafe fn call(
-        self,
-        direction: Direction,
-        flags: c_int,
-        slices: *const iovec,
-        count: usize,
-    ) -> isize {
-        let number = match direction {
-            Direction::Read => libc::SYS_preadv2,
-            Direction::Write => libc::SYS_pwritev2,
-        };
-        let flags = self.flags | flags;
-        // SAFETY: the caller's.
-        unsafe { kernel(number, [self.fd as usize, slices as usize, count, self.offset, 0, flags as usize]) }
-    }
-}
-
-/// One attempt that does not wait for a descriptor; but it parks until a file is read.
+/// Makes one attempt to read, which does not wait for a descriptor; but it parks until a file is read.
 ///
 /// # Safety
-/// As preadv2(2) or pwritev2(2).
-pub(super) unsafe fn attempt(
-    hub: &'static Hub,
-    at: At,
-    direction: Direction,
-    slices: *const iovec,
-    count: usize,
-) -> isize {
-    let reads = direction == Direction::Read;
-    // SAFETY: the caller's.
+/// As preadv2(2).
+unsafe fn try_read(hub: &'static Hub, pos: FilePos, slices: *const iovec, count: usize) -> isize {
+    // SAFETY: the caller's contract. The kernel has checked the slices if it has read something.
     unsafe {
-        match at.call(direction, libc::RWF_NOWAIT, slices, count) {
-            // It cannot be asked so.
-            refused if refused == failed(libc::EOPNOTSUPP) || refused == failed(libc::ESPIPE) => {
-                if reads && file::is_slow(at.fd) {
-                    return file::other_thread(hub, at, direction, slices, count);
-                }
-                let events = if reads { libc::POLLIN } else { libc::POLLOUT };
-                match at.offset {
-                    HERE if super::poll::now(at.fd, events) == 0 => failed(libc::EAGAIN),
-                    HERE if !reads => write_to_room(at, slices, count),
-                    _ => at.call(direction, 0, slices, count),
-                }
+        let answer = pos.call(Direction::Read, libc::RWF_NOWAIT, slices, count);
+        let is_settled = match answer {
+            1.. => {
+                let len = iovec_len(slices, count);
+                answer as usize == len || len > file::MAX_RW_COUNT
             }
-            blocks if blocks == failed(libc::EAGAIN) && file::is_file(hub, at.fd) => match direction {
-                Direction::Read => file::rest(hub, at, slices, count, 0),
-                Direction::Write => at.call(direction, 0, slices, count),
-            },
-            part @ 1.. if reads && file::is_part(hub, at.fd, slices, count, part) => {
-                file::rest(hub, at, slices, count, part)
-            }
-            answer => answer,
+            EAGAIN => false,
+            _ => !is_refused(answer),
+        };
+        if is_settled {
+            return answer;
+        }
+        match kind(hub, pos.fd) {
+            FdKind::File => file::finish_read(hub, pos, slices, count, answer),
+            _ if !is_refused(answer) => answer,
+            _ if pos.is_current() && poll_now(pos.fd, libc::POLLIN) == 0 => EAGAIN,
+            _ => pos.call(Direction::Read, 0, slices, count),
         }
     }
 }
 
-/// Writes to what has room, says not how much, and cannot be asked to write no more than that.
+/// Makes one attempt to write, which does not wait for a descriptor.
 ///
 /// # Safety
 /// As pwritev2(2).
-unsafe fn write_to_room(at: At, slices: *const iovec, count: usize) -> isize {
-    // SAFETY: the caller's; it waits until it is done.
+pub(super) unsafe fn try_write(hub: &'static Hub, pos: FilePos, slices: *const iovec, count: usize) -> isize {
+    // SAFETY: the caller's contract; the caller waits until the call has returned.
     unsafe {
-        match file::kind(at.fd) {
-            Some(libc::S_IFIFO) => {
-                // A named pipe: there is room for a page.
-                let page = file::first(slices, count, libc::PIPE_BUF);
-                at.call(Direction::Write, 0, page.as_ptr(), page.len())
+        let answer = pos.call(Direction::Write, libc::RWF_NOWAIT, slices, count);
+        if answer != EAGAIN && !is_refused(answer) {
+            return answer;
+        }
+        match kind(hub, pos.fd) {
+            FdKind::File => pos.call(Direction::Write, 0, slices, count),
+            _ if answer == EAGAIN => EAGAIN,
+            _ if pos.is_current() && poll_now(pos.fd, libc::POLLOUT) == 0 => EAGAIN,
+            FdKind::Pipe if pos.is_current() => {
+                // A named pipe that is writable has room for a page.
+                let page = iovec_take(slices, count, libc::PIPE_BUF);
+                pos.call(Direction::Write, 0, page.as_ptr(), page.len())
             }
-            // Who reads what the program says is not the program; and each line would take another OS thread.
-            Some(libc::S_IFCHR) if matches!(at.fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) => {
-                at.call(Direction::Write, 0, slices, count)
-            }
-            Some(libc::S_IFCHR) => {
-                // A terminal: it may be room for a byte, and who reads the rest may be one of us.
+            // The standard streams are written to at once: their reader is not this program, and an offload for each
+            // line would cost too much.
+            FdKind::CharDevice
+                if pos.is_current() && !matches!(pos.fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) =>
+            {
+                // A terminal that is writable may have room for one byte only. The reader of the rest may be a green
+                // thread of this hub, so a blocking write here could deadlock.
                 let slices = slices as usize;
                 offload_blocking(WorkKind::ExternalWait, "a terminal", move || {
-                    at.call(Direction::Write, 0, slices as *const iovec, count)
+                    pos.call(Direction::Write, 0, slices as *const iovec, count)
                 })
             }
-            _ => at.call(Direction::Write, 0, slices, count),
+            _ => pos.call(Direction::Write, 0, slices, count),
         }
     }
 }
 
 /// # Safety
 /// As preadv2(2).
-pub(super) unsafe fn input(hub: &'static Hub, at: At, slices: *const iovec, count: usize) -> isize {
-    // SAFETY: the caller's.
-    unsafe {
-        if at.offset != HERE {
-            return attempt(hub, at, Direction::Read, slices, count);
-        }
-        Turn::let_pass(hub, at.fd);
-        retry(hub, at.fd, Direction::Read, true, || attempt(hub, at, Direction::Read, slices, count))
+pub(super) unsafe fn read_slices(
+    hub: &'static Hub,
+    pos: FilePos,
+    slices: *const iovec,
+    count: usize,
+) -> isize {
+    // SAFETY: the caller's contract.
+    let attempt = || unsafe { try_read(hub, pos, slices, count) };
+    if !pos.is_current() {
+        return attempt();
     }
+    FilePositionLock::wait_unlocked(hub, pos.fd);
+    retry(hub, pos.fd, Direction::Read, Tracking::MayBeStale, attempt)
 }
 
 /// # Safety
 /// As pwritev2(2).
-pub(super) unsafe fn output(hub: &'static Hub, at: At, slices: *const iovec, count: usize) -> isize {
-    // SAFETY: the caller's.
+pub(super) unsafe fn write_slices(
+    hub: &'static Hub,
+    pos: FilePos,
+    slices: *const iovec,
+    count: usize,
+) -> isize {
+    // SAFETY: the caller's contract.
     unsafe {
-        if file::is_file(hub, at.fd) {
-            // How much it is the kernel finds out, and whether the slices are where they are said to be.
-            return file::write(hub, at, slices, count, 0);
+        match kind(hub, pos.fd) {
+            // The number of bytes is not known before the kernel has checked the slices.
+            FdKind::File => file::write(hub, pos, slices, count, 0),
+            _ if !pos.is_current() => pos.call(Direction::Write, 0, slices, count),
+            _ => write_all_slices(hub, pos.fd, slices, count, Tracking::MayBeStale, |_, slices, count| {
+                try_write(hub, pos, slices, count)
+            }),
         }
-        if at.offset != HERE {
-            return at.call(Direction::Write, 0, slices, count);
-        }
-        send_slices(hub, at.fd, slices, count, true, |_, slices, count| {
-            attempt(hub, at, Direction::Write, slices, count)
-        })
     }
 }
 
-/// See read(2).
-///
-/// # Safety
-/// As read(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
-    // SAFETY: the caller's.
-    with_errno(unsafe {
-        match hub().filter(|_| len > 0) {
-            Some(hub) => read_one(hub, At::here(fd), buffer, len),
-            None => kernel(libc::SYS_read, [fd as usize, buffer as usize, len, 0, 0, 0]),
-        }
-    })
-}
-
-/// Reads, into one piece of memory.
+/// Reads into one piece of memory.
 ///
 /// # Safety
 /// As pread(2).
-pub(super) unsafe fn read_one(hub: &'static Hub, at: At, buffer: *mut c_void, len: size_t) -> isize {
+pub(super) unsafe fn read_one(hub: &'static Hub, pos: FilePos, buffer: *mut c_void, len: size_t) -> isize {
     let slice = iovec { iov_base: buffer, iov_len: len };
-    // SAFETY: the caller's.
+    // SAFETY: the caller's contract.
     unsafe {
-        if len >= MUCH && file::is_file(hub, at.fd) {
-            return file::other_thread(hub, at, Direction::Read, &raw const slice, 1);
+        if len >= OFFLOAD_BYTES && kind(hub, pos.fd) == FdKind::File {
+            return file::offload_io(hub, pos, Direction::Read, &raw const slice, 1);
         }
-        input(hub, at, &raw const slice, 1)
+        read_slices(hub, pos, &raw const slice, 1)
     }
 }
 
-/// See read(2): what it becomes when C is compiled with `_FORTIFY_SOURCE`.
+/// Writes from one piece of memory, which is only read. A blocking descriptor takes all, unless it is interrupted in between.
 ///
 /// # Safety
-/// As read(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t {
-    super::socket::assert_room(len, room);
-    // SAFETY: the caller's.
-    unsafe { read(fd, buffer, len) }
-}
-
-/// See readv(2).
-///
-/// # Safety
-/// As readv(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    with_errno(unsafe {
-        match hub() {
-            Some(hub) => input(hub, At::here(fd), slices, count as usize),
-            None => kernel(libc::SYS_readv, [fd as usize, slices as usize, count as usize, 0, 0, 0]),
+/// As pwrite(2).
+pub(super) unsafe fn write_one(hub: &'static Hub, pos: FilePos, bytes: *mut c_void, len: size_t) -> isize {
+    // SAFETY: the caller's contract, within the caller's bytes.
+    unsafe {
+        let rest = |written| iovec { iov_base: bytes.add(written), iov_len: len - written };
+        match kind(hub, pos.fd) {
+            FdKind::File => file::write(hub, pos, &rest(0), 1, len),
+            _ if !pos.is_current() => pos.call(Direction::Write, 0, &rest(0), 1),
+            _ => write_all(hub, pos.fd, len, Tracking::MayBeStale, |written| {
+                try_write(hub, pos, &rest(written), 1)
+            }),
         }
-    })
-}
-
-/// See write(2). A blocking descriptor takes all, unless it is interrupted in between.
-///
-/// # Safety
-/// As write(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
-    let plain = [fd as usize, bytes as usize, len, 0, 0, 0];
-    let Some(hub) = hub().filter(|_| len > 0) else {
-        // SAFETY: the caller's.
-        return with_errno(unsafe { kernel(libc::SYS_write, plain) });
-    };
-    let at = At::here(fd);
-    if file::is_file(hub, fd) {
-        let slice = iovec { iov_base: bytes.cast_mut(), iov_len: len };
-        // SAFETY: the caller's.
-        return with_errno(unsafe { file::write(hub, at, &raw const slice, 1, len) });
     }
-    with_errno(send_whole(hub, fd, len, true, |gone| {
-        // SAFETY: within the caller's bytes.
-        unsafe {
-            let rest = iovec { iov_base: bytes.add(gone).cast_mut(), iov_len: len - gone };
-            attempt(hub, at, Direction::Write, &raw const rest, 1)
-        }
-    }))
 }
 
-/// See eventfd_read(3).
-///
-/// # Safety
-/// As eventfd_read(3).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn eventfd_read(fd: c_int, value: *mut libc::eventfd_t) -> c_int {
-    // SAFETY: the caller's.
-    let len = unsafe { read(fd, value.cast(), size_of::<libc::eventfd_t>()) };
-    if len == size_of::<libc::eventfd_t>() as ssize_t { 0 } else { -1 }
-}
+const READS: &str = "parks; what of a file is not in memory is read elsewhere";
+const WRITES: &str = "parks; files are written at once, or elsewhere: what is much, or goes to the disk";
 
-/// See eventfd_write(3).
-#[unsafe(no_mangle)]
-extern "C" fn eventfd_write(fd: c_int, value: libc::eventfd_t) -> c_int {
-    // SAFETY: a value of this frame.
-    let len = unsafe { write(fd, (&raw const value).cast(), size_of::<libc::eventfd_t>()) };
-    if len == size_of::<libc::eventfd_t>() as ssize_t { 0 } else { -1 }
-}
+interpose! { Io;
+    /// See read(2).
+    fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t,
+        "std::io, std::fs, std::process, C" => READS;
+    {
+        with_errno(match hub().filter(|_| len > 0) {
+            Some(hub) => read_one(hub, FilePos::current(fd), buffer, len),
+            None => kernel(libc::SYS_read, [fd as usize, buffer as usize, len]),
+        })
+    }
 
-/// See writev(2). A blocking descriptor takes all, unless it is interrupted in between.
-///
-/// # Safety
-/// As writev(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    with_errno(unsafe {
-        match hub() {
-            Some(hub) => output(hub, At::here(fd), slices, count as usize),
-            None => kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize, 0, 0, 0]),
-        }
-    })
+    /// See write(2).
+    fn write(fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t,
+        "std::io, std::fs, std::process, C" => WRITES;
+    {
+        with_errno(match hub().filter(|_| len > 0) {
+            Some(hub) => write_one(hub, FilePos::current(fd), bytes.cast_mut(), len),
+            None => kernel(libc::SYS_write, [fd as usize, bytes as usize, len]),
+        })
+    }
+
+    /// See readv(2).
+    fn readv(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t, "std, C" => "as read";
+    {
+        with_errno(match hub() {
+            Some(hub) => read_slices(hub, FilePos::current(fd), slices, count as usize),
+            None => kernel(libc::SYS_readv, [fd as usize, slices as usize, count as usize]),
+        })
+    }
+
+    /// See writev(2).
+    fn writev(fd: c_int, slices: *const iovec, count: c_int) -> ssize_t, "std, C" => "as write";
+    {
+        with_errno(match hub() {
+            Some(hub) => write_slices(hub, FilePos::current(fd), slices, count as usize),
+            None => kernel(libc::SYS_writev, [fd as usize, slices as usize, count as usize]),
+        })
+    }
+
+    /// See eventfd_read(3).
+    fn eventfd_read(fd: c_int, value: *mut libc::eventfd_t) -> c_int, "C" => "as read";
+    { if read(fd, value.cast(), 8) == 8 { 0 } else { -1 } }
+
+    /// See eventfd_write(3).
+    fn eventfd_write(fd: c_int, value: libc::eventfd_t) -> c_int, "C" => "as write";
+    { if write(fd, (&raw const value).cast(), 8) == 8 { 0 } else { -1 } }
+
+    /// See read(2): its name when C is compiled with `_FORTIFY_SOURCE`.
+    fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t, "C" => "as read";
+    { assert_room(len, room); read(fd, buffer, len) }
 }

@@ -1,9 +1,13 @@
-//! `select` and `pselect`: `poll`'s elders, whose lists are sets of bits that the answer is written over.
+//! `select` and `pselect`: older than `poll`. Their lists are sets of bits, which the answer is written over.
+//!
+//! Next: `patch/io/wait_any.rs`, the loop of these calls.
 
-use super::sigwait::Mask;
-use super::wait_any::{self, Wanted};
-use super::{failed, hub, kernel, length, timespec_of, with_errno};
+use super::blocking::hub;
+use super::mask::{KernelSet, Mask, SET_SIZE};
+use super::wait_any::{Wanted, wait_any, with_limit};
 use crate::ids::Direction;
+use crate::patch::symbol::{failed, interpose, kernel, with_errno};
+use crate::sys::timespec::timespec_of;
 use libc::{c_int, fd_set, sigset_t, suseconds_t, time_t, timespec, timeval};
 use std::ptr::null;
 use std::time::{Duration, Instant};
@@ -14,64 +18,56 @@ type Word = u64;
 /// To read, to write, and with urgent data; null: none.
 type Sets = [*mut fd_set; 3];
 
-/// The sixth argument: a mask and its size.
-type Masked = (*const Word, usize);
-
 /// # Safety
 /// As pselect(2).
-unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const Word) -> isize {
+unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const KernelSet) -> isize {
     // The kernel writes to it.
     let mut time = limit.map(timespec_of);
     let time = time.as_mut().map_or(null(), |time| &raw const *time);
-    let masked: Masked = (mask, 8);
-    let args = [
-        count as usize,
-        sets[0] as usize,
-        sets[1] as usize,
-        sets[2] as usize,
-        time as usize,
-        &raw const masked as usize,
-    ];
-    // SAFETY: the caller's.
+    // The sixth argument points to a mask and its size.
+    let mask = (mask, SET_SIZE);
+    let [read, write, except] = sets.map(|set| set as usize);
+    let args = [count as usize, read, write, except, time as usize, &raw const mask as usize];
+    // SAFETY: the caller's contract.
     unsafe { kernel(libc::SYS_pselect6, args) }
 }
 
-/// How many words of each set the kernel looks at. Programs that are compiled for 1,024 descriptors may say that they
-/// have as many as they are allowed to open, and rely on the kernel not looking beyond what it has ever opened.
+/// Returns the number of words of each set that the kernel looks at. A program that is compiled for 1,024 descriptors
+/// may say that it has as many as it is allowed to open. It relies on the kernel not looking beyond its table.
 fn words(count: c_int) -> usize {
     let count = usize::try_from(count).unwrap_or(0);
-    let count = if count > libc::FD_SETSIZE { count.min(ever_opened()) } else { count };
+    let count = if count > libc::FD_SETSIZE { count.min(fd_table_size()) } else { count };
     count.div_ceil(Word::BITS as usize)
 }
 
-/// The size of the process's table of descriptors.
-fn ever_opened() -> usize {
+/// Returns the size of the kernel's table of this process's descriptors.
+fn fd_table_size() -> usize {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
     size.and_then(|size| size.trim().parse().ok()).unwrap_or(libc::FD_SETSIZE)
 }
 
-/// What the program has asked for, kept while each look is written over it.
-struct Asked {
+/// The program's sets, and copies of them, because each look writes over them.
+struct SelectSets {
     sets: Sets,
     copies: [Vec<Word>; 3],
 }
 
-impl Asked {
+impl SelectSets {
     /// # Safety
-    /// As pselect(2); as long as this lives.
-    unsafe fn new(count: c_int, sets: Sets) -> Asked {
+    /// As pselect(2), for as long as this lives.
+    unsafe fn new(count: c_int, sets: Sets) -> SelectSets {
         let words = words(count);
         let copy = |set: *mut fd_set| match set.is_null() {
             true => Vec::new(),
-            // SAFETY: the caller's. No further than the kernel would look.
+            // SAFETY: the caller's contract. No further than the kernel would look.
             false => (0..words).map(|at| unsafe { set.cast::<Word>().add(at).read_unaligned() }).collect(),
         };
-        Asked { sets, copies: sets.map(copy) }
+        SelectSets { sets, copies: sets.map(copy) }
     }
 
-    /// Has the sets as they were.
-    fn put_back(&self) {
+    /// Writes the copies back.
+    fn write_back(&self) {
         for (set, copy) in self.sets.iter().zip(&self.copies) {
             for (at, word) in copy.iter().enumerate() {
                 // SAFETY: as far as was read in `new`.
@@ -93,86 +89,66 @@ impl Asked {
     }
 }
 
-/// With a hub or without.
+/// Waits on a hub or in the kernel.
 ///
 /// # Safety
 /// As pselect(2).
 unsafe fn wait(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const sigset_t) -> isize {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's contract.
     unsafe {
         let mask = Mask::new(mask);
-        let Some(hub) = hub().filter(|_| count >= 0) else {
+        let waits = count >= 0 && limit != Some(Duration::ZERO);
+        let Some(hub) = hub().filter(|_| waits) else {
             return kernel_select(count, sets, limit, mask.as_ptr());
         };
-        if limit == Some(Duration::ZERO) {
-            return kernel_select(count, sets, limit, mask.as_ptr());
-        }
-        let asked = Asked::new(count, sets);
+        let sets = SelectSets::new(count, sets);
         let look = || {
-            asked.put_back();
-            kernel_select(count, sets, Some(Duration::ZERO), mask.as_ptr())
+            sets.write_back();
+            kernel_select(count, sets.sets, Some(Duration::ZERO), mask.as_ptr())
         };
-        let answer = wait_any::wait(hub, limit, &mask, || asked.wanted(), look);
+        let answer = wait_any(hub, limit, &mask, || sets.wanted(), look);
         if answer < 0 {
-            asked.put_back();
+            sets.write_back();
         }
         answer
     }
 }
 
-/// See select(2). Writes the time that is left to where the timeout was, as Linux does.
+/// `select`. Writes the time that is left to where the timeout was, as Linux does.
 ///
 /// # Safety
 /// As select(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn select(
-    count: c_int,
-    read: *mut fd_set,
-    write: *mut fd_set,
-    except: *mut fd_set,
-    timeout: *mut timeval,
-) -> c_int {
+unsafe fn select_for(count: c_int, sets: Sets, timeout: *mut timeval) -> isize {
     // SAFETY: null, or the caller's.
-    let limit =
-        unsafe { timeout.as_ref() }.map(|time| (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec)));
-    let limit = match limit {
+    let limit = unsafe { timeout.as_ref() };
+    let limit = match limit.map(|time| (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec))) {
         None => None,
         Some((Ok(seconds), Ok(micros))) => {
             Some(Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros)))
         }
-        Some(_) => return with_errno(failed(libc::EINVAL)) as c_int,
+        Some(_) => return failed(libc::EINVAL),
     };
     let began = Instant::now();
-    // SAFETY: the caller's.
-    let answer = unsafe { wait(count, [read, write, except], limit, null()) };
+    // SAFETY: the caller's contract.
+    let answer = unsafe { wait(count, sets, limit, null()) };
     if let Some(limit) = limit {
         let left = limit.saturating_sub(began.elapsed());
-        // SAFETY: the caller's: it is not null.
-        unsafe {
-            *timeout =
-                timeval { tv_sec: left.as_secs() as time_t, tv_usec: left.subsec_micros() as suseconds_t };
-        }
+        let (tv_sec, tv_usec) = (left.as_secs() as time_t, left.subsec_micros() as suseconds_t);
+        // SAFETY: the caller's contract, and not null.
+        unsafe { *timeout = timeval { tv_sec, tv_usec } };
     }
-    with_errno(answer) as c_int
+    answer
 }
 
-/// See pselect(2).
-///
-/// # Safety
-/// As pselect(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pselect(
-    count: c_int,
-    read: *mut fd_set,
-    write: *mut fd_set,
-    except: *mut fd_set,
-    timeout: *const timespec,
-    mask: *const sigset_t,
-) -> c_int {
-    // SAFETY: null, or the caller's.
-    match unsafe { timeout.as_ref() }.copied().map(length).transpose() {
-        // SAFETY: the caller's.
-        Ok(limit) => with_errno(unsafe { wait(count, [read, write, except], limit, mask) }) as c_int,
-        Err(number) => with_errno(failed(number)) as c_int,
-    }
+interpose! { Io;
+    /// See select(2).
+    fn select(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set,
+        timeout: *mut timeval) -> c_int, "C" => "parks until one is ready";
+    { with_errno(select_for(count, [read, write, except], timeout)) }
+
+    /// See pselect(2).
+    fn pselect(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set,
+        timeout: *const timespec, mask: *const sigset_t) -> c_int,
+        "C" => "the same; what its mask lets in is delivered meanwhile";
+    { with_errno(with_limit(timeout, |limit| wait(count, [read, write, except], limit, mask))) }
 }

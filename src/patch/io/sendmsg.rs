@@ -1,52 +1,61 @@
 //! Messages: several pieces at once, with descriptors and other control data; and several messages at once.
+//!
+//! Next: `patch/io/write_all.rs`, which sends the rest of a message.
 
-use super::retry::retry;
-use super::socket::{is_whole, share_listeners};
-use super::write_all::send_slices;
-use super::{failed, file, hub, kernel, length, timespec_of, with_errno};
+use super::blocking::{hub, retry};
+use super::iovec::{iovec_len, iovec_skip};
+use super::socket::{share_listeners, waits_for_all};
+use super::wait_any::with_limit;
+use super::write_all::write_all_slices;
 use crate::fd_table;
-use crate::hub::Hub;
+use crate::hub::{Hub, Tracking};
 use crate::ids::Direction;
 use crate::patch::offload_blocking;
+use crate::patch::symbol::{interpose, kernel, with_errno};
+use crate::sys::timespec::timespec_of;
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use std::ptr::null_mut;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The most messages that the kernel takes by one call.
+const MAX_MESSAGES: usize = 1024;
 
 /// # Safety
 /// As recvmsg(2) or sendmsg(2).
 unsafe fn call(number: libc::c_long, fd: c_int, message: *const msghdr, flags: c_int) -> isize {
-    // SAFETY: the caller's.
-    unsafe { kernel(number, [fd as usize, message as usize, flags as usize, 0, 0, 0]) }
+    // SAFETY: the caller's contract.
+    unsafe { kernel(number, [fd as usize, message as usize, flags as usize]) }
 }
 
-/// The numbers that have come with a message may have been others', closed where it was not seen.
+/// Tells `fd_table` of the descriptors that have come with a message. The last owners of their numbers may have been
+/// closed unseen.
 ///
 /// # Safety
-/// The kernel has just filled it in.
+/// The kernel has just filled the message in.
 unsafe fn note_descriptors(message: *const msghdr) {
-    // SAFETY: the caller's.
-    unsafe { each_descriptor(message, fd_table::forget) };
+    // SAFETY: the caller's contract.
+    unsafe { for_each_descriptor(message, fd_table::forget) };
 }
 
-/// Whoever has received a listener with a message may accept from it, too.
+/// Notes that a process that has received a listener with a message may accept from it, too.
 ///
 /// # Safety
-/// The kernel has just sent it.
+/// The kernel has just sent the message.
 unsafe fn note_recipient(message: *const msghdr) {
     let share = |fd| {
         if fd_table::is_own_listener(fd) {
             share_listeners();
         }
     };
-    // SAFETY: the caller's.
-    unsafe { each_descriptor(message, share) };
+    // SAFETY: the caller's contract.
+    unsafe { for_each_descriptor(message, share) };
 }
 
 /// # Safety
 /// The control data is as the kernel has written it, or read it.
-unsafe fn each_descriptor(message: *const msghdr, mut note: impl FnMut(c_int)) {
-    // SAFETY: the caller's.
+unsafe fn for_each_descriptor(message: *const msghdr, mut note: impl FnMut(c_int)) {
+    // SAFETY: the caller's contract.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(message);
         while let Some(header) = control.as_ref() {
@@ -68,11 +77,11 @@ unsafe fn each_descriptor(message: *const msghdr, mut note: impl FnMut(c_int)) {
 /// # Safety
 /// As recvmsg(2).
 unsafe fn receive_whole(hub: &Hub, fd: c_int, message: *mut msghdr, flags: c_int) -> isize {
-    // SAFETY: the caller's. Whether its slices are where they are said to be only the kernel knows: so they are looked at
-    // when it has written to them.
+    // SAFETY: the caller's contract. Only the kernel knows whether the slices are where they are said to be. So this
+    // function looks at them after the kernel has written to them.
     unsafe {
         let piece = |message: *const msghdr| {
-            retry(hub, fd, Direction::Read, false, || {
+            retry(hub, fd, Direction::Read, Tracking::Complete, || {
                 call(libc::SYS_recvmsg, fd, message, flags | libc::MSG_DONTWAIT)
             })
         };
@@ -81,9 +90,9 @@ unsafe fn receive_whole(hub: &Hub, fd: c_int, message: *mut msghdr, flags: c_int
         if first <= 0 {
             return first;
         }
-        let (mut got, len) = (first as usize, file::length(slices, count));
+        let (mut got, len) = (first as usize, iovec_len(slices, count));
         while got < len {
-            let left = file::left(slices, count, got);
+            let left = iovec_skip(slices, count, got);
             let mut rest = *message;
             (rest.msg_iov, rest.msg_iovlen) = (left.as_ptr().cast_mut(), left.len());
             match piece(&raw const rest) {
@@ -95,45 +104,45 @@ unsafe fn receive_whole(hub: &Hub, fd: c_int, message: *mut msghdr, flags: c_int
     }
 }
 
-/// See recvmsg(2).
-///
 /// # Safety
 /// As recvmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+unsafe fn receive(fd: c_int, message: *mut msghdr, flags: c_int) -> isize {
     let at = message as usize;
-    // SAFETY: the caller's; who calls waits until it has returned.
+    // SAFETY: the caller's contract; the caller waits until the call has returned.
     let receive = move |flags| unsafe { call(libc::SYS_recvmsg, fd, at as *const msghdr, flags) };
     let answer = match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-        // SAFETY: the caller's.
-        Some(hub) if is_whole(fd, flags) => unsafe {
+        // SAFETY: the caller's contract.
+        Some(hub) if waits_for_all(fd, flags) => unsafe {
             match message.as_ref() {
                 Some(plain) if plain.msg_controllen == 0 => receive_whole(hub, fd, message, flags),
-                // Which control data comes with how much of it is for the kernel to say.
+                // Only the kernel can say which control data comes with how many bytes.
                 _ => offload_blocking(WorkKind::ExternalWait, "all of a message", move || receive(flags)),
             }
         },
-        Some(hub) => retry(hub, fd, Direction::Read, false, || receive(flags | libc::MSG_DONTWAIT)),
+        Some(hub) => {
+            let attempt = || receive(flags | libc::MSG_DONTWAIT);
+            retry(hub, fd, Direction::Read, Tracking::Complete, attempt)
+        }
         None => receive(flags),
     };
     if answer >= 0 {
-        // SAFETY: it was filled in.
+        // SAFETY: the kernel has filled it in.
         unsafe { note_descriptors(message) };
     }
-    with_errno(answer)
+    answer
 }
 
-/// Sends all of it, as a blocking socket does.
+/// Sends all of a message, as a blocking socket does.
 ///
 /// # Safety
 /// As sendmsg(2).
-unsafe fn send(hub: &Hub, fd: c_int, message: *const msghdr, flags: c_int) -> isize {
+unsafe fn send_whole(hub: &Hub, fd: c_int, message: *const msghdr, flags: c_int) -> isize {
     let flags = flags | libc::MSG_DONTWAIT;
-    // SAFETY: the caller's. What control data there is goes with the first piece.
+    // SAFETY: the caller's contract. All control data goes with the first piece.
     unsafe {
         let (slices, count) = ((*message).msg_iov, (*message).msg_iovlen);
-        send_slices(hub, fd, slices, count, false, |gone, slices, count| {
-            if gone == 0 {
+        write_all_slices(hub, fd, slices, count, Tracking::Complete, |sent, slices, count| {
+            if sent == 0 {
                 return call(libc::SYS_sendmsg, fd, message, flags);
             }
             let mut message = *message;
@@ -144,15 +153,13 @@ unsafe fn send(hub: &Hub, fd: c_int, message: *const msghdr, flags: c_int) -> is
     }
 }
 
-/// With a hub or without.
-///
 /// # Safety
 /// As sendmsg(2).
 unsafe fn transmit(fd: c_int, message: *const msghdr, flags: c_int) -> isize {
-    // SAFETY: the caller's; it was sent.
+    // SAFETY: the caller's contract. If the answer is no error, the kernel has read the message.
     unsafe {
         let answer = match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-            Some(hub) => send(hub, fd, message, flags),
+            Some(hub) => send_whole(hub, fd, message, flags),
             None => call(libc::SYS_sendmsg, fd, message, flags),
         };
         if answer >= 0 {
@@ -162,43 +169,32 @@ unsafe fn transmit(fd: c_int, message: *const msghdr, flags: c_int) -> isize {
     }
 }
 
-/// See sendmsg(2).
-///
-/// # Safety
-/// As sendmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's.
-    with_errno(unsafe { transmit(fd, message, flags) })
-}
-
-/// Receives until there are `count`, or one, if that was asked for, and no more are there.
+/// Receives until there are `count` messages; or, with MSG_WAITFORONE, until there is one, and no more are there.
 ///
 /// # Safety
 /// As recvmmsg(2).
 unsafe fn receive_all(
     hub: &Hub,
     fd: c_int,
-    all: *mut mmsghdr,
-    count: usize,
+    (all, count): (*mut mmsghdr, usize),
     flags: c_int,
     until: Option<Instant>,
 ) -> isize {
     let mut got = 0;
     while got < count {
-        let answer = retry(hub, fd, Direction::Read, false, || {
-            // One at a time where there is a timeout: the kernel, too, looks at the clock after each.
-            let most = if until.is_some() { 1 } else { count - got };
+        // One at a time where there is a timeout, because the kernel, too, looks at the clock after each.
+        let most = if until.is_some() { 1 } else { count - got };
+        let answer = retry(hub, fd, Direction::Read, Tracking::Complete, || {
             let flags = flags | libc::MSG_DONTWAIT;
-            // SAFETY: the caller's, within its messages.
+            // SAFETY: the caller's contract, within the caller's messages.
             unsafe {
-                kernel(libc::SYS_recvmmsg, [fd as usize, all.add(got) as usize, most, flags as usize, 0, 0])
+                kernel(libc::SYS_recvmmsg, [fd as usize, all.add(got) as usize, most, flags as usize, 0])
             }
         });
         match answer {
             more @ 1.. => {
                 for at in got..got + more as usize {
-                    // SAFETY: it was filled in.
+                    // SAFETY: the kernel has filled it in.
                     unsafe { note_descriptors(&raw const (*all.add(at)).msg_hdr) };
                 }
                 got += more as usize;
@@ -206,7 +202,7 @@ unsafe fn receive_all(
             nothing if got == 0 => return nothing,
             _ => break,
         }
-        // SAFETY: it was filled in.
+        // SAFETY: the kernel has filled it in.
         let urgent = unsafe { (*all.add(got - 1)).msg_hdr.msg_flags } & libc::MSG_OOB != 0;
         let expired = until.is_some_and(|until| Instant::now() >= until);
         if urgent || expired || flags & libc::MSG_WAITFORONE != 0 {
@@ -216,67 +212,80 @@ unsafe fn receive_all(
     got as isize
 }
 
-/// See recvmmsg(2). The timeout does not end a wait: it is looked at after each message, as the kernel does.
+/// `recvmmsg`. Its timeout does not end a wait: it is looked at after each message, as the kernel does.
 ///
 /// # Safety
 /// As recvmmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvmmsg(
+unsafe fn receive_several(
     fd: c_int,
-    all: *mut mmsghdr,
-    count: c_uint,
+    (all, count): (*mut mmsghdr, c_uint),
     flags: c_int,
     timeout: *mut timespec,
-) -> c_int {
+) -> isize {
     let waits = flags & libc::MSG_DONTWAIT == 0 && count > 0;
-    // Several messages of a stream, each of them whole: nobody asks for that.
-    let Some(hub) = hub().filter(|_| waits && !is_whole(fd, flags)) else {
-        let args = [fd as usize, all as usize, count as usize, flags as usize, timeout as usize, 0];
-        // SAFETY: the caller's.
-        return with_errno(unsafe { kernel(libc::SYS_recvmmsg, args) }) as c_int;
+    // Nobody asks for several messages of a stream, each of them whole.
+    let Some(hub) = hub().filter(|_| waits && !waits_for_all(fd, flags)) else {
+        let args = [fd as usize, all as usize, count as usize, flags as usize, timeout as usize];
+        // SAFETY: the caller's contract.
+        return unsafe { kernel(libc::SYS_recvmmsg, args) };
+    };
+    let receive = |limit: Option<Duration>| {
+        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let all = (all, (count as usize).min(MAX_MESSAGES));
+        // SAFETY: the caller's contract.
+        let answer = unsafe { receive_all(hub, fd, all, flags, until) };
+        if let Some(until) = until.filter(|_| answer > 0) {
+            // SAFETY: the caller's contract, and not null.
+            unsafe { *timeout = timespec_of(until.saturating_duration_since(Instant::now())) };
+        }
+        answer
     };
     // SAFETY: null, or the caller's.
-    let limit = match unsafe { timeout.as_ref() }.copied().map(length).transpose() {
-        Ok(limit) => limit,
-        Err(number) => return with_errno(failed(number)) as c_int,
-    };
-    let until = limit.and_then(|limit| Instant::now().checked_add(limit));
-    // The kernel takes no more by one call.
-    let count = (count as usize).min(1024);
-    // SAFETY: the caller's.
-    let answer = unsafe { receive_all(hub, fd, all, count, flags, until) };
-    if let Some(until) = until.filter(|_| answer > 0) {
-        // SAFETY: the caller's: it is not null.
-        unsafe { *timeout = timespec_of(until.saturating_duration_since(Instant::now())) };
-    }
-    with_errno(answer) as c_int
+    unsafe { with_limit(timeout, receive) }
 }
 
-/// See sendmmsg(2).
+/// `sendmmsg`.
 ///
 /// # Safety
 /// As sendmmsg(2).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendmmsg(fd: c_int, all: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
+unsafe fn send_several(fd: c_int, all: *mut mmsghdr, count: c_uint, flags: c_int) -> isize {
     let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0 && count > 0) else {
-        let args = [fd as usize, all as usize, count as usize, flags as usize, 0, 0];
-        // SAFETY: the caller's.
-        return with_errno(unsafe { kernel(libc::SYS_sendmmsg, args) }) as c_int;
+        // SAFETY: the caller's contract.
+        return unsafe {
+            kernel(libc::SYS_sendmmsg, [fd as usize, all as usize, count as usize, flags as usize])
+        };
     };
-    // The kernel takes no more by one call.
-    let count = (count as usize).min(1024);
-    let (mut sent, mut error) = (0, 0);
-    while sent < count {
-        // SAFETY: the caller's, within its messages. The kernel reads before we do: what comes before is by `send`.
-        match unsafe { send(hub, fd, &raw const (*all.add(sent)).msg_hdr, flags) } {
-            // SAFETY: the caller's.
-            len @ 0.. => unsafe { (*all.add(sent)).msg_len = len as c_uint },
-            number => {
-                error = number;
-                break;
+    for sent in 0..(count as usize).min(MAX_MESSAGES) {
+        // SAFETY: the caller's contract, within the caller's messages. The kernel has read a message before its length
+        // is written.
+        unsafe {
+            match send_whole(hub, fd, &raw const (*all.add(sent)).msg_hdr, flags) {
+                len @ 0.. => (*all.add(sent)).msg_len = len as c_uint,
+                error => return if sent > 0 { sent as isize } else { error },
             }
         }
-        sent += 1;
     }
-    with_errno(if sent > 0 { sent as isize } else { error }) as c_int
+    (count as usize).min(MAX_MESSAGES) as isize
+}
+
+interpose! { Io;
+    /// See recvmsg(2).
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t, "std::os::unix::net, C" =>
+        "parks until it would not block; MSG_WAITALL with control data: while another OS thread does it";
+    { with_errno(receive(fd, message, flags)) }
+
+    /// See sendmsg(2).
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t,
+        "std::os::unix::net, C" => "parks until it would not block";
+    { with_errno(transmit(fd, message, flags)) }
+
+    /// See recvmmsg(2).
+    fn recvmmsg(fd: c_int, all: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int,
+        "C" => "parks for each message; its timeout is looked at after each, as the kernel does";
+    { with_errno(receive_several(fd, (all, count), flags, timeout)) }
+
+    /// See sendmmsg(2).
+    fn sendmmsg(fd: c_int, all: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
+        "C" => "parks for each message";
+    { with_errno(send_several(fd, all, count, flags)) }
 }

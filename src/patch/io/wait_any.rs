@@ -1,14 +1,17 @@
 //! The loop for calls that wait for any of several descriptors, or for a signal: look, park, look again.
 //!
-//! `poll`, `select`, `epoll_wait`, `sigtimedwait` and their relatives are each a way to look that does not wait, and a
-//! list of what to park for. Unlike those that read and write, they end when a signal is handled: a handler may have
-//! changed what the program looks at next. It is noticed if the hub was idle when it ran, as it is when all wait.
+//! `poll`, `select`, `epoll_wait`, `sigtimedwait` and their relatives each have a way to look that does not wait, and a
+//! list of what to park for. Unlike calls that read and write, they end when a signal is handled, because the handler may
+//! have changed what the program looks at next. A handler is noticed if the hub was idle when it ran, as it is when all
+//! green threads wait.
+//!
+//! Next: `hub/wait_fd.rs`, whose `wait_fds` parks.
 
-use super::failed;
-use super::retry::cut_short;
-use super::sigwait::Mask;
-use crate::hub::{FdWaitResult, Hub, keep_errno};
+use super::blocking::raw;
+use super::mask::Mask;
+use crate::hub::{FdWaitResult, Hub, OnInterrupt, keep_errno};
 use crate::ids::Direction;
+use crate::patch::symbol::failed;
 use crate::time::NEVER;
 use libc::c_int;
 use std::time::Duration;
@@ -16,11 +19,11 @@ use std::time::Duration;
 /// A descriptor, and what to wait for.
 pub(super) type Wanted = (c_int, Direction);
 
-/// Calls `look`, which does not wait, and answers what it says; 0 is nothing. Parks in between for what is `wanted`, and
-/// for the signals that `mask` lets in. Answers 0 after `limit`; `None` is for ever.
+/// Calls `look`, which must not block, until it returns something else than 0, and returns that. Parks in between for
+/// what is `wanted`, and for the signals that `mask` lets in. Returns 0 after `limit`; `None` is for ever.
 ///
-/// Errors: those of `look`. EBADF: one of them was closed meanwhile. EINTR: a signal, a kill or a timeout.
-pub(super) fn wait(
+/// Errors: those of `look`. EBADF: a descriptor was closed meanwhile. EINTR: a signal, a kill or a timeout.
+pub(super) fn wait_any(
     hub: &Hub,
     limit: Option<Duration>,
     mask: &Mask,
@@ -36,11 +39,13 @@ pub(super) fn wait(
     let mut wanted = wanted();
     let pending = mask.pending();
     wanted.extend(pending.as_ref().map(|pending| (pending.fd(), Direction::Read)));
-    let mut foreign = true;
+    // Once only, since it makes an edge of what is ready already, in ways that are not waited for as well.
+    wanted.iter().for_each(|&(fd, _)| hub.revalidate_fd(fd));
     loop {
-        let ended = keep_errno(|| hub.wait_fds(&wanted, deadline, foreign, hub.was_cut_short()));
+        let shield = hub.shields(OnInterrupt::Eintr);
+        let ended = keep_errno(|| hub.wait_fds(&wanted, deadline, shield));
         if ended == FdWaitResult::Closed {
-            // The number may be another's by now, who is not to be asked.
+            // The number may be another's by now, which must not be looked at.
             return failed(libc::EBADF);
         }
         let found = look();
@@ -48,9 +53,24 @@ pub(super) fn wait(
             _ if found != 0 => return found,
             FdWaitResult::Expired => return 0,
             FdWaitResult::Signalled => return failed(libc::EINTR),
-            FdWaitResult::Interrupted => return cut_short(hub),
-            // Asking after them once more would be an edge once more, for what is not waited for as well.
-            FdWaitResult::Ready | FdWaitResult::Closed => foreign = false,
+            FdWaitResult::Interrupted => return raw(hub.end_interrupted(OnInterrupt::Eintr).map(|()| 0)),
+            FdWaitResult::Ready | FdWaitResult::Closed => {}
         }
+    }
+}
+
+/// Returns the raw answer of `wait` with the time limit that C's caller gives, or EINVAL for a limit that the kernel
+/// refuses.
+///
+/// # Safety
+/// `timeout` is null or points to a time.
+pub(super) unsafe fn with_limit(
+    timeout: *const libc::timespec,
+    wait: impl FnOnce(Option<Duration>) -> isize,
+) -> isize {
+    // SAFETY: null, or the caller's.
+    match unsafe { timeout.as_ref() }.copied().map(crate::sys::timespec::duration_of).transpose() {
+        Ok(limit) => wait(limit),
+        Err(number) => failed(number),
     }
 }

@@ -93,7 +93,7 @@ impl CondVar {
         let fd = self.counter.as_raw_fd();
         let fds = [(fd, Read), (beside.unwrap_or(fd), Read)];
         // Only edges count that the hub collects from now on. Earlier ones came before the caller looked.
-        match hub.wait_fds(&fds[..1 + usize::from(beside.is_some())], deadline, false, false) {
+        match hub.wait_fds(&fds[..1 + usize::from(beside.is_some())], deadline, false) {
             FdWaitResult::Expired => return false,
             FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
             FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}

@@ -1,0 +1,218 @@
+//! The one loop of all input and output: try, park, try again. And polling with exponential backoff, for what the
+//! kernel does not announce.
+//!
+//! Next: `hub/wait_fd.rs`, where a green thread parks for a descriptor.
+
+use super::fields::Hub;
+use super::futex::{self, FutexWaitResult, Waiter};
+use super::interpose::keep_errno;
+use super::wait_fd::FdWaitResult;
+use crate::ids::{Direction, ParkResult, WaitReason};
+use crate::reactor::FdState;
+use crate::time::Time;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+/// A raw answer of the kernel: not ready.
+pub(crate) const EAGAIN: isize = -(libc::EAGAIN as isize);
+const EINTR: isize = -(libc::EINTR as isize);
+
+/// What a kill or a timeout does to a green thread that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnInterrupt {
+    /// It unwinds: in calls of this crate.
+    Unwind,
+    /// The call ends with EINTR, once: in interposed calls, above which are frames of std or of C.
+    Eintr,
+}
+
+/// Whether `fd_table` has seen everything that happened to a descriptor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    Complete,
+    /// The number may have been closed and reused unseen, as by C's `fclose`.
+    MayBeStale,
+}
+
+/// How [`Hub::retry`] waits.
+pub(crate) struct RetryOpts<'a, L> {
+    /// Returns when to give up; `None`: the program has made the descriptor non-blocking, so the call does not wait.
+    /// Called at most once, when the call would have to wait.
+    pub(crate) deadline: L,
+    pub(crate) on_interrupt: OnInterrupt,
+    pub(crate) tracking: Tracking,
+    /// State of a descriptor that is known to be drained. Then the call waits before its first attempt.
+    pub(crate) drained: Option<&'a FdState>,
+}
+
+/// How [`Hub::poll_with_backoff`] waits.
+pub(crate) struct BackoffOpts {
+    pub(crate) deadline: Time,
+    pub(crate) on_interrupt: OnInterrupt,
+    /// What the green thread is said to wait for.
+    pub(crate) what: &'static str,
+    /// A futex word that is changed and woken when the next attempt may succeed.
+    pub(crate) changed: Option<&'static AtomicU32>,
+}
+
+/// Pauses of `poll_with_backoff`: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+impl Hub {
+    /// Calls `attempt`, which must not block, until it returns something else than EAGAIN, and parks in between until
+    /// the next edge of `fd`. Returns the last answer. It is EAGAIN if the deadline has passed, or if the call does
+    /// not wait.
+    ///
+    /// Errors: the wait failed: `fd` was closed meanwhile (EBADF), there was an interrupt (EINTR), or the reactor
+    /// cannot register `fd`.
+    #[inline]
+    pub(crate) fn retry<L: Fn() -> Option<Time>>(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        opts: RetryOpts<'_, L>,
+        mut attempt: impl FnMut() -> isize,
+    ) -> io::Result<isize> {
+        let mut until = None;
+        let mut in_time = true;
+        if let Some(state) = opts.drained {
+            until = (opts.deadline)();
+            if let Some(until) = until {
+                in_time = self.wait_drained(state, fd, direction, until, opts.on_interrupt)?;
+            }
+        }
+        loop {
+            match attempt() {
+                // After the deadline there is one more attempt: an edge may have come that was not collected yet.
+                EAGAIN if in_time => {}
+                EINTR if opts.on_interrupt == OnInterrupt::Unwind => continue,
+                answer => return Ok(answer),
+            }
+            if until.is_none() {
+                if opts.tracking == Tracking::MayBeStale {
+                    // Once only, since it makes an edge of what is ready already, as urgent data is.
+                    self.revalidate_fd(fd);
+                }
+                until = (opts.deadline)();
+            }
+            let Some(until) = until else {
+                self.yield_if_polling();
+                return Ok(EAGAIN);
+            };
+            in_time = self.wait_next_edge(fd, direction, until, opts.on_interrupt)?;
+        }
+    }
+
+    /// Parks until the next edge of `fd`, which the kernel has just said is not ready. Returns `false` if the deadline
+    /// has passed.
+    ///
+    /// Errors: as for `retry`.
+    #[inline(never)]
+    pub(crate) fn wait_next_edge(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        on_interrupt: OnInterrupt,
+    ) -> io::Result<bool> {
+        self.reactor.mark_not_ready(fd, direction);
+        let shield = self.shields(on_interrupt);
+        let wait = || self.wait_fd(fd, direction, deadline, shield);
+        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
+        self.is_in_time(end?, on_interrupt)
+    }
+
+    /// Parks until the next edge of a descriptor that is registered and drained.
+    #[inline]
+    fn wait_drained(
+        &self,
+        state: &FdState,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Time,
+        on_interrupt: OnInterrupt,
+    ) -> io::Result<bool> {
+        let shield = self.shields(on_interrupt);
+        let wait = || self.wait_state(state, fd, direction, deadline, shield);
+        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
+        self.is_in_time(end, on_interrupt)
+    }
+
+    /// Calls `attempt`, which must not block, until it returns something else than EAGAIN, or until the deadline, and
+    /// parks in between, longer each time. Returns the last answer.
+    ///
+    /// Errors: there was an interrupt (EINTR).
+    pub(crate) fn poll_with_backoff(
+        &'static self,
+        opts: &BackoffOpts,
+        mut attempt: impl FnMut() -> isize,
+    ) -> io::Result<isize> {
+        let &BackoffOpts { deadline, on_interrupt, what, changed } = opts;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let seen = changed.map(|word| word.load(SeqCst));
+            match attempt() {
+                EAGAIN if self.clock.now() < deadline => {}
+                EINTR if on_interrupt == OnInterrupt::Unwind => continue,
+                answer => return Ok(answer),
+            }
+            let until = deadline.min(self.clock.after(pause));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let shield = self.shields(on_interrupt);
+            let is_interrupted = keep_errno(|| match changed {
+                Some(word) => {
+                    let waiter = Waiter::Green { hub: self, deadline: until, shield };
+                    let is_unchanged = || Some(word.load(SeqCst)) == seen;
+                    futex::wait(waiter, word.as_ptr() as usize, u32::MAX, is_unchanged)
+                        == FutexWaitResult::Interrupted
+                }
+                None => {
+                    self.park(self.ticket(), until, WaitReason::For(what), shield) == ParkResult::Interrupted
+                }
+            });
+            if is_interrupted {
+                self.end_interrupted(on_interrupt)?;
+            }
+        }
+    }
+
+    /// Returns `true` if a park must not be ended by an interrupt: an interposed call has already returned early for it.
+    #[inline]
+    pub(crate) fn shields(&self, on_interrupt: OnInterrupt) -> bool {
+        on_interrupt == OnInterrupt::Eintr && self.was_cut_short()
+    }
+
+    #[inline]
+    fn is_in_time(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
+        if end == FdWaitResult::Ready { Ok(true) } else { self.end_wait_otherwise(end, on_interrupt) }
+    }
+
+    #[cold]
+    fn end_wait_otherwise(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
+        match end {
+            FdWaitResult::Ready | FdWaitResult::Signalled => Ok(true),
+            FdWaitResult::Expired => Ok(false),
+            FdWaitResult::Interrupted => self.end_interrupted(on_interrupt).map(|()| true),
+            FdWaitResult::Closed => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    /// Ends a wait for a pending interrupt: throws it, or returns EINTR after the others have run.
+    #[cold]
+    pub(crate) fn end_interrupted(&self, on_interrupt: OnInterrupt) -> io::Result<()> {
+        match on_interrupt {
+            OnInterrupt::Unwind => {
+                self.throw_pending_interrupt();
+                Ok(())
+            }
+            OnInterrupt::Eintr => {
+                self.cut_short();
+                keep_errno(|| self.yield_now());
+                Err(io::Error::from_raw_os_error(libc::EINTR))
+            }
+        }
+    }
+}

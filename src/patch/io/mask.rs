@@ -1,0 +1,91 @@
+//! Signal masks of calls that wait.
+//!
+//! `ppoll`, `pselect` and `epoll_pwait` replace the OS thread's mask while they wait, so that a signal that is blocked
+//! otherwise is handled then and at no other time. The other green threads must not run with that mask. So the mask
+//! is in place only while the call looks, which takes no time, and the call looks when one of the signals that the
+//! mask lets in is pending. Signals that only the mask blocks are handled by whichever green thread runs.
+//!
+//! Next: `patch/io/sigwait.rs`, the calls that wait for signals alone.
+
+use super::blocking::hub;
+use super::fd::close_ours;
+use crate::fd_table;
+use crate::patch::symbol::kernel;
+use crate::sys::sigset::Signals;
+use crate::sys::timespec::ZERO;
+use libc::{c_int, sigset_t};
+use std::ptr::null;
+
+/// The kernel's set of signals, and its size in bytes.
+pub(super) type KernelSet = u64;
+pub(super) const SET_SIZE: usize = size_of::<KernelSet>();
+
+/// The signals that are blocked while a call waits, and no others. `None`: those that are blocked anyway.
+#[derive(Clone, Copy)]
+pub(super) struct Mask(Option<KernelSet>);
+
+impl Mask {
+    pub(super) const NONE: Mask = Mask(None);
+
+    /// # Safety
+    /// `mask` is null, or points to a set.
+    pub(super) unsafe fn new(mask: *const sigset_t) -> Mask {
+        // SAFETY: the caller's contract. C's set begins with the kernel's.
+        Mask((!mask.is_null()).then(|| unsafe { *mask.cast::<KernelSet>() }))
+    }
+
+    /// Returns null, or where the set is, for the kernel.
+    pub(super) fn as_ptr(&self) -> *const KernelSet {
+        self.0.as_ref().map_or(null(), |set| &raw const *set)
+    }
+
+    /// Runs the handlers of pending signals that the mask lets in. Returns EINTR if there were any, else 0.
+    pub(super) fn deliver(&self) -> isize {
+        if self.0.is_none() {
+            return 0;
+        }
+        // SAFETY: no descriptors, a time and a set.
+        unsafe { kernel(libc::SYS_ppoll, [0, 0, &raw const ZERO as usize, self.as_ptr() as usize, SET_SIZE]) }
+    }
+
+    /// Returns a descriptor that is readable while a blocked signal that the mask lets in is pending.
+    pub(super) fn pending(&self) -> Option<PendingSignals> {
+        let mask = self.0?;
+        let mut blocked: KernelSet = 0;
+        // SAFETY: room for a set.
+        unsafe {
+            let args = [libc::SIG_BLOCK as usize, 0, &raw mut blocked as usize, SET_SIZE];
+            kernel(libc::SYS_rt_sigprocmask, args)
+        };
+        let let_in = blocked & !mask;
+        if let_in == 0 { None } else { PendingSignals::new(let_in) }
+    }
+}
+
+/// A descriptor that is readable while one of a set of signals is pending (`signalfd`). Nobody reads from it.
+pub(super) struct PendingSignals(c_int);
+
+impl PendingSignals {
+    /// `None`: no descriptor is left. Then a signal that comes later wakes nobody.
+    pub(super) fn new(set: KernelSet) -> Option<PendingSignals> {
+        if let Some(hub) = hub() {
+            hub.hold(Signals::from_bits(set));
+        }
+        let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
+        let args = [usize::MAX, &raw const set as usize, SET_SIZE, flags];
+        // SAFETY: a set.
+        let fd = c_int::try_from(unsafe { kernel(libc::SYS_signalfd4, args) }).ok().filter(|&fd| fd >= 0)?;
+        fd_table::forget(fd);
+        Some(PendingSignals(fd))
+    }
+
+    pub(super) fn fd(&self) -> c_int {
+        self.0
+    }
+}
+
+impl Drop for PendingSignals {
+    fn drop(&mut self) {
+        close_ours(self.0);
+    }
+}

@@ -1,0 +1,128 @@
+//! The contract of a reactor backend: register descriptors, wait for edges, let other OS threads end the wait.
+//!
+//! A backend is one file that implements [`Driver`]: `epoll.rs`, or `poll.rs` with the feature `poll-reactor`. The
+//! tests of `reactor/mod.rs` run against both.
+//!
+//! Next: `reactor/epoll.rs`, the backend in use.
+
+use crate::time::{NEVER, Time};
+use std::io;
+use std::ops::BitOr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// What the reactor gives a descriptor when it registers it, and finds in the events of that descriptor.
+pub(crate) type Key = u64;
+
+/// The key of the waker and of counters that are listened to. Its lower half is no descriptor.
+pub(crate) const WAKER: Key = Key::MAX;
+
+/// A set of conditions of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edges(u8);
+
+impl Edges {
+    pub(crate) const NONE: Edges = Edges(0);
+    /// It can be read from.
+    pub(crate) const READ: Edges = Edges(1);
+    /// It can be written to.
+    pub(crate) const WRITE: Edges = Edges(2);
+    /// The peer has closed it, or it is broken, or has urgent data: there may be no further edge to read.
+    pub(crate) const READ_ENDED: Edges = Edges(4);
+    /// It is broken: there may be no further edge to write.
+    pub(crate) const WRITE_ENDED: Edges = Edges(8);
+
+    #[inline]
+    pub(crate) fn has_any(self, edges: Edges) -> bool {
+        self.0 & edges.0 != 0
+    }
+
+    /// Returns `self` if `condition` holds, else the empty set.
+    #[inline]
+    pub(crate) fn when(self, condition: bool) -> Edges {
+        if condition { self } else { Edges::NONE }
+    }
+}
+
+impl BitOr for Edges {
+    type Output = Edges;
+
+    #[inline]
+    fn bitor(self, other: Edges) -> Edges {
+        Edges(self.0 | other.0)
+    }
+}
+
+/// One report of the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) key: Key,
+    pub(crate) edges: Edges,
+}
+
+/// How a wait of the backend ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    /// There are events, or the time is over.
+    Events,
+    /// A signal was handled.
+    Signal,
+}
+
+/// Ends the wait of one hub, from any OS thread.
+pub(crate) trait Wake: Send + Sync {
+    /// Ends the wait that goes on, or the next one if none does.
+    ///
+    /// Errors: those of write(2).
+    fn wake(&self) -> io::Result<()>;
+}
+
+/// A way to wait for many descriptors. Used by one OS thread, except for its waker.
+pub(crate) trait Driver: Sized {
+    /// Errors: no file descriptor is left.
+    fn new() -> io::Result<Self>;
+
+    fn waker(&self) -> Arc<dyn Wake>;
+
+    /// Registers `fd` in both directions. From now on `wait` reports its edges with `key`, beginning with what is
+    /// ready now. A registration ends with `deregister`, or when `fd` is closed.
+    ///
+    /// Errors: EEXIST: `fd` is registered. EPERM: `fd` is always ready, as a file is. EBADF: `fd` is not open. ENOMEM,
+    /// ENOSPC: the kernel has no memory for it.
+    fn register(&self, fd: RawFd, key: Key) -> io::Result<()>;
+
+    /// Registers `fd` again. What is ready now is reported once more.
+    ///
+    /// Errors: `fd` is not registered, or its number now refers to something else (ENOENT).
+    fn reregister(&self, fd: RawFd, key: Key) -> io::Result<()>;
+
+    /// Ends the registration of `fd`, if there is one.
+    fn deregister(&self, fd: RawFd);
+
+    /// From now on each rise of `counter`, an eventfd that nobody reads, ends a wait, until it is deregistered.
+    ///
+    /// Errors: as for `register`.
+    fn listen(&self, counter: RawFd) -> io::Result<()>;
+
+    /// Blocks the OS thread for `timeout` nanoseconds, or until there is an edge, or the waker is used, or a signal
+    /// is handled, and replaces what is in `events` by the edges. A timeout of 0 only looks.
+    ///
+    /// `known` returns the edges of a key that were reported and that no green thread has used up since. A backend
+    /// over a level-triggered call must not report these again.
+    ///
+    /// Errors: those of the system call.
+    fn wait(
+        &self,
+        timeout: Time,
+        known: impl Fn(Key) -> Edges,
+        events: &mut Vec<Event>,
+    ) -> io::Result<WaitEnd>;
+}
+
+/// Converts a timeout for the kernel. `None`: for ever.
+pub(crate) fn limit_of(timeout: Time) -> Option<libc::timespec> {
+    (timeout != NEVER).then(|| libc::timespec {
+        tv_sec: (timeout / 1_000_000_000) as libc::time_t,
+        tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
+    })
+}
