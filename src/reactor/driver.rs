@@ -7,7 +7,6 @@
 
 use crate::time::{NEVER, Time};
 use std::io;
-use std::ops::BitOr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -17,47 +16,14 @@ pub(crate) type Key = u64;
 /// The key of the waker and of counters that are listened to. Its lower half is no descriptor.
 pub(crate) const WAKER: Key = Key::MAX;
 
-/// A set of conditions of a descriptor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Edges(u8);
+/// Flags of poll(2). On Linux they are those of epoll as well.
+pub(crate) type Flags = libc::c_short;
 
-impl Edges {
-    pub(crate) const NONE: Edges = Edges(0);
-    /// It can be read from.
-    pub(crate) const READ: Edges = Edges(1);
-    /// It can be written to.
-    pub(crate) const WRITE: Edges = Edges(2);
-    /// The peer has closed it, or it is broken, or has urgent data: there may be no further edge to read.
-    pub(crate) const READ_ENDED: Edges = Edges(4);
-    /// It is broken: there may be no further edge to write.
-    pub(crate) const WRITE_ENDED: Edges = Edges(8);
-
-    #[inline]
-    pub(crate) fn has_any(self, edges: Edges) -> bool {
-        self.0 & edges.0 != 0
-    }
-
-    /// Returns `self` if `condition` holds, else the empty set.
-    #[inline]
-    pub(crate) fn when(self, condition: bool) -> Edges {
-        if condition { self } else { Edges::NONE }
-    }
-}
-
-impl BitOr for Edges {
-    type Output = Edges;
-
-    #[inline]
-    fn bitor(self, other: Edges) -> Edges {
-        Edges(self.0 | other.0)
-    }
-}
-
-/// One report of the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What has happened to a descriptor.
+#[derive(Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) key: Key,
-    pub(crate) edges: Edges,
+    pub(crate) flags: Flags,
 }
 
 /// How a wait of the backend ended.
@@ -107,14 +73,14 @@ pub(crate) trait Driver: Sized {
     /// Blocks the OS thread for `timeout` nanoseconds, or until there is an edge, or the waker is used, or a signal
     /// is handled, and replaces what is in `events` by the edges. A timeout of 0 only looks.
     ///
-    /// `known` returns the edges of a key that were reported and that no green thread has used up since. A backend
-    /// over a level-triggered call must not report these again.
+    /// `known` returns which of POLLIN and POLLOUT was reported for a key, was not used up by a green thread since, and
+    /// has no waiter. A backend over a level-triggered call must not wait for these.
     ///
     /// Errors: those of the system call.
     fn wait(
         &self,
         timeout: Time,
-        known: impl Fn(Key) -> Edges,
+        known: impl Fn(Key) -> Flags,
         events: &mut Vec<Event>,
     ) -> io::Result<WaitEnd>;
 }

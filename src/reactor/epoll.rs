@@ -7,7 +7,7 @@
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 
-use super::driver::{Driver, Edges, Event, Key, WAKER, WaitEnd, Wake, limit_of};
+use super::driver::{Driver, Event, Flags, Key, WAKER, WaitEnd, Wake, limit_of};
 use crate::arch::syscall::syscall;
 use crate::time::Time;
 use mio::unix::SourceFd;
@@ -71,7 +71,7 @@ impl Driver for Epoll {
     fn wait(
         &self,
         timeout: Time,
-        _known: impl Fn(Key) -> Edges,
+        _known: impl Fn(Key) -> Flags,
         events: &mut Vec<Event>,
     ) -> io::Result<WaitEnd> {
         events.clear();
@@ -117,17 +117,6 @@ impl Epoll {
             none => none,
         }
     }
-}
-
-#[inline]
-fn edges(flags: u32) -> Edges {
-    const READ_ENDED: i32 = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI;
-    const WRITE_ENDED: i32 = libc::EPOLLHUP | libc::EPOLLERR;
-    let has = |mask: i32| flags & mask as u32 != 0;
-    Edges::READ.when(has(libc::EPOLLIN))
-        | Edges::WRITE.when(has(libc::EPOLLOUT))
-        | Edges::READ_ENDED.when(has(READ_ENDED))
-        | Edges::WRITE_ENDED.when(has(WRITE_ENDED))
 }
 
 fn token(key: Key) -> Token {

@@ -124,6 +124,11 @@ impl FdState {
         self.side(direction).ready.get()
     }
 
+    #[inline]
+    pub(super) fn has_waiter(&self, direction: Direction) -> bool {
+        self.side(direction).waiter.get() != GreenId::HUB
+    }
+
     /// An edge has come. If `ended`, there may be no further one. Calls `wake` for the waiters.
     #[inline(always)]
     pub(super) fn on_edge(&self, direction: Direction, ended: bool, wake: &mut impl FnMut(Ticket)) {

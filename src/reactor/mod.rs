@@ -28,7 +28,7 @@ use crate::fd_table::{Generation, WatchError};
 use crate::ids::{Direction, GreenId, Ticket};
 use crate::time::Time;
 pub(crate) use driver::Wake;
-use driver::{Driver, Edges, Event, Key, WaitEnd, limit_of};
+use driver::{Driver, Event, Flags, Key, WaitEnd, limit_of};
 pub(crate) use fd_state::{FdNotes, FdState};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
@@ -267,15 +267,18 @@ impl<D: Driver> ReactorOf<D> {
     /// Calls `wake` for all waiters that may go on after what was collected.
     #[inline]
     pub(crate) fn dispatch(&self, mut wake: impl FnMut(Ticket)) {
+        const READ_ENDED: Flags =
+            libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLPRI | libc::POLLNVAL;
+        const WRITE_ENDED: Flags = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
         let events = self.attached.get().map(|attached| attached.events.borrow());
-        for Event { key, edges } in events.iter().flat_map(|events| events.iter()) {
+        for &Event { key, flags } in events.iter().flat_map(|events| events.iter()) {
             // The waker's key is that of no descriptor.
-            let Some(state) = self.state_of(*key) else { continue };
-            if edges.has_any(Edges::READ | Edges::READ_ENDED) {
-                state.on_edge(Direction::Read, edges.has_any(Edges::READ_ENDED), &mut wake);
+            let Some(state) = self.state_of(key) else { continue };
+            if flags & (libc::POLLIN | READ_ENDED) != 0 {
+                state.on_edge(Direction::Read, flags & READ_ENDED != 0, &mut wake);
             }
-            if edges.has_any(Edges::WRITE | Edges::WRITE_ENDED) {
-                state.on_edge(Direction::Write, edges.has_any(Edges::WRITE_ENDED), &mut wake);
+            if flags & (libc::POLLOUT | WRITE_ENDED) != 0 {
+                state.on_edge(Direction::Write, flags & WRITE_ENDED != 0, &mut wake);
             }
         }
         if self.signalled.take() {
@@ -291,10 +294,13 @@ impl<D: Driver> ReactorOf<D> {
         self.states.get(fd).filter(|state| state.is_of(generation))
     }
 
-    /// Returns the edges of a key that were reported and not used up since.
-    fn known(&self, key: Key) -> Edges {
-        let is_ready = |direction| self.state_of(key).is_some_and(|state| state.is_ready(direction));
-        Edges::READ.when(is_ready(Direction::Read)) | Edges::WRITE.when(is_ready(Direction::Write))
+    /// Returns which of POLLIN and POLLOUT was reported for a key, was not used up since, and has no waiter.
+    fn known(&self, key: Key) -> Flags {
+        let is_known = |&(direction, _): &(Direction, Flags)| {
+            self.state_of(key).is_some_and(|state| state.is_ready(direction) && !state.has_waiter(direction))
+        };
+        let flags = [(Direction::Read, libc::POLLIN), (Direction::Write, libc::POLLOUT)];
+        flags.into_iter().filter(is_known).map(|(_, flag)| flag).sum()
     }
 }
 

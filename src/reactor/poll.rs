@@ -5,23 +5,21 @@
 //! data is left out once it was reported, until the descriptor is read from again.
 //!
 //! Not as good as epoll: each wait costs time for each descriptor; an error that nobody takes from a socket ends
-//! each wait; of several hubs that listen to one counter only one is woken by a rise.
+//! each wait, and so does input while a green thread waits for urgent data alone; of several hubs that listen to one
+//! counter only one is woken by a rise.
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 
-use super::driver::{Driver, Edges, Event, Key, WAKER, WaitEnd, Wake, limit_of};
+use super::driver::{Driver, Event, Flags, Key, WAKER, WaitEnd, Wake, limit_of};
 use crate::arch::syscall::syscall;
 use crate::time::Time;
-use libc::{c_short, pollfd};
+use libc::pollfd;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null;
 use std::sync::Arc;
-
-const READ_ENDED: c_short = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLPRI | libc::POLLNVAL;
-const WRITE_ENDED: c_short = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
 
 pub(crate) struct PollFds {
     waker: Arc<EventFd>,
@@ -114,20 +112,17 @@ impl Driver for PollFds {
     fn wait(
         &self,
         timeout: Time,
-        known: impl Fn(Key) -> Edges,
+        known: impl Fn(Key) -> Flags,
         events: &mut Vec<Event>,
     ) -> io::Result<WaitEnd> {
         events.clear();
         let mut registered = self.registered.borrow_mut();
         let mut fds: Vec<pollfd> = Vec::with_capacity(registered.len());
         for (&fd, entry) in &*registered {
-            let known = if entry.key == WAKER { Edges::WRITE } else { known(entry.key) };
-            let mut wanted = 0;
-            if !known.has_any(Edges::READ) {
-                wanted |= libc::POLLIN | libc::POLLRDHUP | if entry.urgent_seen { 0 } else { libc::POLLPRI };
-            }
-            if !known.has_any(Edges::WRITE) {
-                wanted |= libc::POLLOUT;
+            let known = if entry.key == WAKER { libc::POLLOUT } else { known(entry.key) };
+            let mut wanted = (libc::POLLIN | libc::POLLOUT) & !known;
+            if wanted & libc::POLLIN != 0 {
+                wanted |= libc::POLLRDHUP | if entry.urgent_seen { 0 } else { libc::POLLPRI };
             }
             if wanted != 0 {
                 fds.push(pollfd { fd, events: wanted, revents: 0 });
@@ -142,18 +137,14 @@ impl Driver for PollFds {
             error if error == -libc::EINTR as isize => return Ok(WaitEnd::Signal),
             error => return Err(io::Error::from_raw_os_error(-error as i32)),
         }
-        for pollfd { fd, events: wanted, revents } in fds.into_iter().filter(|fd| fd.revents != 0) {
+        for pollfd { fd, revents, .. } in fds.into_iter().filter(|fd| fd.revents != 0) {
             let Some(entry) = registered.get_mut(&fd) else { continue };
             if entry.key == WAKER {
                 EventFd::reset(fd);
             }
             entry.urgent_seen =
                 revents & libc::POLLPRI != 0 || entry.urgent_seen && revents & libc::POLLIN == 0;
-            let edges = Edges::READ.when(revents & libc::POLLIN != 0)
-                | Edges::READ_ENDED.when(revents & READ_ENDED != 0 && wanted & libc::POLLIN != 0)
-                | Edges::WRITE.when(revents & libc::POLLOUT != 0)
-                | Edges::WRITE_ENDED.when(revents & WRITE_ENDED != 0 && wanted & libc::POLLOUT != 0);
-            events.push(Event { key: entry.key, edges });
+            events.push(Event { key: entry.key, flags: revents });
             if revents & libc::POLLNVAL != 0 {
                 // Closed behind our back.
                 registered.remove(&fd);

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// A ticket of a green thread that does not exist.
-fn ticket(key: u64) -> Ticket {
+fn ticket(key: usize) -> Ticket {
     Ticket::new(GreenId::new(7, key), 1)
 }
 
@@ -67,11 +67,13 @@ fn dispatch_reports_an_edge_once_until_it_is_used_up<D: Driver>() {
     assert_eq!(woken(&reactor, 0), [ticket(1)], "there is room, and nothing to read");
     there.write_all(b"ab").unwrap();
     assert_eq!(woken(&reactor, NEVER), [ticket(2)]);
-    state.add_waiter(Direction::Read, ticket(3));
-    assert_eq!(woken(&reactor, 0), [], "no new edge has come");
+    let start = Instant::now();
+    assert_eq!(woken(&reactor, 20_000_000), []);
+    assert!(start.elapsed() >= Duration::from_millis(20), "no new edge has come");
     assert!(state.is_ready(Direction::Read));
     here.read_exact(&mut [0; 2]).unwrap();
     state.mark_not_ready(Direction::Read);
+    state.add_waiter(Direction::Read, ticket(3));
     assert_eq!(woken(&reactor, 0), []);
     there.write_all(b"c").unwrap();
     assert_eq!(woken(&reactor, NEVER), [ticket(3)]);

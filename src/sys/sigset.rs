@@ -24,10 +24,6 @@ impl Signals {
         Signals(unsafe { *from_ref(set).cast() })
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Signals {
-        Signals(bits)
-    }
-
     pub(crate) fn with(self, others: Signals) -> Signals {
         Signals(self.0 | others.0)
     }

@@ -16,13 +16,12 @@ use crate::sys::timespec::ZERO;
 use libc::{c_int, sigset_t};
 use std::ptr::null;
 
-/// The kernel's set of signals, and its size in bytes.
-pub(super) type KernelSet = u64;
-pub(super) const SET_SIZE: usize = size_of::<KernelSet>();
+/// The size of the kernel's set of signals, in bytes.
+pub(super) const SET_SIZE: usize = size_of::<Signals>();
 
 /// The signals that are blocked while a call waits, and no others. `None`: those that are blocked anyway.
 #[derive(Clone, Copy)]
-pub(super) struct Mask(Option<KernelSet>);
+pub(super) struct Mask(Option<Signals>);
 
 impl Mask {
     pub(super) const NONE: Mask = Mask(None);
@@ -30,12 +29,12 @@ impl Mask {
     /// # Safety
     /// `mask` is null, or points to a set.
     pub(super) unsafe fn new(mask: *const sigset_t) -> Mask {
-        // SAFETY: the caller's contract. C's set begins with the kernel's.
-        Mask((!mask.is_null()).then(|| unsafe { *mask.cast::<KernelSet>() }))
+        // SAFETY: the caller's contract.
+        Mask(unsafe { mask.as_ref() }.map(Signals::of))
     }
 
     /// Returns null, or where the set is, for the kernel.
-    pub(super) fn as_ptr(&self) -> *const KernelSet {
+    pub(super) fn as_ptr(&self) -> *const Signals {
         self.0.as_ref().map_or(null(), |set| &raw const *set)
     }
 
@@ -50,15 +49,8 @@ impl Mask {
 
     /// Returns a descriptor that is readable while a blocked signal that the mask lets in is pending.
     pub(super) fn pending(&self) -> Option<PendingSignals> {
-        let mask = self.0?;
-        let mut blocked: KernelSet = 0;
-        // SAFETY: room for a set.
-        unsafe {
-            let args = [libc::SIG_BLOCK as usize, 0, &raw mut blocked as usize, SET_SIZE];
-            kernel(libc::SYS_rt_sigprocmask, args)
-        };
-        let let_in = blocked & !mask;
-        if let_in == 0 { None } else { PendingSignals::new(let_in) }
+        let let_in = Signals::blocked().without(self.0?);
+        if let_in == Signals::default() { None } else { PendingSignals::new(let_in) }
     }
 }
 
@@ -67,9 +59,9 @@ pub(super) struct PendingSignals(c_int);
 
 impl PendingSignals {
     /// `None`: no descriptor is left. Then a signal that comes later wakes nobody.
-    pub(super) fn new(set: KernelSet) -> Option<PendingSignals> {
+    pub(super) fn new(set: Signals) -> Option<PendingSignals> {
         if let Some(hub) = hub() {
-            hub.hold(Signals::from_bits(set));
+            hub.hold(set);
         }
         let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
         let args = [usize::MAX, &raw const set as usize, SET_SIZE, flags];

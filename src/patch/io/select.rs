@@ -3,10 +3,11 @@
 //! Next: `patch/io/wait_any.rs`, the loop of these calls.
 
 use super::blocking::hub;
-use super::mask::{KernelSet, Mask, SET_SIZE};
+use super::mask::{Mask, SET_SIZE};
 use super::wait_any::{Wanted, wait_any, with_limit};
 use crate::ids::Direction;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
+use crate::sys::sigset::Signals;
 use crate::sys::timespec::timespec_of;
 use libc::{c_int, fd_set, sigset_t, suseconds_t, time_t, timespec, timeval};
 use std::ptr::null;
@@ -20,7 +21,7 @@ type Sets = [*mut fd_set; 3];
 
 /// # Safety
 /// As pselect(2).
-unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const KernelSet) -> isize {
+unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const Signals) -> isize {
     // The kernel writes to it.
     let mut time = limit.map(timespec_of);
     let time = time.as_mut().map_or(null(), |time| &raw const *time);

@@ -4,7 +4,7 @@
 //! Next: `patch/io/wait_any.rs`, the loop of these calls.
 
 use super::blocking::hub;
-use super::mask::{KernelSet, Mask, PendingSignals, SET_SIZE};
+use super::mask::{Mask, PendingSignals, SET_SIZE};
 use super::wait_any::{wait_any, with_limit};
 use crate::hub::EAGAIN;
 use crate::ids::Direction;
@@ -32,7 +32,7 @@ unsafe fn wait_for_signal(set: *const sigset_t, info: *mut siginfo_t, timeout: *
             return first;
         }
         // SAFETY: the kernel has read the set.
-        let Some(pending) = PendingSignals::new(unsafe { *set.cast::<KernelSet>() }) else {
+        let Some(pending) = PendingSignals::new(Signals::of(unsafe { &*set })) else {
             return call(timeout);
         };
         let look = || match call(&raw const ZERO) {
@@ -90,7 +90,7 @@ interpose! { Io;
         let answer = kernel(libc::SYS_signalfd4, [fd as usize, set as usize, SET_SIZE, flags as usize]);
         if let Some(hub) = hub().filter(|_| answer >= 0) {
             // The kernel has read the set.
-            hub.hold(Signals::from_bits(*set.cast::<KernelSet>()));
+            hub.hold(Signals::of(&*set));
         }
         with_errno(answer)
     }
