@@ -87,8 +87,9 @@ impl Driver for Epoll {
             0.. => {
                 // SAFETY: the kernel has written so many events.
                 unsafe { buffer.set_len(count as usize) };
-                events
-                    .extend(buffer.iter().map(|event| Event { key: event.u64, edges: edges(event.events) }));
+                events.extend(
+                    buffer.iter().map(|event| Event { key: event.u64, flags: event.events as Flags }),
+                );
                 Ok(WaitEnd::Events)
             }
             _ if count == -libc::EINTR as isize => Ok(WaitEnd::Signal),

@@ -328,7 +328,7 @@ impl WaitGuard<'_> {
             Role::Follower => {}
             Role::Unregistered => until = until.min(hub.clock().at(Instant::now() + RECHECK_INTERVAL)),
         }
-        match hub.wait_fds(&[], until, false, false) {
+        match hub.wait_fds(&[], until, false) {
             FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
             FdWaitResult::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
             FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
