@@ -5,7 +5,7 @@
 use crate::api::current::current_hub;
 use crate::hub::{EAGAIN, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
-use crate::sys::poll::poll_now;
+use crate::sys::poll_now::poll_now;
 use crate::time::NEVER;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};

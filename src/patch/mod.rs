@@ -37,8 +37,8 @@ mod pthread;
 mod real;
 mod symbol;
 
+use kind::set_patched;
 pub use kind::{Covered, Kind, is_patched};
-use kind::{offload_blocking, patched_hub, set_patched};
 use std::fmt;
 
 /// Patches every kind, for the whole process and from now on. Call it in the first line of `main`. A second call has no

@@ -17,7 +17,7 @@ use libc::{c_int, c_long};
 macro_rules! interpose {
     ($kind:ident, $abi:literal; $($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?,
         $called_by:expr => $when_patched:expr; $body:block)+) => {
-        pub(in crate::patch) const COVERAGE: &[$crate::patch::kind::Covered] = &[$($crate::patch::kind::Covered {
+        pub(crate) const COVERAGE: &[$crate::patch::kind::Covered] = &[$($crate::patch::kind::Covered {
             symbol: stringify!($name),
             kind: $crate::patch::kind::Kind::$kind,
             called_by: $called_by,
@@ -30,7 +30,7 @@ macro_rules! interpose {
             /// As the C library's function of this name.
             #[unsafe(no_mangle)]
             #[allow(unused_unsafe)]
-            pub(in crate::patch) unsafe extern $abi fn $name($($arg: $type),*) $(-> $result)? {
+            pub(crate) unsafe extern $abi fn $name($($arg: $type),*) $(-> $result)? {
                 // SAFETY: the caller upholds the contract of the C library's function.
                 unsafe { $body }
             }

@@ -11,7 +11,7 @@ pub(crate) mod hint;
 pub(crate) mod kernel_futex;
 pub(crate) mod os_thread;
 pub(crate) mod page;
-pub(crate) mod poll;
+pub(crate) mod poll_now;
 pub(crate) mod quiescent;
 pub(crate) mod raw_mutex;
 pub(crate) mod signal_chain;

@@ -6,8 +6,8 @@
 use super::fd_mode::deadline;
 use crate::hub::{Hub, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
+use crate::patch::kind::{Kind, patched_hub};
 use crate::patch::symbol::failed;
-use crate::patch::{Kind, patched_hub};
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;

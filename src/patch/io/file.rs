@@ -17,7 +17,7 @@ use super::file_pos::{FilePos, FilePositionLock};
 use super::iovec::iovec_skip;
 use crate::hub::{EAGAIN, Hub};
 use crate::ids::{Direction, GreenId};
-use crate::patch::offload_blocking;
+use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use crate::tls;

@@ -10,7 +10,7 @@
 use super::blocking::{hub, raw};
 use crate::hub::futex;
 use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt};
-use crate::patch::offload_blocking;
+use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;

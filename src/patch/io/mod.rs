@@ -6,13 +6,13 @@
 //!
 //! | file | is about |
 //! |------|----------|
-//! | `socket.rs`, `sendmsg.rs` | `recv`, `send` and their relatives; `accept`, `connect`; messages |
+//! | `recv_send.rs`, `sendmsg.rs` | `recv`, `send` and their relatives; `accept`, `connect`; messages |
 //! | `read_write.rs`, `positional.rs` | `read`, `write` and their relatives |
 //! | `file.rs`, `file_pos.rs` | files, for which nobody can wait; `fsync` and its like |
 //! | `splice.rs` | `sendfile`, `splice`, `copy_file_range` |
 //! | `file_lock.rs`, `open.rs` | locks on files; opening, of named pipes above all |
 //! | `wait_any.rs` | the loop of calls that wait for any of several descriptors, or for signals |
-//! | `poll.rs`, `select.rs`, `epoll.rs`, `sigwait.rs` | those calls |
+//! | `ppoll.rs`, `select.rs`, `epoll_wait.rs`, `sigwait.rs` | those calls |
 //! | `waitpid.rs`, `ipc.rs` | waiting for children; queues and semaphores that processes share |
 //! | `resolver.rs` | `getaddrinfo` and its like, done by another OS thread |
 //! | `fd.rs`, `fd_mode.rs` | the life of a descriptor; what it refers to, and what the program has set |
@@ -21,7 +21,7 @@
 //! Next: `patch/io/read_write.rs`, the functions that most programs call.
 
 mod blocking;
-mod epoll;
+mod epoll_wait;
 mod fd;
 mod fd_mode;
 mod file;
@@ -31,24 +31,24 @@ mod iovec;
 mod ipc;
 mod mask;
 mod open;
-mod poll;
 mod positional;
+mod ppoll;
 mod read_write;
+mod recv_send;
 mod resolver;
 mod select;
 mod sendmsg;
 mod sigwait;
-mod socket;
 mod splice;
 mod wait_any;
 mod waitpid;
 mod write_all;
 
-use super::Covered;
+use crate::patch::kind::Covered;
 
 /// The rows of all families.
 pub(super) const COVERAGE: &[&[Covered]] = &[
-    socket::COVERAGE,
+    recv_send::COVERAGE,
     sendmsg::COVERAGE,
     read_write::COVERAGE,
     positional::COVERAGE,
@@ -56,9 +56,9 @@ pub(super) const COVERAGE: &[&[Covered]] = &[
     splice::COVERAGE,
     file_lock::COVERAGE,
     open::COVERAGE,
-    poll::COVERAGE,
+    ppoll::COVERAGE,
     select::COVERAGE,
-    epoll::COVERAGE,
+    epoll_wait::COVERAGE,
     sigwait::COVERAGE,
     waitpid::COVERAGE,
     ipc::COVERAGE,
@@ -72,10 +72,10 @@ pub(super) fn reset_after_fork() {
     file_pos::reset_after_fork();
     file_lock::reset_after_fork();
     resolver::reset_after_fork();
-    socket::reset_after_fork();
+    recv_send::reset_after_fork();
 }
 
 /// For both sides of a fork: from now on two processes have these descriptors.
 pub(super) fn forked() {
-    socket::share_listeners();
+    recv_send::share_listeners();
 }

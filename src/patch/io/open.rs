@@ -7,7 +7,7 @@
 
 use super::blocking::hub;
 use crate::fd_table;
-use crate::patch::offload_blocking;
+use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use libc::{c_char, c_int, mode_t};

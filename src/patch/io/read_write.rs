@@ -15,9 +15,9 @@ use super::iovec::{iovec_len, iovec_take};
 use super::write_all::{write_all, write_all_slices};
 use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
-use crate::patch::offload_blocking;
+use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{assert_room, failed, interpose, kernel, with_errno};
-use crate::sys::poll::poll_now;
+use crate::sys::poll_now::poll_now;
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 

@@ -4,13 +4,13 @@
 
 use super::blocking::{hub, retry};
 use super::iovec::{iovec_len, iovec_skip};
-use super::socket::{share_listeners, waits_for_all};
+use super::recv_send::{share_listeners, waits_for_all};
 use super::wait_any::with_limit;
 use super::write_all::write_all_slices;
 use crate::fd_table;
 use crate::hub::{Hub, Tracking};
 use crate::ids::Direction;
-use crate::patch::offload_blocking;
+use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{interpose, kernel, with_errno};
 use crate::sys::timespec::timespec_of;
 use crate::thread::offload::WorkKind;

@@ -27,7 +27,6 @@ mod pthread_sigmask;
 mod sync;
 
 use super::kind::Covered;
-pub(super) use super::real;
 use crate::api::current::current_or_init;
 
 pub(super) const COVERAGE: &[&[Covered]] = &[
