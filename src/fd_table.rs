@@ -1,17 +1,17 @@
-//! What is known of file descriptors, for the whole process: which hub watches one, and how often its number was
-//! given back.
+//! The process-wide table of file descriptors: the generation of each number, and the hub that watches it.
 //!
-//! A number is used again as soon as it is closed, by another OS thread even. So whoever watches a descriptor
-//! watches a number *and* its generation, which each close, and each call that makes one, counts up. A watcher of an
-//! earlier generation is nobody's.
+//! The kernel reuses a number as soon as it is closed, perhaps on another OS thread. So a hub watches a number *and* its
+//! generation. Each close, and each call that returns a new descriptor, increments the generation. A hub that watches an
+//! earlier generation watches nothing.
 //!
-//! Whoever watches a number is told before it is closed, for afterwards it may be another's already. Until it *is*
-//! closed, nobody can begin to watch it anew: [`closing`] marks it.
+//! The hub that watches a number is notified before the number is closed, because afterwards it may be another
+//! descriptor's. Until the close has returned, no hub can begin to watch the number: [`with_closing_mark`] marks it.
 //!
-//! Beside that: which are listeners that this process has made, and nobody else has.
+//! The table also has the listeners that this process alone has.
 //!
-//! The table is an array of pages that are made when first needed; a word is read or changed by one instruction.
-
+//! The table is an array of pages that are allocated when first needed. One atomic instruction reads or changes a word.
+//!
+//! Next: `tls/mod.rs`, the thread control blocks.
 #![allow(unsafe_code)]
 
 use crate::sys::at_fork;
@@ -21,7 +21,7 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 
-/// How often a number was given back.
+/// Number of times that a descriptor's number was closed or opened.
 pub(crate) type Generation = u32;
 
 const PAGE: usize = 1024;
@@ -31,7 +31,7 @@ type Page = [AtomicU64; PAGE];
 
 static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES];
 
-/// A hub, as this table sees it.
+/// A hub, as this table knows it.
 pub(crate) trait FdListener: Send + Sync {
     /// Generation `generation` of `fd` is closed. Called on any OS thread.
     fn fd_closed(&self, fd: RawFd, generation: Generation);
@@ -40,21 +40,22 @@ pub(crate) trait FdListener: Send + Sync {
 /// The hubs that watch descriptors, by number; the first has number 1.
 static HUBS: Lock<Vec<Weak<dyn FdListener>>> = Lock::new(Vec::new());
 
-/// A word of the table: the generation, and the hub that watches this one. `SEVERAL` do; 0: none.
+// A word of the table has the generation, and the number of the hub that watches it; 0: none does.
+/// Several hubs watch it.
 const SEVERAL: u32 = u32::MAX;
-/// Nobody watches it, or may begin to: it is just being closed.
+/// It is being closed: no hub watches it or can begin to.
 const CLOSING: u32 = u32::MAX - 1;
 
-/// Why a number is not watched.
+/// Why a number cannot be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchError {
-    /// It is just being closed, by another OS thread. Look again.
+    /// Another OS thread is closing it. Try again.
     Closing,
-    /// It is beyond what the table holds, a million.
+    /// It is a million or more, beyond the end of the table.
     TooLarge,
 }
 
-/// A number that is watched, as long as it is current.
+/// A number with its generation. The number is watched as long as the generation is current.
 #[derive(Clone, Copy)]
 pub(crate) struct FdGeneration {
     word: &'static AtomicU64,
@@ -67,7 +68,7 @@ impl FdGeneration {
         self.generation
     }
 
-    /// Whether the number was not given back since.
+    /// Returns whether the number was not closed since.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
         unpack(self.word.load(Acquire)).0 == self.generation
@@ -82,15 +83,15 @@ fn unpack(word: u64) -> (Generation, u32) {
     ((word >> 32) as u32, word as u32)
 }
 
-/// The word of a number, if there is one by now.
+/// Returns the word of a number, if its page exists.
 fn existing(fd: RawFd) -> Option<&'static AtomicU64> {
     let fd = usize::try_from(fd).ok()?;
     let page = TABLE.get(fd / PAGE)?.load(Acquire);
-    // SAFETY: null, or a page that is never given back.
+    // SAFETY: the pointer is null or points to a page that is never freed.
     unsafe { page.as_ref() }.map(|page| &page[fd % PAGE])
 }
 
-/// The word of a number. `None`: it is beyond what the table holds, a million.
+/// Returns the word of a number. `None`: the number is a million or more.
 fn word(fd: RawFd) -> Option<&'static AtomicU64> {
     if let Some(word) = existing(fd) {
         return Some(word);
@@ -98,13 +99,13 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
     let slot = TABLE.get(usize::try_from(fd).ok()? / PAGE)?;
     let page = Box::into_raw(Box::new([const { AtomicU64::new(0) }; PAGE]));
     if slot.compare_exchange(std::ptr::null_mut(), page, AcqRel, Acquire).is_err() {
-        // SAFETY: made above, and nobody has seen it.
+        // SAFETY: the page was allocated above and is not shared.
         drop(unsafe { Box::from_raw(page) });
     }
     existing(fd)
 }
 
-/// Gives a hub its number, for [`watch`]: `listener` is told when a descriptor of the hub is closed.
+/// Returns a number for a hub, for [`watch`]. `listener` is notified when a descriptor that the hub watches is closed.
 pub(crate) fn register_hub(listener: Weak<dyn FdListener>) -> u32 {
     at_fork::register(reset_after_fork);
     let mut hubs = HUBS.lock();
@@ -121,7 +122,7 @@ pub(crate) fn register_hub(listener: Weak<dyn FdListener>) -> u32 {
     }
 }
 
-/// `hub` watches this number from now on.
+/// Makes `hub` watch `fd` from now on.
 pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<FdGeneration, WatchError> {
     let word = word(fd).ok_or(WatchError::TooLarge)?;
     let mut seen = word.load(Acquire);
@@ -140,8 +141,8 @@ pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<FdGeneration, WatchError> {
     }
 }
 
-/// The number was just given out, or is given back: whoever watches it watches what is no more, and is told.
-pub(crate) fn forget(fd: RawFd) {
+/// Begins a new generation of `fd`, which was just opened or closed. Notifies the hubs that watch the old generation.
+pub(crate) fn invalidate(fd: RawFd) {
     forget_listener(fd);
     let Some(word) = existing(fd) else { return };
     if unpack(word.load(Acquire)).1 != 0 {
@@ -149,8 +150,8 @@ pub(crate) fn forget(fd: RawFd) {
     }
 }
 
-/// [`forget`], for the numbers from `first` to `last`.
-pub(crate) fn forget_range(first: u32, last: u32) {
+/// Calls [`invalidate`] for the numbers from `first` to `last`.
+pub(crate) fn invalidate_range(first: u32, last: u32) {
     let (first, end) = (first as usize, (last as usize).saturating_add(1).min(PAGE * PAGES));
     for word in (first / 64..end.div_ceil(64)).filter(|&word| LISTENERS[word].load(Relaxed) != 0) {
         (first.max(word * 64)..end.min(word * 64 + 64)).for_each(|fd| forget_listener(fd as RawFd));
@@ -160,26 +161,27 @@ pub(crate) fn forget_range(first: u32, last: u32) {
         if TABLE[fd / PAGE].load(Acquire).is_null() {
             fd = (fd / PAGE + 1) * PAGE;
         } else {
-            forget(fd as RawFd);
+            invalidate(fd as RawFd);
             fd += 1;
         }
     }
 }
 
-/// Calls `close`, which gives the number back. Whoever watches it is told before; nobody can begin to watch it until
-/// `close` has returned, or the number was given out again.
-pub(crate) fn closing<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
+/// Calls `close`, which closes `fd`. Before that, notifies every hub that watches `fd`. No hub can begin to watch it until
+/// `close` has returned, or the kernel has reused the number.
+pub(crate) fn with_closing_mark<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
     forget_listener(fd);
-    // Where there is no page, nobody watches any number near it. Who makes it meanwhile waits for what is closed, as
-    // two OS threads may that read and close by plain system calls.
+    // Without a page, no hub watches any number near it. A hub that allocates the page meanwhile waits for a closed
+    // descriptor, which can also happen to two OS threads that read and close by plain system calls.
     let Some(word) = existing(fd) else { return close() };
     let generation = begin_generation(fd, word, CLOSING);
-    let answer = close();
+    let result = close();
     let _ = word.compare_exchange(pack(generation, CLOSING), pack(generation, 0), AcqRel, Acquire);
-    answer
+    result
 }
 
-/// Counts the generation up and tells who has watched the last one. Answers the new one, of which `mark` is noted.
+/// Increments the generation, sets the hub of the new one to `mark`, and notifies the hubs that watched the old one. Returns
+/// the new generation.
 fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
     let mut seen = word.load(Acquire);
     let (last, watcher) = loop {
@@ -189,7 +191,7 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
             Err(now) => seen = now,
         }
     };
-    // One at a time, and told without the lock.
+    // Each hub is notified without the lock.
     let hubs = match watcher {
         0 | CLOSING => 0..0,
         SEVERAL => 0..usize::MAX,
@@ -207,8 +209,8 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
     last.wrapping_add(1)
 }
 
-/// Of which numbers this process has called `listen`, a bit each. Of other listeners, which came with it when it began or
-/// in a message, another process has a duplicate.
+/// One bit for each number on which this process has called `listen`. Of other listeners, which were inherited or came in a
+/// message, another process has a duplicate.
 static LISTENERS: [AtomicU64; PAGE * PAGES / 64] = [const { AtomicU64::new(0) }; PAGE * PAGES / 64];
 
 fn listener_bit(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
@@ -216,14 +218,14 @@ fn listener_bit(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
     Some((LISTENERS.get(fd / 64)?, 1 << (fd % 64)))
 }
 
-/// The number was made a listener by this process, or is a duplicate of one; until it is given back.
+/// Notes that this process has made `fd` a listener, or a duplicate of one. This holds until the number is closed.
 pub(crate) fn note_listener(fd: RawFd) {
     if let Some((word, bit)) = listener_bit(fd) {
         word.fetch_or(bit, AcqRel);
     }
 }
 
-/// Whether it was.
+/// Returns whether `fd` is such a listener.
 pub(crate) fn is_own_listener(fd: RawFd) -> bool {
     listener_bit(fd).is_some_and(|(word, bit)| word.load(Acquire) & bit != 0)
 }
@@ -236,10 +238,10 @@ fn forget_listener(fd: RawFd) {
 
 /// Makes all numbers unwatched: the hubs are the parent's.
 fn reset_after_fork() {
-    // SAFETY: the one OS thread of the child, which is not in here otherwise.
+    // SAFETY: the child has one OS thread, and it does not hold the lock.
     unsafe { HUBS.reset_after_fork(Vec::new()) };
     for page in &TABLE {
-        // SAFETY: null, or a page that is never given back.
+        // SAFETY: the pointer is null or points to a page that is never freed.
         for word in unsafe { page.load(Acquire).as_ref() }.into_iter().flatten() {
             let (generation, watcher) = unpack(word.load(Acquire));
             if watcher != 0 {
@@ -254,45 +256,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_begins_to_watch_what_is_being_closed() {
-        // A number that no other test has.
+    fn watch_refuses_a_number_with_a_closing_mark() {
+        // No other test uses this number.
         const FD: RawFd = 900_001;
         let watch = |fd| watch(fd, 70_000);
         let before = watch(FD).ok().unwrap();
         assert!(before.is_current());
-        closing(FD, || {
+        with_closing_mark(FD, || {
             assert_eq!(watch(FD).err(), Some(WatchError::Closing));
             assert!(!before.is_current());
         });
         let after = watch(FD).ok().unwrap();
-        // Given out again before the close has returned: then it is the next one's.
+        // The number is reused before the close has returned: then the mark is gone.
         let mut next = None;
-        closing(FD, || {
-            forget(FD);
+        with_closing_mark(FD, || {
+            invalidate(FD);
             next = watch(FD).ok();
         });
         let next = next.unwrap();
-        assert!(!after.is_current() && next.is_current(), "the mark was put back over the new watcher");
+        assert!(!after.is_current() && next.is_current(), "the mark was removed after the number was reused");
         assert_eq!(watch(FD).map(FdGeneration::generation).ok(), Some(next.generation()));
-        forget_range(FD as u32 - 1, u32::MAX);
+        invalidate_range(FD as u32 - 1, u32::MAX);
         assert!(!next.is_current());
         assert_eq!(watch(2_000_000).err(), Some(WatchError::TooLarge));
     }
 
     #[test]
-    fn a_listener_is_ours_until_its_number_is_given_back() {
-        // Numbers that no other test has, in three words of the table.
+    fn is_own_listener_is_true_until_the_number_is_closed() {
+        // No other test uses these numbers, which lie in three words of the table.
         let numbers = [890_200, 890_250, 890_350];
-        let given_back = |give_back: &dyn Fn()| {
+        let after = |close: &dyn Fn()| {
             numbers.into_iter().for_each(note_listener);
             assert!(numbers.into_iter().all(is_own_listener) && !is_own_listener(890_201));
-            give_back();
+            close();
             numbers.map(|fd| !is_own_listener(fd))
         };
-        assert_eq!(given_back(&|| forget(890_250)), [false, true, false]);
-        assert_eq!(given_back(&|| closing(890_350, || ())), [false, false, true]);
-        assert_eq!(given_back(&|| forget_range(890_201, 890_349)), [false, true, false]);
-        assert_eq!(given_back(&|| forget_range(890_200, 890_350)), [true; 3]);
+        assert_eq!(after(&|| invalidate(890_250)), [false, true, false]);
+        assert_eq!(after(&|| with_closing_mark(890_350, || ())), [false, false, true]);
+        assert_eq!(after(&|| invalidate_range(890_201, 890_349)), [false, true, false]);
+        assert_eq!(after(&|| invalidate_range(890_200, 890_350)), [true; 3]);
         assert!(!is_own_listener(-1) && !is_own_listener(i32::MAX));
     }
 }

@@ -1,23 +1,24 @@
-//! The words of waiting: who may wake whom, why one was woken, what one waits for. How they are used is told in
-//! `wait.rs`.
+//! The vocabulary of waiting: ids, tickets, and the reasons of waiting and waking.
+//!
+//! Next: `green/mod.rs`, the record of a green thread.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
 
-/// Names one green thread of one hub. An id is not used again before 4,294,967,294 others were spawned.
+/// Identifies a green thread within its hub. An id is not reused before 4,294,967,294 others were spawned.
 ///
-/// Shown as a number that counts the spawns of the hub; the root (the OS thread's own stack) is 0.
+/// Displayed as a number that counts the spawns of the hub. The root (the OS thread's own stack) is 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GreenId(u64);
 
 impl GreenId {
     pub(crate) const ROOT: GreenId = GreenId(0);
-    /// Nobody: the hub's own loop is running.
+    /// No green thread: the hub's own loop runs.
     pub(crate) const HUB: GreenId = GreenId(u64::MAX);
 
-    /// The green thread with the record `key`, the `serial`th to be spawned. One word, for it is written
-    /// and read in one piece at every switch.
+    /// Returns the id of the green thread with the record `key`, the `serial`th to be spawned. An id is one word, because
+    /// every switch writes it in one piece.
     #[inline]
     pub(crate) fn new(serial: u32, key: usize) -> GreenId {
         debug_assert!(key <= u32::MAX as usize);
@@ -29,7 +30,7 @@ impl GreenId {
         self.0 as u32 as usize
     }
 
-    /// The one word that it is.
+    /// Returns the id as one word.
     #[inline(always)]
     pub(crate) fn bits(self) -> u64 {
         self.0
@@ -57,7 +58,7 @@ impl fmt::Display for GreenId {
     }
 }
 
-/// The right to wake one green thread from one park. Belongs to its OS thread.
+/// The right to wake one green thread from one park. It cannot leave its OS thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     pub(crate) id: GreenId,
@@ -78,12 +79,12 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// How a [`park`](crate::wait::park) ended.
+/// Why a [`park`](crate::wait::park) has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitResult {
-    /// By [`Ticket::wake`].
+    /// [`Ticket::wake`] was called.
     Notified,
-    /// By its deadline.
+    /// The deadline has passed.
     Expired,
 }
 
@@ -96,27 +97,27 @@ pub(crate) enum WakeReason {
     Interrupted,
 }
 
-/// How a park ended, inside the crate.
+/// Why a park has returned, inside the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParkResult {
     Notified,
     Expired,
     /// A kill or a timeout is to be delivered.
     Interrupted,
-    /// Only for the root: nothing can ever wake it.
+    /// Nothing can ever wake the root. Only the root gets this.
     Deadlocked,
 }
 
-/// Which way data goes.
+/// The direction of data, for waiting on a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
     Write,
 }
 
-/// What a green thread waits for, for those who ask.
+/// The thing that a green thread waits for, for reports.
 ///
-/// Its tag has many unused values, of which the slab of records takes one: see [`Green`](super::Green).
+/// The tag has many unused values; the slab of records uses one of them: see `green::Green`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum WaitReason {
@@ -126,6 +127,6 @@ pub(crate) enum WaitReason {
     For(&'static str),
     /// A descriptor to be ready.
     Io(RawFd, Direction),
-    /// The word at this address to be changed, and the waker to say so.
+    /// The word at this address to change, and its waker to say so.
     Futex(usize),
 }

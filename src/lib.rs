@@ -150,7 +150,7 @@ pub use ids::GreenId;
 pub use observe::watchdog;
 pub use thread::offload::{offload, offload_threads};
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use std::time::Duration;
 
 /// The README's programs, as doctests.

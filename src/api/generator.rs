@@ -5,7 +5,7 @@
 //! and then blocks the green thread that asked.
 #![allow(unsafe_code)]
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::context::{ActiveContext, Context};
 use crate::green::{Interrupt, PanicCount, carried_by};
 use crate::hub::try_current;

@@ -2,7 +2,7 @@
 //!
 //! Next: `hub/inbox.rs`, where a hub receives them.
 
-use super::current::current_hub;
+use super::current_hub::current_hub;
 use super::oneshot::{RemoteJoinHandle, oneshot_of_hub};
 use crate::green::catch_body;
 use crate::hub::{InboxHandle, with_blocking_disabled};

@@ -2,7 +2,7 @@
 //!
 //! Next: `hub/retry.rs`, the one loop of all input and output.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::hub::{EAGAIN, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
 use crate::sys::poll_now::poll_now;

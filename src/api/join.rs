@@ -3,7 +3,7 @@
 //!
 //! Names are std's; gevent's are in the docs as aliases.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::green::{Completions, JoinError, Joiner, Outcome};
 use crate::hub::{self, Hub, try_current};
 use crate::ids::{GreenId, WaitReason, WaitResult};
@@ -75,9 +75,9 @@ impl<T: 'static> JoinHandle<T> {
                 return Err(self);
             }
             let ticket = hub.ticket();
-            hub.watch(self.id, Joiner::One(ticket.id, ticket.epoch));
+            hub.set_joiner(self.id, Joiner::One(ticket.id, ticket.epoch));
             if hub.block(ticket, deadline, WaitReason::Join(self.id)) == WaitResult::Expired {
-                hub.watch(self.id, Joiner::None);
+                hub.set_joiner(self.id, Joiner::None);
                 return Err(self);
             }
         }
@@ -253,7 +253,7 @@ pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>
     let completions = Rc::new(Completions::default());
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
     for (index, handle) in handles.iter().flatten().enumerate() {
-        if !hub.watch(handle.id, Joiner::Several(completions.clone(), index as u32)) {
+        if !hub.set_joiner(handle.id, Joiner::Several(completions.clone(), index as u32)) {
             completions.push(index);
         }
     }
@@ -306,7 +306,7 @@ impl<T: 'static> AsCompleted<T> {
         let rest = self.handles.into_iter().enumerate();
         let rest = rest.filter_map(|(index, handle)| Some((index, handle?)));
         rest.inspect(|(_, handle)| {
-            hub.watch(handle.id, Joiner::None);
+            hub.set_joiner(handle.id, Joiner::None);
         })
         .collect()
     }

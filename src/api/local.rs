@@ -2,7 +2,7 @@
 //!
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 
-use crate::api::current::current_or_init;
+use crate::api::current_hub::current_or_init;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -2,7 +2,7 @@
 //!
 //! Next: `api/spawn.rs`.
 
-pub(crate) mod current;
+pub(crate) mod current_hub;
 pub(crate) mod generator;
 pub(crate) mod handle;
 pub mod io;

@@ -2,7 +2,7 @@
 //!
 //! Next: `api/handle.rs`, which runs closures on other OS threads' hubs.
 
-use super::current::current_hub;
+use super::current_hub::current_hub;
 use crate::green::JoinError;
 use crate::hub::{HubGoneListener, Inbox, InboxHandle, try_current};
 use crate::ids::{GreenId, Ticket, WaitReason};

@@ -2,7 +2,7 @@
 //!
 //! Next: `policy/mod.rs`, what a policy is.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::policy::Policy;
 
 /// Makes `policy` choose which green thread of this OS thread's hub runs next, from now on.

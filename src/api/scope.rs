@@ -7,7 +7,7 @@
 //! aborts.
 #![allow(unsafe_code)]
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::api::join::JoinHandle;
 use crate::green::catch_body;
 use crate::green::{Interrupt, JoinError, carried_by};

@@ -1,6 +1,6 @@
 //! Letting time pass, and letting others run.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::hub::Hub;
 use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::Time;

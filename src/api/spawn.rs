@@ -1,6 +1,6 @@
 //! Making green threads.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::api::join::JoinHandle;
 use crate::hub::{Spawn, entry_closure};
 use crate::ids::GreenId;

@@ -1,6 +1,6 @@
 //! A time limit around anything that blocks.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::green::{Interrupt, carried_by};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -15,7 +15,7 @@
 //!
 //! Next: `hub/observer.rs`.
 
-use super::current::current_hub;
+use super::current_hub::current_hub;
 pub use crate::hub::Event;
 
 /// Calls `observer` for every event of this OS thread's hub. Replaces an earlier observer. The hub calls it in the middle of

@@ -44,7 +44,7 @@
 
 pub use crate::ids::{Ticket, WaitResult};
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::hub::try_current;
 use crate::ids::WaitReason;
 use crate::time::NEVER;

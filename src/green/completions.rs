@@ -1,10 +1,12 @@
-//! In which order several green threads finished, for one that waits for them all.
+//! The order in which several green threads finish, for a green thread that waits for all of them.
+//!
+//! Next: `hub/fields.rs`, the hub.
 
 use crate::ids::Ticket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-/// A queue of indices, and who waits for the next of them.
+/// A queue of indices, and the ticket of the green thread that waits for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {
     done: RefCell<VecDeque<usize>>,
@@ -12,7 +14,7 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// Notes that number `index` has finished; answers who is to be woken for it.
+    /// Adds the index of a green thread that has finished. Returns the ticket to wake.
     pub(crate) fn push(&self, index: usize) -> Option<Ticket> {
         self.done.borrow_mut().push_back(index);
         self.waiting.take()

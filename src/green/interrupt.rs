@@ -1,32 +1,35 @@
-//! Kill and timeout: what is thrown into a green thread from outside.
+//! Kill and timeout: interrupts of a green thread from outside.
 //!
-//! Both only set a flag and, if the green thread is parked, wake it. It is the green thread itself that
-//! throws, when it comes back from (or reaches) a blocking call, as an unwind that carries an
-//! [`Interrupt`]: destructors run, the panic hook does not. So nothing is ever interrupted in the middle
-//! of a computation, and code that swallows the unwind by `catch_unwind` goes on until it blocks again.
+//! Both only set a flag and, if the green thread is parked, wake it. The green thread itself throws, when it reaches a
+//! blocking call or returns from one: an unwind that carries an [`Interrupt`]. Destructors run, the panic hook does not. So
+//! no computation is ever interrupted in the middle, and code that catches the unwind goes on until it blocks again.
 //!
-//! Rules: an interrupt is delivered once. It is not delivered while the green thread unwinds, so that a
-//! second kill cannot break the cleanup that the first one caused; it waits for the next blocking call
-//! after that. Of several timeouts that are due, the one with the nearest deadline is delivered.
+//! **Rules.** (1) An interrupt is delivered once. (2) It is not delivered while the green thread unwinds, so a second kill
+//! cannot break the cleanup that the first one caused; it waits for the next blocking call after that. (3) Of several
+//! expired timeouts, the one with the nearest deadline is delivered.
+//!
+//! Next: `green/panic_count.rs`.
 
 use crate::time::Time;
 use std::any::Any;
 
-/// What an interrupting unwind carries.
+/// The payload of an interrupting unwind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     Kill,
-    /// The timeout with this number, see `timeout.rs`.
+    /// The timeout with this number, see `api/timeout.rs`.
     Timeout(u64),
-    /// By itself: `pthread_exit`. Only ever thrown, never asked for.
+    /// `pthread_exit`: the green thread throws it by itself, nothing requests it.
     Exit,
 }
 
-/// One `timeout(...)` that a green thread is inside of.
+/// A `timeout(...)` that a green thread is inside of.
 pub(crate) struct TimeoutScope {
     pub(crate) number: u64,
     pub(crate) deadline: Time,
+    /// The deadline has passed.
     pub(crate) fired: bool,
+    /// The interrupt was thrown.
     pub(crate) delivered: bool,
 }
 
@@ -36,7 +39,7 @@ impl TimeoutScope {
     }
 }
 
-/// The interrupt that a caught unwind carried, if it was one.
+/// Returns the interrupt that a caught unwind has carried, if it was one.
 pub(crate) fn carried_by(payload: &(dyn Any + Send)) -> Option<Interrupt> {
     payload.downcast_ref::<Interrupt>().copied()
 }

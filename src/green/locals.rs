@@ -1,9 +1,11 @@
-//! The values that one green thread has of its own. How they are declared is in `local.rs`.
+//! The green-thread locals of one green thread.
+//!
+//! Next: `api/local.rs`, how programs declare them.
 
 use std::any::Any;
 use std::rc::Rc;
 
-/// The values of one green thread. Few keys, so a list.
+/// The values by their keys. There are few keys, so this is a list.
 #[derive(Default)]
 pub(crate) struct GreenLocals(Vec<(*const (), Rc<dyn Any>)>);
 
@@ -16,7 +18,7 @@ impl GreenLocals {
         self.0.push((key, value));
     }
 
-    /// Takes the value that was made first.
+    /// Takes the value that was made first, if there is one.
     pub(crate) fn take_first(&mut self) -> Option<Rc<dyn Any>> {
         (!self.0.is_empty()).then(|| self.0.remove(0).1)
     }

@@ -1,4 +1,4 @@
-//! One green thread: its record, and the states it may be in.
+//! The record of a green thread, and the states of a green thread.
 //!
 //! ```text
 //!                spawn                               park
@@ -12,18 +12,21 @@
 //!                                             Finished, until its outcome is taken
 //! ```
 //!
-//! A green thread is in exactly one of these; only `hub` moves it. Ready and running are one state here: who
-//! runs is what `Hub::current` says, and who is ready the policy knows. The root, the OS thread's own stack,
-//! has a record too and is never Delayed or Finished.
+//! A green thread is in exactly one of these states; only the hub changes it.
 //!
-//! Leaves to others: moving between states (`hub`), the stack it runs on (`context`).
+//! The textbook states *ready* and *running* are one value, `Runnable`. `Hub::current` tells which green thread runs, and the
+//! run queue has those that are ready. Two values would cost two stores at every switch, and `yield_now` would have to load
+//! the record, which it does not touch now.
+//!
+//! The root, the OS thread's own stack, has a record too. It is never Delayed or Finished.
+//!
+//! Next: `green/outcome.rs`, how a green thread ends.
 
 mod completions;
 mod interrupt;
 mod locals;
 mod outcome;
 mod panic_count;
-mod prefetch;
 
 use crate::context::{ActiveContext, Body};
 use crate::ids::{GreenId, WaitReason, WakeReason};
@@ -38,97 +41,102 @@ pub(crate) use locals::GreenLocals;
 pub use outcome::JoinError;
 pub(crate) use outcome::{Outcome, catch_body, panic_message};
 pub(crate) use panic_count::{PanicCount, prepare as prepare_panic_count};
-pub(crate) use prefetch::{StackDepth, prefetch_record};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-/// Where a green thread is in its life: see the picture at the top of `green/mod.rs`.
+/// The state of a green thread: see the picture at the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum GreenState {
     Delayed,
     Runnable,
-    /// `shielded`: so that neither kill nor timeout wakes it.
+    /// `shielded`: neither kill nor timeout wakes it.
     Parked {
         shielded: bool,
     },
     Finished,
 }
 
-/// What is still to be done, or what came of it.
+/// The body of a green thread, or its outcome.
 pub(crate) enum BodyState {
     NotStarted(Body),
     Running,
     Finished(Outcome),
 }
 
-/// Who is told when a green thread has finished.
+/// The green thread that is woken when another one has finished.
 pub(crate) enum Joiner {
     None,
-    /// Wakes one that waits for it alone: the parts of a ticket.
+    /// A green thread that waits for this one alone: the parts of its ticket.
     One(GreenId, u32),
-    /// Tells one that waits for several: which of them it was.
+    /// A green thread that waits for several: their queue, and the index of this one.
     Several(Rc<Completions>, u32),
 }
 
-/// What few green threads need, kept apart so that a million sleeping ones do not pay for it.
+/// Fields that few green threads need. They are kept apart, so that a million sleeping green threads do not pay for them.
 #[derive(Default)]
 pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
     pub(crate) locals: GreenLocals,
+    /// Bodies of green threads that are spawned when this one finishes.
     pub(crate) links: Vec<Body>,
     pub(crate) attributes: Option<Attributes>,
-    /// See `has_mask`; and which of them are blocked for all, since it waits for them.
+    /// Its own signal mask, if `has_mask`.
     pub(crate) mask: Signals,
+    /// Signals of the mask that are blocked for all green threads, because this one waits for them.
     pub(crate) held: Signals,
 }
 
 /// The record of a green thread: everything that belongs to it and is not on its stack.
 ///
-/// What parking, waking and switching touch comes first, and is one line of the cache: it has mostly gone far away by the
-/// time. For that the slab is to see there, too, whether its entry is in use; so what follows hides its unused values, of
-/// which the slab would take one for that, in cells.
+/// The fields that parking, waking and switching touch come first and lie in one cache line, because the record is mostly not
+/// in the cache when it is needed. `Slab` marks a free entry with an invalid value (niche) of some field. That field must
+/// lie in the first cache line, too. So fields after it are wrapped in `Cell`, because a `Cell` offers no niche.
 #[repr(C, align(64))]
 pub(crate) struct Green {
     pub(crate) id: GreenId,
-    /// Where it runs: none before its first run, after its last, and for the root.
+    /// Its context; `None` before its first run, after its last, and for the root.
     pub(crate) context: Option<ActiveContext>,
-    /// What std and C know it by while it runs there: a thread control block of its own, or the OS thread's.
+    /// The thread control block that is loaded while it runs: its own, or the OS thread's.
     pub(crate) tcb: Tcb,
 
-    // Waiting: see `wait`. Touched by every park and wake.
+    // Every park and wake touches these fields.
+    /// The reason of its park.
     pub(crate) wait: WaitReason,
+    /// Number of parks that have ended; a ticket of an earlier epoch is stale.
     pub(crate) epoch: u32,
-    pub(crate) state: State,
-    pub(crate) cause: WakeReason,
-    /// A kill or a timeout is to be delivered.
+    pub(crate) state: GreenState,
+    /// Why it was woken, until the park has returned.
+    pub(crate) wake_reason: WakeReason,
+    /// Whether a kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
-    /// It is inside of a timeout, which may be due.
+    /// Whether it is inside of a timeout, which may have expired.
     pub(crate) has_timeouts: bool,
-    /// How deep its stack was when it last parked: see `green/prefetch.rs`.
-    pub(crate) depth: StackDepth,
-    /// It has signals blocked that the others have not, or the reverse: see `hub/green_sigmask.rs`.
+    /// Distance in cache lines from its context down to its stack pointer at its last park: see `hub/prefetch.rs`.
+    pub(crate) stack_depth: u16,
+    /// Whether its signal mask differs from the root's: see `hub/green_sigmask.rs`.
     pub(crate) has_mask: bool,
 
-    // From here on, what is used less often. Interrupts: see `green/interrupt.rs`.
+    // The fields from here on are used less often.
+    /// Whether a kill is to be delivered: see `green/interrupt.rs`.
     pub(crate) killed: bool,
-    /// An interposed call has returned early for it; the next ones do not.
+    /// Whether an interposed call has returned early for the pending interrupt; the next calls do not.
     pub(crate) cut_short: bool,
-    /// Its thread-locals are being destroyed, which must not unwind: it is killed no more.
-    pub(crate) ending: bool,
-    /// No handle will ask for the outcome.
+    /// Whether the destructors of its thread-locals run. They must not unwind, so it cannot be killed any more.
+    pub(crate) running_tls_destructors: bool,
+    /// Whether its outcome is dropped when it finishes: no handle will take it.
     pub(crate) detached: bool,
     pub(crate) stack_size: StackSize,
-    pub(crate) life: Cell<BodyState>,
-    pub(crate) watcher: Cell<Joiner>,
-    /// Few have one, so it takes one word here.
+    pub(crate) body: Cell<BodyState>,
+    pub(crate) joiner: Cell<Joiner>,
+    /// The name that the program gave it. Few have one, so it takes one word here.
     pub(crate) name: Option<Box<Rc<str>>>,
-    pub(crate) extras: Option<Box<RareFields>>,
+    pub(crate) rare: Option<Box<RareFields>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
-/// Where it was made, for reports: of std's and of C's threads that is not known.
+/// Where a green thread was spawned, for reports. For threads of std and of C that is not known.
 pub(crate) struct SpawnSite {
     is_pthread: bool,
     at: &'static Location<'static>,
@@ -143,16 +151,16 @@ impl fmt::Display for SpawnSite {
     }
 }
 
-/// A million sleeping green threads cost a page of stack, a timer, a handle, and this.
+/// Each of a million sleeping green threads costs a page of stack, a timer, a handle, and a record.
 const _: () = assert!(size_of::<Green>() <= 128 && std::mem::offset_of!(Green, killed) < 64);
 
 impl Green {
-    /// One that is ready to run `life`. For the rest, who makes it says what it is.
+    /// Returns the record of a green thread that is ready to run `body`. The caller sets the other fields.
     #[inline]
     pub(crate) fn new(
         id: GreenId,
         tcb: Tcb,
-        life: BodyState,
+        body: BodyState,
         spawned_at: &'static Location<'static>,
     ) -> Green {
         Green {
@@ -161,38 +169,38 @@ impl Green {
             tcb,
             wait: WaitReason::Nothing,
             epoch: 0,
-            state: State::Runnable,
-            cause: WakeReason::None,
+            state: GreenState::Runnable,
+            wake_reason: WakeReason::None,
             interrupted: false,
             has_timeouts: false,
             has_mask: false,
-            depth: StackDepth::default(),
+            stack_depth: 0,
             killed: false,
             cut_short: false,
-            ending: false,
+            running_tls_destructors: false,
             detached: false,
             stack_size: StackSize::DEFAULT,
-            life: Cell::new(life),
-            watcher: Cell::new(Joiner::None),
+            body: Cell::new(body),
+            joiner: Cell::new(Joiner::None),
             name: None,
-            extras: None,
+            rare: None,
             spawned_at,
         }
     }
 
-    pub(crate) fn extras(&mut self) -> &mut RareFields {
-        self.extras.get_or_insert_default()
+    pub(crate) fn rare_mut(&mut self) -> &mut RareFields {
+        self.rare.get_or_insert_default()
     }
 
-    /// Says anew whether an interrupt is to be delivered. `now` is asked for only where a timeout waits.
-    pub(crate) fn review_interrupts(&mut self, now: impl FnOnce() -> Time) -> bool {
+    /// Updates and returns whether an interrupt is to be delivered. Calls `now` only inside of a timeout.
+    pub(crate) fn refresh_pending_interrupt(&mut self, now: impl FnOnce() -> Time) -> bool {
         self.interrupted = self.killed;
         self.has_timeouts = false;
-        if let Some(extras) = &mut self.extras {
-            self.has_timeouts = !extras.timeouts.is_empty();
+        if let Some(rare) = &mut self.rare {
+            self.has_timeouts = !rare.timeouts.is_empty();
             if self.has_timeouts {
                 let now = now();
-                for scope in &mut extras.timeouts {
+                for scope in &mut rare.timeouts {
                     scope.fired |= !scope.delivered && scope.deadline <= now;
                     self.interrupted |= scope.is_pending();
                 }
@@ -201,11 +209,12 @@ impl Green {
         self.interrupted
     }
 
+    /// Returns where it was spawned.
     pub(crate) fn origin(&self) -> SpawnSite {
         SpawnSite { is_pthread: self.tcb.is_pthread(), at: self.spawned_at }
     }
 
-    /// The name it was given, or `green-N`.
+    /// Returns the name that the program gave it, or `green-N`.
     pub(crate) fn name(&self) -> Rc<str> {
         match &self.name {
             Some(name) => (**name).clone(),

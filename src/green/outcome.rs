@@ -1,16 +1,18 @@
-//! How a green thread ended: inside the crate, and as its joiner is told.
+//! How a green thread ended: inside the crate, and in the public error.
+//!
+//! Next: `green/interrupt.rs`.
 
 use super::interrupt::{Interrupt, carried_by};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What became of a body.
+/// The result of a body.
 pub(crate) enum Outcome {
     Returned(Box<dyn Any>),
     Panicked(Box<dyn Any + Send>),
     Killed,
-    /// There was no memory for its stack: it never ran.
+    /// There was no memory for its stack. It never ran.
     NoStack(std::io::Error),
 }
 
@@ -23,21 +25,21 @@ pub(crate) fn catch_body<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
     })
 }
 
-/// Why a green thread gave no value.
+/// Why a green thread has returned no value.
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked, with this payload.
+    /// The green thread panicked, with this payload.
     Panicked(Box<dyn Any + Send + 'static>),
-    /// It was killed, by [`JoinHandle::kill`](crate::JoinHandle::kill) or [`shutdown`](crate::shutdown).
+    /// The green thread was killed, by [`JoinHandle::kill`](crate::JoinHandle::kill) or [`shutdown`](crate::shutdown).
     Killed,
-    /// There was no memory, address space or mapping left for its stack: it never ran.
+    /// No memory, address space or mapping was left for its stack. The green thread never ran.
     NoStack(std::io::Error),
-    /// It was to run on the hub of an OS thread that has ended.
+    /// The green thread was to run on the hub of an OS thread that has ended.
     HubGone,
 }
 
 impl JoinError {
-    /// The payload of the panic, if it was one, for [`std::panic::resume_unwind`].
+    /// Returns the payload of the panic, if it was one, for [`std::panic::resume_unwind`].
     pub fn into_panic(self) -> Option<Box<dyn Any + Send + 'static>> {
         match self {
             JoinError::Panicked(payload) => Some(payload),

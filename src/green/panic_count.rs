@@ -1,18 +1,18 @@
 //! std's count of panics, kept apart for each green thread.
 //!
-//! std counts the panics of an OS thread in a thread-local that it does not show. A green thread that
-//! blocks in a destructor while it unwinds would leave that count raised, and all the others on its OS
-//! thread would see `thread::panicking()`: a `Mutex` would be poisoned by nobody, or not by whoever should.
-//! So a green thread that is switched out while unwinding takes its count along.
+//! std counts the panics of an OS thread in a thread-local without a public name. If a green thread blocks in a destructor
+//! while it unwinds, the count stays raised, and all other green threads of the OS thread see `thread::panicking()`. A
+//! `Mutex` would then be poisoned without a panic. So a green thread that leaves its stack while it unwinds takes its count
+//! along.
 //!
-//! The count has no public name; it is found by looking. Once per OS thread, when its hub is made, we unwind a
-//! value and compare the thread's block of thread-local storage before, while and after: the count is the
-//! one word that was n, then n + 1, then n again, and while it is set to 0 `thread::panicking()` is false.
-//! Unless exactly one word answers to that, nothing is ever written, and the limit above stands; the log
-//! says so.
+//! The count is found by experiment. Once per OS thread, when its hub is made, we unwind a value and compare the OS thread's
+//! thread-local storage before, during and after. The count is the one word that was n, then n + 1, then n again, and while
+//! it is set to 0, `thread::panicking()` is false. Unless exactly one word passes, nothing is ever written, the limit above
+//! stands, and the log says so.
 //!
-//! A green thread with a thread control block of its own (see `tcb`) has a count of its own, and none of this
-//! is needed.
+//! A green thread with its own thread control block (see `tls`) has its own count and needs none of this.
+//!
+//! Next: `green/locals.rs`.
 #![allow(unsafe_code)]
 
 use crate::arch::thread_pointer;
@@ -28,41 +28,42 @@ thread_local! {
     static COUNT: Cell<Search> = const { Cell::new(Search::NotYet) };
 }
 
-/// How far from the thread pointer the count was found; 0: not yet, or not at the same place in each thread.
+/// Distance in bytes of the count from the thread pointer. 0: it was not found yet, or it is not at the same place in each OS
+/// thread.
 static DISTANCE: AtomicIsize = AtomicIsize::new(0);
 
 #[derive(Clone, Copy)]
 enum Search {
     NotYet,
     Failed,
-    /// The address of the count, valid as long as this OS thread.
+    /// Address of the count, valid as long as this OS thread.
     Found(*mut usize),
 }
 
-/// A panic count that was taken along. Put it back before anything else is done on that stack.
+/// A panic count that was taken along. The caller puts it back before it does anything else on that stack.
 pub(crate) struct PanicCount(Option<usize>);
 
 impl PanicCount {
-    /// Takes the current count away: call when about to leave a stack that is unwinding.
+    /// Takes the current count away. Called before leaving a stack that is unwinding.
     pub(crate) fn take() -> PanicCount {
         if is_green() { PanicCount(None) } else { PanicCount(swap(0)) }
     }
 
-    /// The same between a generator and who asks it, who share one count in any case.
+    /// As `take`, between a generator and its consumer, which share one count in any case.
     #[inline]
     pub(crate) fn take_along() -> PanicCount {
         if !panicking() {
             return PanicCount(None);
         }
         if let Search::NotYet = COUNT.get() {
-            // A block of a green thread's own, in which nobody has looked; and where a generator yields, no panic hook
-            // runs.
+            // In a green thread's own thread control block the count was not searched yet. No panic hook runs where a
+            // generator yields, so the search is possible.
             prepare();
         }
         PanicCount(swap(0))
     }
 
-    /// Puts the count back: call when on that stack again.
+    /// Puts the count back. Called on the stack that it was taken from.
     #[inline]
     pub(crate) fn put_back(self) {
         if let Some(count) = self.0 {
@@ -74,14 +75,14 @@ impl PanicCount {
 #[cold]
 fn swap(count: usize) -> Option<usize> {
     match COUNT.get() {
-        // SAFETY: `find` has proven it to be a word of this OS thread's own storage, which std accesses
-        // as a plain Cell and only from this OS thread.
+        // SAFETY: `find` has proven that the word lies in this OS thread's storage. std accesses it as a plain Cell and only
+        // from this OS thread.
         Search::Found(word) => Some(unsafe { word.replace(count) }),
         Search::Failed | Search::NotYet => None,
     }
 }
 
-/// Looks for the count of who calls. Not in a panic hook: there std counts otherwise.
+/// Searches the count of the calling OS thread. Must not be called in a panic hook, where std counts differently.
 pub(crate) fn prepare() {
     struct WhileUnwinding;
     impl Drop for WhileUnwinding {
@@ -102,12 +103,12 @@ pub(crate) fn prepare() {
     });
 }
 
-/// Looks, while the count is not 0.
+/// Searches while the count is not 0.
 fn look() {
     COUNT.set(match find() {
         Some(word) => {
-            // The executable's own storage is at the same place in every thread. So the loader, which may be busy or
-            // (in the child of a fork) locked for ever, is asked but once.
+            // The executable's segment is at the same place in every OS thread. So the loader is asked only once; it may be
+            // busy, or (in a forked child) locked for ever.
             let is_executables = |segment: &TlsSegment| segment.module == 1 && words_of(segment).any(|at| at == word as usize);
             if tls_segments().iter().any(is_executables) {
                 DISTANCE.store((word as usize).wrapping_sub(thread_pointer::get()) as isize, Relaxed);
@@ -128,7 +129,7 @@ fn find() -> Option<*mut usize> {
     struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [TlsSegment]);
     impl Drop for LookWhileUnwinding<'_> {
         fn drop(&mut self) {
-            // Into memory allocated before, so that nothing else changes.
+            // The memory was allocated before, so that no other word changes now.
             let mut image = self.0.borrow_mut();
             image.clear();
             words(self.1, &mut image);
@@ -155,8 +156,8 @@ fn find() -> Option<*mut usize> {
         .filter(|&(n, _)| before[n] > 0 && during[n] == before[n] + 1 && after[n] == before[n])
         .map(|(_, at)| at as *mut usize)
         .filter(|&word| {
-            // SAFETY: a readable and writable word of our own storage, put back at once; nothing but
-            // `panicking` looks at it in between.
+            // SAFETY: the word lies in this OS thread's own storage and is put back at once. Only `panicking` reads it in
+            // between.
             unsafe {
                 let count = word.replace(0);
                 let is_it = !panicking();
@@ -170,7 +171,7 @@ fn find() -> Option<*mut usize> {
     }
 }
 
-/// The addresses of a segment's words.
+/// Returns the addresses of a segment's words.
 fn words_of(segment: &TlsSegment) -> impl Iterator<Item = usize> + use<> {
     const WORD: usize = size_of::<usize>();
     let first = segment.at.next_multiple_of(WORD);
@@ -180,8 +181,8 @@ fn words_of(segment: &TlsSegment) -> impl Iterator<Item = usize> + use<> {
 
 fn words(ranges: &[TlsSegment], into: &mut Vec<usize>) {
     for word in ranges.iter().flat_map(words_of) {
-        // SAFETY: mapped and readable as long as this OS thread lives. Volatile, for what lies there belongs to
-        // others.
+        // SAFETY: the segment is mapped and readable as long as this OS thread lives. The read is volatile, because other
+        // code owns the word.
         into.push(unsafe { (word as *const usize).read_volatile() });
     }
 }
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_taken_along_and_put_back() {
+    fn panic_count_take_clears_panicking_until_put_back() {
         prepare();
         struct OnDrop;
         impl Drop for OnDrop {

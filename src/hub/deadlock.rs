@@ -1,32 +1,33 @@
-//! Nothing can ever wake the hub: who waits for what.
+//! The report of a deadlock: nothing can ever wake the hub. It lists what each green thread waits for.
 //!
-//! Source: gevent's `LoopExit`, which names nobody; Go's "all goroutines are asleep".
+//! Source: gevent's `LoopExit`, which has no such list; Go's "all goroutines are asleep".
+//!
+//! Next: `hub/status.rs`.
 
 use super::fields::Hub;
-use super::state::State;
+use super::state::HubState;
 use super::status::helper_threads;
-use crate::green::{Green, State as GreenState};
-use crate::ids::Direction;
-use crate::ids::{GreenId, WaitReason};
+use crate::green::{Green, GreenState};
+use crate::ids::{Direction, GreenId, WaitReason};
 use crate::sys::stderr;
 use std::fmt::Write;
 use std::panic::Location;
 
 impl Hub {
-    /// Whether somebody waits for a word that another OS thread could change, and there is another.
+    /// Returns whether a green thread waits for a word that another OS thread could change, and there is another OS thread.
     pub(super) fn others_may_wake(&self) -> bool {
         self.futex_waiters.get() > 0 && os_threads() > 1
     }
 
-    /// Panics in the root with a list of all green threads.
+    /// Panics in the root, with a list of all green threads.
     #[cold]
     pub(crate) fn panic_deadlocked(&self, wait: WaitReason, at: &Location<'_>) -> ! {
         let report = self.deadlock_report(wait, Some(at));
         panic!("{report}");
     }
 
-    /// Says it on stderr: for an interposed call, which must not panic, and waits on in the kernel, as it would
-    /// without us. Not by way of std or a logger, whose locks may be what nobody lets go of.
+    /// Writes the report to standard error: for an interposed call, which must not panic, and which then waits in the kernel
+    /// as it would without this crate. Bypasses std and the logger, whose locks may be part of the deadlock.
     #[cold]
     pub(crate) fn tell_deadlock(&self, word: usize) {
         let report = self.deadlock_report(WaitReason::Futex(word), None);
@@ -57,15 +58,15 @@ impl Hub {
     }
 }
 
-/// How many OS threads there are that could do something: all but the watchdog. Several, if that is not known.
+/// Returns the number of OS threads without the watchdog; two if it is not known.
 fn os_threads() -> u64 {
     use std::os::unix::fs::MetadataExt;
-    // A directory has a link for each directory in it, and two more.
+    // The link count of a directory is the number of directories in it plus two.
     let links = std::fs::metadata("/proc/self/task").map_or(4, |task| task.nlink());
     links.saturating_sub(2 + helper_threads())
 }
 
-impl State {
+impl HubState {
     fn line(&self, green: &Green) -> String {
         format!(
             "green thread '{}' {}; {}",

@@ -1,4 +1,7 @@
-//! A green thread's body: from the closure that was spawned to the job that a context runs.
+//! The first and the last function on a green thread's stack: they turn a closure into the body that a context runs, and
+//! finish the green thread.
+//!
+//! Next: `hub/wait_fd.rs`.
 
 use super::current::expect_current;
 use super::fields::Hub;
@@ -8,8 +11,7 @@ use crate::ids::GreenId;
 use crate::sys::catch::drop_ignoring_panics;
 use crate::tls::{has_tls_destructors, run_destructors};
 
-/// The job that runs `f` and notes what became of it. For a body without captures that returns nothing,
-/// neither box allocates.
+/// Returns the body that runs `f` and stores its outcome. If `f` captures nothing and returns nothing, neither box allocates.
 #[inline]
 pub(crate) fn entry_closure<F, T>(f: F) -> Body
 where
@@ -32,45 +34,46 @@ where
     })
 }
 
-/// The job of a green thread for whose body there is no stack.
-pub(super) fn unrunnable(body: Body, error: std::io::Error) -> Body {
+/// Returns the body of a green thread that has no stack: it drops `body`, and its outcome is the error.
+pub(super) fn drop_body(body: Body, error: std::io::Error) -> Body {
     Box::new(move || {
         drop_ignoring_panics(body);
         finish_current(Outcome::NoStack(error));
     })
 }
 
-/// How often the locals are dropped that were made while others were, before they are left.
-const ROUNDS: u32 = 1000;
+/// Number of values that are dropped at the end of a green thread. A value whose destructor makes another one would never end
+/// it.
+const MAX_DROPS: u32 = 1000;
 
-/// The last things done on a green thread's stack: its locals go, and an outcome that nobody wants, and the
-/// thread-locals that are its own. Any of them may bring about more of the others.
+/// Finishes the running green thread. Drops its green-thread locals, its outcome if it is detached, and its own
+/// thread-locals. The destructors of each may make more of the others.
 #[inline]
 pub(crate) fn finish_current(outcome: Outcome) {
     let hub = expect_current();
     if hub.current() == GreenId::ROOT {
-        end_of_a_fork(&outcome);
+        exit_forked_child(&outcome);
     }
-    let (detached, has_extras) = hub.end_requirements();
-    if !detached && !has_extras && !has_tls_destructors() {
+    let (is_detached, has_locals) = hub.is_detached_and_has_locals();
+    if !is_detached && !has_locals && !has_tls_destructors() {
         return hub.finish(outcome);
     }
     finish_with_destructors(outcome);
 }
 
-/// Destroys the thread-locals that there are by now. Answers whether there were any.
-fn end_locals(hub: &Hub) -> bool {
+/// Runs the destructors of the green thread's own thread-locals. Returns whether there were any.
+fn run_tls_destructors(hub: &Hub) -> bool {
     if !has_tls_destructors() {
         return false;
     }
-    hub.begin_ending();
+    hub.begin_tls_destructors();
     run_destructors()
 }
 
-/// A green thread has forked, and its body has ended in the child, where it is the only thread: then, as C has it, the
-/// process ends.
+/// Exits the child of a green thread that has forked: its body has ended there, and it is the child's only thread. C says that
+/// the process then exits.
 #[cold]
-fn end_of_a_fork(outcome: &Outcome) -> ! {
+fn exit_forked_child(outcome: &Outcome) -> ! {
     std::process::exit(if matches!(outcome, Outcome::Panicked(_)) { 101 } else { 0 })
 }
 
@@ -78,24 +81,24 @@ fn end_of_a_fork(outcome: &Outcome) -> ! {
 fn finish_with_destructors(outcome: Outcome) {
     let hub = expect_current();
     let mut outcome = Some(outcome);
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_DROPS {
         if let Some(local) = hub.take_local() {
             drop_ignoring_panics(local);
-        } else if outcome.is_some() && hub.end_requirements().0 {
+        } else if outcome.is_some() && hub.is_detached_and_has_locals().0 {
             drop_ignoring_panics(outcome.take());
-        } else if end_locals(hub) {
-            // And those may have left locals behind.
+        } else if run_tls_destructors(hub) {
+            // The destructors may have made green-thread locals.
         } else {
             break;
         }
     }
-    // Of one that is detached, nobody asks what it was.
+    // The outcome of a detached green thread is never taken, so any value does.
     hub.finish(outcome.unwrap_or(Outcome::Killed));
 }
 
-/// Drops the values that the root has, when its OS thread ends.
+/// Drops the root's green-thread locals, when its OS thread ends.
 pub(super) fn drop_locals_of_root() {
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_DROPS {
         match expect_current().take_local() {
             Some(local) => drop_ignoring_panics(local),
             None => return,

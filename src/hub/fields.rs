@@ -5,7 +5,7 @@
 use super::emergency_stack::EmergencyStack;
 use super::inbox::Inbox;
 use super::poll_interval::PollInterval;
-use super::state::State;
+use super::state::HubState;
 use super::status::HubStatus;
 use super::subscriptions::Subscriptions;
 use super::trace_event::Event;
@@ -28,6 +28,18 @@ use std::sync::Arc;
 
 /// The hub of one OS thread.
 ///
+/// **Invariants**, and the file that asserts each (in debug builds where it would cost a switch):
+/// 1. No borrow of `state` is alive over a switch. A borrow that was would make the next one panic (`RefCell`).
+/// 2. A green thread is in exactly one of: run queue, running, parked, delayed, finished. `scheduler.rs` passes over a pick
+///    that is not ready; `park.rs` asserts that a green thread that parks was running.
+/// 3. A green thread parks only with a ticket that it took itself; `park.rs` asserts it. With a stale ticket, `park` returns
+///    at once.
+/// 4. Only the loop resumes contexts of green threads, and only idle contexts are recycled; `scheduler.rs` asserts it.
+/// 5. `loaded_tcb` is the thread control block that is loaded. The loop uses thread-locals only after
+///    `load_os_thread_tcb`.
+/// 6. `status.current()` is `GreenId::HUB` exactly while the hub's own code runs, and no code may block then; `park.rs`
+///    asserts it.
+///
 /// The fields that every switch touches come first: after a system call few of them are in the nearest cache, so they lie
 /// in few cache lines.
 #[repr(C, align(64))]
@@ -49,7 +61,7 @@ pub(crate) struct Hub {
     /// Whether there is an observer.
     pub(super) observed: Cell<bool>,
     pub(super) poll_interval: PollInterval,
-    pub(super) state: RefCell<State>,
+    pub(super) state: RefCell<HubState>,
     pub(super) reactor: Reactor,
 
     pub(super) clock: Rc<dyn Clock>,
@@ -96,7 +108,7 @@ impl Hub {
         let root = greens.insert(root);
         debug_assert_eq!(root, GreenId::ROOT.key());
         Hub {
-            state: RefCell::new(State {
+            state: RefCell::new(HubState {
                 greens,
                 ready: RunQueue::Fifo(Fifo::default()),
                 timers: Timers::new(),

@@ -1,8 +1,12 @@
-//! The signals that a green thread has blocked, and the others of its OS thread have not: they are blocked while it runs.
+//! Per-green-thread signal masks. If a green thread blocks a signal, the hub blocks it on the OS thread only while that green
+//! thread runs.
 //!
-//! Whatever waits in the kernel for all of them waits with what the root has blocked. So a library's thread that blocks all
-//! signals, to leave them to the program's threads, does not take them from those. But what somebody has blocked to wait
-//! for it (`sigwait`, a descriptor of signals) is *held*: blocked for all, until it is unblocked by who has done that.
+//! While the hub waits in the kernel for all green threads, the root's mask is in effect. So a library's thread that blocks
+//! all signals, to leave them to the program's threads, does not take them from those. There is one exception: a signal that
+//! a green thread has blocked in order to wait for it (`sigwait`, a signalfd) is *held*. It is blocked for all green threads
+//! until the one that holds it unblocks it.
+//!
+//! Next: `hub/subscriptions.rs`.
 
 use super::fields::{Hub, RESTORE_SIGMASK};
 use crate::green::{Green, RareFields};
@@ -10,7 +14,8 @@ use crate::ids::GreenId;
 use crate::sys::sigset::Signals;
 
 impl Hub {
-    /// Who runs has changed what is blocked. What the root blocks is blocked for all who have not said otherwise.
+    /// Notes that the running green thread has changed its mask from `before` to `now`. The root's mask is that of all green
+    /// threads without their own.
     pub(crate) fn note_mask(&self, before: Signals, now: Signals) {
         let id = self.current();
         if id == GreenId::ROOT {
@@ -21,53 +26,53 @@ impl Hub {
         if !green.has_mask {
             self.sigmask.set(before);
         } else {
-            let extras = green.extras();
-            let released = extras.held.without(now);
-            extras.held = extras.held.without(released);
+            let rare = green.rare_mut();
+            let released = rare.held.without(now);
+            rare.held = rare.held.without(released);
             self.sigmask.set(self.sigmask.get().without(released));
         }
         green.has_mask = now != self.sigmask.get();
         if green.has_mask {
-            green.extras().mask = now;
+            green.rare_mut().mask = now;
         }
         self.set_masked(green.has_mask);
     }
 
-    /// Who runs waits for those of `signals` that it has blocked.
+    /// Holds those of `signals` that the running green thread has blocked: it is about to wait for them.
     pub(crate) fn hold(&self, signals: Signals) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
         if green.has_mask {
-            let (home, extras) = (self.sigmask.get(), green.extras());
-            let held = signals.without(signals.without(extras.mask)).without(home);
-            extras.held = extras.held.with(held);
-            self.sigmask.set(home.with(held));
+            let (own, rare) = (self.sigmask.get(), green.rare_mut());
+            let held = signals.without(signals.without(rare.mask)).without(own);
+            rare.held = rare.held.with(held);
+            self.sigmask.set(own.with(held));
         }
     }
 
-    /// `id`, who is about to run, has a mask: it comes in the place of the OS thread's.
+    /// Installs the mask of `id`, which is about to run.
     #[cold]
-    pub(super) fn put_on_mask(&self, id: GreenId) {
-        let mask = self.state.borrow_mut().record_mut(id).extras().mask;
+    pub(super) fn install_sigmask(&self, id: GreenId) {
+        let mask = self.state.borrow_mut().record_mut(id).rare_mut().mask;
         self.sigmask.set(mask.block());
         self.set_masked(true);
     }
 
-    /// Who ran has left its stack: the OS thread's mask comes back.
+    /// Restores the OS thread's mask, after a green thread with its own has left its stack.
     #[cold]
-    pub(super) fn take_off_mask(&self) {
+    pub(super) fn restore_sigmask(&self) {
         self.sigmask.get().block();
     }
 
-    /// Who has ended waits for nothing any more.
-    pub(super) fn release(&self, extras: &RareFields) {
-        self.sigmask.set(self.sigmask.get().without(extras.held));
+    /// Unblocks the signals that a green thread has held; it has finished.
+    pub(super) fn unblock_held_signals(&self, rare: &RareFields) {
+        self.sigmask.set(self.sigmask.get().without(rare.held));
     }
 
-    /// `green` is made by who runs, who has a mask: what is blocked now is for both.
+    /// Gives `green` the mask of the running green thread, which spawns it.
     #[cold]
-    pub(super) fn inherit_mask(&self, green: &mut Green) {
-        (green.has_mask, green.extras().mask) = (true, Signals::blocked());
+    pub(super) fn inherit_sigmask(&self, green: &mut Green) {
+        (green.has_mask, green.rare_mut().mask) = (true, Signals::blocked());
     }
 
     fn set_masked(&self, is_masked: bool) {

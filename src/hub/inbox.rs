@@ -23,7 +23,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
-/// What other OS threads reach a hub by.
+/// The end of a hub that other OS threads hold.
 pub(crate) struct Inbox {
     messages: Lock<Messages>,
     /// `messages` is not empty.
@@ -48,7 +48,7 @@ pub(crate) trait HubGoneListener: Send + Sync {
     fn hub_is_gone(&self);
 }
 
-/// What another OS thread asks of the hub.
+/// A request of another OS thread.
 pub(super) enum Message {
     Spawn {
         body: Box<dyn FnOnce() + Send>,

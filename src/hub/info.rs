@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
-/// What this OS thread's hub has done so far.
+/// Counts of this OS thread's hub so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -64,17 +64,17 @@ impl Hub {
 
     /// Returns the running green thread's value of `key`.
     pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().record_mut(self.current()).extras.as_ref()?.locals.get(key)
+        self.state.borrow_mut().record_mut(self.current()).rare.as_ref()?.locals.get(key)
     }
 
     /// Gives the running green thread a value of `key`.
     pub(crate) fn set_local(&self, key: *const (), value: Rc<dyn Any>) -> Rc<dyn Any> {
-        self.state.borrow_mut().record_mut(self.current()).extras().locals.set(key, value.clone());
+        self.state.borrow_mut().record_mut(self.current()).rare_mut().locals.set(key, value.clone());
         value
     }
 
     /// Takes the value that the running green thread has made first.
     pub(crate) fn take_local(&self) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().record_mut(self.current()).extras.as_mut()?.locals.take_first()
+        self.state.borrow_mut().record_mut(self.current()).rare.as_mut()?.locals.take_first()
     }
 }

@@ -1,20 +1,22 @@
-//! Kill and timeout, from asking to throwing. The rules are in `green/interrupt.rs`.
+//! Kill and timeout, from the request to the unwind. `green/interrupt.rs` has the rules.
+//!
+//! Next: `green/interrupt.rs`.
 
 use super::fields::Hub;
 use super::state::TimerAction;
-use crate::green::{Interrupt, State as GreenState, TimeoutScope};
+use crate::green::{GreenState, Interrupt, TimeoutScope};
 use crate::ids::GreenId;
 use crate::time::NEVER;
 use std::time::Duration;
 
 impl Hub {
-    /// Whether an interrupt waits for who runs; see `green/interrupt.rs`.
+    /// Returns whether the running green thread has an interrupt to deliver.
     #[inline]
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupted.get()
     }
 
-    /// Throws the interrupt that is pending, unless we unwind already.
+    /// Throws the pending interrupt, unless the running green thread unwinds already.
     #[cold]
     pub(crate) fn throw_pending_interrupt(&self) {
         if let Some(interrupt) = self.take_interrupt() {
@@ -22,6 +24,8 @@ impl Hub {
         }
     }
 
+    /// Takes the pending interrupt. Of several expired timeouts, takes the one with the nearest deadline. `None` while the
+    /// running green thread unwinds.
     pub(crate) fn take_interrupt(&self) -> Option<Interrupt> {
         if std::thread::panicking() {
             return None;
@@ -33,31 +37,33 @@ impl Hub {
             green.killed = false;
             Some(Interrupt::Kill)
         } else {
-            let scopes = green.extras.as_mut().map(|extras| extras.timeouts.iter_mut());
-            let due = scopes.into_iter().flatten().filter(|scope| scope.is_pending());
-            due.min_by_key(|scope| scope.deadline).map(|scope| {
+            let scopes = green.rare.as_mut().map(|rare| rare.timeouts.iter_mut());
+            let expired = scopes.into_iter().flatten().filter(|scope| scope.is_pending());
+            expired.min_by_key(|scope| scope.deadline).map(|scope| {
                 scope.delivered = true;
                 Interrupt::Timeout(scope.number)
             })
         };
-        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+        self.interrupted.set(green.refresh_pending_interrupt(|| self.clock.now()));
         interrupt
     }
 
-    /// The thread-locals of who runs are destroyed next: what it was to be killed for has come.
-    pub(crate) fn begin_ending(&self) {
+    /// Marks the running green thread as ending: the destructors of its thread-locals run next. A kill is done with by that,
+    /// and later ones are refused.
+    pub(super) fn begin_tls_destructors(&self) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        green.ending = true;
+        green.running_tls_destructors = true;
         green.killed = false;
-        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+        self.interrupted.set(green.refresh_pending_interrupt(|| self.clock.now()));
     }
 
-    /// Asks `id` to end. `false`: it has already, or is about to.
+    /// Kills `id`. Returns `false` if it has finished or is about to.
     pub(crate) fn kill(&self, id: GreenId) -> bool {
         let mut state = self.state.borrow_mut();
-        let Some(green) =
-            state.green(id).filter(|green| green.state != GreenState::Finished && !green.ending)
+        let Some(green) = state
+            .green(id)
+            .filter(|green| green.state != GreenState::Finished && !green.running_tls_destructors)
         else {
             return false;
         };
@@ -69,17 +75,17 @@ impl Hub {
         true
     }
 
-    /// Enters a timeout: answers its number.
+    /// Enters a timeout. Returns its number.
     pub(crate) fn enter_timeout(&self, after: Duration) -> u64 {
         let deadline = self.clock.after(after);
         let mut state = self.state.borrow_mut();
         let number = state.next_timeout;
         state.next_timeout += 1;
         let id = self.current();
-        // No time at all is over at once: it is delivered at the next blocking call, whatever the clock says.
+        // A timeout of zero has expired at once: it is delivered at the next blocking call, whatever the clock says.
         let fired = after.is_zero();
         let green = state.record_mut(id);
-        green.extras().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
+        green.rare_mut().timeouts.push(TimeoutScope { number, deadline, fired, delivered: false });
         green.has_timeouts = true;
         if fired {
             green.interrupted = true;
@@ -91,25 +97,25 @@ impl Hub {
         number
     }
 
-    /// How many timeouts who runs is inside of.
+    /// Returns the number of timeouts that the running green thread is inside of.
     pub(crate) fn open_timeouts(&self) -> usize {
         let mut state = self.state.borrow_mut();
-        let extras = &state.record_mut(self.current()).extras;
-        extras.as_ref().map_or(0, |extras| extras.timeouts.len())
+        let rare = &state.record_mut(self.current()).rare;
+        rare.as_ref().map_or(0, |rare| rare.timeouts.len())
     }
 
-    /// Leaves a timeout, fired or not.
+    /// Leaves a timeout, whether it has fired or not.
     pub(crate) fn leave_timeout(&self, number: u64) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
         let mut fired = true;
-        if let Some(extras) = &mut green.extras {
-            if let Some(at) = extras.timeouts.iter().rposition(|scope| scope.number == number) {
-                let scope = extras.timeouts.remove(at);
+        if let Some(rare) = &mut green.rare {
+            if let Some(at) = rare.timeouts.iter().rposition(|scope| scope.number == number) {
+                let scope = rare.timeouts.remove(at);
                 fired = scope.fired || scope.deadline == NEVER;
             }
         }
-        self.interrupted.set(green.review_interrupts(|| self.clock.now()));
+        self.interrupted.set(green.refresh_pending_interrupt(|| self.clock.now()));
         if !fired {
             state.forget_timer();
         }

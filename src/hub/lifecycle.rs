@@ -1,13 +1,14 @@
-//! Green threads made, watched, ended: all of a life that is not running or waiting.
+//! Creating, joining, detaching and finishing green threads.
+//!
+//! Next: `hub/entry.rs`, the first function on a green thread's stack.
 
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
 use super::state::TimerAction;
-use super::status;
 use super::trace_event::Event;
+use super::{prefetch, status};
 use crate::context::{ActiveContext, Body};
-use crate::green::{BodyState, Green, Interrupt, Joiner, Outcome, RareFields, State as GreenState};
-use crate::ids::GreenId;
-use crate::ids::{Ticket, WakeReason};
+use crate::green::{BodyState, Green, GreenState, Interrupt, Joiner, Outcome, RareFields};
+use crate::ids::{GreenId, Ticket, WakeReason};
 use crate::policy::{Attributes, Custom, Policy, ReadyReason};
 use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
@@ -16,7 +17,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How a green thread is to be made.
+/// The properties of a green thread that is to be spawned.
 pub(crate) struct Spawn {
     pub(crate) name: Option<Rc<str>>,
     pub(crate) stack_size: StackSize,
@@ -27,7 +28,7 @@ pub(crate) struct Spawn {
 }
 
 impl Spawn {
-    /// A green thread with the default stack and no name, spawned by the caller of the calling function.
+    /// The default stack, no name, spawned by the caller of the calling function.
     #[track_caller]
     #[inline]
     pub(crate) fn new() -> Spawn {
@@ -41,7 +42,7 @@ impl Spawn {
         }
     }
 
-    /// The same without a handle, for those that the hub spawns itself.
+    /// The same, detached: for a green thread that the hub spawns itself.
     #[track_caller]
     pub(super) fn internal() -> Spawn {
         Spawn { detached: true, ..Spawn::new() }
@@ -55,7 +56,7 @@ impl Hub {
         let mut policy = Custom::new(policy, &self.clock);
         let mut state = self.state.borrow_mut();
         for (_, green) in state.greens.iter().filter(|(_, green)| green.state != GreenState::Finished) {
-            let attributes = green.extras.as_ref().and_then(|extras| extras.attributes);
+            let attributes = green.rare.as_ref().and_then(|rare| rare.attributes);
             policy.spawned(green.id, &attributes.unwrap_or_default());
         }
         let old = state.ready.replace(policy);
@@ -65,34 +66,35 @@ impl Hub {
         drop(old);
     }
 
-    /// Makes a green thread that will run `job`, last in line.
+    /// Creates a green thread that runs `body`. It is ready at once, unless `spawn` has a delay.
     #[inline]
-    pub(crate) fn spawn(&self, spawn: Spawn, job: Body) -> GreenId {
-        self.insert(spawn, BodyState::NotStarted(job), None)
+    pub(crate) fn spawn(&self, spawn: Spawn, body: Body) -> GreenId {
+        self.insert(spawn, BodyState::NotStarted(body), None)
     }
 
-    /// Makes its record; with a seat, if it is to have one before its first run.
+    /// Creates the record of a green thread; with its context and thread control block, if it has them before its first run.
     #[inline]
     pub(super) fn insert(
         &self,
         spawn: Spawn,
-        life: BodyState,
-        seat: Option<(ActiveContext, Tcb)>,
+        body: BodyState,
+        allocated: Option<(ActiveContext, Tcb)>,
     ) -> GreenId {
         let mut state = self.state.borrow_mut();
         let serial = state.next_serial;
-        // 4,294,967,294 spawns from now a ticket of the first could be mistaken for another's.
+        // After 4,294,967,294 more spawns an old ticket could match a new green thread.
         state.next_serial = if serial >= u32::MAX - 1 { 1 } else { serial + 1 };
         state.alive += 1;
-        // Made by the destructors of others, while the hub ends.
+        // While the hub shuts down, the destructors of killed green threads may spawn others: they are killed, too.
         let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
         let id = GreenId::new(serial, entry.key());
         if status::labels_wanted() {
             self.status.set_label(id, spawn.name.as_deref(), spawn.spawned_at);
         }
-        let mut green = Green::new(id, self.tcbs.os_thread_tcb(), life, spawn.spawned_at);
-        if let Some((context, tcb)) = seat {
+        let mut green = Green::new(id, self.tcbs.os_thread_tcb(), body, spawn.spawned_at);
+        green.stack_depth = prefetch::INITIAL_DEPTH;
+        if let Some((context, tcb)) = allocated {
             (green.context, green.tcb) = (Some(context), tcb);
         }
         if spawn.delay.is_some() {
@@ -100,13 +102,13 @@ impl Hub {
         }
         (green.killed, green.interrupted) = (closing, closing);
         if unlikely(self.after_switch.get() & RESTORE_SIGMASK != 0) {
-            self.inherit_mask(&mut green);
+            self.inherit_sigmask(&mut green);
         }
         green.detached = spawn.detached;
         green.stack_size = spawn.stack_size;
         green.name = spawn.name.map(Box::new);
         if unlikely(spawn.attributes.is_some()) {
-            green.extras().attributes = spawn.attributes;
+            green.rare_mut().attributes = spawn.attributes;
         }
         entry.insert(green);
         state.ready.spawned(id, spawn.attributes.as_ref());
@@ -120,13 +122,13 @@ impl Hub {
         id
     }
 
-    /// Whether the current green thread was killed before its first run; the kill is thereby delivered.
+    /// Returns whether the running green thread was killed before its first run. If so, the kill is delivered by that.
     #[inline]
     pub(crate) fn killed_at_start(&self) -> bool {
         self.interrupted.get() && self.take_interrupt() == Some(Interrupt::Kill)
     }
 
-    /// Notes what became of the current green thread's body. The last thing that its job does.
+    /// Stores the outcome of the running green thread and wakes its joiner. The body returns right after this call.
     #[inline]
     pub(crate) fn finish(&self, outcome: Outcome) {
         let id = self.current();
@@ -135,10 +137,10 @@ impl Hub {
         self.status.set_alive(state.alive);
         let green = state.record_mut(id);
         green.state = GreenState::Finished;
-        green.life.set(BodyState::Finished(outcome));
-        let watcher = green.watcher.replace(Joiner::None);
-        let extras = green.extras.take();
-        match watcher {
+        green.body.set(BodyState::Finished(outcome));
+        let joiner = green.joiner.replace(Joiner::None);
+        let rare = green.rare.take();
+        match joiner {
             Joiner::None => {}
             Joiner::One(id, epoch) => {
                 state.wake(Ticket::new(id, epoch), WakeReason::Notified);
@@ -156,51 +158,51 @@ impl Hub {
         }
         drop(state);
         self.after_switch.set(self.after_switch.get() | RECYCLE);
-        if let Some(extras) = extras {
-            self.release(&extras);
-            self.run_links(*extras);
+        if let Some(rare) = rare {
+            self.unblock_held_signals(&rare);
+            self.run_links(*rare);
         }
     }
 
     #[cold]
-    fn run_links(&self, extras: RareFields) {
-        for job in extras.links {
-            self.spawn(Spawn::internal(), job);
+    fn run_links(&self, rare: RareFields) {
+        for link in rare.links {
+            self.spawn(Spawn::internal(), link);
         }
-        // Those that are made anew whenever they are dropped: nothing of the green thread may run any more.
-        std::mem::forget(extras.locals);
+        // Values that are left are those whose destructors make them anew. No code of the green thread may run any more.
+        std::mem::forget(rare.locals);
     }
 
-    /// Whether nobody will ask for the current green thread's outcome, and whether it may have locals.
+    /// Returns whether the running green thread is detached, and whether it may have green-thread locals.
     #[inline]
-    pub(crate) fn end_requirements(&self) -> (bool, bool) {
+    pub(super) fn is_detached_and_has_locals(&self) -> (bool, bool) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        (green.detached, green.extras.is_some())
+        (green.detached, green.rare.is_some())
     }
 
-    /// Takes the outcome of a finished green thread, and its record with it. `None`: not finished.
+    /// Removes a finished green thread's record and returns its outcome. `None`: it has not finished.
     #[inline]
     pub(crate) fn take_outcome(&self, id: GreenId) -> Option<Outcome> {
         let mut state = self.state.borrow_mut();
         if state.record_mut(id).state != GreenState::Finished {
             return None;
         }
-        match state.greens.remove(id.key()).life.into_inner() {
+        match state.greens.remove(id.key()).body.into_inner() {
             BodyState::Finished(outcome) => Some(outcome),
             _ => unreachable!("a finished green thread has an outcome"),
         }
     }
 
-    /// Nobody will ask for the outcome of `id`.
+    /// Detaches `id`: its outcome is dropped, now or when it finishes.
     pub(crate) fn detach(&self, id: GreenId) {
         let mut state = self.state.borrow_mut();
         let gone = match state.green(id) {
-            // Its outcome is dropped below, without a borrow: it may be anything.
+            // Its outcome is dropped below without a borrow, because the destructor is the program's code.
             Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
             Some(green) => {
                 green.detached = true;
-                green.watcher.set(Joiner::None);
+                green.joiner.set(Joiner::None);
                 None
             }
             None => None,
@@ -209,24 +211,24 @@ impl Hub {
         drop(gone);
     }
 
-    /// Calls `job` in a green thread of its own when `id` has finished; at once if it has.
+    /// Runs `body` in a new green thread when `id` has finished; at once if it has.
     #[track_caller]
-    pub(crate) fn link(&self, id: GreenId, job: Body) {
+    pub(crate) fn link(&self, id: GreenId, body: Body) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(id);
         if green.state != GreenState::Finished {
-            green.extras().links.push(job);
+            green.rare_mut().links.push(body);
             return;
         }
         drop(state);
-        self.spawn(Spawn::internal(), job);
+        self.spawn(Spawn::internal(), body);
     }
 
-    /// Has `watcher` told when `id` finishes; `false` if it has already.
-    pub(crate) fn watch(&self, id: GreenId, watcher: Joiner) -> bool {
+    /// Sets what is woken when `id` finishes. Returns `false` if it has finished.
+    pub(crate) fn set_joiner(&self, id: GreenId, joiner: Joiner) -> bool {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(id);
-        green.watcher.set(watcher);
+        green.joiner.set(joiner);
         green.state != GreenState::Finished
     }
 

@@ -20,7 +20,6 @@
 //!
 //! Next: `hub/scheduler.rs`, the loop.
 
-mod ahead;
 mod current;
 mod deadlock;
 mod deferred_log;
@@ -38,6 +37,7 @@ mod lifecycle;
 mod observer;
 mod park;
 mod poll_interval;
+mod prefetch;
 mod remote;
 mod retry;
 mod scheduler;

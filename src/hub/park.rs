@@ -1,10 +1,13 @@
-//! The one way to block, and its end. See `wait.rs` for how it is used.
+//! Parking, waking and yielding. `park_armed` is the one function by which a green thread blocks.
+//!
+//! Next: `api/wait.rs`, how programs use it.
 
 use super::fields::Hub;
+use super::prefetch::stack_depth;
 use super::scheduler::suspend_current;
-use super::state::{State, TimerAction};
+use super::state::{HubState, TimerAction};
 use super::trace_event::Event;
-use crate::green::{Green, PanicCount, StackDepth, State as GreenState};
+use crate::green::{Green, GreenState, PanicCount};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
 use crate::policy::ReadyReason;
 use crate::sys::hint::unlikely;
@@ -12,15 +15,15 @@ use crate::time::{NEVER, Time};
 use std::panic::Location;
 
 impl Hub {
-    /// Who runs, and may block.
+    /// Returns the running green thread, after checking that it may block.
     #[inline]
     pub(super) fn current_checked(&self) -> GreenId {
         let id = self.current();
-        assert!(id != GreenId::HUB, "an observer, or a panic hook, must not block");
+        assert!(id != GreenId::HUB, "an observer or a panic hook must not block");
         id
     }
 
-    /// A ticket for the next park of who runs.
+    /// Returns a ticket for the next park of the running green thread.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
         let id = self.current_checked();
@@ -28,27 +31,31 @@ impl Hub {
         Ticket::new(id, epoch)
     }
 
+    /// Makes the green thread of `ticket` ready. Returns `false` if the ticket is stale.
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
         self.state.borrow_mut().wake(ticket, WakeReason::Notified)
     }
 
-    /// Blocks who runs until the ticket is used, the deadline passes, or an interrupt is to be delivered;
-    /// a `shield`ed park is not ended by an interrupt. This is the one way to block.
+    /// Parks the running green thread until the ticket is used, the deadline passes, or an interrupt is to be delivered. An
+    /// interrupt does not end a `shield`ed park. If the ticket is stale, returns at once.
     #[inline]
     pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: WaitReason, shield: bool) -> ParkResult {
         assert!(self.current() == ticket.id, "a ticket is good only for the green thread that took it");
         if self.state.borrow_mut().record_mut(ticket.id).epoch != ticket.epoch {
-            // An older ticket: who waits by it has to look again.
+            // The ticket is from before the last park: the caller has to check its condition again.
             return ParkResult::Notified;
         }
         self.park_armed(|_| true, deadline, wait, shield).1
     }
 
-    /// The same with a new ticket, which `arm` leaves with whoever is to use it; or it answers that there is no use in
-    /// waiting. While it is called no blocking call may be turned into a park, as by the handler of a signal. It is not
-    /// called if there is no use in waiting anyhow.
+    /// Parks with a new ticket.
     ///
-    /// Inlined, to leave little on the stack that has to come back into the cache.
+    /// `arm` gives the ticket to the code that will wake this green thread. It returns `false` if there is nothing to wait
+    /// for any more; then `park_armed` returns at once. `arm` is not called if a wake-up or an interrupt is already pending.
+    ///
+    /// `arm` runs with `state` borrowed, so a signal handler that interrupts it cannot park (`can_block` returns `false`).
+    ///
+    /// Inlined to keep the stack frame small: the frame must be reloaded into the cache on resume.
     #[inline(always)]
     pub(crate) fn park_armed(
         &self,
@@ -62,23 +69,23 @@ impl Hub {
         let green = state.record_mut(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
         let ticket = Ticket::new(id, green.epoch);
-        if unlikely(green.cause != WakeReason::None) {
-            // Woken before we got here.
+        if unlikely(green.wake_reason != WakeReason::None) {
+            // The ticket was used before this call.
             return (ticket, green.end_park(ticket));
         }
         let panicking = std::thread::panicking();
         let shield = shield || panicking;
-        let must_look = !shield && (green.must_look() | self.closing.get());
-        if unlikely(must_look) && self.is_to_be_interrupted(green) {
+        let must_check_interrupts = !shield && (green.must_check_interrupts() | self.closing.get());
+        if unlikely(must_check_interrupts) && self.is_to_be_interrupted(green) {
             drop(state);
-            return (ticket, self.begin_interrupt());
+            return (ticket, self.start_interrupt());
         }
         if unlikely(!arm(ticket)) {
             return (ticket, green.end_park(ticket));
         }
         green.state = GreenState::Parked { shielded: shield };
         green.wait = wait;
-        green.depth = StackDepth::here(green.context);
+        green.stack_depth = stack_depth(green.context);
         if unlikely(deadline != NEVER) {
             state.timers.set(deadline, TimerAction::Wake(ticket));
         }
@@ -90,13 +97,13 @@ impl Hub {
         (ticket, self.end_park(ticket, deadline))
     }
 
-    /// Whether an interrupt is to be delivered instead of a park, the epoch of which is over then.
+    /// Returns whether an interrupt is to be delivered instead of the park. If so, ends the epoch of the park.
     #[cold]
     fn is_to_be_interrupted(&self, green: &mut Green) -> bool {
-        if self.closing.get() && green.id != GreenId::ROOT && !green.ending {
+        if self.closing.get() && green.id != GreenId::ROOT && !green.running_tls_destructors {
             green.killed = true;
         }
-        let interrupted = green.review_interrupts(|| self.clock.now());
+        let interrupted = green.refresh_pending_interrupt(|| self.clock.now());
         if interrupted {
             green.epoch = green.epoch.wrapping_add(1);
         }
@@ -104,45 +111,45 @@ impl Hub {
     }
 
     #[cold]
-    fn begin_interrupt(&self) -> ParkResult {
+    fn start_interrupt(&self) -> ParkResult {
         if self.closing.get() {
-            // Who swallows it and comes straight back must not keep the root from running.
+            // A green thread that catches the kill and blocks again must not keep the root from running.
             self.yield_now();
         }
         ParkResult::Interrupted
     }
 
-    /// Nobody ever would have woken it.
+    /// Ends the root's park, which nothing would ever have ended.
     #[cold]
     fn end_deadlocked(&self, ticket: Ticket) -> ParkResult {
-        // No notes are logged now: what a logger would wait for nobody may ever let go of.
+        // Deferred lines are not logged now: a logger may wait for a lock that is never unlocked.
         self.state.borrow_mut().end_wait(ticket);
         ParkResult::Deadlocked
     }
 
-    /// Who waited goes on: how that came.
+    /// Ends the park of the running green thread, which was resumed. Returns why.
     #[inline(always)]
     fn end_park(&self, ticket: Ticket, deadline: Time) -> ParkResult {
         let mut state = self.state.borrow_mut();
-        let wake = state.end_wait(ticket);
-        if unlikely(deadline != NEVER) && wake != ParkResult::Expired {
+        let result = state.end_wait(ticket);
+        if unlikely(deadline != NEVER) && result != ParkResult::Expired {
             state.forget_timer();
         }
         drop(state);
         if ticket.id == GreenId::ROOT {
             self.flush_deferred_logs();
         }
-        wake
+        result
     }
 
-    /// [`park`](Self::park), with interrupts delivered and a deadlock reported.
+    /// As [`park`](Self::park). Throws an interrupt, and panics on a deadlock.
     #[track_caller]
     #[inline]
     pub(crate) fn block(&self, ticket: Ticket, deadline: Time, wait: WaitReason) -> WaitResult {
         self.block_at(ticket, deadline, wait, Location::caller())
     }
 
-    /// The same, said to be at `at`.
+    /// As [`block`](Self::block), with the location for a report of a deadlock.
     #[inline]
     pub(crate) fn block_at(
         &self,
@@ -162,20 +169,22 @@ impl Hub {
         }
     }
 
-    /// Lets the others run that are ready, before who runs goes on. Inlined where it is called, down to the
-    /// switch: so that no return has to be predicted that another stack's calls have spoilt.
+    /// Lets the other ready green threads run before the running one goes on.
+    ///
+    /// Inlined into its callers, down to the switch. The processor predicts returns by a stack of its own, which the calls on
+    /// other stacks have overwritten; without returns there is nothing to mispredict.
     #[inline(always)]
     pub(crate) fn yield_now(&self) {
         if self.context.get().is_none() && self.current() == GreenId::HUB {
-            // An observer, or a panic hook: nobody is there to give way.
+            // An observer or a panic hook: no green thread runs.
             return;
         }
         self.state.borrow_mut().ready.ready(self.current(), ReadyReason::Yielded);
         self.switch_out(std::thread::panicking());
     }
 
-    /// Leaves the current stack until its green thread is picked again; `panicking`: which unwinds. `false`: it is the
-    /// root, and nobody ever will be.
+    /// Leaves the running green thread's stack until the policy picks it again. `panicking`: the green thread unwinds.
+    /// Returns `false` for the root if no green thread will ever be ready.
     #[inline(always)]
     fn switch_out(&self, panicking: bool) -> bool {
         if panicking {
@@ -199,8 +208,8 @@ impl Hub {
     }
 }
 
-impl State {
-    /// Who waited goes on.
+impl HubState {
+    /// Ends the wait of a green thread that was resumed.
     #[inline(always)]
     fn end_wait(&mut self, ticket: Ticket) -> ParkResult {
         let green = self.record_mut(ticket.id);
@@ -210,18 +219,18 @@ impl State {
 }
 
 impl Green {
-    /// Whether a blocking call has to ask for interrupts: one is pending, or a timeout may be due.
+    /// Returns whether a blocking call has to check for interrupts: one is pending, or a timeout may have expired.
     #[inline]
-    fn must_look(&self) -> bool {
+    fn must_check_interrupts(&self) -> bool {
         self.interrupted | self.has_timeouts
     }
 
-    /// The epoch of `ticket` is over: answers how it ended.
+    /// Ends the epoch of `ticket`. Returns why the park ended.
     #[inline]
     fn end_park(&mut self, ticket: Ticket) -> ParkResult {
         debug_assert_eq!(self.epoch, ticket.epoch);
         self.epoch = self.epoch.wrapping_add(1);
-        match std::mem::replace(&mut self.cause, WakeReason::None) {
+        match std::mem::replace(&mut self.wake_reason, WakeReason::None) {
             WakeReason::Notified | WakeReason::None => ParkResult::Notified,
             WakeReason::Expired => ParkResult::Expired,
             WakeReason::Interrupted => ParkResult::Interrupted,

@@ -1,43 +1,52 @@
-//! How often the busy loop looks up: at the clock, and at the world outside.
+//! How often the busy loop polls: reads the clock, and asks the reactor.
+//!
+//! Next: `hub/inbox.rs`.
 
 use crate::time::Time;
 use std::cell::Cell;
 
-/// How many green threads run before the clock is read again. Reading it costs more than a switch, so it
-/// is not read each time; but a green thread that computes for long should not make the timers late. So the
-/// stretch doubles while it takes less time than `AIM`, and shrinks to one when it takes more.
+/// The number of switches until the clock is read again.
+///
+/// Reading the clock costs more than a switch, so the loop does not read it each time. But green threads that compute for
+/// long must not make timers late. So the interval doubles while it takes less time than `AIM`, and shrinks down to one
+/// switch when it takes longer.
 #[repr(C)]
 pub(super) struct PollInterval {
+    /// Switches until the next poll.
     left: Cell<u32>,
-    stretch: Cell<u32>,
-    looked: Cell<Time>,
-    /// When it was last asked what has happened outside; after which switch all will have run who were ready then.
-    asked: Cell<Time>,
-    round: Cell<u64>,
+    /// Length of the interval, in switches.
+    interval: Cell<u32>,
+    /// Time of the last poll.
+    polled_at: Cell<Time>,
+    /// Time of the last poll of the reactor.
+    reactor_polled_at: Cell<Time>,
+    /// Switch count at which all green threads will have run that were ready at the last poll of the reactor.
+    round_end: Cell<u64>,
 }
 
-/// How late a timer may be for that: as late as the kernel's own are (its timer slack).
+/// How late a timer may be, in nanoseconds: as late as the kernel's own (its timer slack).
 const AIM: Time = 50_000;
+/// Longest interval, in switches.
 const LONGEST: u32 = 64;
 
-/// How long those outside wait at most while not all have run who were ready when it was last asked about them. To ask is
-/// a system call, and worth some requests.
-const OUTSIDE: Time = 250_000;
+/// Longest time between two polls of the reactor, in nanoseconds, while not all green threads of the round have run. A poll
+/// is a system call and costs as much as serving a few requests, so the reactor is not polled more often.
+const REACTOR_INTERVAL: Time = 250_000;
 
 impl Default for PollInterval {
     fn default() -> PollInterval {
         PollInterval {
             left: Cell::new(0),
-            stretch: Cell::new(1),
-            looked: Cell::new(0),
-            asked: Cell::new(0),
-            round: Cell::new(0),
+            interval: Cell::new(1),
+            polled_at: Cell::new(0),
+            reactor_polled_at: Cell::new(0),
+            round_end: Cell::new(0),
         }
     }
 }
 
 impl PollInterval {
-    /// Whether to look now.
+    /// Counts a switch. Returns whether to poll now.
     #[inline]
     pub(super) fn should_poll_now(&self) -> bool {
         let left = self.left.get();
@@ -45,28 +54,30 @@ impl PollInterval {
         left == 0
     }
 
+    /// Records a poll at the time `now`, and chooses the next interval.
     pub(super) fn record_clock_read(&self, now: Time) {
-        let took = now - self.looked.get();
-        let stretch = self.stretch.get();
+        let took = now - self.polled_at.get();
+        let interval = self.interval.get();
         let next = match took {
-            ..=AIM => (stretch * 2).min(LONGEST),
+            ..=AIM => (interval * 2).min(LONGEST),
             _ if took > 4 * AIM => 1,
-            _ => (stretch / 2).max(1),
+            _ => (interval / 2).max(1),
         };
-        self.stretch.set(next);
+        self.interval.set(next);
         self.left.set(next);
-        self.looked.set(now);
+        self.polled_at.set(now);
     }
 
-    /// Whether to ask outside, too: after so many switches.
+    /// Returns whether to poll the reactor, too, after so many switches.
     pub(super) fn should_poll_reactor(&self, switches: u64) -> bool {
-        switches >= self.round.get() || self.looked.get() - self.asked.get() >= OUTSIDE
+        switches >= self.round_end.get()
+            || self.polled_at.get() - self.reactor_polled_at.get() >= REACTOR_INTERVAL
     }
 
-    /// It was asked, and now so many are ready.
+    /// Records a poll of the reactor, after which so many green threads are ready.
     pub(super) fn record_reactor_poll(&self, switches: u64, ready: usize) {
-        self.asked.set(self.looked.get());
-        self.round.set(switches + ready as u64);
+        self.reactor_polled_at.set(self.polled_at.get());
+        self.round_end.set(switches + ready as u64);
     }
 }
 
@@ -74,25 +85,25 @@ impl PollInterval {
 mod tests {
     use super::*;
 
-    /// How many turns until it is due.
-    fn turns(pace: &PollInterval) -> u32 {
-        let mut turns = 0;
-        while !pace.should_poll_now() {
-            turns += 1;
+    /// Returns the number of switches until the next poll.
+    fn switches_left(interval: &PollInterval) -> u32 {
+        let mut switches = 0;
+        while !interval.should_poll_now() {
+            switches += 1;
         }
-        turns
+        switches
     }
 
     #[test]
-    fn quick_turns_are_looked_at_seldom_and_slow_ones_each_time() {
-        let pace = PollInterval::default();
+    fn record_clock_read_doubles_a_short_interval_and_halves_a_long_one() {
+        let interval = PollInterval::default();
         let mut now = 10 * AIM;
         let mut look = |took: Time| {
             now += took;
-            pace.record_clock_read(now);
-            turns(&pace)
+            interval.record_clock_read(now);
+            switches_left(&interval)
         };
-        assert_eq!(look(0), 1, "it has never looked");
+        assert_eq!(look(0), 1, "there was no poll before");
         assert_eq!([look(AIM), look(AIM), look(1)], [2, 4, 8]);
         (0..10).for_each(|_| assert!(look(1) <= LONGEST));
         assert_eq!(look(1), LONGEST);
@@ -101,16 +112,16 @@ mod tests {
     }
 
     #[test]
-    fn those_outside_wait_for_a_round_or_for_a_while() {
-        let pace = PollInterval::default();
-        pace.record_clock_read(OUTSIDE);
-        pace.record_reactor_poll(100, 40);
-        assert!(!pace.should_poll_reactor(139) && pace.should_poll_reactor(140));
-        pace.record_clock_read(2 * OUTSIDE - 1);
-        assert!(!pace.should_poll_reactor(139));
-        pace.record_clock_read(2 * OUTSIDE);
-        assert!(pace.should_poll_reactor(101));
-        pace.record_reactor_poll(101, 40);
-        assert!(!pace.should_poll_reactor(102));
+    fn should_poll_reactor_after_a_round_or_after_the_reactor_interval() {
+        let interval = PollInterval::default();
+        interval.record_clock_read(REACTOR_INTERVAL);
+        interval.record_reactor_poll(100, 40);
+        assert!(!interval.should_poll_reactor(139) && interval.should_poll_reactor(140));
+        interval.record_clock_read(2 * REACTOR_INTERVAL - 1);
+        assert!(!interval.should_poll_reactor(139));
+        interval.record_clock_read(2 * REACTOR_INTERVAL);
+        assert!(interval.should_poll_reactor(101));
+        interval.record_reactor_poll(101, 40);
+        assert!(!interval.should_poll_reactor(102));
     }
 }

@@ -1,4 +1,4 @@
-//! What other OS threads ask of a hub: run a closure, wake a green thread, close a descriptor.
+//! Requests of other OS threads to a hub: run a closure, wake a green thread, close a descriptor.
 //!
 //! Next: `api/oneshot.rs`, the result of a closure that runs on another OS thread.
 

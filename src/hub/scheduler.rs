@@ -1,19 +1,21 @@
-//! The loop. It runs on the root's stack, while the root is blocked.
+//! The scheduler's loop. It runs on the root's stack while the root is blocked.
 //!
 //! ```text
-//!   (now and then: remote inbox, due timers) -> pick -> resume it -> put away what it left
-//!                                                  |
-//!                                                  +-- nobody ready: wait for the next timer or a call
-//!                                                      from outside; if neither can come: deadlock
+//!   (now and then: poll inbox, signals, timers, reactor) -> pick -> resume -> recycle a finished body
+//!                                                             |
+//!                                                             +-- run queue empty: idle until a timer or an event;
+//!                                                                 if neither can come: deadlock
 //! ```
+//!
+//! Next: `hub/park.rs`, how a green thread leaves its stack for the loop.
 #![allow(unsafe_code)]
 
 use super::entry;
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
-use super::state::{State, TimerAction};
+use super::state::{HubState, TimerAction};
 use super::trace_event::Event;
 use crate::context::{ActiveContext, Context};
-use crate::green::{BodyState, Green, State as GreenState};
+use crate::green::{BodyState, Green, GreenState};
 use crate::ids::{GreenId, WakeReason};
 use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
@@ -25,23 +27,24 @@ use crate::tls;
 use crate::tls::{PthreadKind, Tcb};
 use std::cell::RefMut;
 
-/// How long the hub sleeps that only another OS thread may wake, until it sees whether there is one still.
-const LOOK_AGAIN: Time = 1_000_000_000;
+/// How long the hub sleeps, in nanoseconds, when only a futex wake of another OS thread can end the sleep. Then it checks
+/// again whether there is another OS thread.
+const RECHECK_OS_THREADS: Time = 1_000_000_000;
 
-/// Suspends `context`, on which we run.
+/// Suspends the running green thread, whose context is `context`. Returns when the loop resumes it.
 #[inline(always)]
 pub(super) fn suspend_current(context: ActiveContext) {
-    // SAFETY: the hub's `context` is that of the current green thread, which was resumed by `run_one`. If a
-    // generator's stack is in between, it was resumed from there, and stays suspended with it.
+    // SAFETY: the hub's `context` is that of the running green thread, which `run_one` has resumed. If the caller runs on a
+    // generator's stack, that was resumed from this context and stays suspended with it.
     unsafe { context.suspend() }
 }
 
 impl Hub {
-    /// Runs green threads until the root is picked: `true`. `false`: nobody is ready, and nothing can
-    /// change that.
+    /// Runs green threads until the policy picks the root; then returns `true`. Returns `false` if no green thread is ready
+    /// and nothing can make one ready.
     #[inline(never)]
     pub(super) fn run(&self) -> bool {
-        // Who is suspended counts on the loop: to leave it by an unwind would leave them, and the root, nowhere.
+        // An unwind must not leave the loop: suspended green threads, and the root, would never run again.
         let guard = AbortOnUnwind("a policy panicked");
         self.status.set_current(GreenId::HUB);
         if unlikely(self.after_switch.get() & ACCOUNT != 0) {
@@ -58,7 +61,7 @@ impl Hub {
                 self.after_switch.set(self.after_switch.get() | ACCOUNT);
             }
             match state.ready.pick() {
-                // The policy may answer it though it waits: then it waits again.
+                // A policy may pick the root while the root is parked. Then the root parks again.
                 Some(GreenId::ROOT) => break true,
                 Some(id) => self.run_one(id, state),
                 None => {
@@ -83,7 +86,7 @@ impl Hub {
         alive
     }
 
-    /// What else there is to do beside switching, now and then.
+    /// Polls the inbox, the signal counts, the timers, and (less often) the reactor.
     #[inline(never)]
     fn poll_all_sources(&self) {
         if self.has_messages() {
@@ -97,9 +100,9 @@ impl Hub {
         }
     }
 
-    /// Runs `id` until it leaves its stack. `state` is let go of before.
+    /// Runs `id` until it leaves its stack. Ends the borrow of `state` before the switch.
     #[inline(always)]
-    fn run_one(&self, id: GreenId, mut state: RefMut<'_, State>) {
+    fn run_one(&self, id: GreenId, mut state: RefMut<'_, HubState>) {
         let Some(green) = state.green(id).filter(|green| green.state == GreenState::Runnable) else {
             drop(state);
             return self.note_wrong_pick(id);
@@ -108,7 +111,7 @@ impl Hub {
             Some(context) => context,
             None => match self.start(green) {
                 Some(context) => context,
-                // The reserve is in use: again later.
+                // Another green thread uses the emergency stack: try again later.
                 None => return state.ready.ready(id, ReadyReason::Yielded),
             },
         };
@@ -124,24 +127,26 @@ impl Hub {
         self.status.set_current(id);
         self.context.set(Some(context));
         if unlikely(has_mask) {
-            self.put_on_mask(id);
+            self.install_sigmask(id);
         }
         if tcb != self.loaded_tcb.get() {
-            // SAFETY: it is this green thread's, or home. The loop uses nothing thread-local but by `load_os_thread_tcb`.
+            // SAFETY: the block is this green thread's or the OS thread's, and both live. The loop uses thread-locals only
+            // after `load_os_thread_tcb`.
             unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
         }
-        // SAFETY: `begin` gave it a job, it was Runnable and so is suspended, and only this loop resumes it.
+        // SAFETY: `start` has given the context a body. The state was Runnable, so the context is suspended. Only this loop
+        // resumes contexts of green threads.
         unsafe { context.resume() };
         self.status.set_current(GreenId::HUB);
         if unlikely(self.after_switch.get() != 0) {
-            let left = self.after_switch.replace(0);
-            if left & ACCOUNT != 0 {
+            let work = self.after_switch.replace(0);
+            if work & ACCOUNT != 0 {
                 self.account(id);
             }
-            if left & RESTORE_SIGMASK != 0 {
-                self.take_off_mask();
+            if work & RESTORE_SIGMASK != 0 {
+                self.restore_sigmask();
             }
-            if left & RECYCLE != 0 {
+            if work & RECYCLE != 0 {
                 self.recycle(id, context);
             }
         }
@@ -160,21 +165,23 @@ impl Hub {
         self.defer_log(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
     }
 
-    /// Loads the OS thread's own thread control block, if another is loaded: before the loop does anything that
-    /// may use what is thread-local. Not inlined, nor may what is called afterwards be: the compiler takes it
-    /// for granted that the address of a thread-local does not change within a function.
+    /// Loads the OS thread's own thread control block, if another one is loaded. The loop calls this before any code that may
+    /// use thread-locals.
+    ///
+    /// Not inlined, and the code that uses thread-locals must not be inlined into the caller: the compiler assumes that the
+    /// address of a thread-local does not change within a function.
     #[inline(never)]
     pub(super) fn load_os_thread_tcb(&self) {
-        let home = self.tcbs.os_thread_tcb();
-        if self.loaded_tcb.get() != home {
-            // SAFETY: what is loaded is loaded; home lives as long as the OS thread.
-            unsafe { tls::load(self.loaded_tcb.replace(home), home) };
+        let own = self.tcbs.os_thread_tcb();
+        if self.loaded_tcb.get() != own {
+            // SAFETY: `loaded_tcb` is the loaded block, as an invariant; the OS thread's own lives as long as the OS thread.
+            unsafe { tls::load(self.loaded_tcb.replace(own), own) };
         }
     }
 
-    /// Calls `f` with the OS thread's own thread control block loaded; it must not switch, nor unwind.
+    /// Calls `f` with the OS thread's own thread control block loaded. `f` must not switch or unwind.
     pub(crate) fn with_os_thread_tcb(&self, f: impl FnOnce()) {
-        /// In a function of its own: see `load_os_thread_tcb`.
+        /// A function of its own, because of the compiler's assumption: see `load_os_thread_tcb`.
         #[inline(never)]
         fn call(f: impl FnOnce()) {
             f();
@@ -183,24 +190,24 @@ impl Hub {
         self.load_os_thread_tcb();
         call(f);
         if here != self.loaded_tcb.get() {
-            // SAFETY: home is loaded; who called runs with the other, which lives.
+            // SAFETY: the OS thread's block is loaded; `here` is the caller's, which lives.
             unsafe { tls::load(self.loaded_tcb.replace(here), here) };
         }
     }
 
-    /// Gives a green thread its stack, on its first run and not before: until then it is a record. `None`:
-    /// there is none now, try again.
+    /// Gives a green thread its stack, at its first run; until then it is only a record. `None`: there is no memory, and
+    /// another green thread uses the emergency stack; try again later.
     #[inline(never)]
     fn start(&self, green: &mut Green) -> Option<ActiveContext> {
         let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
-            Ok(seat) => seat,
-            Err(error) => return self.begin_without_stack(green, error),
+            Ok(allocated) => allocated,
+            Err(error) => return self.start_on_emergency_stack(green, error),
         };
-        let BodyState::NotStarted(job) = green.life.replace(BodyState::Running) else {
-            unreachable!("who has no context has not started");
+        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
+            unreachable!("a green thread without a context has not started");
         };
-        // SAFETY: what comes from the pool is idle.
-        unsafe { context.assign(job) };
+        // SAFETY: contexts in the pool are idle.
+        unsafe { context.assign(body) };
         green.context = Some(context);
         green.tcb = tcb;
         Some(context)
@@ -226,16 +233,17 @@ impl Hub {
         }
     }
 
-    /// A body has ended: its context can be used again, its record stays until its outcome is taken.
+    /// Frees the context and the thread control block of `id`, whose body has ended. Its record stays until its outcome is
+    /// taken.
     #[inline(never)]
     fn recycle(&self, id: GreenId, context: ActiveContext) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(id);
         green.context = None;
         let tcb = std::mem::replace(&mut green.tcb, self.tcbs.os_thread_tcb());
-        // SAFETY: `finish` is the last thing that a job does; it has returned, and left the context idle.
+        // SAFETY: the body has called `finish` and then returned, so the context is idle; the assertion checks it.
         unsafe {
-            assert!(context.is_idle(), "a body goes on after its end");
+            assert!(context.is_idle(), "a green thread's body continued after it had finished");
             if !self.emergency_stack.give_back(id, context) {
                 self.pool.put(context);
             }
@@ -250,50 +258,50 @@ impl Hub {
         self.emit(Event::Finish(id));
     }
 
-    /// There is no stack for a green thread's body: dropping it is its job, on the stack kept in reserve,
-    /// and the error is its outcome. `None`: the reserve is in use, try again.
+    /// There is no memory for a green thread's stack. Lets it run on the emergency stack instead, where it only drops its
+    /// body; its outcome is the error. `None`: another green thread uses the emergency stack.
     #[cold]
-    fn begin_without_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
+    fn start_on_emergency_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
         let context = self.emergency_stack.lend(green.id)?;
-        let BodyState::NotStarted(body) = green.life.replace(BodyState::Running) else {
-            unreachable!("who has no context has not started");
+        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
+            unreachable!("a green thread without a context has not started");
         };
         self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
-        // SAFETY: the reserve is idle.
-        unsafe { context.assign(entry::unrunnable(body, error)) };
+        // SAFETY: the emergency stack lends idle contexts.
+        unsafe { context.assign(entry::drop_body(body, error)) };
         green.context = Some(context);
         Some(context)
     }
 
-    /// Makes ready all whose time has come. Answers whether there were any.
+    /// Performs the actions of all expired timers. Returns whether there were any.
     fn fire_timers(&self) -> bool {
         let now = self.clock.now();
         self.poll_interval.record_clock_read(now);
         let mut state = self.state.borrow_mut();
         let mut fired = false;
-        while let Some(due) = state.timers.pop_expired(now) {
-            state.fire(due, now);
+        while let Some(action) = state.timers.pop_expired(now) {
+            state.fire(action, now);
             fired = true;
         }
         fired
     }
 
-    /// Nobody is ready: waits until somebody may be. `false`: nobody ever will.
+    /// The run queue is empty: waits for a timer or an event. Returns `false` if neither can come.
     #[inline(never)]
     fn idle(&self) -> bool {
         self.load_os_thread_tcb();
         if self.spawn_signal_handlers() || self.fire_timers() {
             return true;
         }
-        // A timer that nobody wants any more is no reason to wait.
+        // Cancelled timers do not count.
         let deadline = self.state.borrow_mut().next_deadline();
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
             None if self.has_handles() => (NEVER, true),
             None if self.fd_waiters.get() > 0 => (NEVER, false),
-            // Their end is not announced: then it is time to look again.
-            None if self.others_may_wake() => (LOOK_AGAIN, false),
-            // The last of either may have left a message behind.
+            // The end of an OS thread is not announced, so the hub checks again after a while.
+            None if self.others_may_wake() => (RECHECK_OS_THREADS, false),
+            // The last handle, or the last OS thread, may have left a message.
             None if self.has_messages() => (0, false),
             None => return false,
         };
@@ -309,7 +317,7 @@ impl Hub {
     }
 }
 
-impl State {
+impl HubState {
     fn fire(&mut self, action: TimerAction, now: Time) {
         match action {
             TimerAction::Wake(ticket) => {

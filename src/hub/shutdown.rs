@@ -5,17 +5,18 @@
 use super::entry;
 use super::fields::Hub;
 use crate::green::Green;
-use crate::ids::{GreenId, ParkResult, WaitReason, WaitResult};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult};
 use crate::sys::catch::drop_ignoring_panics;
 use crate::time::{NEVER, Time};
 use std::time::Duration;
 
-/// How many times 10 ms an ending hub waits for green threads that keep swallowing kills.
+/// Number of times that an ending hub waits for green threads that catch every kill, and how long each time.
 const KILL_RETRIES: u32 = 64;
+const KILL_RETRY_TIME: Duration = Duration::from_millis(10);
 
 impl Hub {
-    /// Ends the hub with its OS thread: what was left undone is told to who joins it from outside, what can be
-    /// dropped is. `false`: green threads are alive, and nothing was dropped that could run code of theirs.
+    /// Ends the hub with its OS thread. Joiners on other OS threads learn that the hub is gone. Returns `false` if green
+    /// threads are alive; then nothing is dropped that could run their code.
     pub(super) fn close(&self) -> bool {
         self.close_inbox();
         let subscribers = self.end_subscriptions();
@@ -24,13 +25,13 @@ impl Hub {
             drop_ignoring_panics(subscribers);
             entry::drop_locals_of_root();
             self.observe(None);
-            let left: Vec<Green> = {
+            let finished: Vec<Green> = {
                 let mut state = self.state.borrow_mut();
                 let ids: Vec<GreenId> = state.greens.iter().map(|(_, green)| green.id).collect();
-                let done = ids.into_iter().filter(|&id| id != GreenId::ROOT);
-                done.map(|id| state.greens.remove(id.key())).collect()
+                let others = ids.into_iter().filter(|&id| id != GreenId::ROOT);
+                others.map(|id| state.greens.remove(id.key())).collect()
             };
-            drop_ignoring_panics(left);
+            drop_ignoring_panics(finished);
         }
         let alive = self.state.borrow().alive;
         if alive > 0 {
@@ -43,7 +44,18 @@ impl Hub {
         alive == 0
     }
 
-    /// TcbPool the root until no green thread is alive, or the deadline.
+    /// Returns a ticket of the root that is used when no green thread is alive. `None`: none is alive now.
+    fn join_all_ticket(&self) -> Option<Ticket> {
+        let ticket = self.ticket();
+        let mut state = self.state.borrow_mut();
+        if state.alive == 0 {
+            return None;
+        }
+        state.join_all_waiter = Some(ticket);
+        Some(ticket)
+    }
+
+    /// Parks the root until no green thread is alive. Returns `false` if the deadline passes before.
     ///
     /// Panics: on a green thread.
     #[track_caller]
@@ -52,24 +64,16 @@ impl Hub {
             self.current() == GreenId::ROOT,
             "only the root can wait for all green threads: this one would wait for itself"
         );
-        loop {
-            let ticket = self.ticket();
-            {
-                let mut state = self.state.borrow_mut();
-                if state.alive == 0 {
-                    return true;
-                }
-                state.join_all_waiter = Some(ticket);
-            }
-            if self.block(ticket, deadline, WaitReason::For("all green threads to end"))
-                == WaitResult::Expired
-            {
+        while let Some(ticket) = self.join_all_ticket() {
+            let result = self.block(ticket, deadline, WaitReason::For("all green threads to end"));
+            if result == WaitResult::Expired {
                 return false;
             }
         }
+        true
     }
 
-    /// TcbPool the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    /// Parks the root until no green thread is left that `pthread_create` has made. Does not unwind.
     pub(crate) fn wait_for_pthreads(&self) {
         while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
             let ticket = self.ticket();
@@ -82,36 +86,26 @@ impl Hub {
         }
     }
 
-    /// Kills all green threads and waits until they have ended: their destructors have run. Those that
-    /// swallow every kill are left where they are, and their stacks with them. For the root.
+    /// Kills all green threads and waits until they have ended, so that their destructors have run. Abandons green threads
+    /// that catch every kill, and their stacks. Only for the root.
     pub(crate) fn shut_down(&self) {
-        let everyone: Vec<GreenId> = {
+        let ids: Vec<GreenId> = {
             let state = self.state.borrow();
             state.greens.iter().map(|(_, green)| green.id).filter(|&id| id != GreenId::ROOT).collect()
         };
-        for id in everyone {
+        for id in ids {
             self.kill(id);
         }
         self.closing.set(true);
-        let mut waited = 0;
-        loop {
-            let ticket = self.ticket();
-            {
-                let mut state = self.state.borrow_mut();
-                if state.alive == 0 {
-                    break;
-                }
-                state.join_all_waiter = Some(ticket);
-            }
-            let patience = self.clock.after(Duration::from_millis(10));
-            match self.park(ticket, patience, WaitReason::For("all green threads to end"), true) {
+        let mut retries = 0;
+        while let Some(ticket) = self.join_all_ticket() {
+            let deadline = self.clock.after(KILL_RETRY_TIME);
+            match self.park(ticket, deadline, WaitReason::For("all green threads to end"), true) {
                 ParkResult::Notified => {}
-                ParkResult::Expired if waited < KILL_RETRIES => waited += 1,
+                ParkResult::Expired if retries < KILL_RETRIES => retries += 1,
                 ParkResult::Expired | ParkResult::Interrupted | ParkResult::Deadlocked => {
-                    log::error!(
-                        "{} green threads do not end when killed; they are abandoned",
-                        self.stats().alive
-                    );
+                    let alive = self.stats().alive;
+                    log::error!("{alive} green threads do not end when killed; they are abandoned");
                     break;
                 }
             }

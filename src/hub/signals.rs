@@ -32,7 +32,7 @@ impl Hub {
         if !self.signals.any.get() {
             let eventfd = signal_handler::eventfd()?;
             // The number may have been another descriptor's, whose close was not seen.
-            fd_table::forget(eventfd);
+            fd_table::invalidate(eventfd);
             self.reactor.listen(eventfd)?;
             self.signals.any.set(true);
         }

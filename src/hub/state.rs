@@ -1,29 +1,32 @@
-//! What the hub keeps about its green threads, and the steps that need nothing else.
+//! The records of a hub's green threads, its run queue and its timers, and the transitions between states that need nothing
+//! else.
+//!
+//! Next: `hub/scheduler.rs`.
 
-use crate::green::{Green, State as GreenState};
+use crate::green::{Green, GreenState};
 use crate::ids::{GreenId, Ticket, WakeReason};
-use crate::policy::ReadyReason;
-use crate::policy::RunQueue;
+use crate::policy::{ReadyReason, RunQueue};
 use crate::time::{Time, Timers};
 use slab::Slab;
 
-/// What is borrowed together, for a moment at a time. What a switch touches comes first: see [`Hub`](super::Hub).
+/// The data behind the hub's `RefCell`. No borrow lasts over a switch. Fields that a switch touches come first: see
+/// [`Hub`](super::Hub).
 #[repr(C)]
-pub(super) struct State {
-    /// Those that are not Finished, the root not counted.
+pub(super) struct HubState {
+    /// Number of green threads that are not Finished, without the root.
     pub(super) alive: usize,
     pub(super) greens: Slab<Green>,
     pub(super) ready: RunQueue,
-    /// Woken since the observer was last told, if there is one.
+    /// Green threads that became ready since the observer was last called, if there is an observer.
     pub(super) unreported_wakes: Option<Vec<GreenId>>,
     pub(super) timers: Timers<TimerAction>,
-    /// The root, when it waits for `alive` to be 0.
+    /// The root's ticket while it waits for `alive` to be 0.
     pub(super) join_all_waiter: Option<Ticket>,
     pub(super) next_serial: u32,
     pub(super) next_timeout: u64,
 }
 
-/// What a timer does when it is due.
+/// The action of a timer when it expires.
 #[derive(Clone, Copy)]
 pub(super) enum TimerAction {
     /// Ends a park.
@@ -34,19 +37,21 @@ pub(super) enum TimerAction {
     Interrupt(GreenId, u64),
 }
 
-impl State {
+impl HubState {
+    /// Returns the record of `id`, if the green thread exists.
     pub(super) fn green(&mut self, id: GreenId) -> Option<&mut Green> {
         self.greens.get_mut(id.key()).filter(|green| green.id == id)
     }
 
+    /// Returns the record of `id`, which must exist.
     pub(super) fn record_mut(&mut self, id: GreenId) -> &mut Green {
         match self.greens.get_mut(id.key()) {
             Some(green) if green.id == id => green,
-            _ => panic!("green thread {id} is gone, or another process's"),
+            _ => panic!("no green thread {id} in this hub (finished, or created before fork)"),
         }
     }
 
-    /// Puts one that waited in line.
+    /// Puts a green thread that was parked or delayed into the run queue.
     #[inline]
     pub(super) fn make_ready(&mut self, id: GreenId, why: ReadyReason) {
         self.ready.ready(id, why);
@@ -55,12 +60,13 @@ impl State {
         }
     }
 
-    /// Makes a parked green thread ready. The stale, the woken and the gone answer `false`.
+    /// Makes a parked green thread ready. Returns `false` if the ticket is stale, or the green thread was woken already or is
+    /// gone.
     #[inline]
     pub(super) fn wake(&mut self, ticket: Ticket, cause: WakeReason) -> bool {
         match self.green(ticket.id) {
-            Some(green) if green.epoch == ticket.epoch && green.cause == WakeReason::None => {
-                green.cause = cause;
+            Some(green) if green.epoch == ticket.epoch && green.wake_reason == WakeReason::None => {
+                green.wake_reason = cause;
                 if let GreenState::Parked { .. } = green.state {
                     green.state = GreenState::Runnable;
                     let why =
@@ -73,16 +79,16 @@ impl State {
         }
     }
 
-    /// Has a look at the interrupts of `id`, and wakes it for them if it is parked or delayed.
+    /// Updates the pending interrupt of `id`. If there is one, makes a parked or delayed green thread ready.
     pub(super) fn interrupt(&mut self, id: GreenId, now: Time) {
         let Some(green) = self.green(id) else { return };
-        if !green.review_interrupts(|| now) {
+        if !green.refresh_pending_interrupt(|| now) {
             return;
         }
         green.cut_short = false;
         match green.state {
-            GreenState::Parked { shielded: false } if green.cause == WakeReason::None => {
-                green.cause = WakeReason::Interrupted;
+            GreenState::Parked { shielded: false } if green.wake_reason == WakeReason::None => {
+                green.wake_reason = WakeReason::Interrupted;
                 green.state = GreenState::Runnable;
             }
             GreenState::Delayed => {
@@ -94,29 +100,30 @@ impl State {
         self.make_ready(id, ReadyReason::Woken);
     }
 
-    /// Whether a timer could still do something.
-    pub(super) fn is_wanted(greens: &Slab<Green>, due: &TimerAction) -> bool {
+    /// Returns whether a timer could still do something.
+    pub(super) fn is_live(greens: &Slab<Green>, action: &TimerAction) -> bool {
         let find = |id: GreenId| greens.get(id.key()).filter(|green| green.id == id);
-        match *due {
+        match *action {
             TimerAction::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
             TimerAction::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
             TimerAction::Interrupt(id, number) => find(id).is_some_and(|green| {
-                let scopes = green.extras.as_ref().map(|extras| extras.timeouts.iter());
+                let scopes = green.rare.as_ref().map(|rare| rare.timeouts.iter());
                 scopes.into_iter().flatten().any(|scope| scope.number == number)
             }),
         }
     }
 
-    /// When the next timer that could do something is due.
+    /// Returns the deadline of the first timer that could do something.
     pub(super) fn next_deadline(&mut self) -> Option<Time> {
         let greens = &self.greens;
-        self.timers.next_live_deadline(|due| State::is_wanted(greens, due))
+        self.timers.next_live_deadline(|action| HubState::is_live(greens, action))
     }
 
+    /// Counts a timer as cancelled; purges cancelled timers when there are many (tombstones).
     pub(super) fn forget_timer(&mut self) {
         if self.timers.note_cancelled() {
             let greens = &self.greens;
-            self.timers.purge_cancelled(|due| State::is_wanted(greens, due));
+            self.timers.purge_cancelled(|action| HubState::is_live(greens, action));
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What other OS threads may see of a hub: who runs, after how many switches, what it is called. The hub
-//! writes it, the watchdog reads it.
+//! The part of a hub that other OS threads may read: the running green thread, the number of switches, names.
 //!
-//! The words are atomic and relaxed, and only the hub writes them, so to write one is a plain store: a switch
-//! does the same as it would if nobody could look. What they say together may be a moment apart; the watchdog
-//! looks for what does not change at all.
+//! The words are relaxed atomics that only the hub writes. So a write is a plain store, and a switch costs as much as if no
+//! other OS thread could read. Two words may be a moment apart; the watchdog looks for words that do not change at all.
 //!
-//! The names of green threads are in their records, which are nobody's but the hub's. While there is a watchdog
-//! a copy of each name is kept here, under a lock, from the spawn on.
+//! The names of green threads are in their records, which only the hub may read. While there is a watchdog, each spawn
+//! leaves a copy of the name here, under a lock.
+//!
+//! Next: `observe/watchdog/mod.rs`, which reads it.
 #![allow(unsafe_code)]
 
 use crate::ids::GreenId;
@@ -48,32 +48,32 @@ static HUBS: Lock<Vec<HubPtr>> = Lock::new(Vec::new());
 
 struct HubPtr(*const HubStatus);
 
-// SAFETY: it is followed only under the lock, and taken out under it before what it points to goes; a HubStatus is
-// Sync.
+// SAFETY: the pointer is followed only under the lock, and removed under the lock before its target is freed; a HubStatus
+// is Sync.
 unsafe impl Send for HubPtr {}
 
-/// The part of a hub that others may look at. What every switch touches comes last, beside what else it does.
+/// The readable part of a hub. The fields that every switch touches come last, next to the hub's other such fields.
 #[repr(C)]
 pub(crate) struct HubStatus {
-    /// How many green threads have not ended.
+    /// Number of green threads that have not ended.
     alive: AtomicU64,
-    /// Which hub of the process: not used again, as its address may be.
+    /// Number of the hub in this process. Unlike its address, it is not reused.
     number: u64,
-    /// The kernel's id of the OS thread.
+    /// The kernel's id of the hub's OS thread.
     tid: AtomicI32,
-    /// The name of the OS thread.
+    /// Name of the OS thread.
     os_thread: Box<str>,
-    /// By the key of the record. Those who have ended stay until their record is used again.
+    /// Names by the key of the record. The name of an ended green thread stays until its record is reused.
     labels: Lock<Vec<Option<GreenLabel>>>,
     current: AtomicU64,
     switches: AtomicU64,
 }
 
-/// What a report says of a green thread.
+/// Name and origin of a green thread, for reports.
 #[derive(Clone, Debug)]
 pub(crate) struct GreenLabel {
     id: GreenId,
-    /// If it was given one.
+    /// The name that the program gave it, if any.
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
@@ -92,7 +92,7 @@ impl HubStatus {
         }
     }
 
-    /// Who runs; `NOBODY` while the hub's loop does.
+    /// Returns the running green thread; `GreenId::HUB` while the loop runs.
     #[inline(always)]
     pub(crate) fn current(&self) -> GreenId {
         GreenId::from_bits(self.current.load(Relaxed))
@@ -134,8 +134,8 @@ impl HubStatus {
         &self.os_thread
     }
 
-    /// Keeps what a report is to say of `id`. Called while the hub's state is borrowed, so that nothing parks in
-    /// the allocator while the lock is held.
+    /// Keeps the name and the origin of `id`. Called while the hub's state is borrowed, so that nothing parks in the allocator
+    /// while the lock is held.
     #[cold]
     pub(super) fn set_label(&self, id: GreenId, name: Option<&str>, spawned_at: &'static Location<'static>) {
         let mut labels = self.labels.lock();
@@ -145,53 +145,53 @@ impl HubStatus {
         labels[id.key()] = Some(GreenLabel { id, name: name.map(Box::from), spawned_at });
     }
 
-    /// What was kept; `None` if it was spawned when there was no watchdog.
+    /// Returns the label of `id`; `None` if it was spawned when there was no watchdog.
     pub(crate) fn label(&self, id: GreenId) -> Option<GreenLabel> {
         self.labels.lock().get(id.key())?.clone().filter(|label| label.id == id)
     }
 }
 
-/// Lets others see it.
+/// Adds a hub to the list.
 ///
 /// # Safety
-/// It stays where it is until it has been taken out again.
-pub(super) unsafe fn register(pulse: *const HubStatus) {
-    HUBS.lock().push(HubPtr(pulse));
+/// The caller calls `unregister` before it moves or frees the hub.
+pub(super) unsafe fn register(status: *const HubStatus) {
+    HUBS.lock().push(HubPtr(status));
 }
 
-/// Nobody sees it any more when this returns.
-pub(super) fn unregister(pulse: *const HubStatus) {
-    HUBS.lock().retain(|listed| listed.0 != pulse);
+/// Removes a hub from the list. No other OS thread uses it when this returns.
+pub(super) fn unregister(status: *const HubStatus) {
+    HUBS.lock().retain(|listed| listed.0 != status);
 }
 
-/// Shows all hubs, one by one. `look` is called under the lock that hubs begin and end with: it must not wait.
+/// Calls `look` for every hub, under the lock that a hub needs to start and to end: `look` must not block.
 pub(crate) fn for_each_hub(mut look: impl FnMut(&HubStatus)) {
     for listed in HUBS.lock().iter() {
-        // SAFETY: it is listed, and we hold the lock.
+        // SAFETY: listed hubs live, and they are removed only under the lock, which is held.
         look(unsafe { &*listed.0 });
     }
 }
 
-/// Before a fork: the child is to find the list whole, and its lock free.
+/// Locks the list before a fork, so that the child finds it complete.
 pub(crate) fn before_fork() {
     HUBS.seize();
 }
 
-/// After a fork, in the parent.
+/// Unlocks it after a fork, in the parent.
 ///
 /// # Safety
 /// The same OS thread has called `before_fork`.
 pub(crate) unsafe fn after_fork() {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has called `before_fork`, which has locked it.
     unsafe { HUBS.release() };
 }
 
-/// After a fork, in the child: of the OS threads there is only this one, and it has another id.
+/// Unlocks it after a fork, in the child. Only this OS thread exists there, with a new id; `own` is its hub's status.
 ///
 /// # Safety
 /// As `after_fork`.
 pub(crate) unsafe fn after_fork_in_child(own: Option<&HubStatus>) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has called `before_fork`, which has locked it.
     unsafe { HUBS.release() };
     if let Some(own) = own {
         own.tid.store(gettid(), Relaxed);
@@ -206,23 +206,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_is_good_for_one_id_and_not_for_the_next_with_its_key() {
-        let pulse = HubStatus::new("tests");
+    fn label_is_none_for_another_id_with_the_same_key() {
+        let status = HubStatus::new("tests");
         let (first, second) = (GreenId::new(7, 3), GreenId::new(8, 3));
-        assert!(pulse.label(first).is_none());
-        pulse.set_label(first, Some("first"), Location::caller());
-        assert_eq!(pulse.label(first).unwrap().name.as_deref(), Some("first"));
-        assert!(pulse.label(second).is_none());
-        pulse.set_label(second, None, Location::caller());
-        assert!(pulse.label(first).is_none());
-        assert!(pulse.label(second).unwrap().name.is_none());
+        assert!(status.label(first).is_none());
+        status.set_label(first, Some("first"), Location::caller());
+        assert_eq!(status.label(first).unwrap().name.as_deref(), Some("first"));
+        assert!(status.label(second).is_none());
+        status.set_label(second, None, Location::caller());
+        assert!(status.label(first).is_none());
+        assert!(status.label(second).unwrap().name.is_none());
     }
 
     #[test]
-    fn hubs_come_and_go() {
+    fn for_each_hub_lists_a_hub_until_its_os_thread_ends() {
         let count = |number| {
             let mut seen = 0;
-            for_each_hub(|pulse| seen += u32::from(pulse.number() == number));
+            for_each_hub(|status| seen += u32::from(status.number() == number));
             seen
         };
         let number = std::thread::spawn(move || {

@@ -3,7 +3,7 @@
 //! Next: `reactor/mod.rs`, which knows the descriptors.
 
 use super::fields::Hub;
-use super::state::State;
+use super::state::HubState;
 use crate::fd_table;
 use crate::fd_table::{FdListener, Generation};
 use crate::ids::{Direction, ParkResult, Ticket, WaitReason, WakeReason};
@@ -117,7 +117,7 @@ impl Hub {
     /// Tells `fd_table` if `fd` was closed, and its number perhaps reused, by a call that it has not seen.
     pub(crate) fn revalidate_fd(&self, fd: RawFd) {
         if self.reactor.is_stale(fd) {
-            fd_table::forget(fd);
+            fd_table::invalidate(fd);
         }
     }
 
@@ -194,14 +194,14 @@ impl Hub {
 
 /// Not inlined, because it would be inlined once for each direction.
 #[inline(never)]
-fn notify(state: &mut State, ticket: Ticket) {
+fn notify(state: &mut HubState, ticket: Ticket) {
     state.wake(ticket, WakeReason::Notified);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::current::current_hub;
+    use crate::api::current_hub::current_hub;
 
     #[test]
     fn can_block_is_false_inside_reactor() {

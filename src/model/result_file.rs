@@ -52,7 +52,7 @@ fn create(flags: libc::c_uint) -> io::Result<ResultFile> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    crate::fd_table::forget(fd);
+    crate::fd_table::invalidate(fd);
     // SAFETY: the kernel has just opened the descriptor, and nobody else owns it.
     Ok(ResultFile(unsafe { File::from_raw_fd(fd) }))
 }

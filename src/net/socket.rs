@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::address::Address;
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::api::io::result;
 use crate::arch::syscall::syscall;
 use crate::fd_table;
@@ -49,7 +49,7 @@ impl Socket {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Socket> {
         set_nonblocking(&fd, true)?;
         // Who made it may not have told.
-        fd_table::forget(fd.as_raw_fd());
+        fd_table::invalidate(fd.as_raw_fd());
         Ok(Socket::of_nonblocking(fd))
     }
 
@@ -87,7 +87,7 @@ impl Socket {
     /// # Safety
     /// It is open, and nobody else's.
     unsafe fn of_new(fd: RawFd) -> Socket {
-        fd_table::forget(fd);
+        fd_table::invalidate(fd);
         // SAFETY: the caller's contract.
         Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd) })
     }
@@ -95,7 +95,7 @@ impl Socket {
     /// Another descriptor for it, with the same timeouts.
     pub(super) fn try_clone(&self) -> io::Result<Socket> {
         let fd = self.fd.try_clone()?;
-        fd_table::forget(fd.as_raw_fd());
+        fd_table::invalidate(fd.as_raw_fd());
         let clone = Socket::of_nonblocking(fd);
         for direction in [Direction::Read, Direction::Write] {
             clone.timeout(direction).store(self.timeout(direction).load(Relaxed), Relaxed);
@@ -115,7 +115,7 @@ impl Socket {
         // SAFETY: taken once, for `self` is forgotten.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         std::mem::forget(self);
-        fd_table::forget(fd.as_raw_fd());
+        fd_table::invalidate(fd.as_raw_fd());
         Ok(fd)
     }
 
@@ -332,7 +332,7 @@ impl AsFd for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        fd_table::forget(self.raw());
+        fd_table::invalidate(self.raw());
         // SAFETY: taken once.
         drop(unsafe { ManuallyDrop::take(&mut self.fd) });
     }
@@ -343,7 +343,7 @@ impl IntoRawFd for Socket {
         // SAFETY: taken once, for `self` is forgotten.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         std::mem::forget(self);
-        fd_table::forget(fd.as_raw_fd());
+        fd_table::invalidate(fd.as_raw_fd());
         fd.into_raw_fd()
     }
 }

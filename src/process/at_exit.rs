@@ -4,7 +4,7 @@
 
 use super::child::{self, Child};
 use super::this_process::parent;
-use crate::sys::at_exit::Stage;
+use crate::sys::exit_hooks::Stage;
 use crate::thread::wait_for_all;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const TERMINATION_GRACE: Duration = Duration::from_secs(1);
 /// Registers the exit work of this process, to run before all other exit work. A child thereby skips the exit work that
 /// its parent has registered.
 pub(super) fn install() {
-    crate::sys::at_exit::register(Stage::Children, at_exit);
+    crate::sys::exit_hooks::register(Stage::Children, at_exit);
 }
 
 /// Runs after `exit` was called or `main` has returned, once the OS threads have ended.

@@ -38,7 +38,7 @@ impl Descriptor {
     fn open(call: libc::c_long, [first, second]: [usize; 2]) -> io::Result<Descriptor> {
         // SAFETY: the two calls above take numbers only.
         let fd = check(unsafe { syscall(call, [first, second, 0, 0, 0, 0]) })? as RawFd;
-        fd_table::forget(fd);
+        fd_table::invalidate(fd);
         // SAFETY: the kernel has just opened it for this function.
         Ok(Descriptor(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
@@ -83,7 +83,7 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        fd_table::forget(self.as_raw_fd());
+        fd_table::invalidate(self.as_raw_fd());
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn replace_by_dev_null(fd: RawFd) -> io::Result<()> {
         std::mem::forget(null);
         return Ok(());
     }
-    fd_table::forget(fd);
+    fd_table::invalidate(fd);
     // SAFETY: the owner of `fd` keeps owning an open descriptor of that number.
     if unsafe { libc::dup3(null.as_raw_fd(), fd, flags) } < 0 {
         return Err(io::Error::last_os_error());

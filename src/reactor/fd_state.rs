@@ -301,7 +301,7 @@ mod tests {
         state.begin(watched);
         assert_eq!((state.current(), state.notes()), (Some(watched.generation()), FdNotes::default()));
         assert!(state.is_of(watched.generation()) && !state.is_of(watched.generation() + 1));
-        fd_table::forget(900_101);
+        fd_table::invalidate(900_101);
         assert_eq!(state.current(), None);
         assert!(state.is_of(watched.generation()), "until the reactor is told");
         state.end();

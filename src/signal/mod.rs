@@ -33,7 +33,7 @@ pub use libc::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::api::handle::Handle;
 use crate::hub::try_current;
 use crate::sys::signal_handler;

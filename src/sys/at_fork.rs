@@ -1,10 +1,10 @@
-//! What a forked child resets: a list of hooks, run by every fork that this crate sees.
+//! Resetting a forked child: a list of hooks, run by every fork that this crate sees.
 //!
 //! A forked child has a copy of its parent's memory and of one OS thread only. A lock that another OS thread held stays
 //! locked in the child; lists of OS threads, hubs and descriptors are the parent's. So each module that has such state
 //! registers a hook here before it first has any, and the child runs them all.
 //!
-//! Next: `sys/at_exit.rs`, the same for the end of the process.
+//! Next: `sys/exit_hooks.rs`, the same for the end of the process.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;

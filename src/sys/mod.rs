@@ -3,10 +3,10 @@
 //! Next: `sys/raw_mutex.rs`, the lock that never parks.
 
 pub(crate) mod abort;
-pub(crate) mod at_exit;
 pub(crate) mod at_fork;
 pub(crate) mod catch;
 pub(crate) mod current_word;
+pub(crate) mod exit_hooks;
 pub(crate) mod hint;
 pub(crate) mod kernel_futex;
 pub(crate) mod os_thread;

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::hub::{try_current, with_blocking_disabled};
-use crate::sys::at_exit::{self, Stage};
+use crate::sys::exit_hooks::{self, Stage};
 use crate::sys::raw_mutex::Lock;
 use crate::sys::tid::gettid;
 use crate::sys::{at_fork, kernel_futex};
@@ -35,7 +35,7 @@ impl NonDaemonGuard {
     /// From now on one more is.
     pub(super) fn new() -> NonDaemonGuard {
         at_fork::register(reset_after_fork);
-        at_exit::register(Stage::Threads, |_| wait_for_all());
+        exit_hooks::register(Stage::Threads, |_| wait_for_all());
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, SeqCst);
         with_blocking_disabled(|| LIVING.lock().push(Living { number, tid: 0 }));

@@ -25,7 +25,7 @@
 //! Source: gevent's `ThreadPool`; libuv's and Go's blocking calls.
 #![allow(unsafe_code)]
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::api::oneshot::oneshot;
 use crate::green::catch_body;
 use crate::hub::{try_current, with_blocking_disabled};

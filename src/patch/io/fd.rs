@@ -1,6 +1,6 @@
 //! The life of a descriptor: made, duplicated, set, closed. What has to be known of it is noted, patched or not.
 //!
-//! A number that is closed is forgotten ([`fd_table::closing`]). It may also be closed unseen: by C's `fclose`, or by a
+//! A number that is closed is forgotten ([`fd_table::with_closing_mark`]). It may also be closed unseen: by C's `fclose`, or by a
 //! system call that the program makes itself. So calls that make sockets forget the new number, because the kernel is
 //! not asked about sockets before each wait; and so do calls that make pipes or duplicates, so that old waiters hear of it
 //! soon. All other calls that make descriptors (`eventfd`, `timerfd_create` ...) need not be seen: a descriptor that is
@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Notes a duplicate of `old`, if the raw answer is its number.
 fn duplicated(old: c_int, answer: isize) -> isize {
     if answer >= 0 {
-        fd_table::forget(answer as c_int);
+        fd_table::invalidate(answer as c_int);
         if fd_table::is_own_listener(old) {
             fd_table::note_listener(answer as c_int);
         }
@@ -41,14 +41,14 @@ fn duplicated(old: c_int, answer: isize) -> isize {
 pub(super) unsafe fn made_pair(answer: isize, pair: *const c_int) -> isize {
     if answer == 0 {
         // SAFETY: the caller's contract.
-        unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fd_table::forget);
+        unsafe { [*pair, *pair.add(1)] }.into_iter().for_each(fd_table::invalidate);
     }
     answer
 }
 
 /// Closes a descriptor that only this crate knows.
 pub(super) fn close_ours(fd: c_int) {
-    fd_table::forget(fd);
+    fd_table::invalidate(fd);
     close_now(fd);
 }
 
@@ -68,7 +68,7 @@ fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isiz
     let answer = close();
     if duplicate >= 0 {
         let duplicate = duplicate as c_int;
-        fd_table::forget(duplicate);
+        fd_table::invalidate(duplicate);
         let wait = move || close_now(duplicate);
         offload_blocking(WorkKind::ExternalWait, "a connection to be closed", wait);
     }
@@ -99,7 +99,11 @@ fn replace(old: c_int, new: c_int, flags: c_int) -> isize {
     let call = || unsafe { kernel(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) };
     // A call that is refused closes nothing.
     let is_refused = old == new || !is_open(old);
-    if is_refused { call() } else { close_with_linger_offloaded(new, || fd_table::closing(new, call)) }
+    if is_refused {
+        call()
+    } else {
+        close_with_linger_offloaded(new, || fd_table::with_closing_mark(new, call))
+    }
 }
 
 /// # Safety
@@ -125,7 +129,7 @@ interpose! { Io;
     fn close(fd: c_int) -> c_int, "everybody" =>
         "wakes who waits for the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
     {
-        let answer = close_with_linger_offloaded(fd, || fd_table::closing(fd, || close_now(fd)));
+        let answer = close_with_linger_offloaded(fd, || fd_table::with_closing_mark(fd, || close_now(fd)));
         file_lock::notify_unlocked();
         with_errno(answer)
     }
@@ -193,7 +197,7 @@ interpose! { Io;
         "C" => "wakes who waits for one of them, with EBADF";
     {
         if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
-            fd_table::forget_range(first, last);
+            fd_table::invalidate_range(first, last);
         }
         with_errno(kernel(libc::SYS_close_range, [first as usize, last as usize, flags as usize]))
     }
@@ -201,7 +205,7 @@ interpose! { Io;
     /// See closefrom(3).
     fn closefrom(first: c_int), "C" => "the same";
     {
-        fd_table::forget_range(first.max(0) as c_uint, c_uint::MAX);
+        fd_table::invalidate_range(first.max(0) as c_uint, c_uint::MAX);
         real::closefrom(first)
     }
 }

@@ -67,7 +67,7 @@ impl PendingSignals {
         let args = [usize::MAX, &raw const set as usize, SET_SIZE, flags];
         // SAFETY: a set.
         let fd = c_int::try_from(unsafe { kernel(libc::SYS_signalfd4, args) }).ok().filter(|&fd| fd >= 0)?;
-        fd_table::forget(fd);
+        fd_table::invalidate(fd);
         Some(PendingSignals(fd))
     }
 

@@ -26,7 +26,7 @@ unsafe fn open_at(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -
         None => call(),
     };
     if answer >= 0 {
-        fd_table::forget(answer as c_int);
+        fd_table::invalidate(answer as c_int);
     }
     with_errno(answer)
 }

@@ -149,7 +149,7 @@ unsafe fn accept_connection(fd: c_int, address: *mut sockaddr, len: *mut socklen
 /// Tells `fd_table` of a new descriptor, since the last owner of its number may have been closed unseen.
 fn forget_new(answer: isize) -> isize {
     if answer >= 0 {
-        fd_table::forget(answer as c_int);
+        fd_table::invalidate(answer as c_int);
     }
     answer
 }

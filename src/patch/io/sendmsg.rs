@@ -35,7 +35,7 @@ unsafe fn call(number: libc::c_long, fd: c_int, message: *const msghdr, flags: c
 /// The kernel has just filled the message in.
 unsafe fn note_descriptors(message: *const msghdr) {
     // SAFETY: the caller's contract.
-    unsafe { for_each_descriptor(message, fd_table::forget) };
+    unsafe { for_each_descriptor(message, fd_table::invalidate) };
 }
 
 /// Notes that a process that has received a listener with a message may accept from it, too.

@@ -100,7 +100,7 @@ interpose! { Io;
     /// the kernel, because exit no longer waits for it (`thread/non_daemon.rs`).
     fn pause() -> c_int, "std::process::exit, C" => "parks until a handler has run while the hub was idle";
     {
-        with_errno(match hub().filter(|_| !crate::sys::at_exit::has_begun()) {
+        with_errno(match hub().filter(|_| !crate::sys::exit_hooks::has_begun()) {
             Some(hub) => wait_any(hub, None, &Mask::NONE, Vec::new, || 0),
             // Not every processor has the call of that name.
             None => kernel(libc::SYS_ppoll, []),

@@ -54,7 +54,7 @@ fn open_pidfd(child: pid_t) -> Option<c_int> {
     if fd < 0 {
         return None;
     }
-    fd_table::forget(fd);
+    fd_table::invalidate(fd);
     Some(fd)
 }
 

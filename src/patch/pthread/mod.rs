@@ -27,7 +27,7 @@ mod pthread_sigmask;
 mod sync;
 
 use super::kind::Covered;
-use crate::api::current::current_or_init;
+use crate::api::current_hub::current_or_init;
 
 pub(super) const COVERAGE: &[&[Covered]] = &[
     futex_call::COVERAGE,

@@ -16,7 +16,7 @@ use super::error::ManagerError;
 use super::handshake::{self, Key};
 use super::protocol::{self, Fault};
 use super::stream::{Stream, shut_down};
-use crate::api::current::current_or_init;
+use crate::api::current_hub::current_or_init;
 use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
 use serde::Serialize;

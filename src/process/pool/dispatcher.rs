@@ -13,7 +13,7 @@ use super::message::{ResultHeader, decode, results};
 use super::shared_state::{PoolShared, PoolState};
 use super::task::EncodedCalls;
 use super::waiters::{Role, Waiter, Waiters};
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::hub::{FdWaitResult, RemoteTicket, with_blocking_disabled};
 use crate::process::child::Child;
 use crate::process::shared::ProcessId;

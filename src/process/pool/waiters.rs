@@ -7,7 +7,7 @@
 //! Next: `process/pool/dispatcher.rs`, which collects results and wakes the waiters.
 
 use super::batch::Batch;
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::hub::RemoteTicket;
 use std::collections::BTreeMap;
 

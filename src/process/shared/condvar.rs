@@ -7,7 +7,7 @@
 //!
 //! Next: `process/shared/ring.rs`, messages in shared memory.
 
-use crate::api::current::current_hub;
+use crate::api::current_hub::current_hub;
 use crate::arch::syscall::syscall;
 use crate::hub::FdWaitResult;
 use crate::ids::Direction::Read;

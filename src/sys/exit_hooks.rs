@@ -23,7 +23,7 @@ pub(crate) enum Stage {
     Children,
 }
 
-/// What a stage runs. It is given the exit code.
+/// A function that runs at the end of the process. Its argument is the exit code.
 type Hook = fn(i32);
 
 /// One hook for each stage.
