@@ -41,7 +41,7 @@ macro_rules! real {
         /// # Safety
         /// As the C library's function.
         #[inline]
-        pub(in crate::patch) unsafe fn $name($($arg: $type),*) $(-> $result)? {
+        pub(super) unsafe fn $name($($arg: $type),*) $(-> $result)? {
             static AT: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
             let mut at = AT.load(Relaxed);
             if at.is_null() {
@@ -69,9 +69,9 @@ fn version(name: &CStr) -> Option<&'static CStr> {
     (cfg!(target_arch = "x86_64") && is_condition).then_some(c"GLIBC_2.3.2")
 }
 
-pub(in crate::patch) type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
-pub(in crate::patch) type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
-pub(in crate::patch) type ThreadDestructor = unsafe extern "C" fn(*mut c_void);
+pub(super) type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+pub(super) type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
+pub(super) type ThreadDestructor = unsafe extern "C" fn(*mut c_void);
 
 real! {
     pthread_create: (out: *mut pthread_t, attr: *const pthread_attr_t, start: Start, arg: *mut c_void) -> c_int;

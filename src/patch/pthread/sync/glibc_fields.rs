@@ -44,7 +44,7 @@ pub(super) unsafe fn field<T>(object: *const T, offset: usize) -> i32 {
 /// Checks that the fields are where they are expected.
 ///
 /// Errors: which object is laid out otherwise.
-pub(in crate::patch::pthread) fn probe() -> Result<(), &'static str> {
+pub(crate) fn probe() -> Result<(), &'static str> {
     // SAFETY: each object is initialised, read and destroyed by the function that makes it. Nobody else has it.
     unsafe {
         if mutex() != (gettid(), ERRORCHECK | MUTEX_SHARED) {
