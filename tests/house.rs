@@ -21,7 +21,6 @@ const UNFINISHED: &[&str] = &[
     "src/hub/",
     "src/ids.rs",
     "src/lib.rs",
-    "src/model/",
     "src/net/",
     "src/observe/",
     "src/patch/",

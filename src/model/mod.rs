@@ -45,16 +45,16 @@
 //! | `worker.rs`         | the three models, and the handle of a started worker  |
 //! | `process_worker.rs` | a worker process, and how its result gets to the parent |
 //! | `result_file.rs`    | the unnamed file that holds that result               |
-//! | `error.rs`          | why a worker has no result                            |
+//! | `worker_error.rs`   | why a worker has no result                            |
 //!
 //! Source: Python's `multiprocessing.dummy`, which has the names of `multiprocessing` for threads; `concurrent.futures`,
 //! which has executors of both kinds.
 
-mod error;
 mod process_worker;
 #[allow(unsafe_code)]
 mod result_file;
 mod worker;
+mod worker_error;
 
-pub use error::WorkerError;
 pub use worker::{Model, Worker};
+pub use worker_error::WorkerError;

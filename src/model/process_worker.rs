@@ -6,8 +6,8 @@
 //!
 //! Next: `model/result_file.rs`, the file itself.
 
-use super::error::WorkerError;
 use super::result_file::ResultFile;
+use super::worker_error::WorkerError;
 use crate::green::catch_body;
 use crate::process::{Child, Process};
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 //! The child writes once. The parent reads after the child has ended. The length comes first in the file and is written
 //! last. Therefore a file that a dying child has not finished is empty.
 //!
-//! Next: `model/error.rs`, what the parent makes of an empty file.
+//! Next: `model/worker_error.rs`, what the parent makes of an empty file.
 
 use std::fs::File;
 use std::io;

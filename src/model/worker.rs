@@ -2,8 +2,8 @@
 //!
 //! Next: `model/process_worker.rs`, where a worker process sends its result to its parent.
 
-use super::error::WorkerError;
 use super::process_worker::ProcessWorker;
+use super::worker_error::WorkerError;
 use crate::api::join;
 use crate::api::spawn::Builder;
 use crate::green::JoinError;

@@ -2,7 +2,7 @@
 //!
 //! Next: `process/pool/waiters.rs`, where callers wait for their batch.
 
-use super::error::TaskError;
+use super::task_error::TaskError;
 use crate::sys::raw_mutex::Lock;
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -8,10 +8,10 @@
 //! Next: `process/pool/results.rs`, the handles that callers have.
 
 use super::batch::{Batch, ResultSlice};
-use super::error::TaskError;
 use super::message::{ResultHeader, decode, results};
-use super::shared_state::{PoolShared, PoolState};
+use super::shared_state::{PoolShared, Snapshot};
 use super::task::EncodedCalls;
+use super::task_error::TaskError;
 use super::waiters::{Role, Waiter, Waiters};
 use crate::api::current_hub::current_hub;
 use crate::hub::{FdWaitResult, RemoteTicket, with_blocking_disabled};
@@ -194,7 +194,7 @@ impl Dispatcher {
                 if let Some(found) = look(in_flight) {
                     return Next::Return(Some(found));
                 }
-                let state = self.collect(in_flight);
+                let snapshot = self.collect(in_flight);
                 if let Some(found) = look(in_flight) {
                     return Next::Return(Some(found));
                 }
@@ -210,7 +210,7 @@ impl Dispatcher {
                 if expired {
                     return Next::Return(None);
                 }
-                if !self.shared.register_for_results(&state) {
+                if !self.shared.register_for_results(snapshot) {
                     return Next::Retry;
                 }
                 in_flight.waiters.register(waiter, ticket);
@@ -229,11 +229,11 @@ impl Dispatcher {
     }
 
     /// Collects all messages that have arrived, and sends again what has to be. Returns a snapshot of the shared state.
-    fn collect(&self, in_flight: &mut InFlight) -> PoolState {
-        let state = loop {
+    fn collect(&self, in_flight: &mut InFlight) -> Snapshot {
+        let snapshot = loop {
             match self.shared.poll_results() {
                 Ok(message) => in_flight.accept(&Arc::new(message.into_vec())),
-                Err(state) => break state,
+                Err(snapshot) => break snapshot,
             }
         };
         while let Some(id) = in_flight.resend.front() {
@@ -244,13 +244,14 @@ impl Dispatcher {
             }
             in_flight.resend.pop_front();
         }
-        if let Some(broken) = state.broken {
+        let (status, _) = snapshot;
+        if let Some(broken) = status.broken {
             in_flight.end(TaskError::Broken(broken.describe()));
         }
-        if in_flight.closed && in_flight.chunks.is_empty() && !state.finished {
-            self.shared.update(|state| state.finished = true);
+        if in_flight.closed && in_flight.chunks.is_empty() && !status.finished {
+            self.shared.update(|state| state.status.finished = true);
         }
-        state
+        snapshot
     }
 
     /// Refuses new tasks, unless this is another process than the one that created the pool.
@@ -270,7 +271,7 @@ impl Dispatcher {
                 self.collect(in_flight);
                 in_flight.end(TaskError::Terminated);
             });
-            self.shared.update(|state| state.terminated = true);
+            self.shared.update(|state| state.status.terminated = true);
         }
     }
 
@@ -287,7 +288,7 @@ impl Dispatcher {
         assert!(is_ending, "the pool is still running: close or terminate it before the join");
         // The waiter notices the end of the supervisor, too.
         self.wait(None, Waiter::new(None), |in_flight| {
-            (in_flight.over.is_some() || self.shared.snapshot().staffed == 0).then_some(())
+            (in_flight.over.is_some() || self.shared.status().staffed == 0).then_some(())
         })?;
         let _ = self.supervisor.join();
         Ok(())

@@ -24,12 +24,12 @@
 //! | `message.rs`      | the headers of chunks and of results                                   |
 //! | `ledger.rs`       | which worker holds which chunk, and its outbox                         |
 //! | `shared_state.rs` | the shared memory: ring of tasks, ring of results, slots of workers    |
-//! | `worker.rs`       | the supervisor and the workers                                         |
+//! | `supervisor.rs`   | the supervisor and the workers                                         |
 //! | `batch.rs`        | results that have arrived, in the parent                               |
 //! | `waiters.rs`      | green threads that wait for results (leader/followers)                 |
 //! | `dispatcher.rs`   | the parent: sends chunks, collects results                             |
 //! | `results.rs`      | the handles of callers: a result, or an iterator over results          |
-//! | `error.rs`        | why a task has no result                                               |
+//! | `task_error.rs`   | why a task has no result                                               |
 //!
 //! # Every task has exactly one result
 //!
@@ -41,18 +41,18 @@
 
 mod batch;
 mod dispatcher;
-mod error;
 mod ledger;
 mod message;
 mod results;
 mod shared_state;
+mod supervisor;
 mod task;
+mod task_error;
 mod waiters;
-mod worker;
 
-pub use error::TaskError;
 pub use results::{AsyncResult, Results, TimedOut};
 pub use task::Task;
+pub use task_error::TaskError;
 
 use super::builder::Process;
 use batch::{Batch, Order};
@@ -63,8 +63,8 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
+use supervisor::{WorkerConfig, supervise};
 use task::EncodedCalls;
-use worker::{WorkerConfig, supervise};
 
 /// The configuration of a pool that is to be started.
 #[must_use = "it does nothing until it is started"]

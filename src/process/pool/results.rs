@@ -4,8 +4,8 @@
 
 use super::batch::{Batch, Outcome};
 use super::dispatcher::Dispatcher;
-use super::error::TaskError;
 use super::task::{EncodedCalls, codec_error};
+use super::task_error::TaskError;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;

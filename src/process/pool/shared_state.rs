@@ -10,12 +10,12 @@
 //! the worker dies, the supervisor sends them. If it dies after it has sent them and before it has emptied its outbox,
 //! they are sent twice. Therefore each message has the index of its first call, and the parent ignores repeated results.
 //!
-//! Next: `process/pool/worker.rs`, the processes that use it.
+//! Next: `process/pool/supervisor.rs`, the processes that use it.
 #![allow(unsafe_code)]
 
-use super::error::TaskError;
 use super::ledger::{LastClaim, WorkerSlot};
 use super::message::{ChunkHeader, RESULT_OVERHEAD, ResultHeader, WorkerDeath, decode, encode, length_of};
+use super::task_error::TaskError;
 use crate::process::codec::Bytes;
 use crate::process::shared::{Limit, Monitor, PopResult, Ring, Transaction};
 use std::io;
@@ -39,6 +39,12 @@ pub(super) struct PoolState {
     last: LastClaim,
     /// Whether the parent has found no space for a chunk.
     wants_space: bool,
+    pub(super) status: Status,
+}
+
+/// Whether the pool goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Status {
     /// Whether the pool is closed and the parent has seen the end of all chunks.
     pub(super) finished: bool,
     pub(super) terminated: bool,
@@ -47,8 +53,11 @@ pub(super) struct PoolState {
     pub(super) staffed: usize,
 }
 
+/// The changes that the parent waits for, beside results: the status, and the number of chunks in the ring of tasks.
+pub(super) type Snapshot = (Status, u64);
+
 /// Why the supervisor cannot go on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     Initializer { exit: i32 },
     NoProcess { errno: i32 },
@@ -72,7 +81,7 @@ impl Broken {
     }
 }
 
-impl PoolState {
+impl Status {
     /// Returns whether the supervisor has to kill the workers.
     pub(super) fn must_kill(&self) -> bool {
         self.terminated || self.broken.is_some()
@@ -81,6 +90,12 @@ impl PoolState {
     /// Returns whether workers end instead of claiming another chunk.
     pub(super) fn is_over(&self) -> bool {
         self.must_kill() || self.finished
+    }
+}
+
+impl PoolState {
+    fn snapshot(&self) -> Snapshot {
+        (self.status, self.tasks.len())
     }
 }
 
@@ -113,10 +128,7 @@ impl PoolShared {
             results: Ring::new(rings_at + ring..rings_at + 2 * ring),
             last: LastClaim::default(),
             wants_space: false,
-            finished: false,
-            terminated: false,
-            broken: None,
-            staffed: slots,
+            status: Status { finished: false, terminated: false, broken: None, staffed: slots },
         };
         let monitor = Monitor::with_memory(state, FIRST_WORKER + slots, rings_at + 2 * ring)?;
         let largest_message = Ring::max_message(ring).expect("a ring of 4096 bytes has space for a message");
@@ -154,8 +166,8 @@ impl PoolShared {
         });
     }
 
-    pub(super) fn snapshot(&self) -> PoolState {
-        self.monitor.snapshot()
+    pub(super) fn status(&self) -> Status {
+        self.monitor.snapshot().status
     }
 
     // Called by the parent.
@@ -174,24 +186,23 @@ impl PoolShared {
         })
     }
 
-    /// Takes a message with results. If there is none, the error is a snapshot of the state.
-    pub(super) fn poll_results(&self) -> Result<Bytes, PoolState> {
+    /// Takes a message with results. If there is none, the error is a snapshot.
+    pub(super) fn poll_results(&self) -> Result<Bytes, Snapshot> {
         pop_message(|bytes| {
             self.monitor.change(|state| {
                 let popped = Ring::pop(state, |state| &mut state.results, bytes, Some(SPACE));
-                let popped = popped.ok_or_else(|| **state)?;
+                let popped = popped.ok_or_else(|| state.snapshot())?;
                 Ring::trim(state, |state| &mut state.results);
                 Ok(popped)
             })
         })
     }
 
-    /// Registers the parent as waiting for [`RESULTS`], unless there are messages or the state has changed since
-    /// `before`. Returns whether the caller has to wait: by [`wait_for_results`](PoolShared::wait_for_results).
-    pub(super) fn register_for_results(&self, before: &PoolState) -> bool {
-        let seen = |state: &PoolState| (state.staffed, state.must_kill(), state.tasks.len());
+    /// Registers the parent as waiting for [`RESULTS`], unless there are messages or the snapshot is not `before` any more.
+    /// Returns whether the caller has to wait: by [`wait_for_results`](PoolShared::wait_for_results).
+    pub(super) fn register_for_results(&self, before: Snapshot) -> bool {
         let has_news = |state: &mut Transaction<'_, PoolState>| {
-            (state.results.len() > 0 || seen(state) != seen(before)).then_some(())
+            (state.results.len() > 0 || state.snapshot() != before).then_some(())
         };
         self.monitor.try_change_or_register(RESULTS, has_news).is_none()
     }
@@ -207,7 +218,7 @@ impl PoolShared {
     pub(super) fn claim_chunk(&self, slot: usize) -> Option<ClaimedChunk> {
         let mut sequence = 0;
         let mut claim = |state: &mut Transaction<'_, PoolState>, bytes: &mut Bytes| {
-            if state.is_over() {
+            if state.status.is_over() {
                 return Some(Err(()));
             }
             let notified = state.wants_space.then_some(RESULTS);
@@ -262,7 +273,7 @@ impl PoolShared {
     /// is dropped.
     fn send(&self, message: &[u8]) {
         self.monitor.wait(SPACE, Limit::Unlimited, |state| {
-            if state.is_over() {
+            if state.status.is_over() {
                 return Some(());
             }
             // The parent is woken even if there is no space: it has to make some.
@@ -284,7 +295,7 @@ impl PoolShared {
     /// Waits until all workers have ended, or have to be killed.
     pub(super) fn wait_for_shutdown(&self) {
         self.monitor.wait(SHUTDOWN, Limit::Unlimited, |state| {
-            (state.staffed == 0 || state.must_kill()).then_some(())
+            (state.status.staffed == 0 || state.status.must_kill()).then_some(())
         });
     }
 }

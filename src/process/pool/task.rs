@@ -6,8 +6,8 @@
 //! Next: `process/pool/message.rs`, the header of what is sent.
 #![allow(unsafe_code)]
 
-use super::error::TaskError;
 use super::message::{ChunkHeader, decode, encode};
+use super::task_error::TaskError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;

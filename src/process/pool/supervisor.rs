@@ -3,9 +3,9 @@
 //! Next: `process/pool/dispatcher.rs`, the side of the parent.
 #![allow(unsafe_code)]
 
-use super::error::TaskError;
 use super::shared_state::{Broken, ClaimedChunk, PoolShared};
 use super::task::CallReader;
+use super::task_error::TaskError;
 use crate::process::builder::Process;
 use crate::process::child::active_children;
 use crate::process::this_process::parent;
@@ -33,8 +33,8 @@ pub(super) fn supervise(shared: &Arc<PoolShared>, config: &WorkerConfig) {
         crate::api::spawn::spawn(move || {
             let ended = respawn_loop(&shared, slot, &config);
             shared.update(|state| {
-                state.broken = state.broken.or(ended.err());
-                state.staffed -= 1;
+                state.status.broken = state.status.broken.or(ended.err());
+                state.status.staffed -= 1;
             });
         })
     });
@@ -58,14 +58,14 @@ fn respawn_loop(shared: &Arc<PoolShared>, slot: usize, config: &WorkerConfig) ->
         let worker = Process::new(work).name(format!("worker {slot}")).daemon(true).start();
         let worker =
             worker.map_err(|error| Broken::NoProcess { errno: error.raw_os_error().unwrap_or(0) })?;
-        if shared.snapshot().must_kill() {
+        if shared.status().must_kill() {
             // The supervisor may have killed all workers before this one existed.
             let _ = worker.kill();
         }
         let exit = worker.join();
         let exit =
             exit.map_err(|error| Broken::LostWorker { errno: error.raw_os_error().unwrap_or(libc::ECHILD) })?;
-        if shared.snapshot().is_over() {
+        if shared.status().is_over() {
             return Ok(());
         }
         if !shared.slot(slot).is_initialized() {
