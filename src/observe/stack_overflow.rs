@@ -1,54 +1,46 @@
-//! A green thread that overflows its stack: said by name, as std does for threads.
+//! Stack overflow of a green thread: reported with its name, as std does for threads.
 //!
-//! The touch of a guard page is a SIGSEGV. Our handler, on the alternate signal stack (for the other one is
-//! full), looks whether the address lies in a guard of this OS thread's hub. If so it says who it was and
-//! aborts. Any other fault goes to the handler that was there before ours, unchanged.
+//! A touch of a guard page raises SIGSEGV. The handler runs on the alternate signal stack, because the other stack is full.
+//! If the address lies in a guard page of this OS thread's hub, the handler reports which green thread ran, and aborts. It
+//! passes any other fault on, unchanged, to the handler that was installed before.
+//!
+//! Next: `observe/watchdog/mod.rs`.
 #![allow(unsafe_code)]
 
-use crate::hub::try_current;
-use crate::sys::stderr;
+use crate::hub::{Hub, try_current};
+use crate::stack::StackSize;
+use crate::sys::{signal_chain, stderr};
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::mem::zeroed;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::{Once, OnceLock};
 
-/// What handled these signals before.
-struct Before {
-    segv: libc::sigaction,
-    bus: libc::sigaction,
-}
+/// The former actions of SIGSEGV and SIGBUS.
+static FORMER: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-static BEFORE: OnceLock<Before> = OnceLock::new();
-
-/// The alternate stack of an OS thread that had none, or a small one; unmapped when the OS thread ends.
+/// The alternate signal stack of an OS thread that had none, or a smaller one. It is unmapped when the OS thread ends.
 struct AltStack(*mut libc::c_void);
 
-/// Room for the watchdog's handler as well, which unwinds. std's have 8 KiB, and half of it may be registers.
+/// Size in bytes. The watchdog's handler, which unwinds, fits as well. std's stacks have 8 KiB, and half of it may be
+/// registers.
 const ALT_SIZE: usize = 64 << 10;
 
 thread_local! {
     static ALT: RefCell<Option<AltStack>> = const { RefCell::new(None) };
 }
 
-/// Installs the handler, once for the process, and an alternate stack for this OS thread if it has none, or a
-/// small one (std makes one for each of its threads).
+/// Installs the handler, once for the process, and an alternate signal stack for this OS thread if it has none, or a small
+/// one. (std makes one for each of its threads.)
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: sigaction with a valid action; `handler` has the signature that SA_SIGINFO wants. The
-        // old actions are kept before the new ones can be called for a guard of ours: there is none yet.
+        // SAFETY: `handler` may run anywhere at any time. The former actions are stored before `handler` can be called for
+        // a guard page, because there is no green thread yet.
         unsafe {
-            let mut before = Before { segv: zeroed(), bus: zeroed() };
-            libc::sigaction(libc::SIGSEGV, std::ptr::null(), &raw mut before.segv);
-            libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut before.bus);
-            let _ = BEFORE.set(before);
-            let mut action: libc::sigaction = zeroed();
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            action.sa_sigaction = handler as *const () as usize;
-            for signal in [libc::SIGSEGV, libc::SIGBUS] {
-                libc::sigaction(signal, &raw const action, null_mut());
-            }
+            let _ = FORMER.set(SIGNALS.map(signal_chain::current));
+            SIGNALS.iter().for_each(|&signal| signal_chain::install(signal, handler, 0));
         }
     });
     let _ = ALT.try_with(|alt| *alt.borrow_mut() = AltStack::if_needed());
@@ -56,10 +48,10 @@ pub(crate) fn install() {
 
 impl AltStack {
     fn if_needed() -> Option<AltStack> {
-        // SAFETY: asks, maps, and installs a mapping of the size it says.
+        // SAFETY: reads the current stack, maps another one, and installs it with the size of the mapping.
         unsafe {
             let mut current: libc::stack_t = zeroed();
-            if libc::sigaltstack(std::ptr::null(), &raw mut current) != 0
+            if libc::sigaltstack(null(), &raw mut current) != 0
                 || current.ss_flags & libc::SS_ONSTACK != 0
                 || (current.ss_flags & libc::SS_DISABLE == 0 && current.ss_size >= ALT_SIZE)
             {
@@ -82,7 +74,7 @@ impl AltStack {
 
 impl Drop for AltStack {
     fn drop(&mut self) {
-        // SAFETY: taken out of use before it is unmapped.
+        // SAFETY: the kernel stops using the stack before it is unmapped.
         unsafe {
             let off = libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: ALT_SIZE };
             libc::sigaltstack(&raw const off, null_mut());
@@ -91,65 +83,46 @@ impl Drop for AltStack {
     }
 }
 
-/// Formats into a fixed buffer: a signal handler must not allocate.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Line {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        let n = text.len().min(self.bytes.len() - self.len);
-        self.bytes[self.len..self.len + n].copy_from_slice(&text[..n]);
-        self.len += n;
-        Ok(text.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a valid siginfo_t for SA_SIGINFO.
+    // SAFETY: the kernel passes a valid siginfo_t, because of SA_SIGINFO.
     let address = unsafe { (*info).si_addr() } as usize;
     if let Some(hub) = try_current() {
         if let Some(size) = hub.pool().stacks().overflowed_at(address) {
-            let mut line = Line { bytes: [0; 512], len: 0 };
-            let kib = size.bytes() >> 10;
-            let is_own = hub.stack_of_current().is_some_and(|stack| stack.contains(&address));
-            // What it interrupted was a green thread's code, so hardly ever is the state borrowed.
-            let named = is_own
-                && hub.describe_current(|name, id, origin| {
-                    let _ = match name {
-                        Some(name) => write!(line, "\ngreen thread '{name}' has overflowed its stack"),
-                        None => write!(line, "\ngreen thread 'green-{id}' has overflowed its stack"),
-                    };
-                    let _ = write!(line, " ({kib} KiB; {origin})");
-                });
-            if !named {
-                let whose = if is_own { "green thread" } else { "generator" };
-                let _ = write!(line, "\na {whose} has overflowed its stack ({kib} KiB)");
-            }
-            let _ = line.write_all(b"\nfatal runtime error: stack overflow, aborting\n");
-            stderr::write(&line.bytes[..line.len]);
+            report(hub, address, size);
             // SAFETY: no preconditions.
-            unsafe {
-                libc::abort();
-            }
+            unsafe { libc::abort() };
         }
     }
-    pass_on(signal, info, context);
+    let Some(former) = FORMER.get() else { return };
+    let former = &former[usize::from(signal == libc::SIGBUS)];
+    // SAFETY: `former` is the former action of this signal, and the arguments are the kernel's. If there was no handler,
+    // the default is restored. It acts when the faulting instruction is executed again.
+    unsafe {
+        if !signal_chain::call(former, signal, info, context) {
+            libc::sigaction(signal, former, null_mut());
+        }
+    }
 }
 
-/// Does what would have been done without us.
-fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some(before) = BEFORE.get() else { return };
-    let action = if signal == libc::SIGBUS { &before.bus } else { &before.segv };
-    // SAFETY: what sigaction answered, and what we were called with. Where there was no handler the default is put
-    // back, and acts when the faulting instruction is executed again.
-    unsafe {
-        if !crate::sys::signal_chain::call(action, signal, info, context) {
-            libc::sigaction(signal, &raw const *action, null_mut());
-        }
+/// Writes which stack has overflowed. Formats into a fixed buffer, because a signal handler must not allocate. A text that
+/// does not fit is cut off.
+fn report(hub: &Hub, address: usize, size: StackSize) {
+    let mut line = Cursor::new([0; 512]);
+    let kib = size.bytes() >> 10;
+    let is_own = hub.stack_of_current().is_some_and(|stack| stack.contains(&address));
+    // The fault has interrupted code of a green thread, so the hub's state is hardly ever borrowed.
+    let named = is_own
+        && hub.describe_current(|name, id, origin| {
+            let _ = match name {
+                Some(name) => write!(line, "\ngreen thread '{name}' has overflowed its stack"),
+                None => write!(line, "\ngreen thread 'green-{id}' has overflowed its stack"),
+            };
+            let _ = write!(line, " ({kib} KiB; {origin})");
+        });
+    if !named {
+        let whose = if is_own { "green thread" } else { "generator" };
+        let _ = write!(line, "\na {whose} has overflowed its stack ({kib} KiB)");
     }
+    stderr::write(&line.get_ref()[..line.position() as usize]);
+    stderr::write(b"\nfatal runtime error: stack overflow, aborting\n");
 }

@@ -1,55 +1,59 @@
-//! When a hub is stuck, and when that is said.
+//! When a hub counts as stalled, and when that is reported.
+//!
+//! Next: `observe/watchdog/thread_state.rs`, where a stalled OS thread is.
 
 use std::time::Duration;
 
-/// What the watchdog remembers of a hub from one look to the next.
-pub(super) struct Watched {
-    /// Which hub: its number.
+/// Remembers one hub from one examination to the next.
+pub(super) struct StallDetector {
+    /// The hub's number.
     pub(super) hub: u64,
-    /// Who was reported.
-    pub(super) who: String,
+    /// The name in the last report: the green thread that had not yielded.
+    pub(super) name: String,
     switches: u64,
-    /// For how long, at least, it has not switched.
-    stuck: Duration,
-    /// When it is to be said again; `None` if it was not said yet.
-    again: Option<Duration>,
+    /// A lower bound of the time since the last switch.
+    stalled: Duration,
+    /// The value of `stalled` at which the next report is due. `None`: there was no report yet.
+    report_at: Option<Duration>,
 }
 
-/// What came of a look.
+/// The result of an examination.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    Nothing,
-    /// It has not switched for so long, and that is to be said.
-    Stuck(Duration),
-    /// It has switched, after it was said that it did not.
-    Over(Duration),
+pub(super) enum Verdict {
+    /// Nothing to report.
+    Fine,
+    /// The hub has not switched for this time, and a report is due.
+    Stalled(Duration),
+    /// The hub has switched, after it was reported.
+    Recovered(Duration),
 }
 
-impl Watched {
-    pub(super) fn new(hub: u64) -> Watched {
-        Watched { hub, who: String::new(), switches: 0, stuck: Duration::ZERO, again: None }
+impl StallDetector {
+    pub(super) fn new(hub: u64) -> StallDetector {
+        StallDetector { hub, name: String::new(), switches: 0, stalled: Duration::ZERO, report_at: None }
     }
 
-    /// Looks at it, `passed` after the last time. `keeps_somebody`: whoever runs there keeps others waiting.
-    pub(super) fn look(
+    /// Examines the hub, `passed` after the last examination. `keeps_others`: the code that runs there keeps green threads
+    /// from running.
+    pub(super) fn update(
         &mut self,
         switches: u64,
-        keeps_somebody: bool,
+        keeps_others: bool,
         passed: Duration,
         limit: Duration,
-    ) -> Finding {
-        if switches != self.switches || !keeps_somebody {
-            // From now on; so what is counted is never more than it was.
+    ) -> Verdict {
+        if switches != self.switches || !keeps_others {
+            // The time counts from this examination, so `stalled` is never too large.
             self.switches = switches;
-            let stuck = std::mem::take(&mut self.stuck) + passed;
-            return if self.again.take().is_some() { Finding::Over(stuck) } else { Finding::Nothing };
+            let stalled = std::mem::take(&mut self.stalled) + passed;
+            return if self.report_at.take().is_some() { Verdict::Recovered(stalled) } else { Verdict::Fine };
         }
-        self.stuck += passed;
-        if self.stuck < self.again.unwrap_or(limit) {
-            return Finding::Nothing;
+        self.stalled += passed;
+        if self.stalled < self.report_at.unwrap_or(limit) {
+            return Verdict::Fine;
         }
-        self.again = Some(2 * self.stuck);
-        Finding::Stuck(self.stuck)
+        self.report_at = Some(2 * self.stalled);
+        Verdict::Stalled(self.stalled)
     }
 }
 
@@ -60,30 +64,34 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(100);
     const TICK: Duration = Duration::from_millis(25);
 
-    /// What is found by one look after another, by the number of the look.
-    fn findings(looks: impl IntoIterator<Item = (u64, bool)>) -> Vec<(usize, Finding)> {
-        let mut watched = Watched::new(1);
-        let found = looks.into_iter().map(|(switches, keeps)| watched.look(switches, keeps, TICK, LIMIT));
-        found.enumerate().filter(|(_, finding)| *finding != Finding::Nothing).collect()
+    /// Returns the verdicts that are not `Fine`, each with the number of its examination.
+    fn verdicts(examinations: impl IntoIterator<Item = (u64, bool)>) -> Vec<(usize, Verdict)> {
+        let mut detector = StallDetector::new(1);
+        let found =
+            examinations.into_iter().map(|(switches, keeps)| detector.update(switches, keeps, TICK, LIMIT));
+        found.enumerate().filter(|(_, verdict)| *verdict != Verdict::Fine).collect()
     }
 
     #[test]
-    fn a_stuck_hub_is_reported_at_the_limit_and_then_each_time_it_has_lasted_twice_as_long() {
+    fn update_reports_at_the_limit_and_each_time_the_stall_has_doubled() {
         let millis = Duration::from_millis;
-        let found = findings((0..20).map(|_| (7, true)).chain([(8, true)]));
-        let stuck = |n, time| (n, Finding::Stuck(millis(time)));
-        assert_eq!(found, [stuck(4, 100), stuck(8, 200), stuck(16, 400), (20, Finding::Over(millis(500)))]);
+        let found = verdicts((0..20).map(|_| (7, true)).chain([(8, true)]));
+        let stalled = |n, time| (n, Verdict::Stalled(millis(time)));
+        assert_eq!(
+            found,
+            [stalled(4, 100), stalled(8, 200), stalled(16, 400), (20, Verdict::Recovered(millis(500)))]
+        );
     }
 
     #[test]
-    fn who_switches_is_not_reported() {
-        assert_eq!(findings((0..100).map(|n| (n / 3, true))), []);
+    fn update_is_fine_for_a_hub_that_switches() {
+        assert_eq!(verdicts((0..100).map(|n| (n / 3, true))), []);
     }
 
     #[test]
-    fn who_keeps_nobody_is_not_reported_and_has_all_its_time_when_it_does() {
+    fn update_counts_from_when_others_are_kept() {
         let idle = (0..10).map(|_| (7, false));
-        assert_eq!(findings(idle.clone()), []);
-        assert_eq!(findings(idle.chain((0..4).map(|_| (7, true)))), [(13, Finding::Stuck(LIMIT))]);
+        assert_eq!(verdicts(idle.clone()), []);
+        assert_eq!(verdicts(idle.chain((0..4).map(|_| (7, true)))), [(13, Verdict::Stalled(LIMIT))]);
     }
 }

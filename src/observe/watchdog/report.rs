@@ -1,0 +1,108 @@
+//! The examination of all hubs, and the text of the reports.
+//!
+//! Next: `observe/watchdog/stall.rs`, when a hub counts as stalled.
+
+use super::backtrace;
+use super::stall::{StallDetector, Verdict};
+use super::thread_state::{ThreadState, call_name};
+use crate::green::catch_body;
+use crate::hub::status::{self, HubStatus};
+use crate::ids::GreenId;
+use crate::observe::panic_hook::log_or_stderr;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+/// A report that has still to be written, because the examination must not wait.
+pub(super) struct Report {
+    text: String,
+    /// For a stalled hub: the OS thread, and the number of switches of its hub, to find where it is now.
+    thread: Option<(i32, u64)>,
+}
+
+/// Examines each hub once. `passed` is the time since the last examination.
+pub(super) fn examine(detectors: &mut Vec<StallDetector>, passed: Duration, limit: Duration) -> Vec<Report> {
+    let mut reports = Vec::new();
+    let mut examined = Vec::with_capacity(detectors.len());
+    status::for_each_hub(|hub| {
+        let known = detectors.iter().position(|detector| detector.hub == hub.number());
+        let mut detector =
+            known.map_or_else(|| StallDetector::new(hub.number()), |at| detectors.swap_remove(at));
+        let id = hub.current();
+        let keeps_others = match id {
+            GreenId::HUB => false,
+            GreenId::ROOT => hub.alive() > 0,
+            _ => true,
+        };
+        match detector.update(hub.switches(), keeps_others, passed, limit) {
+            Verdict::Fine => {}
+            Verdict::Stalled(time) => {
+                detector.name = title(hub, id);
+                let text = format!("{} has not given way for {time:.0?}{}", detector.name, origin(hub, id));
+                reports.push(Report { text, thread: Some((hub.tid(), hub.switches())) });
+            }
+            Verdict::Recovered(time) => {
+                let text = format!("{} has given way, after {time:.0?}", detector.name);
+                reports.push(Report { text, thread: None });
+            }
+        }
+        examined.push(detector);
+    });
+    *detectors = examined;
+    reports
+}
+
+/// Returns the name of a green thread as the subject of a report.
+fn title(hub: &HubStatus, id: GreenId) -> String {
+    match hub.label(id).and_then(|label| label.name) {
+        _ if id == GreenId::ROOT => "the root".into(),
+        Some(name) => format!("green thread '{name}'"),
+        None => format!("green thread 'green-{id}'"),
+    }
+}
+
+/// Returns where a green thread was spawned, its OS thread, and how many green threads it keeps from running.
+fn origin(hub: &HubStatus, id: GreenId) -> String {
+    let mut text = String::new();
+    if let Some(label) = hub.label(id).filter(|_| id != GreenId::ROOT) {
+        text += &format!("; spawned at {}", label.spawned_at);
+    }
+    text += &format!("; on OS thread '{}' ({})", hub.os_thread(), hub.tid());
+    match hub.alive().saturating_sub(u64::from(id != GreenId::ROOT)) {
+        0 => {}
+        1 => text += ", where another is alive",
+        others => text += &format!(", where {others} others are alive"),
+    }
+    text
+}
+
+impl Report {
+    /// Finds out where a stalled OS thread is, and logs the report. If the program's logger panics, the report is lost.
+    pub(super) fn write(self) {
+        let mut text = self.text;
+        if let Some((tid, switches)) = self.thread {
+            describe_thread(&mut text, tid, switches).expect("a String takes all");
+        }
+        let _ = catch_body(|| log_or_stderr(log::Level::Warn, &text));
+    }
+}
+
+fn describe_thread(text: &mut String, tid: i32, switches: u64) -> fmt::Result {
+    match ThreadState::of(tid) {
+        ThreadState::InCall(number) => match call_name(number) {
+            Some(name) => write!(text, "\n  in the system call {name}"),
+            None => write!(text, "\n  in the system call number {number}"),
+        },
+        ThreadState::Asleep => write!(text, "\n  in the kernel"),
+        ThreadState::Unknown => Ok(()),
+        ThreadState::Computing => match backtrace::of(tid, switches) {
+            Some(frames) if frames.is_empty() => write!(text, "\n  it has gone on just now"),
+            Some(frames) => {
+                write!(text, "\n  it computes:")?;
+                frames.into_iter().try_for_each(|frame| write!(text, "\n    {frame}"))
+            }
+            None => {
+                write!(text, "\n  it computes (no backtrace: it does not take signal {})", backtrace::SIGNAL)
+            }
+        },
+    }
+}
