@@ -29,7 +29,6 @@ const UNFINISHED: &[&str] = &[
     "src/signal/",
     "src/stack.rs",
     "src/sys/",
-    "src/thread/",
     "src/time/",
     "src/tls/",
 ];

@@ -1,4 +1,6 @@
-//! OS threads that are waited for when the process ends: those of [`Thread`](super::Thread) that are no daemons.
+//! The OS threads for which the process waits before it ends: each [`Thread`](super::Thread) that is no daemon.
+//!
+//! Next: `thread/timer.rs`.
 #![allow(unsafe_code)]
 
 use crate::hub::{try_current, with_blocking_disabled};
@@ -12,60 +14,65 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-static LIVING: Lock<Vec<Living>> = Lock::new(Vec::new());
+static NON_DAEMONS: Lock<Vec<NonDaemon>> = Lock::new(Vec::new());
 
-/// Counts those that have ended: what is waited by.
+/// Number of non-daemons that have ended. A futex.
 static ENDED: AtomicU32 = AtomicU32::new(0);
 
+/// How long a wait for non-daemons lasts before the states of their OS threads are read again.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
+
 thread_local! {
-    /// Set before anything else, and so destroyed after all other thread-locals.
-    static LAST: Cell<Option<NonDaemonGuard>> = const { Cell::new(None) };
+    /// Set before all other thread-locals, and so destroyed after them.
+    static GUARD: Cell<Option<NonDaemonGuard>> = const { Cell::new(None) };
 }
 
-struct Living {
+struct NonDaemon {
     number: u64,
-    /// 0 until it runs.
+    /// The kernel's id of the OS thread. 0: it does not run yet.
     tid: i32,
 }
 
-/// One that is waited for until this is dropped.
+/// Makes the process wait for an OS thread until this is dropped.
 pub(super) struct NonDaemonGuard(u64);
 
 impl NonDaemonGuard {
-    /// From now on one more is.
+    /// Registers an OS thread that is about to be made.
     pub(super) fn new() -> NonDaemonGuard {
         at_fork::register(reset_after_fork);
         exit_hooks::register(Stage::Threads, |_| wait_for_all());
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, SeqCst);
-        with_blocking_disabled(|| LIVING.lock().push(Living { number, tid: 0 }));
+        with_blocking_disabled(|| NON_DAEMONS.lock().push(NonDaemon { number, tid: 0 }));
         NonDaemonGuard(number)
     }
 
-    /// It is the OS thread that calls, until the last of its thread-locals is gone.
-    pub(super) fn begin(self) {
-        LIVING
-            .lock()
-            .iter_mut()
-            .filter(|living| living.number == self.0)
-            .for_each(|living| living.tid = gettid());
-        LAST.set(Some(self));
+    /// Keeps the guard until the last thread-local of the calling OS thread, which is the registered one, is destroyed.
+    pub(super) fn keep_until_exit(self) {
+        if let Some(own) = NON_DAEMONS.lock().iter_mut().find(|thread| thread.number == self.0) {
+            own.tid = gettid();
+        }
+        GUARD.set(Some(self));
     }
 }
 
 impl Drop for NonDaemonGuard {
     fn drop(&mut self) {
-        LIVING.lock().retain(|living| living.number != self.0);
+        NON_DAEMONS.lock().retain(|thread| thread.number != self.0);
         ENDED.fetch_add(1, SeqCst);
         kernel_futex::wake_one(&ENDED);
     }
 }
 
-/// Waits until all but the calling OS thread have ended. At the end of the process: the calling OS thread's hub does not run
-/// any more, and joiners of its green threads learn that.
+/// Waits until all non-daemons have ended, except the calling OS thread. Called when the process ends. If there are any, the
+/// calling OS thread's hub refuses messages from then on, because it does not run any more; joiners of its green threads
+/// get an error.
 pub(crate) fn wait_for_all() {
     let own = gettid();
-    if !LIVING.lock().iter().any(|living| living.tid != own) {
+    let others = || -> Vec<i32> {
+        NON_DAEMONS.lock().iter().map(|thread| thread.tid).filter(|&tid| tid != own).collect()
+    };
+    if others().is_empty() {
         return;
     }
     if let Some(hub) = try_current() {
@@ -73,28 +80,26 @@ pub(crate) fn wait_for_all() {
     }
     loop {
         let ended = ENDED.load(SeqCst);
-        let others: Vec<i32> =
-            LIVING.lock().iter().map(|living| living.tid).filter(|&tid| tid != own).collect();
-        if others.into_iter().all(has_called_exit) {
+        if others().into_iter().all(has_called_exit) {
             return;
         }
-        kernel_futex::wait(&ENDED, ended, Some(Duration::from_millis(100)));
+        kernel_futex::wait(&ENDED, ended, Some(RECHECK_INTERVAL));
     }
 }
 
-/// Whether it has called `std::process::exit`. The first to call it (`main`, by its return) ends the process; std leaves
-/// all others in pause(2) for ever, and there is no use in waiting for them. That is the system call of that name, or
-/// a `ppoll` for nothing: there ours, and everywhere that of processors without the other one.
+/// Returns whether an OS thread has called `std::process::exit`. The first caller (`main`, by its return) ends the process.
+/// std holds all later callers in pause(2) for ever, so there is no use in waiting for them. pause(2) is the system call of
+/// that name, or a `ppoll` for nothing: this crate's `pause` is that, and so is the C library's on processors without the
+/// system call.
 fn has_called_exit(tid: i32) -> bool {
     let call = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap_or_default();
     let poll = format!("{} 0x0 0x0 0x0 ", libc::SYS_ppoll);
     call.starts_with(&poll) || cfg!(target_arch = "x86_64") && call.starts_with("34 ")
 }
 
-/// In the child of a fork there are none.
 fn reset_after_fork() {
-    // SAFETY: the one OS thread of the child, which is not in here.
-    unsafe { LIVING.reset_after_fork(Vec::new()) };
+    // SAFETY: the child has one OS thread, and it does not hold the lock.
+    unsafe { NON_DAEMONS.reset_after_fork(Vec::new()) };
 }
 
 #[cfg(test)]
@@ -104,7 +109,7 @@ mod tests {
     #[test]
     fn wait_for_all_in_a_child_finds_the_lock_free_that_another_held() {
         drop(NonDaemonGuard::new());
-        LIVING.seize();
+        NON_DAEMONS.seize();
         // SAFETY: the child uses no lock but this one, and ends.
         unsafe {
             let child = libc::fork();
@@ -113,7 +118,7 @@ mod tests {
                 wait_for_all();
                 libc::_exit(0);
             }
-            LIVING.release();
+            NON_DAEMONS.release();
             let mut status = 0;
             assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
             assert_eq!(status, 0);

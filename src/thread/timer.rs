@@ -1,6 +1,8 @@
-//! A function that an OS thread of its own calls some time from now.
+//! A function that an OS thread of its own calls after a delay.
+//!
+//! Next: `thread/offload/mod.rs`.
 
-use super::{JoinHandle, Thread};
+use super::start::{JoinHandle, Thread};
 use crate::green::JoinError;
 use crate::sys::kernel_futex;
 use crate::sys::quiescent::quiescent;
@@ -11,12 +13,12 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// `stage`: the time has not come; nobody has cancelled it.
-const WAITS: u32 = 0;
+/// The states of a timer: waiting, cancelled, or past the point where it can be cancelled.
+const WAITING: u32 = 0;
 const CANCELLED: u32 = 1;
-const RUNS: u32 = 2;
+const CALLED: u32 = 2;
 
-/// A function that is to be called once, by a real OS thread, when some time has passed.
+/// A function that an OS thread calls once, after a delay.
 ///
 /// ```
 /// use greenline::thread::Timer;
@@ -29,13 +31,11 @@ const RUNS: u32 = 2;
 /// assert_eq!(late.join().unwrap(), None);
 /// ```
 ///
-/// A green thread for the same is [`spawn_after`](crate::spawn_after). Source: Python's `threading.Timer`.
+/// [`spawn_after`](crate::spawn_after) does the same with a green thread. Source: Python's `threading.Timer`.
 #[must_use = "it does nothing until it is started"]
 pub struct Timer<F> {
     delay: Duration,
-    f: F,
-    name: Option<String>,
-    daemon: bool,
+    thread: Thread<F>,
 }
 
 impl<F, T> Timer<F>
@@ -43,79 +43,73 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    /// One that will call `f` when `delay` has passed since it was started.
+    /// Returns a timer that will call `f` when `delay` has passed since its start.
     pub fn new(delay: Duration, f: F) -> Timer<F> {
-        Timer { delay, f, name: None, daemon: false }
+        Timer { delay, thread: Thread::new(f) }
     }
 
-    /// The name of its OS thread, as [`Thread::name`].
+    /// Sets the name of the OS thread, as [`Thread::name`] does.
     pub fn name(mut self, name: impl Into<String>) -> Timer<F> {
-        self.name = Some(name.into());
+        self.thread = self.thread.name(name);
         self
     }
 
-    /// Whether it is *not* waited for when `main` returns, as [`Thread::daemon`].
+    /// Sets whether the process ends without waiting for the timer, as [`Thread::daemon`] does.
     pub fn daemon(mut self, daemon: bool) -> Timer<F> {
-        self.daemon = daemon;
+        self.thread = self.thread.daemon(daemon);
         self
     }
 
-    /// Starts it. While it waits it does not keep [processes](crate::process) from being started.
+    /// Starts the timer. While it waits, [processes](crate::process) can be started.
     ///
     /// # Errors
     /// No OS thread can be made.
     ///
     /// # Panics
-    /// When the name contains a 0.
+    /// If the name contains a 0.
     pub fn start(self) -> io::Result<TimerHandle<T>> {
-        let stage = Arc::new(AtomicU32::new(WAITS));
-        // `None`: beyond what clocks can say.
-        let until = Instant::now().checked_add(self.delay);
-        let f = self.f;
-        let thread = Thread::new({
-            let stage = stage.clone();
-            move || wait(&stage, until).then(f)
-        });
-        let thread = match self.name {
-            Some(name) => thread.name(name),
-            None => thread,
-        };
-        Ok(TimerHandle { stage, thread: thread.daemon(self.daemon).start()? })
+        let state = Arc::new(AtomicU32::new(WAITING));
+        // `None`: the clock cannot represent the time.
+        let deadline = Instant::now().checked_add(self.delay);
+        let waited = state.clone();
+        let thread = self.thread.map(|f| move || wait(&waited, deadline).then(f));
+        Ok(TimerHandle { state, thread: thread.start()? })
     }
 }
 
-/// Blocks the OS thread until the time has come, or somebody cancels it. Answers whether it is to run.
-fn wait(stage: &AtomicU32, until: Option<Instant>) -> bool {
-    /// Some time for the kernel to count.
-    const LONG: Duration = Duration::from_secs(3600);
-    while stage.load(SeqCst) == WAITS {
-        let left = until.map_or(LONG, |until| until.saturating_duration_since(Instant::now()));
+/// Blocks the OS thread until `deadline`, or until the timer is cancelled. Returns `false` if it is cancelled.
+fn wait(state: &AtomicU32, deadline: Option<Instant>) -> bool {
+    /// The longest wait in one system call.
+    const MAX_WAIT: Duration = Duration::from_secs(3600);
+    while state.load(SeqCst) == WAITING {
+        let left = deadline.map_or(MAX_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return stage.compare_exchange(WAITS, RUNS, SeqCst, SeqCst).is_ok();
+            return state.compare_exchange(WAITING, CALLED, SeqCst, SeqCst).is_ok();
         }
-        quiescent(|| kernel_futex::wait(stage, WAITS, Some(left.min(LONG))));
+        quiescent(|| kernel_futex::wait(state, WAITING, Some(left.min(MAX_WAIT))));
     }
     false
 }
 
-/// A timer that was started. Dropping it leaves the timer alone.
+/// A timer that was started. Dropping the handle does not cancel it.
 pub struct TimerHandle<T> {
-    stage: Arc<AtomicU32>,
+    state: Arc<AtomicU32>,
     thread: JoinHandle<Option<T>>,
 }
 
 impl<T> TimerHandle<T> {
-    /// Has the function not be called. `false`: it has been already, or was cancelled before. Does not block.
+    /// Cancels the call. Returns `false` if the function was called already, or the timer was cancelled before. Does not
+    /// block.
     pub fn cancel(&self) -> bool {
-        let cancelled = self.stage.compare_exchange(WAITS, CANCELLED, SeqCst, SeqCst).is_ok();
+        let cancelled = self.state.compare_exchange(WAITING, CANCELLED, SeqCst, SeqCst).is_ok();
         if cancelled {
-            kernel_futex::wake_one(&self.stage);
+            kernel_futex::wake_one(&self.state);
         }
         cancelled
     }
 
-    /// Waits until the function was called and has returned: its value; `None` if it was cancelled. Blocks the current
-    /// green thread and no other; where there is no hub, the OS thread.
+    /// Waits until the function has returned, and returns its value. If the timer was cancelled, returns `None`. Blocks only
+    /// the calling green thread. Where there is no hub, blocks the calling OS thread.
     ///
     /// # Errors
     /// The function panicked: [`JoinError::Panicked`].
@@ -124,7 +118,7 @@ impl<T> TimerHandle<T> {
         self.thread.join()
     }
 
-    /// Whether `join` would answer at once.
+    /// Returns whether `join` would return at once.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
@@ -132,11 +126,11 @@ impl<T> TimerHandle<T> {
 
 impl<T> fmt::Debug for TimerHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.stage.load(SeqCst) {
-            WAITS => "waits",
+        let state = match self.state.load(SeqCst) {
+            WAITING => "waiting",
             CANCELLED => "cancelled",
             _ => "called",
         };
-        f.debug_struct("TimerHandle").field("name", &self.thread.name()).field("stage", &stage).finish()
+        f.debug_struct("TimerHandle").field("name", &self.thread.name()).field("state", &state).finish()
     }
 }
