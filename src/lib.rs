@@ -153,10 +153,15 @@ pub use thread::offload::{offload, offload_threads};
 use crate::api::current_hub::current_hub;
 use std::time::Duration;
 
-/// The README's programs, as doctests.
+/// The programs of the README, as doctests.
 #[cfg(all(doctest, feature = "patch", feature = "process"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// The programs of the book's list of examples, as doctests.
+#[cfg(all(doctest, feature = "patch", feature = "process"))]
+#[doc = include_str!("../docs/src/examples.md")]
+mod book_examples {}
 
 /// Blocks the root until all green threads of its hub have ended, detached ones included.
 ///

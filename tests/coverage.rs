@@ -64,7 +64,7 @@ const NEVER_BLOCK: &[(&str, &str)] = &[
     ),
 ];
 
-/// Calls that may wait and are not interposed: what they wait for, and the symbols. The README's limits list them, too.
+/// Calls that may wait and are not interposed: what they wait for, and the symbols. `docs/src/limits.md` lists them, too.
 const MISSING: &[(&str, &str)] = &[("the disk", "ftruncate64")];
 
 fn words(list: &'static [(&str, &str)]) -> impl Iterator<Item = &'static str> {
@@ -198,7 +198,7 @@ fn coverage_knows_every_symbol_that_std_imports() {
         unknown.is_empty(),
         "this toolchain's std calls functions of the C library that no list has:\n{}\nRead the manual page of \
          each. If it may wait, for a descriptor, a lock, a process or a time, interpose it in src/patch, with a line in \
-         the COVERAGE of its file; or put it into MISSING here and into the README's limits. If it cannot, put it into \
+         the COVERAGE of its file; or put it into MISSING here and into docs/src/limits.md. If it cannot, put it into \
          NEVER_BLOCK here, where the reason fits.",
         unknown.join("\n")
     );
