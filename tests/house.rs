@@ -8,9 +8,6 @@ use std::path::Path;
 
 /// Rooms that do not keep the rules yet.
 const UNFINISHED: &[&str] = &[
-    "README.md",
-    "CHANGELOG.md",
-    "DESIGN.md",
     "arch/",
     "examples/",
     "tests/",
@@ -306,8 +303,8 @@ fn source_files_have_unique_names() {
 #[test]
 fn comments_are_plain_sentences() {
     let mut tree = read_tree(&["arch", "src", "tests", "examples"], ".rs");
-    tree.extend(read_tree(&["tests", "examples"], ".md"));
-    tree.extend(["README.md", "DESIGN.md", "CHANGELOG.md"].map(|name| {
+    tree.extend(read_tree(&["tests", "examples", "docs/src"], ".md"));
+    tree.extend(["README.md", "DESIGN.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| {
         (name.to_owned(), std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap())
     }));
     check("riddles", riddles(&tree));
