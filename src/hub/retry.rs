@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) const EAGAIN: isize = -(libc::EAGAIN as isize);
 const EINTR: isize = -(libc::EINTR as isize);
 
-/// What a kill or a timeout does to a green thread that waits.
+/// The effect of a kill or a timeout on a green thread that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnInterrupt {
     /// It unwinds: in calls of this crate.
@@ -51,7 +51,7 @@ pub(crate) struct RetryOpts<'a, L> {
 pub(crate) struct BackoffOpts {
     pub(crate) deadline: Time,
     pub(crate) on_interrupt: OnInterrupt,
-    /// What the green thread is said to wait for.
+    /// Name of what the green thread waits for, for reports.
     pub(crate) what: &'static str,
     /// A futex word that is changed and woken when the next attempt may succeed.
     pub(crate) changed: Option<&'static AtomicU32>,

@@ -173,7 +173,7 @@ impl Hub {
         }
     }
 
-    /// That generation of `fd` is closed. Wakes its waiters.
+    /// Wakes the waiters of a generation of `fd` that is closed.
     pub(super) fn fd_closed(&self, fd: RawFd, generation: Generation) {
         self.reactor.on_closed(fd, generation, |ticket| {
             self.wake(ticket);

@@ -1,4 +1,4 @@
-//! What every interposed function is made of: the macro that defines it beside its row of the coverage table, the
+//! The parts of every interposed function: the macro that defines it beside its row of the coverage table, the
 //! plain system call, and the conversion of the kernel's answer to C's `errno` convention.
 //!
 //! Next: `patch/io/read_write.rs`, the functions that most programs call.
@@ -45,7 +45,7 @@ pub(super) use interpose;
 /// Calls the kernel, past the C library. Returns its result, or an error number negated.
 ///
 /// # Safety
-/// That of the system call.
+/// As the system call.
 #[inline]
 pub(super) unsafe fn kernel<const N: usize>(number: c_long, args: [usize; N]) -> isize {
     let mut all = [0; 6];

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-/// What the reactor gives a descriptor when it registers it, and finds in the events of that descriptor.
+/// The reactor passes a key when it registers a descriptor, and finds it in the events of that descriptor.
 pub(crate) type Key = u64;
 
 /// The key of the waker and of counters that are listened to. Its lower half is no descriptor.
@@ -19,7 +19,7 @@ pub(crate) const WAKER: Key = Key::MAX;
 /// Flags of poll(2). On Linux they are those of epoll as well.
 pub(crate) type Flags = libc::c_short;
 
-/// What has happened to a descriptor.
+/// A report on one descriptor.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) key: Key,

@@ -17,7 +17,7 @@ pub(crate) struct FdNotes {
     /// 0: nothing was noted.
     pub(crate) version: u32,
     pub(crate) flags: u16,
-    /// What few descriptors have, for each direction.
+    /// For each direction. Few descriptors have timeouts.
     pub(crate) timeouts: [u64; 2],
 }
 
@@ -62,7 +62,7 @@ impl Default for DirectionState {
     }
 }
 
-/// What few descriptors have: further waiters of each direction, and timeouts.
+/// Further waiters of each direction, and timeouts. Few descriptors have any.
 #[derive(Default)]
 struct RareState {
     waiters: [Vec<Ticket>; 2],
@@ -303,7 +303,7 @@ mod tests {
         assert!(state.is_of(watched.generation()) && !state.is_of(watched.generation() + 1));
         fd_table::invalidate(900_101);
         assert_eq!(state.current(), None);
-        assert!(state.is_of(watched.generation()), "until the reactor is told");
+        assert!(state.is_of(watched.generation()), "until the reactor hears of it");
         state.end();
         assert!(!state.is_of(watched.generation()));
     }

@@ -237,7 +237,7 @@ impl<D: Driver> ReactorOf<D> {
         }
     }
 
-    /// That generation of `fd` is closed. Its waiters are woken, to find that out.
+    /// Ends the registration of a generation of `fd` that is closed, and wakes its waiters, which then find that out.
     pub(crate) fn on_closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
         let Some(attached) = self.attached.get() else { return };
         let _entered = self.enter();

@@ -28,7 +28,7 @@ pub(crate) struct PollFds {
 
 struct Entry {
     key: Key,
-    /// What the number referred to when it was registered: device, inode and type.
+    /// Device, inode and type of the file that the number referred to when it was registered.
     identity: Identity,
     /// Urgent data was reported, and is not asked for until the descriptor was read from.
     urgent_seen: bool,

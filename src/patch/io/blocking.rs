@@ -1,5 +1,5 @@
-//! What every call of this family that may block goes through: the hub it parks on, and the retry loop with what the
-//! program has set of the descriptor.
+//! The common path of all calls of this family that may block: the hub that the call parks on, and the retry loop with
+//! the mode that the program has set for the descriptor.
 //!
 //! Next: `hub/retry.rs`, the loop itself.
 

@@ -75,7 +75,7 @@ fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isiz
     answer
 }
 
-/// Some socket was told to linger.
+/// A socket lingers, or has lingered.
 static LINGER: AtomicBool = AtomicBool::new(false);
 
 /// Returns `true` if to close `fd` waits until all is sent.
@@ -127,7 +127,7 @@ const CONTROLS: &str =
 interpose! { Io;
     /// See close(2). The waiters of the descriptor are woken, with EBADF.
     fn close(fd: c_int) -> c_int, "everybody" =>
-        "wakes who waits for the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
+        "wakes the waiters of the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
     {
         let answer = close_with_linger_offloaded(fd, || fd_table::with_closing_mark(fd, || close_now(fd)));
         file_lock::notify_unlocked();
@@ -136,7 +136,7 @@ interpose! { Io;
 
     /// See dup2(2).
     fn dup2(old: c_int, new: c_int) -> c_int,
-        "std::process, C" => "wakes who waits for the one that is replaced";
+        "std::process, C" => "wakes the waiters of the descriptor that is replaced";
     {
         with_errno(match old == new {
             true => if is_open(old) { new as isize } else { failed(libc::EBADF) },
@@ -194,7 +194,7 @@ interpose! { Io;
 
     /// See close_range(2).
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int,
-        "C" => "wakes who waits for one of them, with EBADF";
+        "C" => "wakes the waiters of all of them, with EBADF";
     {
         if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
             fd_table::invalidate_range(first, last);

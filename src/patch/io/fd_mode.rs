@@ -1,4 +1,4 @@
-//! What a descriptor refers to, and what the program has set of it: whether its calls wait, and for how long.
+//! The kind of a descriptor, and the mode that the program has set for it: whether its calls wait, and for how long.
 //!
 //! For a registered descriptor the kernel is asked once. The answer is kept with the descriptor's state in the reactor,
 //! until a call is made that may change it, or the number is closed. A descriptor that was never waited for has no
@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Duration;
 
-/// What a descriptor refers to.
+/// The kind of thing that a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FdKind {
     /// A regular file or a block device, which cannot be waited for.
@@ -31,7 +31,7 @@ pub(super) enum FdKind {
     Other,
 }
 
-/// What the kernel says of a descriptor.
+/// The kind and the mode of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FdMode {
     pub(super) kind: FdKind,

@@ -195,7 +195,7 @@ fn is_synchronous_write(pos: FilePos) -> bool {
 /// Makes a system call that waits for a disk on an OS thread of the pool.
 ///
 /// # Safety
-/// That of the system call.
+/// As the system call.
 unsafe fn sync<const N: usize>(number: libc::c_long, args: [usize; N]) -> c_int {
     // SAFETY: the caller's contract; the caller waits until the call has returned.
     let call = move || unsafe { kernel(number, args) };

@@ -1,10 +1,10 @@
 //! From descriptor to descriptor, without a copy in the program: `sendfile`, `splice`, `copy_file_range`. std's
 //! `io::copy` and `fs::copy` are made of these.
 //!
-//! If a file is one end, an OS thread of the pool makes the call. It is told not to wait for the other end
-//! (`SPLICE_F_NONBLOCK`), so that it is not kept for long, and the green thread parks for that end. A write to a socket
-//! cannot be told that without making the socket non-blocking for all who share it. So bytes for a blocking socket are
-//! copied after all, in pieces, by calls that can be told (`MSG_DONTWAIT`).
+//! If a file is one end, an OS thread of the pool makes the call. The call does not wait for the other end
+//! (`SPLICE_F_NONBLOCK`), so the OS thread is not kept for long, and the green thread parks for that end. A write to a
+//! socket always waits, unless the socket is made non-blocking for all who share it. So bytes for a blocking socket are
+//! copied after all, in pieces, by calls that do not wait (`MSG_DONTWAIT`).
 //!
 //! Next: `patch/io/read_write.rs`, which copies.
 
@@ -33,7 +33,7 @@ fn is_nonblocking(fd: c_int) -> bool {
 /// Makes a system call that works on a file on an OS thread of the pool.
 ///
 /// # Safety
-/// That of the system call.
+/// As the system call.
 unsafe fn on_file(number: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: the caller's contract; the caller waits until the call has returned.
     offload_blocking(WorkKind::LibcCall, "a file", move || unsafe { kernel(number, args) })
@@ -151,7 +151,7 @@ fn pipe_to_socket(hub: &'static Hub, from: c_int, out: c_int, len: usize) -> isi
     // SAFETY: memory of this frame.
     let got = unsafe { read_slices(hub, FilePos::current(from), &raw const slice, 1) };
     let Ok(len @ 1..) = usize::try_from(got) else { return got };
-    // What was read cannot be put back. So a write that a kill or a timeout has ended early, once, goes on.
+    // The bytes that were read cannot be put back. So a write that a kill or a timeout has ended early, once, goes on.
     let mut gone = put(hub, out, &piece[..len], Socket);
     if (1..got).contains(&gone) || gone == failed(libc::EINTR) {
         let first = gone.max(0);

@@ -13,8 +13,8 @@ use std::os::fd::RawFd;
 
 /// Calls `piece`, with the number of bytes written so far, by [`retry`], until all `len` bytes are written. A blocking
 /// descriptor takes all, unless it is interrupted in between. One that the program has made non-blocking takes what it
-/// can. If it is closed in between, returns EBADF whatever was written: a caller that is told how much would go on with
-/// a number that may be another's by now.
+/// can. If it is closed in between, returns EBADF whatever was written: a caller that gets the number of bytes would
+/// go on with a descriptor number that may be another's by now.
 pub(super) fn write_all(
     hub: &Hub,
     fd: RawFd,
