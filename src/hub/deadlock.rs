@@ -9,7 +9,6 @@ use super::state::HubState;
 use super::status::helper_threads;
 use crate::green::{Green, GreenState};
 use crate::ids::{Direction, GreenId, WaitReason};
-use crate::sys::stderr;
 use std::fmt::Write;
 use std::panic::Location;
 
@@ -24,14 +23,6 @@ impl Hub {
     pub(crate) fn panic_deadlocked(&self, wait: WaitReason, at: &Location<'_>) -> ! {
         let report = self.deadlock_report(wait, Some(at));
         panic!("{report}");
-    }
-
-    /// Writes the report to standard error: for an interposed call, which must not panic, and which then waits in the kernel
-    /// as it would without this crate. Bypasses std and the logger, whose locks may be part of the deadlock.
-    #[cold]
-    pub(crate) fn tell_deadlock(&self, word: usize) {
-        let report = self.deadlock_report(WaitReason::Futex(word), None);
-        stderr::write(format!("greenline: {report}\n").as_bytes());
     }
 
     pub(crate) fn deadlock_report(&self, wait: WaitReason, at: Option<&Location<'_>>) -> String {

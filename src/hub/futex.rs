@@ -234,7 +234,7 @@ impl QueuedWaiter {
                     ParkResult::Expired => FutexWaitResult::Expired,
                     ParkResult::Interrupted => FutexWaitResult::Interrupted,
                     ParkResult::Deadlocked => {
-                        hub.tell_deadlock(word);
+                        hub.report_deadlock(word);
                         FutexWaitResult::Deadlocked
                     }
                 }

@@ -9,9 +9,10 @@ use super::lifecycle::Spawn;
 use super::{futex, status};
 use crate::context::{Body, Context};
 use crate::green::BodyState;
-use crate::ids::{ParkResult, Ticket, WaitReason, WakeReason};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WakeReason};
 use crate::stack::StackSize;
-use crate::time::Time;
+use crate::sys::stderr;
+use crate::time::{NEVER, Time};
 use crate::tls::{Ended, PthreadKind, Tcb};
 
 /// Calls `f`, which may switch, and keeps `errno`.
@@ -59,14 +60,28 @@ impl Hub {
         if let Ended::NotPthread = ended {
             return;
         }
-        self.pthreads.set(self.pthreads.get() - 1);
-        if self.pthreads.get() == 0 {
+        let left = self.pthreads.get() - 1;
+        self.pthreads.set(left);
+        if left == 0 {
             if let Some(ticket) = self.pthread_join_waiter.take() {
                 self.wake(ticket);
             }
         }
         if let Ended::Joinable { futex } = ended {
             futex::wake(futex, usize::MAX, u32::MAX);
+        }
+    }
+
+    /// Parks the root until no green thread is left that `pthread_create` has made. Does not unwind.
+    pub(crate) fn wait_for_pthreads(&self) {
+        while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
+            let ticket = self.ticket();
+            self.pthread_join_waiter.set(Some(ticket));
+            let reason = WaitReason::For("the threads that were made here to end");
+            if self.park(ticket, NEVER, reason, true) == ParkResult::Deadlocked {
+                log::error!("{}", self.deadlock_report(reason, None));
+                return;
+            }
         }
     }
 
@@ -90,10 +105,20 @@ impl Hub {
         reason: WaitReason,
         shield: bool,
     ) -> ParkResult {
-        self.futex_waiters.set(self.futex_waiters.get() + 1);
+        let waiters = &self.futex_waiters;
+        waiters.set(waiters.get() + 1);
         let result = keep_errno(|| self.park(ticket, deadline, reason, shield));
-        self.futex_waiters.set(self.futex_waiters.get() - 1);
+        waiters.set(waiters.get() - 1);
         result
+    }
+
+    /// Reports on standard error that the root waits for the word at this address, and that nobody can change it. An
+    /// interposed call must not panic; it waits in the kernel, as it would without the patch. Bypasses std and the logger,
+    /// whose locks may be part of the deadlock.
+    #[cold]
+    pub(super) fn report_deadlock(&self, word: usize) {
+        let report = self.deadlock_report(WaitReason::Futex(word), None);
+        stderr::write(format!("greenline: {report}\n").as_bytes());
     }
 
     /// Wakes as [`wake`](Hub::wake) does, from anywhere on this OS thread. Returns `false` if the state is in use; then
@@ -125,14 +150,9 @@ impl Hub {
         self.is_interrupted() && self.state.borrow_mut().record_mut(self.current()).cut_short
     }
 
-    /// Notes that an interposed call returns early for the pending interrupt.
-    pub(crate) fn cut_short(&self) {
-        self.state.borrow_mut().record_mut(self.current()).cut_short = true;
-    }
-
     /// Ends an interposed call early for the pending interrupt: notes it, and lets the other green threads run.
     pub(crate) fn consume_interrupt(&self) {
-        self.cut_short();
+        self.state.borrow_mut().record_mut(self.current()).cut_short = true;
         keep_errno(|| self.yield_now());
     }
 }

@@ -209,8 +209,7 @@ impl Hub {
                 Ok(())
             }
             OnInterrupt::Eintr => {
-                self.cut_short();
-                keep_errno(|| self.yield_now());
+                self.consume_interrupt();
                 Err(io::Error::from_raw_os_error(libc::EINTR))
             }
         }

@@ -7,7 +7,7 @@ use super::fields::Hub;
 use crate::green::Green;
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult};
 use crate::sys::catch::drop_ignoring_panics;
-use crate::time::{NEVER, Time};
+use crate::time::Time;
 use std::time::Duration;
 
 /// Number of times that an ending hub waits for green threads that catch every kill, and how long each time.
@@ -71,19 +71,6 @@ impl Hub {
             }
         }
         true
-    }
-
-    /// Parks the root until no green thread is left that `pthread_create` has made. Does not unwind.
-    pub(crate) fn wait_for_pthreads(&self) {
-        while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
-            let ticket = self.ticket();
-            self.pthread_join_waiter.set(Some(ticket));
-            let wait = WaitReason::For("the threads that were made here to end");
-            if self.park(ticket, NEVER, wait, true) == ParkResult::Deadlocked {
-                log::error!("{}", self.deadlock_report(wait, None));
-                return;
-            }
-        }
     }
 
     /// Kills all green threads and waits until they have ended, so that their destructors have run. Abandons green threads
