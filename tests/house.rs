@@ -13,7 +13,6 @@ const UNFINISHED: &[&str] = &[
     "tests/",
     "src/api/",
     "src/context/",
-    "src/hub/",
     "src/lib.rs",
     "src/net/",
     "src/patch/",
