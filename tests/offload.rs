@@ -308,7 +308,7 @@ fn offload_from_a_small_stack_runs_on_a_large_one() {
 }
 
 #[test]
-#[should_panic(expected = "nothing that is offloaded would ever run")]
+#[should_panic(expected = "no offloaded function would ever run")]
 fn offload_threads_of_zero_panics() {
     offload_threads(0);
 }
