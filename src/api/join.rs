@@ -1,7 +1,8 @@
-//! The handle of a green thread: to wait for what it returns, to end it, to ask after it; and waiting for
-//! several.
+//! The handle of a green thread: waiting for its result, ending it, asking for its state; and waiting for several.
 //!
-//! Names are std's; gevent's are in the docs as aliases.
+//! The names are std's. gevent's are aliases in the documentation.
+//!
+//! Next: `api/spawn.rs`, which makes green threads.
 
 use crate::api::current_hub::current_hub;
 use crate::green::{Completions, JoinError, Joiner, Outcome};
@@ -10,13 +11,14 @@ use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::{NEVER, Time};
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A green thread, and the right to what it returns.
+/// A green thread, and the right to its result.
 ///
-/// Dropping the handle detaches: the green thread goes on, and what it returns is dropped when it ends. The
-/// handle belongs to its OS thread, as the green thread does:
+/// Dropping the handle detaches the green thread: it goes on, and its result is dropped when it ends. The handle belongs to
+/// its OS thread, as the green thread does:
 ///
 /// ```compile_fail
 /// let handle = greenline::spawn(|| 1);
@@ -35,87 +37,95 @@ impl<T: 'static> JoinHandle<T> {
         JoinHandle { id, result: PhantomData }
     }
 
-    /// Blocks the current green thread (or the root) until this one has ended, and answers what it returned.
+    /// Blocks the caller (a green thread or the root) until this green thread has ended, and returns its result.
     ///
     /// # Errors
-    /// It panicked (with its payload) or was killed: [`JoinError`].
+    /// The green thread panicked (with its payload) or was killed: [`JoinError`].
     ///
     /// # Panics
-    /// When a green thread joins itself. On the root, when this can never end: see
+    /// If a green thread joins itself. On the root, if this green thread can never end: see
     /// [`deadlock`](crate#deadlock).
     #[doc(alias = "get")]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        match self.join_until(current_hub(), NEVER) {
-            Ok(result) => result,
-            Err(_) => unreachable!("a deadline that does not come has passed"),
-        }
+        self.join_at(Location::caller())
     }
 
-    /// As [`join`](Self::join), for no longer than `timeout`. Zero only looks.
+    /// Joins as [`join`](Self::join) does, for at most `timeout`. With a timeout of zero, only looks.
     ///
     /// # Errors
-    /// The inner result is that of `join`. The outer error is this handle: the time is over, the green
-    /// thread runs on.
+    /// The inner result is that of `join`. If the timeout has passed, the outer error is this handle, and the green thread
+    /// goes on.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
         let hub = current_hub();
-        self.join_until(hub, deadline(hub, timeout))
+        self.join_until(hub, deadline(hub, timeout), Location::caller())
     }
 
-    #[track_caller]
-    fn join_until(self, hub: &Hub, deadline: Time) -> Result<Result<T, JoinError>, JoinHandle<T>> {
+    fn join_at(self, at: &'static Location<'static>) -> Result<T, JoinError> {
+        match self.join_until(current_hub(), NEVER, at) {
+            Ok(result) => result,
+            Err(_) => unreachable!("a join without a deadline has expired"),
+        }
+    }
+
+    fn join_until(
+        self,
+        hub: &Hub,
+        deadline: Time,
+        at: &'static Location<'static>,
+    ) -> Result<Result<T, JoinError>, JoinHandle<T>> {
         loop {
             if let Some(outcome) = hub.take_outcome(self.id) {
                 std::mem::forget(self);
                 return Ok(unpack(outcome));
             }
             assert!(hub.current() != self.id, "a green thread cannot join itself: it would wait for ever");
-            if deadline == PAST {
+            if deadline == ALREADY_EXPIRED {
                 return Err(self);
             }
             let ticket = hub.ticket();
             hub.set_joiner(self.id, Joiner::One(ticket.id, ticket.epoch));
-            if hub.block(ticket, deadline, WaitReason::Join(self.id)) == WaitResult::Expired {
+            if hub.block_at(ticket, deadline, WaitReason::Join(self.id), at) == WaitResult::Expired {
                 hub.set_joiner(self.id, Joiner::None);
                 return Err(self);
             }
         }
     }
 
-    /// Whether [`join`](Self::join) would answer at once.
+    /// Returns whether [`join`](Self::join) would return at once.
     #[doc(alias = "ready")]
     pub fn is_finished(&self) -> bool {
         current_hub().is_finished(self.id)
     }
 
-    /// Which green thread it is.
+    /// Returns the id of the green thread.
     pub fn id(&self) -> GreenId {
         self.id
     }
 
-    /// The name it was given, or `green-N`.
+    /// Returns the name of the green thread: the given one, or `green-N`.
     pub fn name(&self) -> Rc<str> {
         current_hub().name_of(self.id).expect("a handle keeps the record")
     }
 
-    /// Asks the green thread to end; does not wait for it. Answers `false` when it has ended already.
+    /// Asks the green thread to end, and does not wait for that. Returns `false` if it has ended already.
     ///
-    /// At the blocking call it is in, or at its next, the green thread unwinds: its destructors run (they may
-    /// block), and `join` answers [`JoinError::Killed`]. Killed before its first run, it never runs. A second
-    /// kill while it unwinds does not break into its destructors. Code in it that catches the unwind may go
-    /// on; the kill is then used up. A green thread that never blocks is never killed.
+    /// The green thread unwinds at the blocking call in which it waits, or at its next one. Its destructors run, and may
+    /// block. Then `join` returns [`JoinError::Killed`]. If it has not started yet, it never runs. A second kill while it
+    /// unwinds does not interrupt its destructors. If code in it catches the unwind, that code may go on, and the kill is
+    /// used up. A green thread that never blocks is never killed.
     ///
-    /// A blocking call of std that is interposed (see [`patch`](crate::patch)) returns early instead, since
-    /// std's own frames cannot be unwound; the unwind begins at the next blocking call of greenline.
+    /// An interposed blocking call of std (see [`patch`](crate::patch)) returns early instead, because std's own frames
+    /// cannot be unwound. The unwind begins at the next blocking call of greenline.
     ///
     /// Source: gevent's `Greenlet.kill(block=False)`.
     pub fn kill(&self) -> bool {
         current_hub().kill(self.id)
     }
 
-    /// Runs `callback` in a new green thread when this one has ended; at once if it has. Several run in the
-    /// order in which they were given.
+    /// Runs `callback` in a new green thread when this one has ended, at once if it has ended already. Several callbacks run
+    /// in the order of the calls.
     ///
     /// Source: gevent's `Greenlet.link`.
     #[track_caller]
@@ -127,7 +137,7 @@ impl<T: 'static> JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        // No hub: the OS thread is ending, and its records went before us.
+        // If there is no hub, the OS thread is ending, and the record is gone.
         if let Some(hub) = try_current() {
             hub.detach(self.id);
         }
@@ -142,77 +152,70 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 fn unpack<T: 'static>(outcome: Outcome) -> Result<T, JoinError> {
     match outcome {
-        Outcome::Returned(value) => Ok(*value.downcast().expect("a body returns what its handle says")),
+        Outcome::Returned(value) => Ok(*value.downcast().expect("the result has the type of the handle")),
         Outcome::Panicked(payload) => Err(JoinError::Panicked(payload)),
         Outcome::Killed => Err(JoinError::Killed),
         Outcome::NoStack(error) => Err(JoinError::NoStack(error)),
     }
 }
 
-/// Waits for all of them: what each returned, in the order of the handles.
+/// Waits for all green threads. Returns their results in the order of the handles.
 ///
-/// For one failure to end the waiting, see [`try_join_all`].
+/// [`try_join_all`] returns at the first failure instead.
 ///
 /// # Panics
 /// As [`JoinHandle::join`].
 #[doc(alias = "joinall")]
 #[track_caller]
 pub fn join_all<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<Result<T, JoinError>> {
-    // Collected first: an iterator that spawns as it goes has to spawn all before we wait for one.
+    let at = Location::caller();
+    // Collected first, because an iterator that spawns must spawn all before the first wait.
     let handles: Vec<_> = handles.into_iter().collect();
-    let mut results = Vec::with_capacity(handles.len());
-    for handle in handles {
-        results.push(handle.join());
-    }
-    results
+    handles.into_iter().map(|handle| handle.join_at(at)).collect()
 }
 
-/// The deadline of who only looks.
-const PAST: Time = 0;
+/// The deadline of a join that only looks.
+const ALREADY_EXPIRED: Time = 0;
 
 fn deadline(hub: &Hub, timeout: Duration) -> Time {
-    if timeout.is_zero() { PAST } else { hub.clock().after(timeout) }
+    if timeout.is_zero() { ALREADY_EXPIRED } else { hub.clock().after(timeout) }
 }
 
-/// Waits for all of them, but no longer than `timeout` for all together. In the order of the handles: what
-/// became of those that have ended, and the handles of the others. Zero only looks.
+/// Waits for all green threads, for at most `timeout` altogether. Returns, in the order of the handles, the results of those
+/// that have ended, and the handles of the others. With a timeout of zero, only looks.
 #[doc(alias = "joinall")]
 #[track_caller]
 pub fn join_all_timeout<T: 'static>(
     handles: impl IntoIterator<Item = JoinHandle<T>>,
     timeout: Duration,
 ) -> Vec<Result<Result<T, JoinError>, JoinHandle<T>>> {
+    let (at, hub) = (Location::caller(), current_hub());
     let handles: Vec<_> = handles.into_iter().collect();
-    let hub = current_hub();
     let deadline = deadline(hub, timeout);
-    let mut results = Vec::with_capacity(handles.len());
-    for handle in handles {
-        results.push(handle.join_until(hub, deadline));
-    }
-    results
+    handles.into_iter().map(|handle| handle.join_until(hub, deadline, at)).collect()
 }
 
-/// Waits for all of them to return, or for the first that does not: values in the order of the handles.
+/// Waits until all green threads have returned, or until the first one has failed. Returns the values in the order of the
+/// handles.
 ///
 /// # Errors
-/// The earliest failure, as soon as it is known. The others run on, detached.
+/// The earliest failure, as soon as it is known. The other green threads go on, detached.
 ///
 /// Source: gevent's `joinall(raise_error=True)`.
 #[track_caller]
 pub fn try_join_all<T: 'static>(
     handles: impl IntoIterator<Item = JoinHandle<T>>,
 ) -> Result<Vec<T>, JoinError> {
-    let mut completed = as_completed(handles);
-    let mut values: Vec<Option<T>> = Vec::new();
-    values.resize_with(completed.left, || None);
-    while let Some((index, result)) = completed.advance(NEVER) {
+    let (at, mut completed) = (Location::caller(), as_completed(handles));
+    let mut values: Vec<Option<T>> = completed.handles.iter().map(|_| None).collect();
+    while let Some((index, result)) = completed.advance(NEVER, at) {
         values[index] = Some(result?);
     }
     Ok(values.into_iter().flatten().collect())
 }
 
-/// Waits for the first `count` of them to end. Answers what became of those, each with its place among the
-/// handles, in the order in which they ended; and the handles of the others, with theirs.
+/// Waits until the first `count` green threads have ended. Returns their results in the order in which they ended, and the
+/// handles of the others. Each comes with its index among `handles`.
 ///
 /// Source: gevent's `joinall(count=...)`.
 #[track_caller]
@@ -221,22 +224,17 @@ pub fn join_first<T: 'static>(
     handles: impl IntoIterator<Item = JoinHandle<T>>,
     count: usize,
 ) -> (Vec<(usize, Result<T, JoinError>)>, Vec<(usize, JoinHandle<T>)>) {
-    let mut completed = as_completed(handles);
-    let mut first = Vec::with_capacity(count.min(completed.left));
-    while first.len() < count {
-        match completed.advance(NEVER) {
-            Some(one) => first.push(one),
-            None => break,
-        }
-    }
+    let (at, mut completed) = (Location::caller(), as_completed(handles));
+    let first = (0..count).map_while(|_| completed.advance(NEVER, at)).collect();
     (first, completed.into_rest())
 }
 
-/// What becomes of them, as they end: an iterator that blocks for the next. Each item carries its place
-/// among the handles. Those that have ended before the call come first, in the order of the handles.
+/// Returns an iterator over the results in the order in which the green threads end. `next` blocks until the next one has
+/// ended. Each result comes with its index among `handles`. Green threads that have ended before the call come first, in the
+/// order of the handles.
 ///
-/// The handles that are left when the iterator is dropped are detached;
-/// [`into_rest`](AsCompleted::into_rest) keeps them.
+/// Dropping the iterator detaches the green threads that are left. [`into_rest`](AsCompleted::into_rest) returns their
+/// handles.
 ///
 /// ```
 /// use std::time::Duration;
@@ -260,23 +258,29 @@ pub fn as_completed<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>
     AsCompleted { left: handles.len(), handles, completions }
 }
 
-/// Made by [`as_completed`].
+/// The iterator of [`as_completed`].
 #[derive(Debug)]
 pub struct AsCompleted<T: 'static> {
+    /// The handle of each green thread whose result was not returned yet.
     handles: Vec<Option<JoinHandle<T>>>,
     completions: Rc<Completions>,
+    /// Number of results not returned yet.
     left: usize,
 }
 
 impl<T: 'static> AsCompleted<T> {
-    /// As `next`, for no longer than `timeout`: `None` means that the time is over, or that none is left.
+    /// Returns the next result as `next` does, but waits for at most `timeout`. `None`: the timeout has passed, or no green
+    /// thread is left.
     #[track_caller]
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<(usize, Result<T, JoinError>)> {
-        self.advance(current_hub().clock().after(timeout))
+        self.advance(current_hub().clock().after(timeout), Location::caller())
     }
 
-    #[track_caller]
-    fn advance(&mut self, deadline: Time) -> Option<(usize, Result<T, JoinError>)> {
+    fn advance(
+        &mut self,
+        deadline: Time,
+        at: &'static Location<'static>,
+    ) -> Option<(usize, Result<T, JoinError>)> {
         if self.left == 0 {
             return None;
         }
@@ -287,20 +291,19 @@ impl<T: 'static> AsCompleted<T> {
             }
             let ticket = hub.ticket();
             self.completions.wait_by(ticket);
-            if hub.block(ticket, deadline, WaitReason::For("one of several green threads to end"))
-                == WaitResult::Expired
-            {
+            let wait = WaitReason::For("one of several green threads to end");
+            if hub.block_at(ticket, deadline, wait, at) == WaitResult::Expired {
                 return None;
             }
         };
         self.left -= 1;
-        let handle = self.handles[index].take().expect("each completes once");
-        let outcome = hub.take_outcome(handle.id).expect("it said that it has ended");
+        let handle = self.handles[index].take().expect("a green thread completes once");
+        let outcome = hub.take_outcome(handle.id).expect("a completed green thread has finished");
         std::mem::forget(handle);
         Some((index, unpack(outcome)))
     }
 
-    /// The handles of those that have not been answered, with their places.
+    /// Returns the handles of the green threads whose results were not returned, each with its index.
     pub fn into_rest(self) -> Vec<(usize, JoinHandle<T>)> {
         let hub = current_hub();
         let rest = self.handles.into_iter().enumerate();
@@ -317,7 +320,7 @@ impl<T: 'static> Iterator for AsCompleted<T> {
 
     #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance(NEVER)
+        self.advance(NEVER, Location::caller())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -325,8 +328,8 @@ impl<T: 'static> Iterator for AsCompleted<T> {
     }
 }
 
-/// Kills all of them, then waits until they have ended, cleanup included. Those that have not begun never
-/// run. Answers what became of each, in the order of the handles.
+/// Kills all green threads, and waits until they have ended, their destructors included. A green thread that has not started
+/// never runs. Returns the results in the order of the handles.
 ///
 /// ```
 /// let all: Vec<_> = (0..3).map(|_| greenline::spawn(|| greenline::sleep(std::time::Duration::MAX))).collect();
@@ -337,8 +340,6 @@ impl<T: 'static> Iterator for AsCompleted<T> {
 #[track_caller]
 pub fn kill_all<T: 'static>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<Result<T, JoinError>> {
     let handles: Vec<_> = handles.into_iter().collect();
-    for handle in &handles {
-        handle.kill();
-    }
+    handles.iter().for_each(|handle| _ = handle.kill());
     join_all(handles)
 }

@@ -1,6 +1,6 @@
 //! The functions and handles that a program uses; `lib.rs` re-exports them.
 //!
-//! Next: `api/spawn.rs`.
+//! Next: `api/wait.rs`, then `api/join.rs`, `api/spawn.rs`, `api/sleep.rs`, `api/io.rs`.
 
 pub(crate) mod current_hub;
 pub(crate) mod generator;

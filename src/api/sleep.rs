@@ -1,4 +1,6 @@
-//! Letting time pass, and letting others run.
+//! Sleeping and yielding.
+//!
+//! Next: `api/io.rs`, waiting for descriptors.
 
 use crate::api::current_hub::current_hub;
 use crate::hub::Hub;
@@ -6,10 +8,10 @@ use crate::ids::{GreenId, WaitReason, WaitResult};
 use crate::time::Time;
 use std::time::{Duration, Instant};
 
-/// Lets all that are ready run before this green thread goes on. Timers and IO are not starved by one that
-/// does nothing else.
+/// Lets all ready green threads run before the caller goes on. A green thread that only yields does not starve timers and
+/// descriptors.
 ///
-/// Unwinds when the green thread is killed or a timeout around it fires. Source: gevent's `sleep(0)`.
+/// Unwinds if the green thread is killed or a timeout around it fires. Source: gevent's `sleep(0)`.
 #[inline(always)]
 pub fn yield_now() {
     let hub = current_hub();
@@ -19,13 +21,12 @@ pub fn yield_now() {
     }
 }
 
-/// Blocks the current green thread (or the root) for `duration`, and no other. Zero is [`yield_now`].
+/// Blocks only the caller (a green thread or the root) for `duration`. If `duration` is zero, calls [`yield_now`].
 ///
-/// Those whose time is up together wake in the order in which they went to sleep. Precise to the kernel's
-/// timer slack, some 50 microseconds, when the OS thread is otherwise idle. A duration too long to count (584
-/// years) is for ever.
+/// Green threads with the same deadline wake in the order in which they went to sleep. If the OS thread is otherwise idle, the
+/// precision is the kernel's timer slack, some 50 microseconds. A duration beyond 584 years is for ever.
 ///
-/// Unwinds when the green thread is killed or a timeout around it fires. Source: gevent's `sleep`.
+/// Unwinds if the green thread is killed or a timeout around it fires. Source: gevent's `sleep`.
 #[track_caller]
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
@@ -35,7 +36,7 @@ pub fn sleep(duration: Duration) {
     until(hub, hub.clock().after(duration));
 }
 
-/// Blocks the current green thread (or the root) until `deadline`. One that has passed is [`yield_now`].
+/// Blocks the caller (a green thread or the root) until `deadline`. If `deadline` has passed, calls [`yield_now`].
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
     let hub = current_hub();
@@ -49,9 +50,9 @@ pub fn sleep_until(deadline: Instant) {
 #[track_caller]
 fn until(hub: &Hub, deadline: Time) {
     if hub.current() == GreenId::HUB {
-        // An observer, or a panic hook: then it is the OS thread that sleeps.
+        // An observer or a panic hook calls. So the OS thread sleeps.
         return std::thread::sleep(Duration::from_nanos(deadline.saturating_sub(hub.clock().now())));
     }
-    // Nobody has the ticket.
+    // No other code has the ticket.
     while hub.block(hub.ticket(), deadline, WaitReason::Sleep) != WaitResult::Expired {}
 }

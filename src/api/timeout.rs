@@ -1,4 +1,6 @@
-//! A time limit around anything that blocks.
+//! A time limit around code that blocks.
+//!
+//! Next: `hub/interrupts.rs`, how a timeout unwinds a green thread.
 
 use crate::api::current_hub::current_hub;
 use crate::green::{Interrupt, carried_by};
@@ -6,18 +8,18 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-/// Calls `f`, and interrupts it at a blocking call of greenline when `limit` is over.
+/// Calls `f`. When `limit` has passed, interrupts `f` at a blocking call of greenline.
 ///
-/// Only blocking calls are interrupted, the one it is in or the next one; code that does not block is not,
-/// and then `f`'s value is answered, however late. What `f` was doing unwinds, so its destructors run.
-/// Timeouts nest: the nearest deadline fires, whichever level it belongs to, and each level answers only its
-/// own. Code in `f` that catches the unwind goes on without a limit.
+/// Only a blocking call is interrupted, the current one or the next one. If `f` does not block any more, its value is
+/// returned, however late. An interrupted `f` unwinds, so its destructors run. Timeouts nest: the earliest deadline fires,
+/// and only the `timeout` call to which it belongs returns an error. If code in `f` catches the unwind, it goes on without a
+/// limit.
 ///
 /// # Errors
-/// [`Elapsed`]: the time was over first.
+/// [`Elapsed`]: the limit had passed before `f` returned.
 ///
 /// # Panics
-/// When `f` does: its panic goes through.
+/// If `f` panics, with its payload.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,12 +44,12 @@ pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> 
     }
 }
 
-/// A [`timeout`] was over before what it limits.
+/// The error of a [`timeout`] whose limit has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(Duration);
 
 impl Elapsed {
-    /// The limit that was over.
+    /// Returns the limit.
     pub fn limit(&self) -> Duration {
         self.0
     }

@@ -19,7 +19,7 @@ use super::current_hub::current_hub;
 pub use crate::hub::Event;
 
 /// Calls `observer` for every event of this OS thread's hub. Replaces an earlier observer. The hub calls it in the middle of
-/// scheduling: it must not block. An observer that panics is not called again.
+/// scheduling, so it must not block. An observer that panics is not called again.
 pub fn observe(observer: impl FnMut(Event) + 'static) {
     current_hub().observe(Some(Box::new(observer)));
 }

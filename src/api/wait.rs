@@ -1,13 +1,13 @@
-//! The one way to block: park with a deadline, be woken by ticket.
+//! Park and wake: the one way to block. A green thread parks with a deadline and is woken by ticket.
 //!
-//! Everything that blocks in this crate is built on it, and what you add should be too. A waiter takes a
-//! [`ticket`], leaves it where whoever can help will find it, and [`park`]s; that other one calls
-//! [`Ticket::wake`]. A ticket is good for one park: once the green thread has gone on, for whatever reason,
-//! waking by it does nothing and says so. So nobody has to take tickets out of lists in time.
+//! Every blocking call of this crate is built on it, and yours should be, too. A waiter takes a [`ticket`], stores it where
+//! the waker will find it, and [`park`]s. The waker calls [`Ticket::wake`]. A ticket is good for one park. Once the green
+//! thread has gone on, for any reason, the ticket is stale: waking by it does nothing, and returns `false`. So stale tickets
+//! may stay in lists.
 //!
-//! Waking before the park is not lost: the park then returns at once. A wake-up that answers `true` reaches
-//! the waiter as [`WaitResult::Notified`], even if a kill or a deadline comes in the same moment; so whatever was
-//! handed over with it is not lost either.
+//! A wake-up before the park is not lost: the park then returns at once. If `wake` returns `true`, the waiter gets
+//! [`WaitResult::Notified`], even if a kill or a deadline comes at the same moment. So a value that was handed over with the
+//! wake-up is not lost either.
 //!
 //! ```
 //! use greenline::wait::{self, Ticket, WaitResult};
@@ -40,6 +40,8 @@
 //! walker.join().unwrap();
 //! ```
 //!
+//! Next: `api/join.rs`, a wait that is built on it.
+//!
 //! Source: the single blocking primitive of libdill; tickets with generations as in Go's netpoll.
 
 pub use crate::ids::{Ticket, WaitResult};
@@ -51,27 +53,25 @@ use crate::time::NEVER;
 use std::time::Instant;
 
 impl Ticket {
-    /// Makes the green thread ready again. Answers whether this was the wake-up that did it; `false` when
-    /// it has been woken already, or has gone on, or its hub is gone.
+    /// Makes the green thread ready. Returns `false` if it was woken before, has gone on, or its hub is gone.
     pub fn wake(self) -> bool {
         try_current().is_some_and(|hub| hub.wake(self))
     }
 }
 
-/// A ticket for the next park of the current green thread.
+/// Returns a ticket for the next park of the running green thread.
 pub fn ticket() -> Ticket {
     current_hub().ticket()
 }
 
-/// Blocks the current green thread until its `ticket` is used or `deadline` has passed; `None` waits for
-/// ever. `what` says what is waited for, in reports: "a channel to have room".
+/// Parks the running green thread until its `ticket` is used, or `deadline` has passed. With `None` it waits for ever.
+/// `what` names in reports what it waits for: "a channel to have room".
 ///
-/// May also return because of an earlier ticket of the same park, so wait in a loop that looks at what was
-/// waited for.
+/// An earlier ticket for the same park may also end it. So call `park` in a loop that checks the condition.
 ///
 /// # Panics
-/// When `ticket` belongs to another green thread. On the root, when nothing can ever wake the hub: see
-/// [`deadlock`](crate#deadlock). Unwinds when the green thread is killed or a timeout around it fires.
+/// If `ticket` belongs to another green thread. On the root, if nothing can ever wake the hub: see
+/// [`deadlock`](crate#deadlock). Unwinds if the green thread is killed or a timeout around the call fires.
 #[track_caller]
 pub fn park(ticket: Ticket, deadline: Option<Instant>, what: &'static str) -> WaitResult {
     let hub = current_hub();
