@@ -1,8 +1,9 @@
 //! Generators: the simplest coroutine, as Python's `yield` makes it.
 //!
-//! A generator has a stack of its own, like a green thread, but nobody schedules it: it runs when its next
-//! value is asked for, on behalf of who asks, and waits where it yields. It may block like any other code,
-//! and then blocks the green thread that asked.
+//! A generator has a stack of its own, like a green thread, but is not scheduled. It runs when its consumer asks for the next
+//! value, and is suspended where it yields. If code in it blocks, the consumer blocks.
+//!
+//! Next: `context/mod.rs`, the stack that a generator is suspended on.
 #![allow(unsafe_code)]
 
 use crate::api::current_hub::current_hub;
@@ -30,7 +31,7 @@ use std::rc::Rc;
 /// assert_eq!(countdown.collect::<Vec<_>>(), [2, 1]);
 /// ```
 ///
-/// Values can be sent in as well, as by Python's `send`; `yield_` answers them:
+/// Values can be sent in as well, as by Python's `send`. Then `yield_` returns them:
 ///
 /// ```
 /// let mut average = greenline::Generator::<f64, Option<f64>>::receiving(|y| {
@@ -47,93 +48,96 @@ use std::rc::Rc;
 /// assert_eq!(average.next(), None);               // sends None
 /// ```
 ///
-/// Dropped half-way, it unwinds from where it waits, and its destructors run. The closure must be `'static`:
-/// a generator that is leaked keeps for ever what it borrowed.
+/// If a suspended generator is dropped, it unwinds, and its destructors run. The closure must be `'static`, because a leaked
+/// generator keeps for ever what it borrowed.
 ///
-/// Once [`patch::locks`](crate::patch::locks) was called, each green thread has `thread_local!` values of its own,
-/// and the code of a generator may be in the middle of using one. So from then on it belongs to the green thread that
-/// has begun it: to ask it from another panics, and dropped by another it is left suspended, with an error in the
-/// log. The same holds at the end of a thread, once the first of its thread-locals was destroyed. Source: PEP 255 and 342.
+/// Once [`patch::locks`](crate::patch::locks) was called, each green thread has its own `thread_local!` values, and a
+/// suspended generator may be using one. So from then on a generator belongs to the green thread that has started it. If
+/// another green thread asks it for a value, that panics. If another green thread drops it, it stays suspended, and an error
+/// is logged. The same holds at the end of a thread, once the first of its thread-locals was destroyed.
+///
+/// Source: PEP 255 and 342.
 pub struct Generator<Y: 'static, S: 'static = ()> {
-    stage: Stage<Y, S>,
-    link: Rc<Link<Y, S>>,
+    state: GeneratorState<Y, S>,
+    channel: Rc<Channel<Y, S>>,
 }
 
-enum Stage<Y: 'static, S: 'static> {
+enum GeneratorState<Y: 'static, S: 'static> {
     New(Box<dyn FnOnce(&Yielder<Y, S>)>),
     /// Suspended at a `yield_`.
-    Waiting(ActiveContext),
-    /// Inside of `resume`, or abandoned there.
+    Suspended(ActiveContext),
+    /// In `resume`, or abandoned there.
     Running,
     Done,
 }
 
-/// What the two sides hand each other.
-struct Link<Y, S> {
-    out: Cell<Option<Y>>,
+/// The values that the generator and its consumer pass to each other.
+struct Channel<Y, S> {
+    yielded: Cell<Option<Y>>,
     sent: Cell<Option<S>>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
+    /// Whether the generator is being dropped.
     closing: Cell<bool>,
     context: Cell<Option<ActiveContext>>,
-    /// The thread-locals of who began it: they may be borrowed in it.
+    /// The thread-locals with which the generator has started. Its code may have borrowed some.
     owner: Cell<tls::TlsOwner>,
-    /// How many timeouts were open around who resumed.
+    /// Number of timeouts that were open around the last `resume`.
     timeouts: Cell<usize>,
 }
 
-/// What the unwind of a dropped generator carries.
+/// The payload of the unwind of a dropped generator.
 struct Closed;
 
-/// The inside of a [`Generator`]: what its closure yields by.
+/// The inner side of a [`Generator`], by which its closure yields.
 pub struct Yielder<Y: 'static, S: 'static = ()> {
-    link: Rc<Link<Y, S>>,
+    channel: Rc<Channel<Y, S>>,
 }
 
 impl<Y, S> Yielder<Y, S> {
-    /// Hands `value` out and waits; answers what is sent in.
+    /// Passes `value` to the consumer and suspends the generator. Returns the value that the consumer sends.
     ///
     /// # Panics
-    /// When it is not called by the generator's own code: by a green thread that the generator has spawned,
-    /// say, or by a generator inside of it. When it is called inside of a [`timeout`](crate::timeout()) that
-    /// the generator has opened: it would go on limiting whoever runs then.
+    /// If other code than the generator's own calls it: a green thread that the generator has spawned, or an inner
+    /// generator. If it is called in a [`timeout`](crate::timeout()) that the generator has opened, because the timeout
+    /// would go on limiting the consumer.
     pub fn yield_(&self, value: Y) -> S {
         let here = 0u8;
-        let context = self.link.context.get().expect("a generator that runs has a context");
-        // SAFETY: a Yielder cannot be had but inside of the closure, so the context is not retired.
+        let context = self.channel.context.get().expect("a running generator has a context");
+        // SAFETY: a Yielder exists only while the closure runs, so the context is not retired.
         let ours = unsafe { context.bounds() }.contains(&(&raw const here as usize));
         assert!(ours, "yield_ was called on another stack than the generator's own");
         assert!(
-            current_hub().open_timeouts() <= self.link.timeouts.get(),
-            "yield_ was called inside of a timeout that was opened in the generator: it would limit others"
+            current_hub().open_timeouts() <= self.channel.timeouts.get(),
+            "yield_ was called in a timeout that was opened in the generator: it would limit the consumer"
         );
-        if self.link.closing.get() && !std::thread::panicking() {
+        if self.channel.closing.get() && !std::thread::panicking() {
             resume_unwind(Box::new(Closed));
         }
-        self.link.out.set(Some(value));
+        self.channel.yielded.set(Some(value));
         let unwinding = PanicCount::take_along();
-        // SAFETY: we are on its stack, as was just looked at.
+        // SAFETY: this code runs on the context's stack, as asserted above.
         unsafe { context.suspend() };
         unwinding.put_back();
-        if self.link.closing.get() {
-            // Not while unwinding: then `drop` has given us up, and never comes back here.
+        if self.channel.closing.get() {
+            // This code is not unwinding: a generator that yields while it unwinds is never resumed.
             resume_unwind(Box::new(Closed));
         }
-        self.link.sent.take().expect("who resumes has sent")
+        self.channel.sent.take().expect("a value was sent before the generator was resumed")
     }
 }
 
 impl<Y: 'static> Generator<Y> {
-    /// Makes a generator of `f`. Nothing runs until the first value is asked for.
+    /// Makes a generator of `f`, which runs only when the first value is asked for.
     pub fn new(f: impl FnOnce(&Yielder<Y>) + 'static) -> Self {
         Generator::receiving(f)
     }
 }
 
 impl<Y: 'static, S: 'static> Generator<Y, S> {
-    /// As [`new`](Generator::new), for a generator that is sent values.
+    /// Makes a generator as [`new`](Generator::new) does, to which values can be sent.
     pub fn receiving(f: impl FnOnce(&Yielder<Y, S>) + 'static) -> Self {
-        let link = Link {
-            out: Cell::new(None),
+        let channel = Channel {
+            yielded: Cell::new(None),
             sent: Cell::new(None),
             panic: Cell::new(None),
             closing: Cell::new(false),
@@ -141,88 +145,89 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             owner: Cell::default(),
             timeouts: Cell::new(0),
         };
-        Generator { stage: Stage::New(Box::new(f)), link: Rc::new(link) }
+        Generator { state: GeneratorState::New(Box::new(f)), channel: Rc::new(channel) }
     }
 
-    /// Sends `value` to the `yield_` where the generator waits, and runs it to the next. `None`: it has ended.
+    /// Sends `value` to the `yield_` at which the generator is suspended, and runs it to the next one. Returns `None` if it has
+    /// ended.
     ///
     /// # Panics
-    /// When the generator does. When it has not begun, so that no `yield_` waits: `next` begins it. When it is
-    /// running: it asks itself. When there is no memory for its stack. When another green thread has begun it, and
-    /// has thread-locals of its own.
+    /// If the generator panics. If it has not started, so that no `yield_` waits: `next` starts it. If it is running, because
+    /// it asks itself. If there is no memory for its stack. If another green thread with its own thread-locals has started
+    /// it.
     pub fn send(&mut self, value: S) -> Option<Y> {
         assert!(
-            !matches!(self.stage, Stage::New(_)),
-            "a value was sent to a generator that has not begun: call next() first"
+            !matches!(self.state, GeneratorState::New(_)),
+            "a value was sent to a generator that has not started: call next() first"
         );
         self.resume(Some(value))
     }
 
     fn resume(&mut self, value: Option<S>) -> Option<Y> {
-        let context = match std::mem::replace(&mut self.stage, Stage::Running) {
-            Stage::Waiting(context) if self.link.owner.get() != tls::TlsOwner::current() => {
-                self.stage = Stage::Waiting(context);
+        let context = match std::mem::replace(&mut self.state, GeneratorState::Running) {
+            GeneratorState::Suspended(context) if self.channel.owner.get() != tls::TlsOwner::current() => {
+                self.state = GeneratorState::Suspended(context);
                 panic!(
-                    "a generator was asked for a value by another thread than began it, or at that one's end"
+                    "a generator was asked for a value by a thread that has not started it, or that is ending"
                 );
             }
-            Stage::Waiting(context) => {
-                self.link.sent.set(value);
+            GeneratorState::Suspended(context) => {
+                self.channel.sent.set(value);
                 context
             }
-            Stage::New(f) => match current_hub().pool().take(StackSize::DEFAULT) {
-                Ok(context) => self.begin(context, f),
+            GeneratorState::New(f) => match current_hub().pool().take(StackSize::DEFAULT) {
+                Ok(context) => self.start(context, f),
                 Err(error) => {
-                    self.stage = Stage::New(f);
+                    self.state = GeneratorState::New(f);
                     panic!("a generator cannot run: {error}");
                 }
             },
-            Stage::Done => {
-                self.stage = Stage::Done;
+            GeneratorState::Done => {
+                self.state = GeneratorState::Done;
                 return None;
             }
-            Stage::Running => panic!("a generator was asked for a value while it runs"),
+            GeneratorState::Running => panic!("a generator was asked for a value while it runs"),
         };
-        self.link.timeouts.set(current_hub().open_timeouts());
-        // SAFETY: it has a job and is suspended: it was Waiting, or is fresh.
+        self.channel.timeouts.set(current_hub().open_timeouts());
+        // SAFETY: it has a body, and is suspended: it was Suspended, or has just been assigned.
         if !unsafe { run(context) } {
-            self.stage = Stage::Waiting(context);
-            return self.link.out.take();
+            self.state = GeneratorState::Suspended(context);
+            return self.channel.yielded.take();
         }
-        self.stage = Stage::Done;
-        // SAFETY: idle, and the only one to have it forgets it.
+        self.state = GeneratorState::Done;
+        // SAFETY: the context is idle, and this was the only reference to it.
         unsafe { current_hub().pool().put(context) };
-        if let Some(payload) = self.link.panic.take() {
+        if let Some(payload) = self.channel.panic.take() {
             resume_unwind(payload);
         }
         None
     }
 
-    fn begin(&self, context: ActiveContext, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> ActiveContext {
-        self.link.context.set(Some(context));
-        self.link.owner.set(tls::TlsOwner::current());
-        let yielder = Yielder { link: self.link.clone() };
-        let job = Box::new(move || {
+    fn start(&self, context: ActiveContext, f: Box<dyn FnOnce(&Yielder<Y, S>)>) -> ActiveContext {
+        self.channel.context.set(Some(context));
+        self.channel.owner.set(tls::TlsOwner::current());
+        let yielder = Yielder { channel: self.channel.clone() };
+        let body = Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(|| f(&yielder)));
             if let Err(payload) = result {
                 if !payload.is::<Closed>() {
-                    yielder.link.panic.set(Some(payload));
+                    yielder.channel.panic.set(Some(payload));
                 }
             }
         });
-        // SAFETY: what comes from the pool is idle.
-        unsafe { context.assign(job) };
+        // SAFETY: a context from the pool is idle.
+        unsafe { context.assign(body) };
         context
     }
 }
 
-/// Resumes `context`; answers whether its job has ended.
+/// Resumes `context`. Returns whether its body has ended.
 ///
 /// # Safety
-/// That of `Context::resume`.
+/// As for `Context::resume`.
 unsafe fn run(context: ActiveContext) -> bool {
     let unwinding = PanicCount::take_along();
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's.
     let idle = unsafe {
         context.resume();
         context.is_idle()
@@ -234,7 +239,7 @@ unsafe fn run(context: ActiveContext) -> bool {
 impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
     type Item = Y;
 
-    /// Runs to the next `yield_`, which answers the default value of `S`.
+    /// Runs to the next `yield_`. The one at which the generator is suspended returns the default value of `S`.
     fn next(&mut self) -> Option<Y> {
         self.resume(Some(S::default()))
     }
@@ -242,45 +247,49 @@ impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
 
 impl<Y, S> Drop for Generator<Y, S> {
     fn drop(&mut self) {
-        let Stage::Waiting(context) = std::mem::replace(&mut self.stage, Stage::Done) else { return };
+        let GeneratorState::Suspended(context) = std::mem::replace(&mut self.state, GeneratorState::Done)
+        else {
+            return;
+        };
         if try_current().is_none() {
-            // The OS thread is ending: its code cannot run any more. The stack stays mapped.
+            // The OS thread is ending, so the generator's code cannot run any more. The stack stays mapped.
             return;
         }
-        if self.link.owner.get() != tls::TlsOwner::current() {
+        if self.channel.owner.get() != tls::TlsOwner::current() {
             log::error!(
-                "a generator is dropped by another thread than began it, or at that one's end; it is left suspended"
+                "a generator is dropped by a thread that has not started it, or that is ending; it stays suspended"
             );
             return;
         }
-        self.link.closing.set(true);
-        // SAFETY: it is suspended; it ends, or (its destructors yield) is left as it is for ever.
+        self.channel.closing.set(true);
+        // SAFETY: it is suspended. It ends, or, if a destructor of its yields, stays suspended for ever.
         unsafe {
             if run(context) {
                 current_hub().pool().put(context);
             } else {
-                log::error!("a dropped generator yields in a destructor; it is left suspended");
+                log::error!("a dropped generator yields in a destructor; it stays suspended");
             }
         }
-        let Some(thrown) = self.link.panic.take() else { return };
+        let Some(thrown) = self.channel.panic.take() else { return };
         if carried_by(&*thrown) == Some(Interrupt::Kill) {
-            // Meant for who drops it, who was blocked in it: to be delivered where that may unwind.
+            // The kill was meant for the green thread that drops the generator, and that was blocked in it. A new kill
+            // unwinds it where it may unwind.
             current_hub().kill(current_hub().current());
         }
-        // A panic in its destructors was reported by the panic hook, and goes no further: we may unwind.
+        // The panic hook has reported a panic of a destructor. It ends here, because this code may be unwinding.
         drop_ignoring_panics(thrown);
     }
 }
 
 impl<Y, S> fmt::Debug for Generator<Y, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.stage {
-            Stage::New(_) => "new",
-            Stage::Waiting(_) => "waiting",
-            Stage::Running => "running",
-            Stage::Done => "done",
+        let state = match self.state {
+            GeneratorState::New(_) => "new",
+            GeneratorState::Suspended(_) => "suspended",
+            GeneratorState::Running => "running",
+            GeneratorState::Done => "done",
         };
-        f.debug_struct("Generator").field("stage", &stage).finish()
+        f.debug_struct("Generator").field("state", &state).finish()
     }
 }
 

@@ -56,7 +56,7 @@ impl Handle {
         let Some((sender, handle)) = with_blocking_disabled(|| oneshot_of_hub(inbox)) else {
             return Err(HubGone(f));
         };
-        // If the hub is gone by now, the body is dropped, and with it `sender`: the joiner learns of it.
+        // If the hub is gone by now, the body is dropped, and with it `sender`. Then the joiner gets an error.
         inbox.spawn(Box::new(move || sender.complete(catch_body(f))), Location::caller());
         Ok(handle)
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The hub's OS thread has ended. The closure that was to run there comes back.
+/// The error of [`Handle::spawn`] if the hub's OS thread has ended. It contains the closure.
 pub struct HubGone<F>(pub F);
 
 impl<F> fmt::Debug for HubGone<F> {

@@ -1,4 +1,6 @@
-//! Values that each green thread has of its own.
+//! Green-thread-local storage: each green thread has its own value of a key.
+//!
+//! Next: `green/locals.rs`, where the values are kept.
 //!
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 
@@ -8,14 +10,14 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-/// A value per green thread, declared by [`green_local!`](crate::green_local).
+/// A key with a value per green thread, declared by [`green_local!`](crate::green_local).
 ///
-/// Made at a green thread's first use, dropped when it ends (on its own stack, in the order in which its
-/// values were made), even if its handle is kept. The root, the OS thread's own stack, has values too; they
-/// live as long as its hub.
+/// A value is made at the green thread's first use. It is dropped when the green thread ends, even if its handle is kept. A
+/// green thread drops its values on its own stack, in the order in which they were made. The root, the OS thread's own stack,
+/// has values, too. They live as long as its hub.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
-    /// Gives every key an address of its own.
+    /// A byte, because keys are told apart by their addresses.
     identity: u8,
 }
 
@@ -25,17 +27,17 @@ impl<T: 'static> LocalKey<T> {
         LocalKey { init, identity: 0 }
     }
 
-    /// Calls `f` with this green thread's value, which is made if need be.
+    /// Calls `f` with the running green thread's value. Makes the value first if there is none.
     ///
-    /// `f` may block. The value stays while `f` uses it.
+    /// `f` may block. The value stays alive while `f` uses it.
     ///
     /// # Panics
-    /// When the green thread has ended and its values are gone, or its hub is: see [`try_with`](Self::try_with).
+    /// If the OS thread is ending and its hub is gone: see [`try_with`](Self::try_with).
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.try_with(f).expect("a green_local was used after it was destroyed, or while it was being made")
+        self.try_with(f).expect("a green_local was used after its hub had ended")
     }
 
-    /// As [`with`](Self::with).
+    /// Calls `f` as [`with`](Self::with) does, but does not panic.
     ///
     /// # Errors
     /// The OS thread is ending and its hub is gone.
@@ -45,7 +47,7 @@ impl<T: 'static> LocalKey<T> {
         let value = match hub.local(key) {
             Some(value) => value,
             None => {
-                // Made without a borrow: `init` may block, or use other locals.
+                // The value is made without a borrow, because `init` may block, or use other locals.
                 let made: Rc<dyn Any> = Rc::new((self.init)());
                 hub.set_local(key, made)
             }
@@ -56,30 +58,30 @@ impl<T: 'static> LocalKey<T> {
 }
 
 impl<T: Copy + 'static> LocalKey<Cell<T>> {
-    /// This green thread's value.
+    /// Returns the running green thread's value.
     pub fn get(&'static self) -> T {
         self.with(Cell::get)
     }
 
-    /// Sets this green thread's value.
+    /// Sets the running green thread's value.
     pub fn set(&'static self, value: T) {
         self.with(|cell| cell.set(value));
     }
 }
 
 impl<T: 'static> LocalKey<RefCell<T>> {
-    /// Calls `f` with this green thread's value borrowed. `f` must not block and come back to it.
+    /// Calls `f` with the running green thread's value, borrowed. While `f` blocks, the value stays borrowed.
     ///
     /// # Panics
-    /// When it is borrowed mutably already.
+    /// If the value is borrowed mutably already.
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
 
-    /// Calls `f` with this green thread's value borrowed mutably.
+    /// Calls `f` with the running green thread's value, borrowed mutably.
     ///
     /// # Panics
-    /// When it is borrowed already.
+    /// If the value is borrowed already.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }
@@ -91,7 +93,7 @@ impl<T: 'static> fmt::Debug for LocalKey<T> {
     }
 }
 
-/// The hub of an OS thread that is ending is gone, and its green threads' values with it.
+/// The OS thread is ending. Its hub is gone, and with it the values of its green threads.
 #[derive(Debug)]
 pub struct AccessError(());
 
@@ -103,10 +105,9 @@ impl fmt::Display for AccessError {
 
 impl std::error::Error for AccessError {}
 
-/// Declares values that each green thread has of its own, in the manner of `std::thread_local!`.
+/// Declares keys with a value per green thread, with the syntax of `std::thread_local!`.
 ///
-/// A `thread_local!` belongs to the OS thread, so all green threads of a hub share it; this is what they
-/// do not share.
+/// The green threads of a hub share the `thread_local!` values of their OS thread. They do not share these.
 ///
 /// ```
 /// use std::cell::Cell;

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 struct Oneshot<T> {
     state: Mutex<OneshotState<T>>,
-    /// For joiners without a hub.
+    /// Notified for joiners without a hub.
     completed: Condvar,
 }
 
 struct OneshotState<T> {
     result: Option<Result<T, JoinError>>,
-    /// There was a result; the joiner may have taken it.
+    /// Whether there was a result. The joiner may have taken it.
     is_completed: bool,
-    /// The joiner, if it is a green thread: its hub, and the parts of its ticket.
+    /// The joiner, if it is a green thread: its hub, and the parts of its ticket, which is not `Send`.
     waiter: Option<(InboxHandle, GreenId, u32)>,
 }
 
@@ -70,7 +70,7 @@ impl<T: Send> HubGoneListener for Oneshot<T> {
 /// The side that completes the result. Dropping it completes the result with an error.
 pub(crate) struct OneshotSender<T> {
     oneshot: Option<Arc<Oneshot<T>>>,
-    /// The hub that is to run the body, if it is another OS thread's.
+    /// The inbox of the hub that runs the body, if it is a green thread of another OS thread.
     inbox: Option<Arc<Inbox>>,
 }
 
@@ -111,45 +111,37 @@ impl<T> Drop for OneshotSender<T> {
     }
 }
 
-/// Joins a green thread from outside its hub. Dropping it detaches.
+/// Joins a green thread from outside its hub. Dropping the handle detaches the green thread.
 pub struct RemoteJoinHandle<T>(Arc<Oneshot<T>>);
 
 impl<T> RemoteJoinHandle<T> {
-    /// Waits for the green thread to end. On an OS thread that has a hub, the hub goes on meanwhile; otherwise the OS thread
-    /// blocks.
+    /// Waits for the green thread to end. On an OS thread that has a hub, blocks the calling green thread. On another one,
+    /// blocks the OS thread.
     ///
     /// # Errors
-    /// It panicked, was killed, or its hub is gone: [`JoinError`].
+    /// The green thread panicked or was killed, or its hub is gone: [`JoinError`].
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        let at = Location::caller();
-        self.join_by(|ticket| {
-            current_hub().block_at(ticket, NEVER, WaitReason::For("a green thread of another hub"), at);
-        })
+        self.join_by(park_until(None, Location::caller()))
     }
 
-    /// As [`join`](Self::join), for at most `timeout`. Zero only looks.
+    /// Joins as [`join`](Self::join) does, for at most `timeout`. With a timeout of zero, only looks.
     ///
     /// # Errors
-    /// The inner result is that of `join`. The outer error is this handle: the time is over, the green thread runs on.
+    /// The inner result is that of `join`. If the timeout has passed, the outer error is this handle, and the green thread
+    /// goes on.
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, RemoteJoinHandle<T>> {
-        let at = Location::caller();
         let until = Instant::now().checked_add(timeout);
-        let park = |ticket| {
-            let hub = current_hub();
-            let deadline = until.map_or(NEVER, |until| hub.clock().at(until));
-            hub.block_at(ticket, deadline, WaitReason::For("a green thread of another hub"), at);
-        };
-        self.wait(until, park).ok_or(self)
+        self.wait(until, park_until(until, Location::caller())).ok_or(self)
     }
 
-    /// As `join`; `park` parks with the ticket that it is given.
+    /// Joins as `join` does. `park` parks with the ticket that it gets.
     pub(crate) fn join_by(self, park: impl Fn(Ticket)) -> Result<T, JoinError> {
-        self.wait(None, park).expect("no deadline has passed")
+        self.wait(None, park).expect("a wait without a deadline ends with a result")
     }
 
-    /// Waits for the result, until that time. `park` parks until then, with the ticket that it is given.
+    /// Waits for the result until `until`. `park` parks until then, with the ticket that it gets.
     fn wait(&self, until: Option<Instant>, park: impl Fn(Ticket)) -> Option<Result<T, JoinError>> {
         let is_over = || until.is_some_and(|until| until <= Instant::now());
         let hub = try_current().filter(|hub| hub.can_block());
@@ -167,7 +159,7 @@ impl<T> RemoteJoinHandle<T> {
                 if state.result.is_some() || is_over() {
                     let (result, stale) = (state.result.take(), state.waiter.take());
                     drop(state);
-                    // Dropped without the lock: the destructor of its handle may wake a hub.
+                    // Dropped without the lock, because the destructor of its handle may wake a hub.
                     drop(stale);
                     return result;
                 }
@@ -183,9 +175,18 @@ impl<T> RemoteJoinHandle<T> {
     }
 }
 
+/// Returns a function that parks with a ticket until `until`. `at` is the place of the call, for reports.
+fn park_until(until: Option<Instant>, at: &'static Location<'static>) -> impl Fn(Ticket) {
+    move |ticket| {
+        let hub = current_hub();
+        let deadline = until.map_or(NEVER, |until| hub.clock().at(until));
+        hub.block_at(ticket, deadline, WaitReason::For("a green thread of another hub"), at);
+    }
+}
+
 impl<T> Drop for RemoteJoinHandle<T> {
     fn drop(&mut self) {
-        // A joiner that was interrupted does not wait any more, and its hub need not wait for a message.
+        // A joiner that was interrupted does not wait any more. Its hub must not wait for a message to it.
         let waiter = self.0.lock().waiter.take();
         drop(waiter);
     }

@@ -1,16 +1,16 @@
-//! Green threads that borrow from the stack of who spawned them.
+//! Scopes: green threads that borrow from the stack of their owner.
 //!
-//! What makes it sound: [`scope`] does not return, nor unwind, before the last of its green threads has done
-//! with its closure, whatever else happens: handles dropped or leaked, panics on either side, a kill of the
-//! owner, a hub that ends, a deadlock. A green thread's closure counts itself out by a destructor, after
-//! everything it borrowed. If the owner cannot wait, because its green threads can never end, the process
-//! aborts.
+//! A scope is sound because [`scope`] neither returns nor unwinds before the closure of its last green thread is gone. This
+//! holds if handles are dropped or leaked, if either side panics, if the owner is killed, if the hub ends, and in a deadlock.
+//! A destructor counts each closure down, after everything that it borrowed. If the owner cannot wait, because its green
+//! threads can never end, the process aborts.
+//!
+//! Next: `api/local.rs`.
 #![allow(unsafe_code)]
 
 use crate::api::current_hub::current_hub;
 use crate::api::join::JoinHandle;
-use crate::green::catch_body;
-use crate::green::{Interrupt, JoinError, carried_by};
+use crate::green::{Interrupt, JoinError, carried_by, catch_body};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
 use crate::sys::catch::drop_ignoring_panics;
@@ -20,17 +20,17 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-/// How often the green threads of a scope are killed that is deadlocked, before the process gives up.
-const KILLS: u32 = 64;
+/// Number of times that the green threads of a deadlocked scope are killed before the process aborts.
+const KILL_RETRIES: u32 = 64;
 
-/// Calls `f` with a scope in which green threads may borrow what outlives the scope, and waits for all of
-/// them before it returns.
+/// Calls `f` with a scope whose green threads may borrow values that outlive the scope. Waits for all of them before it
+/// returns.
 ///
-/// Killed or out of time inside of `f` or while it waits, the owner kills the scope's green threads, and unwinds
-/// when they have ended.
+/// The caller is the owner of the scope. If the owner is killed, or its timeout fires, in `f` or in the wait, it kills the
+/// scope's green threads, and unwinds when they have ended.
 ///
 /// # Panics
-/// When `f` does, after the green threads have ended. When one of them panicked and was not joined.
+/// If `f` panics, after the green threads have ended. If a green thread panicked and was not joined.
 ///
 /// ```
 /// let mut numbers = [1, 2, 3];
@@ -42,7 +42,7 @@ const KILLS: u32 = 64;
 /// assert_eq!(numbers, [10, 20, 30]);
 /// ```
 ///
-/// Nothing that lives shorter can be borrowed:
+/// A value that does not outlive the scope cannot be borrowed:
 ///
 /// ```compile_fail
 /// greenline::scope(|s| {
@@ -60,9 +60,9 @@ where
     let scope = Scope { data: Rc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     // From here to `disarm` nothing may unwind.
-    let guard = AbortOnUnwind("a scope would be left before its green threads have ended");
+    let guard = AbortOnUnwind("a scope was left before its green threads had ended");
     if matches!(&result, Err(payload) if carried_by(&**payload).is_some()) {
-        // The owner is being killed, or is out of time: so are its own.
+        // The owner is being killed, or its timeout has fired.
         scope.kill_all();
     }
     let ended = scope.wait_for_all(Location::caller());
@@ -72,20 +72,20 @@ where
         (_, Ended::Interrupted(interrupt)) => resume_unwind(Box::new(interrupt)),
         (_, Ended::Deadlocked(report)) => panic!("{report}"),
         (Ok(_), _) if scope.data.panicked.get() => panic!("a scoped green thread panicked"),
-        (Ok(value), Ended::ByItself) => value,
+        (Ok(value), Ended::ByThemselves) => value,
     }
 }
 
-/// How the waiting for a scope's green threads ended.
+/// How the green threads of a scope ended.
 enum Ended {
-    ByItself,
-    /// The owner was interrupted meanwhile.
+    ByThemselves,
+    /// The owner was interrupted, and they were killed.
     Interrupted(Interrupt),
-    /// They could not end, until they were killed.
+    /// They were deadlocked, and were killed. The report says so.
     Deadlocked(String),
 }
 
-/// Where green threads may borrow from: see [`scope`].
+/// A scope, in which green threads may borrow: see [`scope`].
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     data: Rc<ScopeData>,
@@ -95,19 +95,19 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 #[derive(Debug, Default)]
 struct ScopeData {
-    /// Closures not done with.
+    /// Number of closures that are not gone.
     running: Cell<usize>,
-    /// The owner, when it waits.
+    /// The owner's ticket while it waits.
     owner: Cell<Option<Ticket>>,
-    /// Every green thread of the scope, to be killed with the owner.
+    /// The green threads of the scope. They are killed with the owner.
     spawned: RefCell<Vec<GreenId>>,
-    /// They are being killed: so is whoever joins them.
+    /// Whether the green threads are being killed. Then a new one is killed at once.
     killed: Cell<bool>,
-    /// One panicked, and nobody joined it.
+    /// Whether a green thread panicked and was not joined.
     panicked: Cell<bool>,
 }
 
-/// What a green thread of a scope leaves for who joins it.
+/// The result of a scope's green thread, shared with its handle.
 struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     data: Rc<ScopeData>,
@@ -121,10 +121,10 @@ impl<T> Drop for Packet<T> {
     }
 }
 
-/// Counts a closure out when dropped.
-struct CountOut(Rc<ScopeData>);
+/// Counts a closure down when dropped, and wakes the owner after the last one.
+struct DecrementOnDrop(Rc<ScopeData>);
 
-impl Drop for CountOut {
+impl Drop for DecrementOnDrop {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
         if self.0.running.get() == 0 {
@@ -135,20 +135,20 @@ impl Drop for CountOut {
     }
 }
 
-/// A closure and what must outlive all it borrows: fields are dropped in this order.
+/// A closure, and the values that must outlive its borrows. The fields are dropped in this order.
 struct Body<F, T> {
     f: F,
     packet: Rc<Packet<T>>,
-    count_out: CountOut,
+    decrement: DecrementOnDrop,
 }
 
 impl<F: FnOnce() -> T, T> Body<F, T> {
     fn run(self) {
-        let Body { f, packet, count_out } = self;
+        let Body { f, packet, decrement } = self;
         packet.result.set(Some(catch_body(f)));
-        // The value may be ours to drop, and its destructor may panic; it is not to skip the counting.
+        // If this is the last reference, the value is dropped here. Its destructor may panic.
         drop_ignoring_panics(packet);
-        drop(count_out);
+        drop(decrement);
     }
 }
 
@@ -162,11 +162,11 @@ impl<'scope> Scope<'scope, '_> {
     {
         let packet = Rc::new(Packet { result: Cell::new(None), data: self.data.clone() });
         self.data.running.set(self.data.running.get() + 1);
-        let body = Body { f, packet: packet.clone(), count_out: CountOut(self.data.clone()) };
+        let body = Body { f, packet: packet.clone(), decrement: DecrementOnDrop(self.data.clone()) };
         let body: Box<dyn FnOnce() + 'scope> = Box::new(move || body.run());
-        // SAFETY: the closure is run or dropped before `scope` returns, for `wait_for_all` waits until
-        // CountOut says so, and CountOut is the last of it to be dropped. What remains of the green thread
-        // after that borrows nothing: its locals and its unit result are 'static.
+        // SAFETY: the closure is run or dropped before `scope` returns, because `wait_for_all` waits until the count is
+        // zero, and DecrementOnDrop is dropped last. The rest of the green thread borrows nothing: its locals and its unit
+        // result are 'static.
         let body: Box<dyn FnOnce() + 'static> = unsafe { std::mem::transmute(body) };
         let handle = crate::api::spawn::spawn(body);
         let mut spawned = self.data.spawned.borrow_mut();
@@ -182,11 +182,10 @@ impl<'scope> Scope<'scope, '_> {
         ScopedJoinHandle { handle, packet, scope: PhantomData }
     }
 
-    /// Waits until the last of them has done with its closure. An interrupt of the owner is passed on to them,
-    /// each time one comes.
+    /// Waits until the last closure is gone. Each time the owner is interrupted, kills the green threads.
     fn wait_for_all(&self, at: &'static Location<'static>) -> Ended {
         let hub = current_hub();
-        let mut ended = Ended::ByItself;
+        let mut ended = Ended::ByThemselves;
         let mut deadlocks = 0;
         while self.data.running.get() > 0 {
             let ticket = hub.ticket();
@@ -197,7 +196,7 @@ impl<'scope> Scope<'scope, '_> {
                 ParkResult::Interrupted => {
                     self.kill_all();
                     if let Some(interrupt) = hub.take_interrupt() {
-                        // A kill goes before the end of a time.
+                        // A kill takes precedence over a timeout.
                         if !matches!(ended, Ended::Interrupted(Interrupt::Kill)) {
                             ended = Ended::Interrupted(interrupt);
                         }
@@ -206,12 +205,12 @@ impl<'scope> Scope<'scope, '_> {
                 ParkResult::Deadlocked => {
                     let report = hub.deadlock_report(wait, Some(at));
                     deadlocks += 1;
-                    if deadlocks > KILLS {
+                    if deadlocks > KILL_RETRIES {
                         eprintln!("{report}\nthe green threads of a scope cannot be ended; aborting");
                         std::process::abort();
                     }
                     self.kill_all();
-                    if matches!(ended, Ended::ByItself) {
+                    if matches!(ended, Ended::ByThemselves) {
                         ended = Ended::Deadlocked(report);
                     }
                 }
@@ -229,7 +228,7 @@ impl<'scope> Scope<'scope, '_> {
     }
 }
 
-/// The handle of a scope's green thread. Dropping it detaches from it; the scope still waits.
+/// The handle of a scope's green thread. If it is dropped, the scope still waits for the green thread.
 ///
 /// Source: `std::thread::ScopedJoinHandle`.
 pub struct ScopedJoinHandle<'scope, T> {
@@ -239,30 +238,30 @@ pub struct ScopedJoinHandle<'scope, T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// As [`JoinHandle::join`].
+    /// Joins as [`JoinHandle::join`] does.
     ///
     /// # Errors
-    /// It panicked or was killed.
+    /// The green thread panicked or was killed.
     ///
     /// # Panics
     /// As [`JoinHandle::join`].
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         self.handle.join()?;
-        self.packet.result.take().expect("its body has run")
+        self.packet.result.take().expect("a joined green thread has run its body")
     }
 
-    /// As [`JoinHandle::is_finished`].
+    /// Returns whether `join` would return at once.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
 
-    /// As [`JoinHandle::id`].
+    /// Returns the id of the green thread.
     pub fn id(&self) -> GreenId {
         self.handle.id()
     }
 
-    /// As [`JoinHandle::kill`].
+    /// Kills the green thread as [`JoinHandle::kill`] does.
     pub fn kill(&self) -> bool {
         self.handle.kill()
     }

@@ -1,4 +1,6 @@
-//! Making green threads.
+//! Making green threads, and asking which one runs.
+//!
+//! Next: `api/sleep.rs`.
 
 use crate::api::current_hub::current_hub;
 use crate::api::join::JoinHandle;
@@ -10,11 +12,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Runs `f` in a new green thread of this OS thread's hub, and answers the handle to join it by.
+/// Runs `f` in a new green thread of this OS thread's hub. Returns the handle to join it by.
 ///
-/// Nothing runs until the caller blocks: joins, sleeps, yields. Green threads start in the order in which
-/// they were spawned. `f` need not be `Send`: a green thread never leaves its OS thread. It gets its stack
-/// ([`Builder::stack_size`]) when it first runs; until then it is a record and what `f` has captured.
+/// The new green thread does not run before the caller blocks: joins, sleeps, yields. Green threads start in the order in
+/// which they were spawned. `f` need not be `Send`, because a green thread never leaves its OS thread. It gets its stack
+/// ([`Builder::stack_size`]) when it first runs. Until then it is a record and the captures of `f`.
 ///
 /// ```
 /// let shared = std::rc::Rc::new(7);
@@ -24,7 +26,7 @@ use std::time::Duration;
 /// ```
 ///
 /// # Panics
-/// When there is no memory for any stack at all; [`Builder::spawn`] answers an error instead.
+/// If there is no memory for any stack at all. [`Builder::spawn`] returns an error instead.
 ///
 /// Source: gevent's `spawn`.
 #[track_caller]
@@ -37,8 +39,8 @@ where
     start(f, Spawn::new()).unwrap_or_else(refused)
 }
 
-/// As [`spawn`], but the green thread becomes ready only when `delay` is over. It can be killed before, and
-/// then never runs. Equal times start in the order of the calls.
+/// Spawns as [`spawn`] does, but the green thread becomes ready only when `delay` has passed. If it is killed before, it
+/// never runs. Green threads with the same deadline start in the order of the calls.
 ///
 /// Source: gevent's `spawn_later`.
 #[doc(alias = "spawn_later")]
@@ -88,31 +90,31 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Like [`spawn`](crate::spawn), until told otherwise.
+    /// Returns a builder with the settings of [`spawn`](crate::spawn).
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// The name, in reports and panics. `green-N` if there is none.
+    /// Sets the name, for reports and panics. The default is `green-N`.
     pub fn name(mut self, name: impl Into<Rc<str>>) -> Builder {
         self.name = Some(name.into());
         self
     }
 
-    /// The stack's size in bytes, rounded up so that, with some 1.5 KiB for the hub, it is a power of two. Some
-    /// 250 KiB if not said. Only what is touched costs memory.
+    /// Sets the stack's size in bytes. It is rounded up so that, with some 1.5 KiB for the hub, it is a power of two. The
+    /// default is some 250 KiB. Only pages that are touched cost memory.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// Starts it only after this time, as [`spawn_after`].
+    /// Sets a delay before the start, as [`spawn_after`] does.
     pub fn delay(mut self, delay: Duration) -> Builder {
         self.delay = Some(delay);
         self
     }
 
-    /// Sets what a policy may schedule it by: priority, tickets, a deadline. The default policy ignores it.
+    /// Sets the attributes by which a policy may schedule: priority, tickets, a deadline. The default policy ignores them.
     ///
     /// ```
     /// use greenline::{Builder, policy::Attributes};
@@ -127,8 +129,8 @@ impl Builder {
     /// Spawns the green thread.
     ///
     /// # Errors
-    /// The stack size is too large to be had. There is no memory for any stack at all; if there is for some,
-    /// but not for this one, that is known when the green thread first runs: [`JoinError::NoStack`].
+    /// The stack size is too large. There is no memory for any stack at all. If there is memory for some stacks but not for
+    /// this one, that is known only when the green thread first runs: [`JoinError::NoStack`].
     ///
     /// [`JoinError::NoStack`]: crate::JoinError::NoStack
     #[track_caller]
@@ -146,7 +148,7 @@ impl Builder {
     }
 }
 
-/// Who is running: a green thread, or the root. In an observer it is nobody: the hub.
+/// Returns the running green thread, or the root. In an observer it is the hub, with the name `hub`.
 ///
 /// Source: gevent's `getcurrent`, `std::thread::current`.
 #[doc(alias = "getcurrent")]
@@ -157,7 +159,7 @@ pub fn current() -> Current {
     Current { id, name }
 }
 
-/// What [`current`] answers.
+/// The running green thread or the root, as [`current`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     id: GreenId,
@@ -165,17 +167,17 @@ pub struct Current {
 }
 
 impl Current {
-    /// Its id.
+    /// Returns the id.
     pub fn id(&self) -> GreenId {
         self.id
     }
 
-    /// Its name: as it was given, or `green-N`; the OS thread's for the root.
+    /// Returns the name: the given one, or `green-N`. The root has the name of the OS thread.
     pub fn name(&self) -> Rc<str> {
         self.name.clone()
     }
 
-    /// Whether it is the root: the OS thread's own stack, in `main` or in the function of a
+    /// Returns whether this is the root: the OS thread's own stack, in `main` or in the function of a
     /// `std::thread::spawn`.
     pub fn is_root(&self) -> bool {
         self.id == GreenId::ROOT
