@@ -1,5 +1,5 @@
-//! Green threads for Linux, as gevent has them: stackful coroutines, scheduled by a hub on each OS thread,
-//! in which unmodified blocking code yields.
+//! Green threads for Linux, as gevent has them: stackful coroutines, scheduled by a hub on each OS thread, in which unmodified
+//! blocking code yields.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,73 +24,76 @@
 //! | for | see |
 //! |---|---|
 //! | making green threads, and waiting for them | [`spawn`], [`join_all`], [`scope()`], [`timeout()`], [`JoinHandle`] |
-//! | having unmodified code yield | [`patch`] |
-//! | sockets, and servers on them | [`net`], or `std::net` once patched |
-//! | what can neither yield nor be patched, or computes for long | [`offload()`] |
-//! | Ctrl-C and its like | [`signal`] |
-//! | other OS threads: making them, talking to their hubs | [`thread`], [`Handle`] |
-//! | other processes, and what is shared with them | [`process`] |
-//! | a green thread, an OS thread or a process, by one name | [`model`] |
+//! | making unmodified code yield | [`patch`] |
+//! | sockets and servers | [`net`], or `std::net` once patched |
+//! | functions that compute for long, or block and cannot be patched | [`offload()`] |
+//! | Ctrl-C and other signals | [`signal`] |
+//! | other OS threads: making them, spawning on their hubs | [`thread`], [`Handle`] |
+//! | other processes, and memory shared with them | [`process`] |
+//! | green threads, OS threads and processes with one interface | [`model`] |
+//! | a green thread that does not yield | [`watchdog`] |
 //! | building more | [`wait`], [`io`], [`policy`], [`trace`], [`Generator`] |
 //!
 //! # Words
 //!
-//! - A **green thread** is a function with a stack of its own that gives way only where it blocks. It never
-//!   leaves its OS thread, so what it captures need not be `Send`.
-//! - The **hub** is the scheduler of one OS thread, made when it is first needed.
-//! - The **root** is the OS thread's own stack: `main`, say. It spawns and blocks like the others; while it is
-//!   blocked, the hub's loop runs on it. So a program needs no runtime object, and nothing runs until the root
+//! - A **green thread** is a function with a stack of its own. It yields only where it blocks. It never leaves its OS thread,
+//!   so its captures need not be `Send`.
+//! - The **hub** is the scheduler of one OS thread. It is made when the program first needs it.
+//! - The **root** is the OS thread's own stack, for example `main`. It spawns and blocks as green threads do. While it is
+//!   blocked, the hub's loop runs on its stack. So a program needs no runtime object, and no green thread runs until the root
 //!   blocks.
-//! - To **block** is to wait at a point that the hub knows: [`sleep()`], [`JoinHandle::join`],
-//!   [`wait::park`], and, after [`patch::all`], the calls of std and C that are interposed: sleeps, locks, threads,
-//!   sockets, pipes, files, children. The others run meanwhile.
-//! - **Patched**, by [`patch::all`] in the first line of `main`, plain `std::thread::spawn` makes green threads, and
-//!   each green thread is a thread of its own to std and C.
-//! - To **offload** a function is to have another OS thread run it, while the green thread that asked waits: see
-//!   [`offload()`].
-//! - An **OS thread** is one that the kernel schedules, a [`thread::Thread`] also after the patch. It has a hub of its
-//!   own if it needs one; a [`Handle`] is how others spawn there.
-//! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a [`process::Process`]. Who
-//!   waits for one, or for what it shares, blocks a green thread and no other.
+//! - To **block** is to wait at a point that the hub knows, while other green threads run: [`sleep()`],
+//!   [`JoinHandle::join`], [`wait::park`], and, after [`patch::all`], the interposed calls of std and C: sleeps, locks,
+//!   threads, sockets, pipes, files, children.
+//! - To **patch** is to call [`patch::all`] in the first line of `main`. From then on plain `std::thread::spawn` makes green
+//!   threads, and each green thread is a thread of its own to std and C.
+//! - To **offload** a function is to run it on another OS thread while the calling green thread waits: [`offload()`].
+//! - An **OS thread** is scheduled by the kernel: a [`thread::Thread`], also after the patch. It has a hub of its own if it
+//!   needs one. Other OS threads spawn there through a [`Handle`].
+//! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a [`process::Process`]. A wait for
+//!   a process, or for an object shared with it, blocks only the calling green thread.
 //! - A **model** is one of these three ways to run a closure concurrently: [`model::Model`].
-//! - A **signal** that is [subscribed](signal::handle) to is a green thread for each delivery.
-//! - The **policy** says which of the ready green threads runs next; first in, first out unless you
-//!   [install](install_policy) another.
-//! - A **ticket** is the right to wake a green thread from one wait; a stale one is harmless. See [`wait`].
-//! - **Kill** and **timeout** interrupt a green thread where it blocks, as an unwind that runs its destructors.
+//! - A **signal** that is [subscribed](signal::handle) to starts a green thread at each delivery.
+//! - The **policy** chooses which ready green thread runs next. The default is first in, first out. [`install_policy`]
+//!   installs another one.
+//! - A **ticket** is the right to wake a green thread from one wait. A stale ticket is harmless. See [`wait`].
+//! - **Kill** and **timeout** interrupt a green thread where it blocks, by an unwind that runs its destructors.
 //!
 //! # When main ends
 //!
-//! Green threads that are still alive when `main` returns end with the process, as std's threads do; join
-//! them, or call [`join_everything`], if they shall finish, or [`shutdown`] for their destructors to run. When
-//! any other OS thread ends they are abandoned, too, with a warning in the log, and their stacks stay mapped:
-//! to unwind them then would be unsound, for `thread_local!` values that they have borrowed are gone.
+//! Green threads that are still alive when `main` returns end with the process, as std's threads do. To let them finish, join
+//! them, or call [`join_everything`]. To run their destructors, call [`shutdown`]. When any other OS thread ends, its green
+//! threads are abandoned, with a warning in the log, and their stacks stay mapped. To unwind them then would be unsound,
+//! because `thread_local!` values that they have borrowed are gone.
 //!
-//! Before the process ends it waits for each [`thread::Thread`] and each [`process::Process`] that is no daemon.
+//! Before the process ends, it waits for each [`thread::Thread`] and each [`process::Process`] that is no daemon.
 //!
 //! # Deadlock
 //!
-//! When the root blocks, no green thread is ready, no timer is set, no descriptor is waited for, and nobody outside
-//! holds a [`Handle`], nothing can ever happen again. The blocking call in the root then panics with a list of all
-//! green threads, what each waits for and where it was spawned. The hub stays usable.
+//! A hub is deadlocked when the root is blocked, no green thread is ready, no timer is set, no descriptor is waited for, and
+//! no [`Handle`] exists outside. Then nothing can ever happen again. The blocking call in the root panics, with a list of all
+//! green threads, where each was spawned, and for what it waits. The hub stays usable.
 //!
 //! # Limits
 //!
-//! Linux on x86_64 or aarch64, with glibc, and `panic = "unwind"` (kill and timeout need it). A green thread
-//! that computes without blocking keeps the others of its OS thread from running: there is no preemption.
-//! The [`watchdog`] says who it is. A hub uses one core; a program that wants several has [OS threads](thread) or
-//! [processes](process), the latter [made first](process#one-os-thread).
+//! The crate needs Linux on x86_64 or aarch64, glibc, and `panic = "unwind"` (for kill and timeout). There is no preemption:
+//! a green thread that computes without blocking keeps the other green threads of its OS thread from running. The [`watchdog`]
+//! reports it. A hub uses one core. A program that wants several has [OS threads](thread) or [processes](process), which it
+//! [makes first](process#one-os-thread).
 //!
-//! What is [patched](patch::coverage) is most of what blocks, and not all: memory-mapped files, directories, and what
-//! the C library does by itself (its `FILE`s) keep the OS thread. An interposed call is not unwound by a kill or
-//! a timeout, but cut short: see [`patch`].
+//! The [patch](patch::coverage) covers most blocking calls, but not all. Memory-mapped files, directories, and what the C
+//! library does by itself (its `FILE`s) block the OS thread. A kill or a timeout does not unwind an interposed call, but makes
+//! it return early: see [`patch`].
 //!
-//! Without [`patch::locks`], a `thread_local!` belongs to the OS thread and is shared by its green threads, so an
-//! initialiser of one must not block: std assumes that nobody else comes in between, and drops what the other has borrowed.
-//! The destructor of one must not block while green threads are alive. Either is undefined behaviour, which no type
-//! forbids. A `std::sync` lock held across a blocking call stops the OS thread for ever
-//! when another green thread of it wants the lock. With it, each green thread is a thread of its own to std.
-//! A frame larger than the guard page (4 KiB) of C code built without stack probes may jump over it.
+//! Without [`patch::locks`], a `thread_local!` belongs to the OS thread, and its green threads share it. So its initialiser
+//! must not block: std assumes that no other code runs in between, and drops a value that another green thread has borrowed.
+//! Its destructor must not block while green threads are alive. Either is undefined behaviour, which no type prevents. If a
+//! green thread blocks while it holds a `std::sync` lock, and another one of the same OS thread wants the lock, the OS thread
+//! stops for ever. With `patch::locks`, each green thread is a thread of its own to std.
+//!
+//! C code that was built without stack probes may jump over the guard page (4 KiB) with a larger frame.
+//!
+//! Next: `api/wait.rs`, for readers of the source: park and wake, on which every blocking call is built.
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(
@@ -142,6 +145,7 @@ pub use api::policy::install_policy;
 pub use api::scope::{Scope, ScopedJoinHandle, scope};
 pub use api::sleep::{sleep, sleep_until, yield_now};
 pub use api::spawn::{Builder, Current, current, spawn, spawn_after};
+pub use api::this_hub::{join_everything, join_everything_timeout, shutdown, stats};
 pub use api::timeout::{Elapsed, timeout};
 pub use api::{io, trace, wait};
 pub use green::JoinError;
@@ -149,9 +153,6 @@ pub use hub::Stats;
 pub use ids::GreenId;
 pub use observe::watchdog;
 pub use thread::offload::{offload, offload_threads};
-
-use crate::api::current_hub::current_hub;
-use std::time::Duration;
 
 /// The programs of the README, as doctests.
 #[cfg(all(doctest, feature = "patch", feature = "process"))]
@@ -162,42 +163,3 @@ mod readme {}
 #[cfg(all(doctest, feature = "patch", feature = "process"))]
 #[doc = include_str!("../docs/src/examples.md")]
 mod book_examples {}
-
-/// Blocks the root until all green threads of its hub have ended, detached ones included.
-///
-/// # Panics
-/// When called by a green thread, which would wait for itself. When they can never end: see
-/// [deadlock](crate#deadlock).
-///
-/// Source: gevent's `wait()` without arguments.
-#[track_caller]
-pub fn join_everything() {
-    current_hub().join_everything(time::NEVER);
-}
-
-/// As [`join_everything`], for no longer than `timeout`. Answers whether all have ended.
-///
-/// # Panics
-/// As [`join_everything`].
-#[track_caller]
-pub fn join_everything_timeout(timeout: Duration) -> bool {
-    let hub = current_hub();
-    hub.join_everything(hub.clock().after(timeout))
-}
-
-/// Kills all green threads of this hub and waits until they have ended, so that their destructors have run.
-/// Those that swallow every kill for some two thirds of a second are abandoned, with an error in the log.
-///
-/// # Panics
-/// When called by a green thread, which would wait for itself.
-#[track_caller]
-pub fn shutdown() {
-    let hub = current_hub();
-    assert!(hub.current() == GreenId::ROOT, "only the root can shut its hub down");
-    hub.shut_down();
-}
-
-/// What this OS thread's hub has done so far.
-pub fn stats() -> Stats {
-    current_hub().stats()
-}

@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// has values, too. They live as long as its hub.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
-    /// A byte, because keys are told apart by their addresses.
+    /// A byte, so that each key has an address of its own.
     identity: u8,
 }
 

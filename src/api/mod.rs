@@ -13,6 +13,7 @@ pub(crate) mod policy;
 pub(crate) mod scope;
 pub(crate) mod sleep;
 pub(crate) mod spawn;
+pub(crate) mod this_hub;
 pub(crate) mod timeout;
 pub mod trace;
 pub mod wait;
