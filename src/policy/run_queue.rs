@@ -19,7 +19,7 @@ pub(crate) enum RunQueue {
     Custom(Box<Custom>),
 }
 
-/// A policy of the program's.
+/// A policy of the program's. Its methods are not inlined: the loop would keep fewer values in registers, also with [`Fifo`].
 pub(crate) struct Custom {
     policy: Box<dyn Policy>,
     /// Number of ready green threads: calls of `ready` less picks.
@@ -44,6 +44,7 @@ impl Custom {
         result
     }
 
+    #[inline(never)]
     fn ready(&mut self, green: GreenId, why: ReadyReason) {
         if why == ReadyReason::Yielded {
             self.stopped(green, StopReason::Yielded);
@@ -52,11 +53,17 @@ impl Custom {
         self.call(|policy| policy.ready(green, why));
     }
 
+    #[inline(never)]
     fn pick(&mut self) -> Option<GreenId> {
         let picked = self.call(|policy| policy.pick())?;
         self.len = self.len.saturating_sub(1);
         self.running(picked);
         Some(picked)
+    }
+
+    #[inline(never)]
+    fn peek<const N: usize>(&self, ahead: [usize; N]) -> [Option<GreenId>; N] {
+        ahead.map(|ahead| self.policy.peek(ahead))
     }
 
     fn running(&mut self, green: GreenId) {
@@ -143,7 +150,7 @@ impl RunQueue {
     pub(crate) fn peek<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
         match self {
             RunQueue::Fifo(fifo) => fifo.peek_cold(ahead, cold),
-            RunQueue::Custom(custom) if cold => ahead.map(|ahead| custom.policy.peek(ahead)),
+            RunQueue::Custom(custom) if cold => custom.peek(ahead),
             RunQueue::Custom(_) => [None; N],
         }
     }
