@@ -307,6 +307,7 @@ fn planted(files: &[(&str, &str)]) -> Tree {
 #[test]
 fn upward_imports_and_circles_finds_planted_ones() {
     let tree = planted(&[
+        ("src/lib.rs", "mod hub;\npub use hub::Hub;\n"),
         ("src/hub/mod.rs", "mod park;\npub(crate) use park::{Hub, f as g};\n"),
         (
             "src/hub/park.rs",
