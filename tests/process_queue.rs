@@ -215,7 +215,7 @@ fn codec() {
     assert_eq!(error.into_inner(), Fussy(1));
     assert!(queue.is_empty());
     queue.put(Fussy(102)).unwrap();
-    assert!(matches!(queue.get(), Err(GetError::Codec(_))));
+    assert!(matches!(queue.get(), Err(GetError::Failed(_))));
     // The message is lost, and its place is free.
     queue.try_put(Fussy(2)).unwrap();
     assert_eq!(queue.get(), Ok(Fussy(2)));

@@ -157,7 +157,7 @@ impl<T: Serialize> Queue<T> {
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
         let bytes = match encode(&value) {
             Ok(bytes) => bytes,
-            Err(error) => return Err(PutError::Codec { value, error }),
+            Err(error) => return Err(PutError::Failed { value, error }),
         };
         store(&self.monitor, bytes.as_slice(), limit).map_err(|error| error.with(value))
     }
@@ -167,7 +167,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// Takes the first message. Waits while there is none.
     ///
     /// # Errors
-    /// [`GetError::Closed`]: there is no message, and none will come. [`GetError::Codec`]: the message was not put as a `T`,
+    /// [`GetError::Closed`]: there is no message, and none will come. [`GetError::Failed`]: the message was not put as a `T`,
     /// or its `Deserialize` refuses it. It is lost.
     ///
     /// # Panics

@@ -16,15 +16,15 @@ pub(crate) fn discard_ends_waiting_and_later_calls() {
     let queue = manager.queue::<u32>(0).unwrap();
     let (inside, here) = (queue.clone(), queue.clone());
     let there = child(move || {
-        assert!(matches!(inside.get(), Err(GetError::Manager(ManagerError::NoSuchObject { .. }))));
+        assert!(matches!(inside.get(), Err(GetError::Failed(ManagerError::NoSuchObject { .. }))));
     });
     let here = spawn(move || here.get());
     sleep(MOMENT);
     manager.publish("q", &queue).unwrap();
     queue.clone().discard().unwrap();
     joined([there]);
-    assert!(matches!(here.join().unwrap(), Err(GetError::Manager(ManagerError::NoSuchObject { .. }))));
-    assert!(matches!(queue.put(1), Err(PutError::Manager(ManagerError::NoSuchObject { .. }))));
+    assert!(matches!(here.join().unwrap(), Err(GetError::Failed(ManagerError::NoSuchObject { .. }))));
+    assert!(matches!(queue.put(1), Err(PutError::Failed { error: ManagerError::NoSuchObject { .. }, .. })));
     // The name can be used again, the number cannot.
     let other = manager.queue::<u32>(0).unwrap();
     manager.publish("q", &other).unwrap();
@@ -34,7 +34,7 @@ pub(crate) fn discard_ends_waiting_and_later_calls() {
 /// Returns the error of the manager with which `get` fails.
 fn get_error(queue: &Queue<u32>) -> Result<(), ManagerError> {
     match queue.get() {
-        Err(GetError::Manager(error)) => Err(error),
+        Err(GetError::Failed(error)) => Err(error),
         other => panic!("{other:?}"),
     }
 }
@@ -49,7 +49,7 @@ fn waiting_calls(manager: &Manager) -> Vec<JoinHandle<Result<(), ManagerError>>>
     let calls = vec![
         spawn(move || get_error(&empty)),
         spawn(move || match full.put(2) {
-            Err(PutError::Manager(error)) => Err(error),
+            Err(PutError::Failed { error, .. }) => Err(error),
             other => panic!("{other:?}"),
         }),
         spawn(move || event.wait()),

@@ -2,7 +2,7 @@
 
 use super::{LONG, child, children, joined, manager};
 use greenline::net::{TcpListener, TcpStream, UnixStream};
-use greenline::process::manager::{Manager, ManagerError, RemoteManager};
+use greenline::process::manager::{Dict, Manager, ManagerError, Queue, RemoteManager};
 use greenline::{sleep, spawn};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -27,13 +27,13 @@ pub(crate) fn publish_makes_objects_findable_over_tcp() {
     assert!(matches!(elsewhere.publish("jobs", &jobs), Err(ManagerError::Name { .. })));
     let workers = children(2, move || {
         let manager = RemoteManager::connect(address, KEY).unwrap();
-        let jobs = manager.queue::<u32>("jobs").unwrap();
-        let results = manager.dict::<u32, u32>("results").unwrap();
+        let jobs = manager.find::<Queue<u32>>("jobs").unwrap();
+        let results = manager.find::<Dict<u32, u32>>("results").unwrap();
         for n in jobs.iter() {
             results.insert(&n, &(n * n)).unwrap();
         }
-        assert!(matches!(manager.queue::<u32>("nothing"), Err(ManagerError::Name { .. })));
-        let error = manager.queue::<u32>("results").unwrap_err().to_string();
+        assert!(matches!(manager.find::<Queue<u32>>("nothing"), Err(ManagerError::Name { .. })));
+        let error = manager.find::<Queue<u32>>("results").unwrap_err().to_string();
         assert_eq!(error, "the caller asked for a Queue, but the object is a Dict");
     });
     (1..=20).for_each(|n| jobs.put(n).unwrap());

@@ -23,7 +23,7 @@ pub(crate) fn get_returns_messages_in_order_and_len_counts_them() {
     }
     assert!(queue.is_empty().unwrap());
     let before = Instant::now();
-    assert!(matches!(queue.get_timeout(MOMENT), Err(GetError::Empty)));
+    assert!(matches!(queue.get_timeout(MOMENT), Err(GetError::TimedOut)));
     assert!(before.elapsed() >= MOMENT);
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn put_waits_while_the_queue_is_full() {
     queue.put(1).unwrap();
     queue.put(2).unwrap();
     assert!(matches!(queue.try_put(3), Err(PutError::Full(3))));
-    assert!(matches!(queue.put_timeout(4, MOMENT), Err(PutError::Full(4))));
+    assert!(matches!(queue.put_timeout(4, MOMENT), Err(PutError::TimedOut(4))));
     let (there, here) = (queue.clone(), queue.clone());
     let process = child(move || there.put(5).unwrap());
     let thread = spawn(move || here.put_timeout(6, LONG).unwrap());

@@ -76,7 +76,7 @@ pub(crate) fn get_of_another_type_is_a_codec_error() {
     let other: Queue<(String, String)> = postcard::from_bytes(&packed).unwrap();
     for n in [1, u64::MAX, 0] {
         queue.put(n).unwrap();
-        assert!(matches!(other.get(), Err(GetError::Manager(ManagerError::Codec(_)))), "{n}");
+        assert!(matches!(other.get(), Err(GetError::Failed(ManagerError::Codec(_)))), "{n}");
     }
     // A byte is left over.
     let other: Queue<u8> = postcard::from_bytes(&packed).unwrap();
@@ -89,7 +89,7 @@ pub(crate) fn get_of_another_type_is_a_codec_error() {
     // A message may be too large.
     let large = manager.queue::<String>(0).unwrap();
     let text = "x".repeat((1 << 28) + 1);
-    assert!(matches!(large.put(text), Err(PutError::Manager(ManagerError::TooLarge { .. }))));
+    assert!(matches!(large.put(text), Err(PutError::Failed { error: ManagerError::TooLarge { .. }, .. })));
     let text = "x".repeat(1 << 20);
     large.put(text.clone()).unwrap();
     assert_eq!(large.get().unwrap(), text);

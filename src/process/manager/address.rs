@@ -1,4 +1,4 @@
-//! The address of a manager, and its name in errors.
+//! The address of a manager, its name in errors, and the connections to it.
 //!
 //! Next: `process/manager/client.rs`, which keeps the connections.
 //!
@@ -7,19 +7,36 @@
 //! (`sys.rs`), and both prove that they have the key (`handshake.rs`).
 
 use super::error::ManagerError;
-use super::stream::{self, Stream};
 use super::sys;
 use crate::net::{TcpStream, UnixStream};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net;
 use std::time::Duration;
 
 /// Longest time for another host to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connected stream socket, Unix or TCP. Once connected, both are used by the same system calls (send, receive, shut
+/// down), so one type holds either.
+pub(super) type Stream = UnixStream;
+
+/// Prepares a TCP connection: small frames are sent at once, and the kernel notices a peer that vanished silently.
+pub(super) fn from_tcp(stream: TcpStream) -> io::Result<Stream> {
+    stream.set_nodelay(true)?;
+    sys::keep_alive(&stream)?;
+    UnixStream::from_std(net::UnixStream::from(OwnedFd::from(stream.into_std()?)))
+}
+
+/// Shuts the connection down in all processes that have a copy of its descriptor.
+pub(super) fn shut_down(stream: &Stream) {
+    // An error means that the connection has ended already.
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Address {
@@ -71,7 +88,7 @@ impl Address {
                 let stream = UnixStream::connect_addr(&self.to_unix()?)?;
                 sys::check_peer(&stream).map(|_| stream)
             }
-            Address::Tcp(address) => stream::from_tcp(TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?),
+            Address::Tcp(address) => from_tcp(TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?),
         }
     }
 

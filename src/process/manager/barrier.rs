@@ -2,10 +2,11 @@
 //!
 //! Next: `process/manager/dict.rs`, an object that stores values.
 
-use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::object::{Limit, Object, Reply, Session, WaitQueue, decode};
 use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
@@ -30,7 +31,7 @@ impl BarrierObject {
         BarrierObject { parties, ..BarrierObject::default() }
     }
 
-    fn wait(&self, session: &Session, limit: Limit) -> Result<Option<bool>, Fault> {
+    fn wait(&self, session: &Session, limit: Limit) -> Result<Option<bool>, ManagerError> {
         let before = self.times_opened.get();
         self.arrived.set(self.arrived.get() + 1);
         if self.arrived.get() >= self.parties {
@@ -50,7 +51,7 @@ impl BarrierObject {
 }
 
 impl Object for BarrierObject {
-    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+    fn call(self: Rc<Self>, request: &[u8], session: &Session) -> Result<Reply, ManagerError> {
         let BarrierRequest::Wait(limit) = decode(request)?;
         Reply::of(&self.wait(session, limit)?)
     }

@@ -4,26 +4,25 @@
 //! Next: `process/manager/protocol.rs`, the messages that carry them.
 
 use super::error::ManagerError;
-use serde::de::{DeserializeOwned, Visitor};
+use crate::process::codec;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
 
 /// An encoded value. In contrast to a `Vec<u8>`, serde copies it as a whole and not byte by byte.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bytes(Vec<u8>);
 
 impl Bytes {
+    pub(super) const EMPTY: Bytes = Bytes(Vec::new());
+
     /// Encodes `value`.
-    pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, ManagerError> {
-        postcard::to_allocvec(value).map(Bytes).map_err(ManagerError::codec::<T>)
+    pub(super) fn of<T: Serialize>(value: &T) -> Result<Bytes, ManagerError> {
+        Ok(Bytes(codec::encode(value)?.into_vec()))
     }
 
     /// Decodes the value. If bytes are left over, they were encoded from another type, which is an error.
     pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ManagerError> {
-        match postcard::take_from_bytes(&self.0).map_err(ManagerError::codec::<T>)? {
-            (value, []) => Ok(value),
-            (_, rest) => Err(ManagerError::codec::<T>(format_args!("{} bytes are left over", rest.len()))),
-        }
+        Ok(codec::decode(&self.0)?)
     }
 }
 
@@ -35,18 +34,6 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        struct CopyBytes;
-        impl Visitor<'_> for CopyBytes {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_vec()))
-            }
-        }
-        deserializer.deserialize_bytes(CopyBytes)
+        <&[u8]>::deserialize(deserializer).map(|bytes| Bytes(bytes.to_vec()))
     }
 }

@@ -11,11 +11,10 @@
 //! So each connection stores the id of the process that made it, and the child makes its own. A copy would also keep a
 //! connection open. Therefore the process that made it does not only close it, but shuts it down.
 
-use super::address::Address;
+use super::address::{Address, Stream, shut_down};
 use super::error::ManagerError;
 use super::handshake::{self, Key};
-use super::protocol::{self, Fault};
-use super::stream::{Stream, shut_down};
+use super::protocol;
 use crate::api::current_hub::current_or_init;
 use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
@@ -82,7 +81,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// Sends `request` over `connection`, and returns the reply and the connection. If the reply is a fault, the
+    /// Sends `request` over `connection`, and returns the reply and the connection. If the reply is an error, the
     /// connection becomes idle. If the connection fails, it is closed.
     pub(super) fn call_over<R: DeserializeOwned>(
         &self,
@@ -90,21 +89,21 @@ impl Client {
         object: u64,
         request: &impl Serialize,
     ) -> Result<(R, Connection), ManagerError> {
-        let failed = |fault: Fault| fault.into_error(self.address.to_string());
+        let failed = |error: ManagerError| error.with_manager(&self.address);
         let gone = |error: io::Error| self.address.gone(error);
         let stream = &connection.stream;
         protocol::send(stream, &protocol::frame(&(object, request)).map_err(failed)?).map_err(gone)?;
         let reply = protocol::receive(stream).map_err(gone)?;
         let reply = reply.ok_or_else(|| self.address.gone("the server closed the connection"))?;
-        let (wants_ack, reply): (bool, Result<R, Fault>) = protocol::decode(&reply).map_err(failed)?;
+        let (wants_ack, reply): (bool, Result<R, ManagerError>) = protocol::decode(&reply).map_err(failed)?;
         if wants_ack {
             protocol::send(stream, &protocol::ACK).map_err(gone)?;
         }
         match reply {
             Ok(reply) => Ok((reply, connection)),
-            Err(fault) => {
+            Err(error) => {
                 self.put_back(connection);
-                Err(failed(fault))
+                Err(failed(error))
             }
         }
     }

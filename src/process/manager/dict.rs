@@ -1,16 +1,21 @@
-//! A dictionary in a manager. The server compares the encodings of the keys, and knows nothing else of keys and values.
+//! A dictionary in a manager, and a single value, which is a dictionary with one key. The server compares the encodings
+//! of the keys, and knows nothing else of keys and values.
 //!
-//! Next: `process/manager/value.rs`, a dictionary of one key.
+//! Next: `process/manager/list.rs`, a list of values.
 
-use super::object::{Fault, Object, Reply, Session, decode};
+use super::object::{Object, Reply, Session, decode};
 use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The only key of a [`Value`].
+const VALUE_KEY: Bytes = Bytes::EMPTY;
 
 #[derive(Serialize, Deserialize)]
-pub(super) enum DictRequest {
+enum DictRequest {
     Get(Bytes),
     /// Returns the previous value.
     Insert(Bytes, Bytes),
@@ -34,10 +39,17 @@ pub(super) enum DictRequest {
 // ---- in the server
 
 #[derive(Default)]
-pub(super) struct DictObject(pub(super) RefCell<BTreeMap<Bytes, Bytes>>);
+pub(super) struct DictObject(RefCell<BTreeMap<Bytes, Bytes>>);
+
+impl DictObject {
+    /// Returns the object behind a [`Value`].
+    pub(super) fn of_value(value: Bytes) -> DictObject {
+        DictObject(RefCell::new([(VALUE_KEY, value)].into()))
+    }
+}
 
 impl Object for DictObject {
-    fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
+    fn call(self: Rc<Self>, request: &[u8], _: &Session) -> Result<Reply, ManagerError> {
         let mut map = self.0.borrow_mut();
         match decode(request)? {
             DictRequest::Get(key) => Reply::of(&map.get(&key)),
@@ -182,7 +194,7 @@ where
 }
 
 /// Replaces the value of `key` by what `f` returns for it: repeats until no other client changed it meanwhile.
-pub(super) fn update<V: Serialize + DeserializeOwned>(
+fn update<V: Serialize + DeserializeOwned>(
     remote: &Remote,
     key: &Bytes,
     mut f: impl FnMut(Option<V>) -> Option<V>,
@@ -195,4 +207,58 @@ pub(super) fn update<V: Serialize + DeserializeOwned>(
             return Ok(value);
         }
     }
+}
+
+// ---- the proxy of a single value
+
+proxy! {
+    /// A value in a manager.
+    ///
+    /// A [`get`](Value::get) followed by a [`set`](Value::set) loses what other clients have changed in between.
+    /// [`update`](Value::update) does not.
+    ///
+    /// Source: Python's `Manager().Value()`.
+    Value<T>
+}
+
+impl<T: Serialize + DeserializeOwned> Value<T> {
+    /// Returns a copy of the value.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn get(&self) -> Result<T, ManagerError> {
+        present(self.remote.call_for_value(&DictRequest::Get(VALUE_KEY))?)
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn set(&self, value: &T) -> Result<(), ManagerError> {
+        self.remote.call::<Option<Bytes>>(&DictRequest::Insert(VALUE_KEY, Bytes::of(value)?)).map(drop)
+    }
+
+    /// Replaces the value, and returns the previous one.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn replace(&self, value: &T) -> Result<T, ManagerError> {
+        present(self.remote.call_for_value(&DictRequest::Insert(VALUE_KEY, Bytes::of(value)?))?)
+    }
+
+    /// Replaces the value by what `f` returns for it, and returns the new value.
+    ///
+    /// `f` runs in this process, not in the server. If another client has changed the value meanwhile, `f` runs again
+    /// with the changed value.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn update(&self, mut f: impl FnMut(T) -> T) -> Result<T, ManagerError> {
+        present(update(&self.remote, &VALUE_KEY, |value| value.map(&mut f))?)
+    }
+}
+
+/// Nothing removes the value. A server that returns none is broken.
+fn present<T>(value: Option<T>) -> Result<T, ManagerError> {
+    value.ok_or_else(|| ManagerError::Codec("the manager returned no value".into()))
 }

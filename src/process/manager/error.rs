@@ -1,11 +1,13 @@
-//! The error of a call to a manager.
+//! The error of a call to a manager. The server sends it as the reply, and the client adds the name of the manager.
 //!
 //! Next: `process/manager/bytes.rs`, a value as the manager stores it.
 
+use crate::process::codec::CodecError;
+use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 
 /// The reason for which a call to an object of a manager failed.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ManagerError {
     /// The manager was shut down, its server process died, or it cannot be reached any more. If a call was under way,
@@ -51,13 +53,22 @@ pub enum ManagerError {
         /// The largest allowed size in bytes.
         limit: u64,
     },
-    /// The operating system refused something that the call needs, for example a descriptor.
+    /// The operating system refused something that the call needs, for example a descriptor. No server sends it.
+    #[serde(skip)]
     Io(io::Error),
 }
 
 impl ManagerError {
-    pub(super) fn codec<T: ?Sized>(cause: impl fmt::Display) -> ManagerError {
-        ManagerError::Codec(format!("{}: {cause}", std::any::type_name::<T>()))
+    /// Adds the name and the address of the manager, which a server leaves empty.
+    pub(super) fn with_manager(mut self, name: &impl fmt::Display) -> ManagerError {
+        match &mut self {
+            ManagerError::Gone { manager, .. }
+            | ManagerError::NoSuchObject { manager }
+            | ManagerError::Name { manager, .. } => *manager = name.to_string(),
+            ManagerError::Codec(cause) => *cause = format!("a message of {name}: {cause}"),
+            _ => {}
+        }
+        self
     }
 }
 
@@ -86,6 +97,12 @@ impl std::error::Error for ManagerError {
             ManagerError::Io(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<CodecError> for ManagerError {
+    fn from(error: CodecError) -> ManagerError {
+        ManagerError::Codec(error.to_string())
     }
 }
 

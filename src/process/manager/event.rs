@@ -2,10 +2,11 @@
 //!
 //! Next: `process/manager/barrier.rs`, where green threads wait for each other.
 
-use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::object::{Limit, Object, Reply, Session, WaitQueue, decode};
 use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
@@ -28,7 +29,7 @@ pub(super) struct EventObject {
 }
 
 impl Object for EventObject {
-    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+    fn call(self: Rc<Self>, request: &[u8], session: &Session) -> Result<Reply, ManagerError> {
         match decode(request)? {
             EventRequest::Set => {
                 self.is_set.set(true);

@@ -17,7 +17,7 @@
 //! The handshake protects the connecting only. The frames after it are neither encrypted nor signed. Source: the
 //! challenge and response of Python's `multiprocessing.connection`, which runs it twice, once in each direction.
 
-use super::stream::Stream;
+use super::address::Stream;
 use super::sys;
 use hmac_sha256::HMAC;
 use std::fmt;

@@ -2,11 +2,12 @@
 //!
 //! Next: `process/manager/proxy.rs`, what all proxies are made of.
 
-use super::object::{Fault, Object, Reply, Session, decode};
+use super::object::{Object, Reply, Session, decode};
 use super::proxy::{Bytes, ManagerError, Remote, proxy};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::rc::Rc;
 
 #[derive(Serialize, Deserialize)]
 enum ListRequest {
@@ -30,7 +31,7 @@ enum ListRequest {
 pub(super) struct ListObject(RefCell<Vec<Bytes>>);
 
 impl Object for ListObject {
-    fn call(&self, request: &[u8], _: &Session) -> Result<Reply, Fault> {
+    fn call(self: Rc<Self>, request: &[u8], _: &Session) -> Result<Reply, ManagerError> {
         let mut list = self.0.borrow_mut();
         let len = list.len();
         match decode(request)? {

@@ -2,20 +2,18 @@
 //!
 //! Next: `process/manager/client.rs`, the connections to the server.
 
-use super::address::Address;
+use super::address::{Address, from_tcp};
 use super::barrier::Barrier;
 use super::client::Client;
-use super::dict::Dict;
+use super::dict::{Dict, Value};
 use super::event::Event;
 use super::handshake::Key;
 use super::list::List;
-use super::lock::Lock;
-use super::protocol::{ObjectSpec, REGISTRY, RegistryRequest};
+use super::protocol::{REGISTRY, RegistryRequest};
 use super::proxy::{Bytes, ManagerError, Proxy, Remote};
 use super::queue::Queue;
-use super::semaphore::Semaphore;
-use super::value::Value;
-use super::{server, stream, sys};
+use super::semaphore::{Lock, Semaphore};
+use super::{server, sys};
 use crate::net::{TcpListener, UnixListener};
 use crate::process::child::Child;
 use serde::Serialize;
@@ -66,7 +64,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn queue<T>(&self, max_len: usize) -> Result<Queue<T>, ManagerError> {
-        self.create(ObjectSpec::Queue(max_len))
+        self.create(&max_len)
     }
 
     /// Creates an event that is not set.
@@ -74,7 +72,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn event(&self) -> Result<Event, ManagerError> {
-        self.create(ObjectSpec::Event)
+        self.create(&())
     }
 
     /// Creates a lock that is not locked.
@@ -82,7 +80,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn lock(&self) -> Result<Lock, ManagerError> {
-        self.create(ObjectSpec::Lock)
+        self.create(&())
     }
 
     /// Creates a semaphore of `permits` permits.
@@ -90,7 +88,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn semaphore(&self, permits: usize) -> Result<Semaphore, ManagerError> {
-        self.create(ObjectSpec::Semaphore(permits))
+        self.create(&permits)
     }
 
     /// Creates a barrier for `parties` green threads.
@@ -98,7 +96,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn barrier(&self, parties: usize) -> Result<Barrier, ManagerError> {
-        self.create(ObjectSpec::Barrier(parties))
+        self.create(&parties)
     }
 
     /// Creates an empty dictionary.
@@ -106,7 +104,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn dict<K, V>(&self) -> Result<Dict<K, V>, ManagerError> {
-        self.create(ObjectSpec::Dict)
+        self.create(&())
     }
 
     /// Creates an empty list.
@@ -114,7 +112,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn list<T>(&self) -> Result<List<T>, ManagerError> {
-        self.create(ObjectSpec::List)
+        self.create(&())
     }
 
     /// Creates a value.
@@ -122,11 +120,11 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn value<T: Serialize>(&self, initial: &T) -> Result<Value<T>, ManagerError> {
-        self.create(ObjectSpec::Value(Bytes::of(initial)?))
+        self.create(initial)
     }
 
-    fn create<P: Proxy>(&self, spec: ObjectSpec) -> Result<P, ManagerError> {
-        let object = self.client.call(REGISTRY, &RegistryRequest::Create(spec))?;
+    fn create<P: Proxy>(&self, initial: &impl Serialize) -> Result<P, ManagerError> {
+        let object = self.client.call(REGISTRY, &RegistryRequest::Create(P::KIND, Bytes::of(initial)?))?;
         Ok(P::new(Remote { client: self.client.clone(), object }))
     }
 
@@ -239,7 +237,7 @@ impl Builder {
             Some(addresses) => {
                 let listener = TcpListener::bind(&addresses[..])?;
                 let address = Address::of_listener(listener.local_addr()?);
-                let admit = |stream| Ok((stream::from_tcp(stream)?, None));
+                let admit = |stream| Ok((from_tcp(stream)?, None));
                 (address, server::start(self.name, listener, key.clone(), admit)?)
             }
             None => {

@@ -23,10 +23,10 @@
 //! | `local_manager.rs`, `remote_manager.rs` | a manager that this process started, or another one |
 //! | `client.rs`, `proxy.rs` | the client's side: connections and calls; proxies       |
 //! | `protocol.rs`, `bytes.rs`, `error.rs` | messages, encoded values, errors          |
-//! | `address.rs`, `stream.rs`, `handshake.rs` | connections, and who may make one      |
+//! | `address.rs`, `handshake.rs` | connections, and who may make one      |
 //! | `server.rs`, `session.rs`, `client_liveness.rs` | the server process, its end of a connection, clients that die |
 //! | `registry.rs`, `object.rs`, `wait_queue.rs` | all objects, what an object is, where calls wait |
-//! | `queue.rs`, `semaphore.rs`, `lock.rs`, `event.rs`, `barrier.rs`, `dict.rs`, `value.rs`, `list.rs` | one object each: its requests, the object in the server, the proxy |
+//! | `queue.rs`, `semaphore.rs`, `event.rs`, `barrier.rs`, `dict.rs`, `list.rs` | one object each: its requests, the object in the server, its proxies |
 //! | `sys.rs`       | system calls                                                     |
 //!
 //! # Lifetimes
@@ -68,7 +68,6 @@ mod event;
 mod handshake;
 mod list;
 mod local_manager;
-mod lock;
 mod object;
 mod protocol;
 mod proxy;
@@ -78,20 +77,16 @@ mod remote_manager;
 mod semaphore;
 mod server;
 mod session;
-mod stream;
 mod sys;
-mod value;
 mod wait_queue;
 
 pub use barrier::Barrier;
-pub use dict::Dict;
+pub use dict::{Dict, Value};
 pub use error::ManagerError;
 pub use event::Event;
 pub use list::List;
 pub use local_manager::{Builder, Manager};
-pub use lock::{Lock, LockGuard};
 pub use proxy::Proxy;
 pub use queue::{GetError, PutError, Queue};
 pub use remote_manager::RemoteManager;
-pub use semaphore::{Permit, Semaphore};
-pub use value::Value;
+pub use semaphore::{Lock, LockGuard, Permit, Semaphore};

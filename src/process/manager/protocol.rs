@@ -4,16 +4,16 @@
 //!
 //! ```text
 //!   request:          | length, 4 bytes | object number, request in the encoding of the object's file |
-//!   reply:            | length, 4 bytes | whether the client has to acknowledge it, Ok(value) or Err(Fault) |
+//!   reply:            | length, 4 bytes | whether the client has to acknowledge it, Ok(value) or Err(ManagerError) |
 //!   acknowledgement:  | 0, 4 bytes      |
 //! ```
 //!
 //! A frame longer than [`MAX_BODY`] is refused before any of it is stored, and memory is allocated only for bytes that
 //! have arrived. So a wrong length costs nothing.
 
+use super::address::Stream;
 use super::bytes::Bytes;
 use super::error::ManagerError;
-use super::stream::Stream;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -31,29 +31,12 @@ pub(super) const REGISTRY: u64 = 0;
 /// A request to the registry.
 #[derive(Serialize, Deserialize)]
 pub(super) enum RegistryRequest {
-    /// Returns the number of the new object.
-    Create(ObjectSpec),
+    /// Makes an object of that kind from its initial value, which only the object's file can decode. Returns its number.
+    Create(Kind, Bytes),
     Discard(u64),
     Publish(String, u64),
     /// Returns the number of the object that was published by that name.
     Find(String, Kind),
-}
-
-/// The description of a new object.
-#[derive(Serialize, Deserialize)]
-pub(super) enum ObjectSpec {
-    /// Largest number of messages; 0: no limit.
-    Queue(usize),
-    Event,
-    Lock,
-    /// Number of permits.
-    Semaphore(usize),
-    /// Number of parties.
-    Barrier(usize),
-    Dict,
-    List,
-    /// Initial value.
-    Value(Bytes),
 }
 
 /// The kinds of objects.
@@ -69,66 +52,40 @@ pub enum Kind {
     Value,
 }
 
-/// The reason for which a request has no value as its reply.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Fault {
-    NoSuchObject,
-    /// The name is unknown, or taken.
-    Name(String),
-    WrongKind {
-        is: Kind,
-        wanted: Kind,
-    },
-    /// The message could not be encoded or decoded, or the object does not allow this request now.
-    BadRequest(String),
-    /// Size of the message in bytes.
-    TooLarge(usize),
-    /// The client has closed the connection, so the server sends no reply.
-    ClientGone,
-}
-
-impl Fault {
-    /// Returns the error that the caller sees. `manager` is the name and the address of the server.
-    pub(super) fn into_error(self, manager: String) -> ManagerError {
-        match self {
-            Fault::NoSuchObject => ManagerError::NoSuchObject { manager },
-            Fault::Name(cause) => ManagerError::Name { manager, cause },
-            Fault::WrongKind { is, wanted } => {
-                ManagerError::WrongKind { is: format!("{is:?}"), wanted: format!("{wanted:?}") }
-            }
-            Fault::BadRequest(cause) => ManagerError::Codec(format!("a message of {manager}: {cause}")),
-            Fault::TooLarge(size) => ManagerError::TooLarge { size: size as u64, limit: MAX_BODY as u64 },
-            Fault::ClientGone => {
-                ManagerError::Gone { manager, cause: "this end closed the connection".into() }
-            }
+impl Kind {
+    /// Checks whether an object of this kind is what the caller wants.
+    pub(super) fn check(self, wanted: Kind) -> Result<(), ManagerError> {
+        if self == wanted {
+            return Ok(());
         }
+        Err(ManagerError::WrongKind { is: format!("{self:?}"), wanted: format!("{wanted:?}") })
     }
 }
 
-impl From<postcard::Error> for Fault {
-    fn from(error: postcard::Error) -> Fault {
-        Fault::BadRequest(error.to_string())
+impl From<postcard::Error> for ManagerError {
+    fn from(error: postcard::Error) -> ManagerError {
+        ManagerError::Codec(error.to_string())
     }
 }
 
 /// Encodes `message` as the body of a frame.
-pub(super) fn frame(message: &impl Serialize) -> Result<Vec<u8>, Fault> {
+pub(super) fn frame(message: &impl Serialize) -> Result<Vec<u8>, ManagerError> {
     let mut frame = postcard::to_extend(message, vec![0; LENGTH])?;
     let length = frame.len() - LENGTH;
     if length > MAX_BODY {
-        return Err(Fault::TooLarge(length));
+        return Err(ManagerError::TooLarge { size: length as u64, limit: MAX_BODY as u64 });
     }
     frame[..LENGTH].copy_from_slice(&(length as u32).to_le_bytes());
     Ok(frame)
 }
 
 /// Decodes a body, or the part of a request after the object number.
-pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ManagerError> {
     Ok(postcard::from_bytes(body)?)
 }
 
 /// Splits the body of a request into the object number and the rest.
-pub(super) fn split_request(body: &[u8]) -> Result<(u64, &[u8]), Fault> {
+pub(super) fn split_request(body: &[u8]) -> Result<(u64, &[u8]), ManagerError> {
     Ok(postcard::take_from_bytes(body)?)
 }
 

@@ -11,7 +11,7 @@ pub(super) use super::bytes::Bytes;
 use super::client::Client;
 pub(super) use super::error::ManagerError;
 use super::handshake::Key;
-use super::protocol::{Fault, Kind, REGISTRY, RegistryRequest};
+use super::protocol::{Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -60,10 +60,7 @@ impl Remote {
         deserializer: D,
     ) -> Result<Remote, D::Error> {
         let Packed { address, key, object, kind: is } = Packed::deserialize(deserializer)?;
-        if is != wanted {
-            let fault = Fault::WrongKind { is, wanted };
-            return Err(D::Error::custom(fault.into_error(address.to_string())));
-        }
+        is.check(wanted).map_err(D::Error::custom)?;
         let client = match key {
             Some(key) => Some(Client::of(address.clone(), Key(key))),
             None => Client::known(&address),

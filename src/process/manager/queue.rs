@@ -5,13 +5,13 @@
 //! `put` returns when the message is stored in the server. So if a queue says that it is empty, it is. If a client does
 //! not acknowledge a message that it was sent, the message goes back to its old position: see `session.rs`.
 
-use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::object::{Limit, NO_WAIT, Object, Reply, Session, WaitQueue, decode};
 use super::proxy::{Bytes, ManagerError, Remote, proxy};
+use crate::process::queue_error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,11 +39,9 @@ enum Undone {
 
 // ---- in the server
 
-pub(super) struct QueueObject(Rc<State>);
-
 /// Shared with the callbacks of replies that are on their way.
 #[derive(Default)]
-struct State {
+pub(super) struct QueueObject {
     messages: RefCell<VecDeque<Bytes>>,
     /// Largest number of messages; 0: no limit.
     max_len: usize,
@@ -55,46 +53,47 @@ struct State {
     joiners: WaitQueue,
 }
 
-impl QueueObject {
-    pub(super) fn new(max_len: usize) -> QueueObject {
-        QueueObject(Rc::new(State { max_len, ..State::default() }))
-    }
-}
-
 impl Object for QueueObject {
-    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
-        let state = &self.0;
+    fn call(self: Rc<Self>, request: &[u8], session: &Session) -> Result<Reply, ManagerError> {
         match decode(request)? {
-            QueueRequest::Put(message, limit) => Reply::of(&state.put(message, session, limit)?),
-            QueueRequest::Get(limit) => state.get(session, limit),
-            QueueRequest::Len => Reply::of(&state.messages.borrow().len()),
+            QueueRequest::Put(message, limit) => Reply::of(&self.put(message, session, limit)?),
+            QueueRequest::Get(limit) => self.get(session, limit),
+            QueueRequest::Len => Reply::of(&self.messages.borrow().len()),
             QueueRequest::Close => {
-                state.closed.set(true);
-                state.putters.wake();
-                state.getters.wake();
-                Reply::of(&())
+                self.closed.set(true);
+                self.putters.wake();
+                Reply::of(&self.getters.wake())
             }
-            QueueRequest::IsClosed => Reply::of(&state.closed.get()),
+            QueueRequest::IsClosed => Reply::of(&self.closed.get()),
             QueueRequest::TaskDone => {
-                let unfinished = state.unfinished.get().checked_sub(1);
-                state.unfinished.set(unfinished.unwrap_or(0));
-                state.joiners.wake();
+                let unfinished = self.unfinished.get().checked_sub(1);
+                self.unfinished.set(unfinished.unwrap_or(0));
+                self.joiners.wake();
                 Reply::of(&unfinished.is_some())
             }
             QueueRequest::Join(limit) => {
-                let all_done = || (state.unfinished.get() == 0).then_some(());
-                Reply::of(&state.joiners.wait(session, limit, all_done)?.is_some())
+                let all_done = || (self.unfinished.get() == 0).then_some(());
+                Reply::of(&self.joiners.wait(session, limit, all_done)?.is_some())
             }
         }
     }
 
     fn discard(&self) {
-        [&self.0.putters, &self.0.getters, &self.0.joiners].into_iter().for_each(WaitQueue::close);
+        [&self.putters, &self.getters, &self.joiners].into_iter().for_each(WaitQueue::close);
     }
 }
 
-impl State {
-    fn put(&self, message: Bytes, session: &Session, limit: Limit) -> Result<Result<(), Undone>, Fault> {
+impl QueueObject {
+    pub(super) fn new(max_len: usize) -> QueueObject {
+        QueueObject { max_len, ..QueueObject::default() }
+    }
+
+    fn put(
+        &self,
+        message: Bytes,
+        session: &Session,
+        limit: Limit,
+    ) -> Result<Result<(), Undone>, ManagerError> {
         let mut message = Some(message);
         let put = self.putters.wait(session, limit, || {
             if self.closed.get() {
@@ -112,7 +111,7 @@ impl State {
         Ok(put.unwrap_or(Err(Undone::TimedOut)))
     }
 
-    fn get(self: &Rc<State>, session: &Session, limit: Limit) -> Result<Reply, Fault> {
+    fn get(self: Rc<Self>, session: &Session, limit: Limit) -> Result<Reply, ManagerError> {
         let got = self.getters.wait(session, limit, || {
             let message = self.messages.borrow_mut().pop_front();
             message.map(Ok).or_else(|| self.closed.get().then_some(Err(Undone::Closed)))
@@ -122,17 +121,22 @@ impl State {
             Ok(message) => message,
             Err(undone) => return Reply::of(&Err::<(), _>(undone)),
         };
-        let (reply, state) = (Ok::<_, Undone>(message.clone()), self.clone());
-        Reply::with_ack(&reply, move |acknowledged| {
+        Reply::with_ack(&Ok::<_, Undone>(message.clone()), move |acknowledged| {
             if acknowledged.is_none() {
-                state.messages.borrow_mut().push_front(message);
-                state.getters.wake();
+                self.messages.borrow_mut().push_front(message);
+                self.getters.wake();
             }
         })
     }
 }
 
 // ---- the proxy
+
+/// The reason for which no message was put. It has the value.
+pub type PutError<T> = queue_error::PutError<T, ManagerError>;
+
+/// The reason for which no message was got.
+pub type GetError = queue_error::GetError<ManagerError>;
 
 proxy! {
     /// A queue in a manager, first in, first out, for any number of putters and getters.
@@ -158,7 +162,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Appends `value`. Waits while the queue is full, and returns when the server has stored the value.
     ///
     /// # Errors
-    /// [`PutError::Closed`], with `value`; a [`ManagerError`].
+    /// [`PutError::Closed`]; [`PutError::Failed`], with the [`ManagerError`].
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_within(value, None)
     }
@@ -166,7 +170,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Appends `value`. Waits while the queue is full, at most for `timeout`.
     ///
     /// # Errors
-    /// As for `put`; [`PutError::Full`], with `value`.
+    /// As for `put`; [`PutError::TimedOut`].
     pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.put_within(value, Some(timeout))
     }
@@ -174,26 +178,27 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Appends `value`, unless the queue is full.
     ///
     /// # Errors
-    /// As for `put_timeout`.
+    /// As for `put`; [`PutError::Full`].
     #[doc(alias = "put_nowait")]
     pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_within(value, Some(Duration::ZERO))
+        self.put_within(value, NO_WAIT)
     }
 
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
         match Bytes::of(&value).and_then(|bytes| self.remote.call(&QueueRequest::Put(bytes, limit))) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Undone::TimedOut)) => Err(PutError::Full(value)),
+            Ok(Err(Undone::TimedOut)) if limit == NO_WAIT => Err(PutError::Full(value)),
+            Ok(Err(Undone::TimedOut)) => Err(PutError::TimedOut(value)),
             Ok(Err(Undone::Closed)) => Err(PutError::Closed(value)),
-            Err(error) => Err(PutError::Manager(error)),
+            Err(error) => Err(PutError::Failed { value, error }),
         }
     }
 
     /// Takes the first message. Waits while the queue is empty.
     ///
     /// # Errors
-    /// [`GetError::Closed`] if the queue is closed and empty; a [`ManagerError`]. If that is `Codec`, the message is of
-    /// another type, was taken, and is lost.
+    /// [`GetError::Closed`] if the queue is closed and empty; [`GetError::Failed`], with the [`ManagerError`]. If that is
+    /// `Codec`, the message is of another type, was taken, and is lost.
     pub fn get(&self) -> Result<T, GetError> {
         self.get_within(None)
     }
@@ -201,7 +206,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Takes the first message. Waits while the queue is empty, at most for `timeout`.
     ///
     /// # Errors
-    /// As for `get`; [`GetError::Empty`].
+    /// As for `get`; [`GetError::TimedOut`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_within(Some(timeout))
     }
@@ -209,16 +214,17 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Takes the first message, unless the queue is empty.
     ///
     /// # Errors
-    /// As for `get_timeout`.
+    /// As for `get`; [`GetError::Empty`].
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<T, GetError> {
-        self.get_within(Some(Duration::ZERO))
+        self.get_within(NO_WAIT)
     }
 
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
         match self.remote.call::<Result<Bytes, Undone>>(&QueueRequest::Get(limit))? {
             Ok(message) => Ok(message.decode()?),
-            Err(Undone::TimedOut) => Err(GetError::Empty),
+            Err(Undone::TimedOut) if limit == NO_WAIT => Err(GetError::Empty),
+            Err(Undone::TimedOut) => Err(GetError::TimedOut),
             Err(Undone::Closed) => Err(GetError::Closed),
         }
     }
@@ -289,55 +295,3 @@ impl<T> Queue<T> {
         self.remote.call(&QueueRequest::Join(Some(timeout)))
     }
 }
-
-/// The reason for which no message was put.
-#[derive(Debug)]
-pub enum PutError<T> {
-    /// The queue stayed full until the timeout. Contains the value.
-    Full(T),
-    /// The queue is closed. Contains the value.
-    Closed(T),
-    /// The call to the manager failed.
-    Manager(ManagerError),
-}
-
-/// The reason for which no message was got.
-#[derive(Debug)]
-pub enum GetError {
-    /// The queue stayed empty until the timeout.
-    Empty,
-    /// The queue is closed and empty.
-    Closed,
-    /// The call to the manager failed.
-    Manager(ManagerError),
-}
-
-impl From<ManagerError> for GetError {
-    fn from(error: ManagerError) -> GetError {
-        GetError::Manager(error)
-    }
-}
-
-impl<T> fmt::Display for PutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PutError::Full(_) => f.write_str("the queue stayed full until the timeout"),
-            PutError::Closed(_) => f.write_str("the queue is closed"),
-            PutError::Manager(error) => error.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for GetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GetError::Empty => f.write_str("the queue stayed empty until the timeout"),
-            GetError::Closed => f.write_str("the queue is closed and empty"),
-            GetError::Manager(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<T: fmt::Debug> std::error::Error for PutError<T> {}
-
-impl std::error::Error for GetError {}

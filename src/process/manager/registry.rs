@@ -3,14 +3,15 @@
 //! Next: `process/manager/queue.rs`, one of the objects.
 
 use super::barrier::BarrierObject;
+use super::bytes::Bytes;
 use super::dict::DictObject;
+use super::error::ManagerError;
 use super::event::EventObject;
 use super::list::ListObject;
-use super::object::{Fault, Object, Reply, Session, decode};
-use super::protocol::{self, Kind, ObjectSpec, REGISTRY, RegistryRequest};
+use super::object::{Object, Reply, Session, decode};
+use super::protocol::{self, Kind, REGISTRY, RegistryRequest};
 use super::queue::QueueObject;
 use super::semaphore::SemaphoreObject;
-use super::value;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,62 +26,69 @@ pub(super) struct Registry {
 
 impl Registry {
     /// Executes a request to any object.
-    pub(super) fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+    pub(super) fn call(&self, request: &[u8], session: &Session) -> Result<Reply, ManagerError> {
         let (number, request) = protocol::split_request(request)?;
         if number != REGISTRY {
             // The `Rc` keeps the object alive during the call, even if it is discarded meanwhile.
             return self.object(number)?.1.call(request, session);
         }
         match decode(request)? {
-            RegistryRequest::Create(spec) => Reply::of(&self.create(spec)),
+            RegistryRequest::Create(kind, initial) => Reply::of(&self.create(kind, initial)?),
             RegistryRequest::Discard(number) => Reply::of(&self.discard(number)?),
             RegistryRequest::Publish(name, number) => Reply::of(&self.publish(name, number)?),
             RegistryRequest::Find(name, kind) => Reply::of(&self.find(&name, kind)?),
         }
     }
 
-    fn object(&self, number: u64) -> Result<(Kind, Rc<dyn Object>), Fault> {
-        self.objects.borrow().get(&number).cloned().ok_or(Fault::NoSuchObject)
+    fn object(&self, number: u64) -> Result<(Kind, Rc<dyn Object>), ManagerError> {
+        self.objects.borrow().get(&number).cloned().ok_or_else(no_such_object)
     }
 
-    fn create(&self, spec: ObjectSpec) -> u64 {
-        let (kind, object): (Kind, Rc<dyn Object>) = match spec {
-            ObjectSpec::Queue(max_len) => (Kind::Queue, Rc::new(QueueObject::new(max_len))),
-            ObjectSpec::Event => (Kind::Event, Rc::new(EventObject::default())),
-            ObjectSpec::Lock => (Kind::Lock, Rc::new(SemaphoreObject::new(1))),
-            ObjectSpec::Semaphore(permits) => (Kind::Semaphore, Rc::new(SemaphoreObject::new(permits))),
-            ObjectSpec::Barrier(parties) => (Kind::Barrier, Rc::new(BarrierObject::new(parties))),
-            ObjectSpec::Dict => (Kind::Dict, Rc::new(DictObject::default())),
-            ObjectSpec::List => (Kind::List, Rc::new(ListObject::default())),
-            ObjectSpec::Value(initial) => (Kind::Value, Rc::new(value::dict_of(initial))),
+    fn create(&self, kind: Kind, initial: Bytes) -> Result<u64, ManagerError> {
+        let object: Rc<dyn Object> = match kind {
+            Kind::Queue => Rc::new(QueueObject::new(initial.decode()?)),
+            Kind::Event => Rc::new(EventObject::default()),
+            Kind::Lock => Rc::new(SemaphoreObject::new(1)),
+            Kind::Semaphore => Rc::new(SemaphoreObject::new(initial.decode()?)),
+            Kind::Barrier => Rc::new(BarrierObject::new(initial.decode()?)),
+            Kind::Dict => Rc::new(DictObject::default()),
+            Kind::List => Rc::new(ListObject::default()),
+            Kind::Value => Rc::new(DictObject::of_value(initial)),
         };
         let number = self.last.get() + 1;
         self.last.set(number);
         self.objects.borrow_mut().insert(number, (kind, object));
-        number
+        Ok(number)
     }
 
-    fn discard(&self, number: u64) -> Result<(), Fault> {
-        let (_, object) = self.objects.borrow_mut().remove(&number).ok_or(Fault::NoSuchObject)?;
+    fn discard(&self, number: u64) -> Result<(), ManagerError> {
+        let (_, object) = self.objects.borrow_mut().remove(&number).ok_or_else(no_such_object)?;
         self.names.borrow_mut().retain(|_, named| *named != number);
         object.discard();
         Ok(())
     }
 
-    fn publish(&self, name: String, number: u64) -> Result<(), Fault> {
+    fn publish(&self, name: String, number: u64) -> Result<(), ManagerError> {
         self.object(number)?;
         let mut names = self.names.borrow_mut();
         if *names.entry(name).or_insert(number) == number {
             Ok(())
         } else {
-            Err(Fault::Name("another object was published by that name".into()))
+            Err(name_error("another object was published by that name"))
         }
     }
 
-    fn find(&self, name: &str, wanted: Kind) -> Result<u64, Fault> {
+    fn find(&self, name: &str, wanted: Kind) -> Result<u64, ManagerError> {
         let number = self.names.borrow().get(name).copied();
-        let number = number.ok_or_else(|| Fault::Name("nothing was published by that name".into()))?;
-        let (is, _) = self.object(number)?;
-        if is == wanted { Ok(number) } else { Err(Fault::WrongKind { is, wanted }) }
+        let number = number.ok_or_else(|| name_error("nothing was published by that name"))?;
+        self.object(number)?.0.check(wanted).map(|()| number)
     }
+}
+
+fn no_such_object() -> ManagerError {
+    ManagerError::NoSuchObject { manager: String::new() }
+}
+
+fn name_error(cause: &str) -> ManagerError {
+    ManagerError::Name { manager: String::new(), cause: cause.into() }
 }

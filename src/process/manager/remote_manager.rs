@@ -3,32 +3,21 @@
 //! Next: `process/mod.rs`, the other means of processes.
 
 use super::address::Address;
-use super::barrier::Barrier;
 use super::client::Client;
-use super::dict::Dict;
-use super::event::Event;
 use super::handshake::Key;
-use super::list::List;
-use super::lock::Lock;
 use super::protocol::{REGISTRY, RegistryRequest};
 use super::proxy::{ManagerError, Proxy, Remote};
-use super::queue::Queue;
-use super::semaphore::Semaphore;
-use super::value::Value;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 /// A manager elsewhere, whose published objects can be looked up by name.
 ///
-/// All lookups fail with [`ManagerError::Name`] if nothing was published by that name, and with
-/// [`ManagerError::WrongKind`] if the object is of another kind.
-///
 /// ```no_run
-/// use greenline::process::manager::RemoteManager;
+/// use greenline::process::manager::{Queue, RemoteManager};
 ///
 /// let manager = RemoteManager::connect("10.0.0.1:5000", "a long and secret key")?;
-/// let jobs = manager.queue::<String>("jobs")?;
+/// let jobs: Queue<String> = manager.find("jobs")?;
 /// while let Ok(job) = jobs.get() {
 ///     println!("{job}");
 /// }
@@ -65,72 +54,13 @@ impl RemoteManager {
         Err(failed)
     }
 
-    fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
+    /// Returns the object that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError::Name`] if nothing was published by that name; [`ManagerError::WrongKind`] if the object is of another
+    /// kind; any other [`ManagerError`].
+    pub fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
         let object = self.0.call(REGISTRY, &RegistryRequest::Find(name.into(), P::KIND))?;
         Ok(P::new(Remote { client: self.0.clone(), object }))
-    }
-
-    /// Returns the queue that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn queue<T>(&self, name: &str) -> Result<Queue<T>, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the event that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn event(&self, name: &str) -> Result<Event, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the lock that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn lock(&self, name: &str) -> Result<Lock, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the semaphore that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn semaphore(&self, name: &str) -> Result<Semaphore, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the barrier that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn barrier(&self, name: &str) -> Result<Barrier, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the dictionary that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn dict<K, V>(&self, name: &str) -> Result<Dict<K, V>, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the list that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn list<T>(&self, name: &str) -> Result<List<T>, ManagerError> {
-        self.find(name)
-    }
-
-    /// Returns the value that was published by that name.
-    ///
-    /// # Errors
-    /// [`ManagerError`].
-    pub fn value<T>(&self, name: &str) -> Result<Value<T>, ManagerError> {
-        self.find(name)
     }
 }

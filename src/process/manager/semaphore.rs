@@ -1,12 +1,13 @@
-//! A semaphore in a manager, and the object behind a lock, which is a semaphore of one permit (`lock.rs`).
+//! A semaphore in a manager, and a lock, which is a semaphore of one permit whose holder learns whether the previous holder
+//! died.
 //!
-//! Next: `process/manager/lock.rs`, the proxy of a lock.
+//! Next: `process/manager/event.rs`, a flag.
 //!
 //! A permit belongs to the connection over which it was acquired. Its holder keeps that connection for itself until it
 //! releases the permit. If the holder dies, the connection ends, and the server takes the permit back.
 
 use super::client::Connection;
-use super::object::{Fault, Limit, Object, Reply, Session, WaitQueue, decode};
+use super::object::{Limit, Object, Reply, Session, WaitQueue, decode};
 use super::proxy::{ManagerError, Remote, proxy};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -23,17 +24,32 @@ enum SemaphoreRequest {
 
 // ---- in the server
 
-pub(super) struct SemaphoreObject(Rc<State>);
-
 /// Shared with the sessions that hold a permit.
-struct State {
+pub(super) struct SemaphoreObject {
     available: Cell<usize>,
     /// Whether a holder has died since the last permit was given out.
     abandoned: Cell<bool>,
     waiters: WaitQueue,
 }
 
-impl State {
+impl SemaphoreObject {
+    pub(super) fn new(permits: usize) -> SemaphoreObject {
+        let (available, abandoned) = (Cell::new(permits), Cell::new(false));
+        SemaphoreObject { available, abandoned, waiters: WaitQueue::default() }
+    }
+
+    fn acquire(self: Rc<Self>, session: &Session, limit: Limit) -> Result<Reply, ManagerError> {
+        let acquired = self.waiters.wait(session, limit, || {
+            self.available.set(self.available.get().checked_sub(1)?);
+            Some(self.abandoned.replace(false))
+        })?;
+        let Some(was_abandoned) = acquired else { return Reply::of(&acquired) };
+        Reply::with_ack(&acquired, move |acknowledged| match acknowledged {
+            Some(session) => session.track_held(&*self.clone(), move || self.give_back(true)),
+            None => self.give_back(was_abandoned),
+        })
+    }
+
     fn give_back(&self, abandoned: bool) {
         self.abandoned.set(self.abandoned.get() || abandoned);
         self.available.set(self.available.get() + 1);
@@ -41,40 +57,20 @@ impl State {
     }
 }
 
-impl SemaphoreObject {
-    pub(super) fn new(permits: usize) -> SemaphoreObject {
-        let (available, abandoned) = (Cell::new(permits), Cell::new(false));
-        SemaphoreObject(Rc::new(State { available, abandoned, waiters: WaitQueue::default() }))
-    }
-
-    fn acquire(&self, session: &Session, limit: Limit) -> Result<Reply, Fault> {
-        let state = self.0.clone();
-        let acquired = state.waiters.wait(session, limit, || {
-            state.available.set(state.available.get().checked_sub(1)?);
-            Some(state.abandoned.replace(false))
-        })?;
-        let Some(was_abandoned) = acquired else { return Reply::of(&acquired) };
-        Reply::with_ack(&acquired, move |acknowledged| match acknowledged {
-            Some(session) => session.track_held(&*state.clone(), move || state.give_back(true)),
-            None => state.give_back(was_abandoned),
-        })
-    }
-}
-
 impl Object for SemaphoreObject {
-    fn call(&self, request: &[u8], session: &Session) -> Result<Reply, Fault> {
+    fn call(self: Rc<Self>, request: &[u8], session: &Session) -> Result<Reply, ManagerError> {
         match decode(request)? {
             SemaphoreRequest::Acquire(limit) => self.acquire(session, limit),
-            SemaphoreRequest::Release if session.release(&*self.0) => Reply::of(&self.0.give_back(false)),
+            SemaphoreRequest::Release if session.release(&*self) => Reply::of(&self.give_back(false)),
             SemaphoreRequest::Release => {
-                Err(Fault::BadRequest("the client holds no permit to release".into()))
+                Err(ManagerError::Codec("the client holds no permit to release".into()))
             }
-            SemaphoreRequest::Available => Reply::of(&self.0.available.get()),
+            SemaphoreRequest::Available => Reply::of(&self.available.get()),
         }
     }
 
     fn discard(&self) {
-        self.0.waiters.close();
+        self.waiters.close();
     }
 }
 
@@ -132,16 +128,16 @@ pub struct Permit {
     remote: Remote,
     /// The connection over which it was acquired; `None` once it is given back.
     connection: Option<Connection>,
-    pub(super) was_abandoned: bool,
+    was_abandoned: bool,
 }
 
 impl Permit {
-    pub(super) fn acquire(remote: &Remote) -> Result<Permit, ManagerError> {
+    fn acquire(remote: &Remote) -> Result<Permit, ManagerError> {
         let permit = Permit::acquire_within(remote, None)?;
         Ok(permit.expect("a wait without a limit ends with a permit"))
     }
 
-    pub(super) fn acquire_within(remote: &Remote, limit: Limit) -> Result<Option<Permit>, ManagerError> {
+    fn acquire_within(remote: &Remote, limit: Limit) -> Result<Option<Permit>, ManagerError> {
         let Remote { client, object } = remote;
         let request = SemaphoreRequest::Acquire(limit);
         match client.call_over(client.connection()?, *object, &request)? {
@@ -166,5 +162,58 @@ impl Drop for Permit {
                 client.put_back(connection);
             }
         }
+    }
+}
+
+// ---- the proxy of a lock
+
+proxy! {
+    /// A lock in a manager, for green threads of any process. Its users agree on what it guards.
+    ///
+    /// If the process that holds the lock dies, the next one gets it, and [`LockGuard::was_abandoned`] returns `true`
+    /// there. The lock is not reentrant: a green thread that locks it twice deadlocks.
+    ///
+    /// Source: Python's `Manager().Lock()`, which a dead process keeps for ever.
+    Lock
+}
+
+impl Lock {
+    /// Locks. Waits while another green thread or process holds the lock.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Result<LockGuard, ManagerError> {
+        Permit::acquire(&self.remote).map(LockGuard)
+    }
+
+    /// Locks if the lock is free now.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn try_lock(&self) -> Result<Option<LockGuard>, ManagerError> {
+        self.lock_timeout(Duration::ZERO)
+    }
+
+    /// Locks. Waits at most for `timeout`.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>, ManagerError> {
+        Ok(Permit::acquire_within(&self.remote, Some(timeout))?.map(LockGuard))
+    }
+}
+
+/// The right to use what a [`Lock`] guards. It unlocks when it is dropped, or when its process dies.
+///
+/// It belongs to the process that locked. The copy in a forked child has no effect.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped unlocks"]
+pub struct LockGuard(Permit);
+
+impl LockGuard {
+    /// Returns whether the previous holder died while it held the lock. Then what the lock guards may be half changed.
+    pub fn was_abandoned(&self) -> bool {
+        self.0.was_abandoned
     }
 }

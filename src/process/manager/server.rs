@@ -5,17 +5,16 @@
 //! It ends with the process that started it, however that ends. It has nothing to clean up: its address has no file, and
 //! its end closes all connections, by which all clients notice.
 
+use super::address::Stream;
 use super::client_liveness::ClientLiveness;
 use super::handshake::{self, Key};
 use super::registry::Registry;
 use super::session::Session;
-use super::stream::Stream;
 use super::sys;
 use crate::api::io;
 use crate::api::join::join_first;
 use crate::api::spawn::spawn;
 use crate::net::{self, Listener};
-
 use crate::process::builder::Process;
 use crate::process::child::Child;
 use crate::process::this_process::parent;

@@ -10,8 +10,9 @@
 //! ([`Reply::with_ack`]). A lock or a permit is held by the session, and is given back when the session ends for any
 //! reason.
 
-use super::protocol::{self, Fault};
-use super::stream::{Stream, shut_down};
+use super::address::{Stream, shut_down};
+use super::error::ManagerError;
+use super::protocol;
 use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -35,7 +36,7 @@ pub(super) struct Reply {
 type AckCallback = dyn FnOnce(Option<&Session>);
 
 impl Reply {
-    pub(super) fn of(value: &impl Serialize) -> Result<Reply, Fault> {
+    pub(super) fn of(value: &impl Serialize) -> Result<Reply, ManagerError> {
         Ok(Reply { frame: reply(false, Ok(value))?, on_ack: None })
     }
 
@@ -43,18 +44,18 @@ impl Reply {
     pub(super) fn with_ack(
         value: &impl Serialize,
         callback: impl FnOnce(Option<&Session>) + 'static,
-    ) -> Result<Reply, Fault> {
+    ) -> Result<Reply, ManagerError> {
         match reply(true, Ok(value)) {
             Ok(frame) => Ok(Reply { frame, on_ack: Some(Box::new(callback)) }),
-            Err(fault) => {
+            Err(error) => {
                 callback(None);
-                Err(fault)
+                Err(error)
             }
         }
     }
 }
 
-fn reply(wants_ack: bool, result: Result<&impl Serialize, Fault>) -> Result<Vec<u8>, Fault> {
+fn reply(wants_ack: bool, result: Result<&impl Serialize, ManagerError>) -> Result<Vec<u8>, ManagerError> {
     protocol::frame(&(wants_ack, result))
 }
 
@@ -66,13 +67,16 @@ impl Session {
     /// Executes requests by `call` until the client closes the connection.
     ///
     /// Errors: those of the connection.
-    pub(super) fn serve(&self, call: impl Fn(&[u8], &Session) -> Result<Reply, Fault>) -> io::Result<()> {
+    pub(super) fn serve(
+        &self,
+        call: impl Fn(&[u8], &Session) -> Result<Reply, ManagerError>,
+    ) -> io::Result<()> {
         while let Some(request) = protocol::receive(&self.stream)? {
             match call(&request, self) {
                 Ok(reply) => self.send(reply)?,
-                Err(Fault::ClientGone) => break,
-                Err(fault) => {
-                    let frame = reply(false, Err::<&(), _>(fault)).expect("a fault can be encoded");
+                Err(ManagerError::Gone { .. }) => break,
+                Err(error) => {
+                    let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
                     protocol::send(&self.stream, &frame)?;
                 }
             }
@@ -94,12 +98,15 @@ impl Session {
     /// Parks until a ticket of this green thread is used or the deadline passes. Returns `false` if the deadline has
     /// passed.
     ///
-    /// Errors: `ClientGone`. A client sends nothing during a call, so a readable connection has ended.
-    pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, Fault> {
+    /// Errors: `Gone`, which means the client. A client sends nothing during a call, so a readable connection has ended.
+    pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, ManagerError> {
         match park_unless_readable(&self.stream, deadline) {
             Ok(Parked::Woken) => Ok(true),
             Ok(Parked::Expired) => Ok(false),
-            Ok(Parked::Readable) | Err(_) => Err(Fault::ClientGone),
+            Ok(Parked::Readable) | Err(_) => Err(ManagerError::Gone {
+                manager: String::new(),
+                cause: "the client closed the connection".into(),
+            }),
         }
     }
 

@@ -1,11 +1,10 @@
 //! System calls of the manager for which no library has a function. It is the only file of the manager with unsafe code.
 //!
-//! Next: `process/manager/stream.rs`, which uses some of them.
+//! Next: `process/manager/address.rs`, which uses some of them.
 #![allow(unsafe_code)]
 
-use crate::arch::syscall::syscall;
 use crate::net::{TcpStream, UnixStream};
-use std::fs::File;
+use crate::process::dev_null::replace_by_dev_null;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -16,18 +15,10 @@ fn checked(result: i32) -> io::Result<()> {
 
 /// Returns random bytes that nobody can predict.
 pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
-    const { assert!(N <= 256, "getrandom fills up to 256 bytes as a whole") };
+    const { assert!(N <= 256, "getentropy fills up to 256 bytes") };
     let mut bytes = [0; N];
-    loop {
-        // SAFETY: `bytes` is valid for a write of `N` bytes.
-        if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) } == N as isize {
-            return Ok(bytes);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+    // SAFETY: `bytes` is valid for a write of `N` bytes.
+    checked(unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), N) }).map(|()| bytes)
 }
 
 /// Returns the process id of the peer. If the peer is a listener, that is the process that made the listener.
@@ -115,21 +106,12 @@ pub(super) fn raise_descriptor_limit() {
 /// inherited code that still uses one of them, for example a logger its file's, must not write into a client's
 /// connection.
 pub(super) fn replace_inherited_descriptors(keep: &[RawFd]) -> io::Result<()> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
     let numbers = std::fs::read_dir("/proc/self/fd")?;
     let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // The loop below must not see the descriptor of the directory itself. `collect` closes it.
+    // `collect` closes the directory. Its own descriptor, which is among the numbers, becomes `/dev/null` like the others.
     let numbers: Vec<RawFd> = numbers.collect();
-    let kept = |number: RawFd| number <= 2 || number == null.as_raw_fd() || keep.contains(&number);
-    for number in numbers.into_iter().filter(|&number| !kept(number)) {
-        // SAFETY: F_GETFD takes no pointers.
-        if unsafe { syscall(libc::SYS_fcntl, [number as usize, libc::F_GETFD as usize, 0, 0, 0, 0]) } < 0 {
-            continue;
-        }
-        let args = [null.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
-        // SAFETY: dup3 takes no pointers. Nothing in this process relies on the former meaning of the number: all that
-        // the parent made is a copy here that nobody uses.
-        unsafe { syscall(libc::SYS_dup3, args) };
-    }
-    Ok(())
+    numbers
+        .into_iter()
+        .filter(|number| *number > 2 && !keep.contains(number))
+        .try_for_each(replace_by_dev_null)
 }

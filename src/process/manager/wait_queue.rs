@@ -6,7 +6,7 @@
 //! ([`WaitQueue::wake`]). When a call leaves, for whatever reason, it wakes the next. So no call sleeps while the object
 //! could serve it, whether the call before it was served, was too late, or lost its client.
 
-use super::protocol::Fault;
+use super::error::ManagerError;
 use super::session::Session;
 use crate::api::wait::{self, Ticket};
 use std::cell::{Cell, RefCell};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait of a call; `None`: no limit. Zero does not wait.
 pub(super) type Limit = Option<Duration>;
+/// The limit of a call that does not wait.
+pub(super) const NO_WAIT: Limit = Some(Duration::ZERO);
 
 #[derive(Default)]
 pub(super) struct WaitQueue {
@@ -39,8 +41,8 @@ impl WaitQueue {
         session: &Session,
         limit: Limit,
         mut attempt: impl FnMut() -> Option<R>,
-    ) -> Result<Option<R>, Fault> {
-        if limit == Some(Duration::ZERO) {
+    ) -> Result<Option<R>, ManagerError> {
+        if limit == NO_WAIT {
             return Ok(attempt());
         }
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -51,7 +53,7 @@ impl WaitQueue {
             // From here on, a wake-up ends the next park.
             call.ticket.set(wait::ticket());
             if self.closed.get() {
-                return Err(Fault::NoSuchObject);
+                return Err(ManagerError::NoSuchObject { manager: String::new() });
             }
             let result = if call.is_first() { attempt() } else { None };
             if result.is_some() || !in_time {
