@@ -3,7 +3,7 @@
 //! The parent waits for a child by its pidfd, so no signal handler is needed. It never reaps another parent's child, and
 //! never signals another process that was given the child's number.
 //!
-//! Next: `process/at_exit.rs`, what happens to the children when their parent ends.
+//! Next: `process/children_at_exit.rs`, what happens to the children when their parent ends.
 
 use super::descriptor::{Descriptor, check};
 use crate::arch::syscall::syscall;

@@ -2,7 +2,7 @@
 //!
 //! Next: `process/exit.rs`, the exit code.
 
-use super::at_exit;
+use super::children_at_exit;
 use super::dev_null::replace_by_dev_null;
 use super::exit::Exit;
 use super::pipe::PipeEnd;
@@ -19,7 +19,7 @@ use std::sync::Weak;
 /// dropped.
 pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<PipeEnd>]) -> ! {
     become_independent();
-    at_exit::install();
+    children_at_exit::install();
     watchdog::start_as_in_parent();
     // The terminal's input is for the parent. An error leaves the child with the parent's stdin.
     let _ = replace_by_dev_null(0);
@@ -35,5 +35,5 @@ pub(super) fn run<R: Exit>(f: impl FnOnce() -> R, closing: &[Weak<PipeEnd>]) -> 
         // `pthread_exit` was called.
         Err(_) => 0,
     };
-    at_exit::exit_child(code)
+    children_at_exit::exit_child(code)
 }

@@ -6,7 +6,7 @@
 //!
 //! Next: `process/child_main.rs`, what the child does.
 
-use super::at_exit;
+use super::children_at_exit;
 use super::child::{self, Child};
 use super::descriptor::Descriptor;
 use super::this_process::{self, ChildSpec, ProcessInfo};
@@ -30,7 +30,7 @@ pub(super) enum ForkResult {
 pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
     // Reaps the children that have ended, some of which are perhaps never joined.
     child::active_children();
-    at_exit::install();
+    children_at_exit::install();
     this_process::check_may_start()?;
     let deadline = Instant::now() + FORK_WAIT;
     let mut backoff = Duration::from_micros(200);

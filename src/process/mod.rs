@@ -19,7 +19,7 @@
 //! | `child_main.rs`    | the child's main function                                      |
 //! | `exit.rs`          | from the result of a closure to an exit code                   |
 //! | `child.rs`         | a child, as its parent sees it: waiting, killing               |
-//! | `at_exit.rs`       | the children when their parent ends                            |
+//! | `children_at_exit.rs` | the children when their parent ends                            |
 //! | `this_process.rs`  | what a process knows of itself and its parent                  |
 //! | `descriptor.rs`    | pidfds and eventfds, and waiting for them                      |
 //! | `dev_null.rs`      | descriptors that are replaced by `/dev/null`                   |
@@ -55,7 +55,7 @@
 #[allow(unsafe_code)]
 mod array;
 #[allow(unsafe_code)]
-mod at_exit;
+mod children_at_exit;
 mod barrier;
 mod builder;
 #[allow(unsafe_code)]

@@ -3,7 +3,7 @@
 //!
 //! Next: `process/manager/protocol.rs`, the messages that carry them.
 
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use crate::process::codec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

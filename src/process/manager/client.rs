@@ -11,8 +11,8 @@
 //! So each connection stores the id of the process that made it, and the child makes its own. A copy would also keep a
 //! connection open. Therefore the process that made it does not only close it, but shuts it down.
 
-use super::address::{Address, Stream, shut_down};
-use super::error::ManagerError;
+use super::endpoint::{Address, Stream, shut_down};
+use super::manager_error::ManagerError;
 use super::handshake::{self, Key};
 use super::protocol;
 use crate::api::current_hub::current_or_init;

@@ -1,6 +1,6 @@
 //! Watches the processes of the clients on this machine, and ends the sessions of those that die.
 //!
-//! Next: `process/manager/address.rs`, how clients reach a server.
+//! Next: `process/manager/endpoint.rs`, how clients reach a server.
 //!
 //! A dead client's connection ends by itself, except when another process has a copy of its descriptor. A child that was
 //! forked meanwhile has one, and keeps the connection open without ever using it. So the server watches each process

@@ -1,6 +1,6 @@
 //! Mutual authentication (challenge and response): both ends prove that they have the key, and neither sends it.
 //!
-//! Next: `process/manager/address.rs`, from an address to a connection.
+//! Next: `process/manager/endpoint.rs`, from an address to a connection.
 //!
 //! ```text
 //!   server                                          client
@@ -17,7 +17,7 @@
 //! The handshake protects the connecting only. The frames after it are neither encrypted nor signed. Source: the
 //! challenge and response of Python's `multiprocessing.connection`, which runs it twice, once in each direction.
 
-use super::address::Stream;
+use super::endpoint::Stream;
 use super::sys;
 use hmac_sha256::HMAC;
 use std::fmt;

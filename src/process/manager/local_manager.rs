@@ -2,7 +2,7 @@
 //!
 //! Next: `process/manager/client.rs`, the connections to the server.
 
-use super::address::{Address, from_tcp};
+use super::endpoint::{Address, from_tcp};
 use super::barrier::Barrier;
 use super::client::Client;
 use super::dict::{Dict, Value};
@@ -13,7 +13,7 @@ use super::protocol::{REGISTRY, RegistryRequest};
 use super::proxy::{Bytes, ManagerError, Proxy, Remote};
 use super::queue::Queue;
 use super::semaphore::{Lock, Semaphore};
-use super::{server, sys};
+use super::{server_process, sys};
 use crate::net::{TcpListener, UnixListener};
 use crate::process::child::Child;
 use serde::Serialize;
@@ -238,13 +238,13 @@ impl Builder {
                 let listener = TcpListener::bind(&addresses[..])?;
                 let address = Address::of_listener(listener.local_addr()?);
                 let admit = |stream| Ok((from_tcp(stream)?, None));
-                (address, server::start(self.name, listener, key.clone(), admit)?)
+                (address, server_process::start(self.name, listener, key.clone(), admit)?)
             }
             None => {
                 let address = Address::unused(&self.name)?;
                 let listener = UnixListener::bind_addr(&address.to_unix()?)?;
                 let admit = |stream| sys::check_peer(&stream).map(|pid| (stream, Some(pid)));
-                (address, server::start(self.name, listener, key.clone(), admit)?)
+                (address, server_process::start(self.name, listener, key.clone(), admit)?)
             }
         };
         Ok(Manager { client: Client::of(address, key), server, owner: std::process::id() })

@@ -22,9 +22,9 @@
 //! |----------------|------------------------------------------------------------------|
 //! | `local_manager.rs`, `remote_manager.rs` | a manager that this process started, or another one |
 //! | `client.rs`, `proxy.rs` | the client's side: connections and calls; proxies       |
-//! | `protocol.rs`, `bytes.rs`, `error.rs` | messages, encoded values, errors          |
-//! | `address.rs`, `handshake.rs` | connections, and who may make one      |
-//! | `server.rs`, `session.rs`, `client_liveness.rs` | the server process, its end of a connection, clients that die |
+//! | `protocol.rs`, `bytes.rs`, `manager_error.rs` | messages, encoded values, errors          |
+//! | `endpoint.rs`, `handshake.rs` | connections, and who may make one      |
+//! | `server_process.rs`, `session.rs`, `client_liveness.rs` | the server process, its end of a connection, clients that die |
 //! | `registry.rs`, `object.rs`, `wait_queue.rs` | all objects, what an object is, where calls wait |
 //! | `queue.rs`, `semaphore.rs`, `event.rs`, `barrier.rs`, `dict.rs`, `list.rs` | one object each: its requests, the object in the server, its proxies |
 //! | `sys.rs`       | system calls                                                     |
@@ -57,13 +57,13 @@
 //! Source: Python's `multiprocessing.Manager` and `multiprocessing.managers`.
 #![deny(unsafe_code)]
 
-mod address;
+mod endpoint;
 mod barrier;
 mod bytes;
 mod client;
 mod client_liveness;
 mod dict;
-mod error;
+mod manager_error;
 mod event;
 mod handshake;
 mod list;
@@ -75,14 +75,14 @@ mod queue;
 mod registry;
 mod remote_manager;
 mod semaphore;
-mod server;
+mod server_process;
 mod session;
 mod sys;
 mod wait_queue;
 
 pub use barrier::Barrier;
 pub use dict::{Dict, Value};
-pub use error::ManagerError;
+pub use manager_error::ManagerError;
 pub use event::Event;
 pub use list::List;
 pub use local_manager::{Builder, Manager};

@@ -11,7 +11,7 @@ pub(super) use super::protocol::decode;
 pub(super) use super::session::{Reply, Session};
 pub(super) use super::wait_queue::{Limit, NO_WAIT, WaitQueue};
 
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use std::rc::Rc;
 
 pub(super) trait Object {

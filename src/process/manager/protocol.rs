@@ -11,9 +11,9 @@
 //! A frame longer than [`MAX_BODY`] is refused before any of it is stored, and memory is allocated only for bytes that
 //! have arrived. So a wrong length costs nothing.
 
-use super::address::Stream;
+use super::endpoint::Stream;
 use super::bytes::Bytes;
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 

@@ -1,15 +1,15 @@
 //! A proxy: the client of a manager and the number of an object in it. All proxies are made of this.
 //!
-//! Next: `process/manager/server.rs`, the process on the other side.
+//! Next: `process/manager/server_process.rs`, the process on the other side.
 //!
 //! A proxy can be cloned, sent to another OS thread, captured by the closure of a
 //! [`Process`](crate::process::Process), and serialised, as an argument of a task or through a queue. All copies name
 //! the same object.
 
-use super::address::Address;
+use super::endpoint::Address;
 pub(super) use super::bytes::Bytes;
 use super::client::Client;
-pub(super) use super::error::ManagerError;
+pub(super) use super::manager_error::ManagerError;
 use super::handshake::Key;
 use super::protocol::{Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
@@ -89,7 +89,7 @@ impl fmt::Debug for Remote {
 }
 
 /// A proxy of an object of a manager. It can be published, and looked up by its name.
-pub trait Proxy: Sized + sealed::Sealed {
+pub trait Proxy: Sized + Sealed {
     /// Makes the manager drop the object. All later calls through any proxy of it, and those that wait, fail with
     /// [`ManagerError::NoSuchObject`]. An object that is never discarded lives as long as its manager.
     ///
@@ -101,15 +101,11 @@ pub trait Proxy: Sized + sealed::Sealed {
     }
 }
 
-pub(super) mod sealed {
-    use super::{Kind, Remote};
-
-    /// The functions by which managers make and use proxies. The module is private, so no other type can be a proxy.
-    pub trait Sealed {
-        const KIND: Kind;
-        fn new(remote: Remote) -> Self;
-        fn remote(&self) -> &Remote;
-    }
+/// The functions by which managers make and use proxies. This file's module is private, so no other type can be a proxy.
+pub trait Sealed {
+    const KIND: Kind;
+    fn new(remote: Remote) -> Self;
+    fn remote(&self) -> &Remote;
 }
 
 /// Declares the type of a proxy, with type parameters for the values in the object. `#[derive]` would demand of the
@@ -122,7 +118,7 @@ macro_rules! proxy {
             of: std::marker::PhantomData<fn($($($of),*)?) -> ($($($of,)*)?)>,
         }
 
-        impl $(<$($of),*>)? super::proxy::sealed::Sealed for $name $(<$($of),*>)? {
+        impl $(<$($of),*>)? super::proxy::Sealed for $name $(<$($of),*>)? {
             const KIND: super::protocol::Kind = super::protocol::Kind::$name;
 
             fn new(remote: Remote) -> Self {
@@ -138,7 +134,7 @@ macro_rules! proxy {
 
         impl $(<$($of),*>)? Clone for $name $(<$($of),*>)? {
             fn clone(&self) -> Self {
-                super::proxy::sealed::Sealed::new(self.remote.clone())
+                super::proxy::Sealed::new(self.remote.clone())
             }
         }
 
@@ -157,7 +153,7 @@ macro_rules! proxy {
         impl<'de $($(, $of)*)?> serde::Deserialize<'de> for $name $(<$($of),*>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let remote = Remote::deserialize(super::protocol::Kind::$name, deserializer)?;
-                Ok(super::proxy::sealed::Sealed::new(remote))
+                Ok(super::proxy::Sealed::new(remote))
             }
         }
     };

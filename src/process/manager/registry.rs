@@ -5,7 +5,7 @@
 use super::barrier::BarrierObject;
 use super::bytes::Bytes;
 use super::dict::DictObject;
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use super::event::EventObject;
 use super::list::ListObject;
 use super::object::{Object, Reply, Session, decode};

@@ -2,7 +2,7 @@
 //!
 //! Next: `process/mod.rs`, the other means of processes.
 
-use super::address::Address;
+use super::endpoint::Address;
 use super::client::Client;
 use super::handshake::Key;
 use super::protocol::{REGISTRY, RegistryRequest};

@@ -10,8 +10,8 @@
 //! ([`Reply::with_ack`]). A lock or a permit is held by the session, and is given back when the session ends for any
 //! reason.
 
-use super::address::{Stream, shut_down};
-use super::error::ManagerError;
+use super::endpoint::{Stream, shut_down};
+use super::manager_error::ManagerError;
 use super::protocol;
 use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;

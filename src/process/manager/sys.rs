@@ -1,6 +1,6 @@
 //! System calls of the manager for which no library has a function. It is the only file of the manager with unsafe code.
 //!
-//! Next: `process/manager/address.rs`, which uses some of them.
+//! Next: `process/manager/endpoint.rs`, which uses some of them.
 #![allow(unsafe_code)]
 
 use crate::net::{TcpStream, UnixStream};

@@ -6,7 +6,7 @@
 //! ([`WaitQueue::wake`]). When a call leaves, for whatever reason, it wakes the next. So no call sleeps while the object
 //! could serve it, whether the call before it was served, was too late, or lost its client.
 
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use super::session::Session;
 use crate::api::wait::{self, Ticket};
 use std::cell::{Cell, RefCell};

@@ -6,7 +6,7 @@
 //! with the server. It has no file permissions either. Instead, each end asks the kernel for the user of the other end
 //! (`sys.rs`), and both prove that they have the key (`handshake.rs`).
 
-use super::error::ManagerError;
+use super::manager_error::ManagerError;
 use super::sys;
 use crate::net::{TcpStream, UnixStream};
 use serde::{Deserialize, Serialize};
