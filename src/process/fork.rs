@@ -6,8 +6,8 @@
 //!
 //! Next: `process/child_main.rs`, what the child does.
 
-use super::children_at_exit;
 use super::child::{self, Child};
+use super::children_at_exit;
 use super::descriptor::Descriptor;
 use super::this_process::{self, ChildSpec, ProcessInfo};
 use crate::hub::{self, try_current, with_blocking_disabled};

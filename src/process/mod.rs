@@ -54,13 +54,13 @@
 
 #[allow(unsafe_code)]
 mod array;
-#[allow(unsafe_code)]
-mod children_at_exit;
 mod barrier;
 mod builder;
 #[allow(unsafe_code)]
 mod child;
 mod child_main;
+#[allow(unsafe_code)]
+mod children_at_exit;
 mod codec;
 mod condition;
 #[allow(unsafe_code)]

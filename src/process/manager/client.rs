@@ -12,8 +12,8 @@
 //! connection open. Therefore the process that made it does not only close it, but shuts it down.
 
 use super::endpoint::{Address, Stream, shut_down};
-use super::manager_error::ManagerError;
 use super::handshake::{self, Key};
+use super::manager_error::ManagerError;
 use super::protocol;
 use crate::api::current_hub::current_or_init;
 use crate::hub::with_blocking_disabled;

@@ -2,10 +2,10 @@
 //!
 //! Next: `process/manager/client.rs`, the connections to the server.
 
-use super::endpoint::{Address, from_tcp};
 use super::barrier::Barrier;
 use super::client::Client;
 use super::dict::{Dict, Value};
+use super::endpoint::{Address, from_tcp};
 use super::event::Event;
 use super::handshake::Key;
 use super::list::List;

@@ -57,17 +57,17 @@
 //! Source: Python's `multiprocessing.Manager` and `multiprocessing.managers`.
 #![deny(unsafe_code)]
 
-mod endpoint;
 mod barrier;
 mod bytes;
 mod client;
 mod client_liveness;
 mod dict;
-mod manager_error;
+mod endpoint;
 mod event;
 mod handshake;
 mod list;
 mod local_manager;
+mod manager_error;
 mod object;
 mod protocol;
 mod proxy;
@@ -82,10 +82,10 @@ mod wait_queue;
 
 pub use barrier::Barrier;
 pub use dict::{Dict, Value};
-pub use manager_error::ManagerError;
 pub use event::Event;
 pub use list::List;
 pub use local_manager::{Builder, Manager};
+pub use manager_error::ManagerError;
 pub use proxy::Proxy;
 pub use queue::{GetError, PutError, Queue};
 pub use remote_manager::RemoteManager;

@@ -11,8 +11,8 @@
 //! A frame longer than [`MAX_BODY`] is refused before any of it is stored, and memory is allocated only for bytes that
 //! have arrived. So a wrong length costs nothing.
 
-use super::endpoint::Stream;
 use super::bytes::Bytes;
+use super::endpoint::Stream;
 use super::manager_error::ManagerError;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};

@@ -6,11 +6,11 @@
 //! [`Process`](crate::process::Process), and serialised, as an argument of a task or through a queue. All copies name
 //! the same object.
 
-use super::endpoint::Address;
 pub(super) use super::bytes::Bytes;
 use super::client::Client;
-pub(super) use super::manager_error::ManagerError;
+use super::endpoint::Address;
 use super::handshake::Key;
+pub(super) use super::manager_error::ManagerError;
 use super::protocol::{Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -5,9 +5,9 @@
 use super::barrier::BarrierObject;
 use super::bytes::Bytes;
 use super::dict::DictObject;
-use super::manager_error::ManagerError;
 use super::event::EventObject;
 use super::list::ListObject;
+use super::manager_error::ManagerError;
 use super::object::{Object, Reply, Session, decode};
 use super::protocol::{self, Kind, REGISTRY, RegistryRequest};
 use super::queue::QueueObject;

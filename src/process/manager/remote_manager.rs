@@ -2,8 +2,8 @@
 //!
 //! Next: `process/mod.rs`, the other means of processes.
 
-use super::endpoint::Address;
 use super::client::Client;
+use super::endpoint::Address;
 use super::handshake::Key;
 use super::protocol::{REGISTRY, RegistryRequest};
 use super::proxy::{ManagerError, Proxy, Remote};

@@ -5,8 +5,8 @@
 //! It ends with the process that started it, however that ends. It has nothing to clean up: its address has no file, and
 //! its end closes all connections, by which all clients notice.
 
-use super::endpoint::Stream;
 use super::client_liveness::ClientLiveness;
+use super::endpoint::Stream;
 use super::handshake::{self, Key};
 use super::registry::Registry;
 use super::session::Session;
