@@ -179,7 +179,8 @@ impl Hub {
         }
     }
 
-    /// Returns `true` if a park must not be ended by an interrupt: an interposed call has already returned early for it.
+    /// Returns `true` if a park must not be ended by an interrupt: an interposed call has already returned early for
+    /// it.
     #[inline]
     pub(crate) fn shields(&self, on_interrupt: OnInterrupt) -> bool {
         on_interrupt == OnInterrupt::Eintr && self.was_cut_short()

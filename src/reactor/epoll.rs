@@ -1,9 +1,10 @@
 //! The reactor backend over mio and epoll.
 //!
-//! mio makes the epoll instance, registers descriptors edge-triggered, and wakes by an eventfd ([`mio::Waker`]). It does
-//! not wait: its `Poll::poll` rounds timeouts up to a millisecond, so this file waits by `epoll_pwait2` (Linux 5.11) on
-//! mio's epoll descriptor, with nanoseconds. Where the kernel has no `epoll_pwait2`, `ppoll` waits for that descriptor
-//! first. Both rely on mio storing its `Token` unchanged in `epoll_event.u64`, and on `EPOLLET`: a test asserts it.
+//! mio makes the epoll instance, registers descriptors edge-triggered, and wakes by an eventfd ([`mio::Waker`]). It
+//! does not wait: its `Poll::poll` rounds timeouts up to a millisecond, so this file waits by `epoll_pwait2` (Linux
+//! 5.11) on mio's epoll descriptor, with nanoseconds. Where the kernel has no `epoll_pwait2`, `ppoll` waits for that
+//! descriptor first. Both rely on mio storing its `Token` unchanged in `epoll_event.u64`, and on `EPOLLET`: a test
+//! asserts it.
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 

@@ -7,9 +7,9 @@
 //! How the kernel is asked is a [`driver`](Driver)'s concern. A hub that waits for no descriptor, and to which no other
 //! OS thread holds a handle, has no driver: it only sleeps.
 //!
-//! **No stale state.** A state belongs to one generation of its descriptor's number (see `fd_table`), or it is not used.
-//! **No edge is lost.** Only the hub collects events, and the hub does not run between a green thread's failed attempt
-//! and its park.
+//! **No stale state.** A state belongs to one generation of its descriptor's number (see `fd_table`), or it is not
+//! used. **No edge is lost.** Only the hub collects events, and the hub does not run between a green thread's failed
+//! attempt and its park.
 //!
 //! Next: `reactor/driver.rs`, the contract of a backend.
 #![allow(unsafe_code)]

@@ -1,6 +1,6 @@
-//! A table by descriptor number, with two levels of pages that are made when first needed. A number may be as large as a
-//! million, but most are small. An entry that was made stays where it is. Unlike the table in `fd_table.rs`, it belongs
-//! to one OS thread and holds any type.
+//! A table by descriptor number, with two levels of pages that are made when first needed. A number may be as large as
+//! a million, but most are small. An entry that was made stays where it is. Unlike the table in `fd_table.rs`, it
+//! belongs to one OS thread and holds any type.
 //!
 //! Next: `hub/wait_fd.rs`, which parks green threads for descriptors.
 

@@ -1,10 +1,11 @@
 //! The life of a descriptor: made, duplicated, set, closed. What has to be known of it is noted, patched or not.
 //!
-//! A number that is closed is forgotten ([`fd_table::with_closing_mark`]). It may also be closed unseen: by C's `fclose`, or by a
-//! system call that the program makes itself. So calls that make sockets forget the new number, because the kernel is
-//! not asked about sockets before each wait; and so do calls that make pipes or duplicates, so that old waiters hear of it
-//! soon. All other calls that make descriptors (`eventfd`, `timerfd_create` ...) need not be seen: a descriptor that is
-//! not known to be a socket is checked when the kernel would wait (`Hub::revalidate_fd`), before any note is used.
+//! A number that is closed is forgotten ([`fd_table::with_closing_mark`]). It may also be closed unseen: by C's
+//! `fclose`, or by a system call that the program makes itself. So calls that make sockets forget the new number,
+//! because the kernel is not asked about sockets before each wait; and so do calls that make pipes or duplicates, so
+//! that old waiters hear of it soon. All other calls that make descriptors (`eventfd`, `timerfd_create` ...) need not
+//! be seen: a descriptor that is not known to be a socket is checked when the kernel would wait (`Hub::revalidate_fd`),
+//! before any note is used.
 //!
 //! C declares `fcntl` and `ioctl` with a variable number of arguments. Both processors pass one further integer or
 //! pointer as they would pass a plain word.
@@ -57,8 +58,8 @@ fn close_now(fd: c_int) -> isize {
     unsafe { kernel(libc::SYS_close, [fd as usize]) }
 }
 
-/// Calls `close`, which gives `fd` up, and returns its answer. A socket that lingers is then still open as a duplicate. An
-/// OS thread of the pool closes the duplicate, and so waits until all is sent, while the others run.
+/// Calls `close`, which gives `fd` up, and returns its answer. A socket that lingers is then still open as a duplicate.
+/// An OS thread of the pool closes the duplicate, and so waits until all is sent, while the others run.
 fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isize {
     let duplicate = match hub().filter(|_| lingers(fd)) {
         // SAFETY: no pointers.

@@ -1,5 +1,5 @@
-//! Files. Nobody can wait for them: to `poll` they are always ready, and a read of what is not in memory keeps its
-//! OS thread until the disk has it. So an OS thread of the pool (`offload`) is kept instead, where it may take long, and
+//! Files. Nobody can wait for them: to `poll` they are always ready, and a read of what is not in memory keeps its OS
+//! thread until the disk has it. So an OS thread of the pool (`offload`) is kept instead, where it may take long, and
 //! only there: an offload costs some 10 to 20 microseconds, ten times what a read from memory costs.
 //!
 //! - A *read* is tried with `RWF_NOWAIT`, which returns what is in memory. The rest is offloaded. So is a large read,
@@ -32,7 +32,8 @@ pub(super) const OFFLOAD_BYTES: usize = 4 << 20;
 /// The most that the kernel reads or writes by one call.
 pub(super) const MAX_RW_COUNT: usize = 0x7fff_f000;
 
-/// A write that takes longer, in nanoseconds, was slowed down by the kernel. It is more than the pauses of a busy machine.
+/// A write that takes longer, in nanoseconds, was slowed down by the kernel. It is more than the pauses of a busy
+/// machine.
 const SLOW_WRITE_NS: u64 = 10_000_000;
 /// For how long writes are offloaded after a slow one.
 const OFFLOAD_WRITES_FOR_NS: u64 = 100_000_000;
@@ -65,8 +66,8 @@ const IN_MEMORY: [u32; 11] = [
     0x1cd1,
 ];
 
-/// Finishes a read after the kernel's `answer` to `RWF_NOWAIT`: it has read a part, or nothing is in memory (EAGAIN), or
-/// the file does not know the flag. Returns the raw answer of the whole read.
+/// Finishes a read after the kernel's `answer` to `RWF_NOWAIT`: it has read a part, or nothing is in memory (EAGAIN),
+/// or the file does not know the flag. Returns the raw answer of the whole read.
 ///
 /// # Safety
 /// As preadv2(2).

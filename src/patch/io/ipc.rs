@@ -87,8 +87,8 @@ unsafe fn send(
     })
 }
 
-/// Polls `attempt`, which must not block, until it returns something else than EAGAIN, or until `deadline`. A queue that
-/// the kernel knew at the first attempt, and later does not, was removed meanwhile.
+/// Polls `attempt`, which must not block, until it returns something else than EAGAIN, or until `deadline`. A queue
+/// that the kernel knew at the first attempt, and later does not, was removed meanwhile.
 fn poll_ipc(hub: &'static Hub, deadline: Time, mut attempt: impl FnMut() -> isize) -> isize {
     const EINVAL: isize = failed(libc::EINVAL);
     let first = attempt();

@@ -1,8 +1,8 @@
-//! Input and output, interposed. A descriptor of the program's is never made non-blocking (except a stream for the moment
-//! in which it begins to connect): that is a property of what it refers to, which others may share. A call is made in
-//! a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first). If the kernel says that the call would
-//! wait, the green thread parks, unless the program itself has made the descriptor non-blocking. How long it waits is
-//! what the program has set (`SO_RCVTIMEO`).
+//! Input and output, interposed. A descriptor of the program's is never made non-blocking (except a stream for the
+//! moment in which it begins to connect): that is a property of what it refers to, which others may share. A call is
+//! made in a way that does not wait (`MSG_DONTWAIT`, `RWF_NOWAIT`, or asking `poll` first). If the kernel says that the
+//! call would wait, the green thread parks, unless the program itself has made the descriptor non-blocking. How long it
+//! waits is what the program has set (`SO_RCVTIMEO`).
 //!
 //! | file | is about |
 //! |------|----------|

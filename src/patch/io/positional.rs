@@ -66,15 +66,18 @@ interpose! { Io;
     { positional(libc::SYS_pread64, read_one, fd, (buffer, len), offset) }
 
     /// See pread(2).
-    fn pread64(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t) -> ssize_t, "std::os::unix::fs, C" => "as read";
+    fn pread64(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t) -> ssize_t,
+        "std::os::unix::fs, C" => "as read";
     { positional(libc::SYS_pread64, read_one, fd, (buffer, len), offset) }
 
     /// See pread(2): its name when C is compiled with `_FORTIFY_SOURCE`.
-    fn __pread_chk(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t, "C" => "as read";
+    fn __pread_chk(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t,
+        "C" => "as read";
     { assert_room(len, room); pread(fd, buffer, len, offset) }
 
     /// See pread(2): its name when C is compiled with `_FORTIFY_SOURCE`.
-    fn __pread64_chk(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t, "C" => "as read";
+    fn __pread64_chk(fd: c_int, buffer: *mut c_void, len: size_t, offset: off_t, room: size_t) -> ssize_t,
+        "C" => "as read";
     { assert_room(len, room); pread64(fd, buffer, len, offset) }
 
     /// See preadv(2).
@@ -82,15 +85,18 @@ interpose! { Io;
     { vectored(libc::SYS_preadv, read_slices, fd, (slices, count), offset, None) }
 
     /// See preadv(2).
-    fn preadv64(fd: c_int, slices: *const iovec, count: c_int, offset: off_t) -> ssize_t, "std::os::unix::fs, C" => "as read";
+    fn preadv64(fd: c_int, slices: *const iovec, count: c_int, offset: off_t) -> ssize_t,
+        "std::os::unix::fs, C" => "as read";
     { vectored(libc::SYS_preadv, read_slices, fd, (slices, count), offset, None) }
 
     /// See preadv2(2).
-    fn preadv2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t, "C" => "as read";
+    fn preadv2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t,
+        "C" => "as read";
     { vectored(libc::SYS_preadv2, read_slices, fd, (slices, count), offset, Some(flags)) }
 
     /// See preadv2(2).
-    fn preadv64v2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t, "C" => "as read";
+    fn preadv64v2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t,
+        "C" => "as read";
     { vectored(libc::SYS_preadv2, read_slices, fd, (slices, count), offset, Some(flags)) }
 
     /// See pwrite(2).
@@ -98,7 +104,8 @@ interpose! { Io;
     { positional(libc::SYS_pwrite64, write_one, fd, (bytes.cast_mut(), len), offset) }
 
     /// See pwrite(2).
-    fn pwrite64(fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t, "std::os::unix::fs, C" => "as write";
+    fn pwrite64(fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t,
+        "std::os::unix::fs, C" => "as write";
     { positional(libc::SYS_pwrite64, write_one, fd, (bytes.cast_mut(), len), offset) }
 
     /// See pwritev(2).
@@ -106,14 +113,17 @@ interpose! { Io;
     { vectored(libc::SYS_pwritev, write_slices, fd, (slices, count), offset, None) }
 
     /// See pwritev(2).
-    fn pwritev64(fd: c_int, slices: *const iovec, count: c_int, offset: off_t) -> ssize_t, "std::os::unix::fs, C" => "as write";
+    fn pwritev64(fd: c_int, slices: *const iovec, count: c_int, offset: off_t) -> ssize_t,
+        "std::os::unix::fs, C" => "as write";
     { vectored(libc::SYS_pwritev, write_slices, fd, (slices, count), offset, None) }
 
     /// See pwritev2(2).
-    fn pwritev2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t, "C" => "as write";
+    fn pwritev2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t,
+        "C" => "as write";
     { vectored(libc::SYS_pwritev2, write_slices, fd, (slices, count), offset, Some(flags)) }
 
     /// See pwritev2(2).
-    fn pwritev64v2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t, "C" => "as write";
+    fn pwritev64v2(fd: c_int, slices: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t,
+        "C" => "as write";
     { vectored(libc::SYS_pwritev2, write_slices, fd, (slices, count), offset, Some(flags)) }
 }

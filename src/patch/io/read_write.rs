@@ -144,7 +144,8 @@ pub(super) unsafe fn read_one(hub: &'static Hub, pos: FilePos, buffer: *mut c_vo
     }
 }
 
-/// Writes from one piece of memory, which is only read. A blocking descriptor takes all, unless it is interrupted in between.
+/// Writes from one piece of memory, which is only read. A blocking descriptor takes all, unless it is interrupted in
+/// between.
 ///
 /// # Safety
 /// As pwrite(2).

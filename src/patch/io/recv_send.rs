@@ -100,8 +100,8 @@ unsafe fn transmit(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, t
 /// another has seen.
 static ACCEPTING: Lock<()> = Lock::new(());
 
-/// Others may accept from this process's listeners: OS threads without a hub, and other processes, since a fork or since
-/// a listener was sent to one. A listener that came from another process has such others in any case.
+/// Others may accept from this process's listeners: OS threads without a hub, and other processes, since a fork or
+/// since a listener was sent to one. A listener that came from another process has such others in any case.
 static OTHERS_ACCEPT: AtomicBool = AtomicBool::new(false);
 
 /// Listeners have others that accept, from now on.

@@ -1,5 +1,5 @@
-//! Looking names up. The C library does it by files, sockets and locks of its own, which no interposed function reaches. So
-//! an OS thread of the pool does it while the other green threads run.
+//! Looking names up. The C library does it by files, sockets and locks of its own, which no interposed function
+//! reaches. So an OS thread of the pool does it while the other green threads run.
 //!
 //! Next: `thread/offload.rs`, the pool.
 
@@ -16,8 +16,8 @@ use libc::{addrinfo, c_char, c_int, hostent, sockaddr, socklen_t};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
-/// The most lookups at once. It is half of what the pool does by itself, so that a name server that does not answer keeps
-/// no file from being read.
+/// The most lookups at once. It is half of what the pool does by itself, so that a name server that does not answer
+/// keeps no file from being read.
 const MAX_LOOKUPS: u32 = 32;
 
 /// How many more lookups may begin.

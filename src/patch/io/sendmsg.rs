@@ -71,8 +71,8 @@ unsafe fn for_each_descriptor(message: *const msghdr, mut note: impl FnMut(c_int
     }
 }
 
-/// Receives from a stream until all that was asked for is there, or it has ended, as the kernel does. No control data is
-/// asked for.
+/// Receives from a stream until all that was asked for is there, or it has ended, as the kernel does. No control data
+/// is asked for.
 ///
 /// # Safety
 /// As recvmsg(2).

@@ -1,5 +1,5 @@
-//! Waiting for signals: by a descriptor that is readable while one of them is pending (`signalfd`), which is only waited
-//! for and never read from.
+//! Waiting for signals: by a descriptor that is readable while one of them is pending (`signalfd`), which is only
+//! waited for and never read from.
 //!
 //! Next: `patch/io/wait_any.rs`, the loop of these calls.
 

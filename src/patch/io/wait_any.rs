@@ -1,9 +1,9 @@
 //! The loop for calls that wait for any of several descriptors, or for a signal: look, park, look again.
 //!
 //! `poll`, `select`, `epoll_wait`, `sigtimedwait` and their relatives each have a way to look that does not wait, and a
-//! list of what to park for. Unlike calls that read and write, they end when a signal is handled, because the handler may
-//! have changed what the program looks at next. A handler is noticed if the hub was idle when it ran, as it is when all
-//! green threads wait.
+//! list of what to park for. Unlike calls that read and write, they end when a signal is handled, because the handler
+//! may have changed what the program looks at next. A handler is noticed if the hub was idle when it ran, as it is when
+//! all green threads wait.
 //!
 //! Next: `hub/wait_fd.rs`, whose `wait_fds` parks.
 

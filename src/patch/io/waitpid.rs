@@ -20,8 +20,8 @@ use crate::time::NEVER;
 use libc::{FILE, c_char, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use std::ptr::null_mut;
 
-/// Calls `ask`, which must not block, until it returns something else than EAGAIN. Parks in between: until `child` ends,
-/// or, if there is not only one, at intervals.
+/// Calls `ask`, which must not block, until it returns something else than EAGAIN. Parks in between: until `child`
+/// ends, or, if there is not only one, at intervals.
 fn wait_for(hub: &'static Hub, child: Option<pid_t>, mut ask: impl FnMut() -> isize) -> isize {
     let first = ask();
     if first != EAGAIN {
@@ -47,7 +47,8 @@ fn wait_for(hub: &'static Hub, child: Option<pid_t>, mut ask: impl FnMut() -> is
     raw(hub.poll_with_backoff(&opts, ask))
 }
 
-/// Returns a descriptor that is readable when the child has ended. `None`: the kernel is too old, or no descriptor is left.
+/// Returns a descriptor that is readable when the child has ended. `None`: the kernel is too old, or no descriptor is
+/// left.
 fn open_pidfd(child: pid_t) -> Option<c_int> {
     // SAFETY: no pointers.
     let fd = unsafe { kernel(libc::SYS_pidfd_open, [child as usize, 0]) } as c_int;
@@ -161,8 +162,8 @@ interpose! { Io;
         offload_wait("the child of a popen", move || real::pclose(stream as *mut FILE))
     }
 
-    /// See system(3). The C library does all of it. So an OS thread of the pool has it do so, with the caller's signals,
-    /// because the child is to have those.
+    /// See system(3). The C library does all of it. So an OS thread of the pool has it do so, with the caller's
+    /// signals, because the child is to have those.
     fn system(command: *const c_char) -> c_int, "C" => OFFLOADS;
     {
         // Null asks whether there is a shell.
