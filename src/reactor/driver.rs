@@ -87,7 +87,7 @@ pub(crate) trait Driver: Sized {
 
 /// Converts a timeout for the kernel. `None`: for ever.
 pub(crate) fn limit_of(timeout: Time) -> Option<libc::timespec> {
-    (timeout != NEVER).then(|| libc::timespec {
+    (timeout != NEVER).then_some(libc::timespec {
         tv_sec: (timeout / 1_000_000_000) as libc::time_t,
         tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
     })

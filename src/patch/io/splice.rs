@@ -180,15 +180,16 @@ unsafe fn splice_between(
     let Some(hub) = hub().filter(|_| flags & libc::SPLICE_F_NONBLOCK == 0 && len > 0) else {
         return plain();
     };
-    // SAFETY: the caller's contract.
     match (kind(hub, from), kind(hub, out)) {
         // A call that does not wait, or that the kernel refuses, it makes at once.
         _ if is_nonblocking(from) || is_nonblocking(out) => plain(),
         (Pipe, Socket) if from_offset == 0 && out_offset == 0 => pipe_to_socket(hub, from, out, len),
         (Pipe, File) | (File, Pipe) => {
+            // SAFETY: the caller's contract.
             from_end_to_end(hub, from, out, || unsafe { on_file(libc::SYS_splice, no_wait) })
         }
         (Pipe | Socket, Pipe) => {
+            // SAFETY: the caller's contract.
             from_end_to_end(hub, from, out, || unsafe { kernel(libc::SYS_splice, no_wait) })
         }
         _ => plain(),
