@@ -45,7 +45,7 @@ fn generator_send_passes_values_in() {
     assert_eq!(echo.send(Some(2)).as_deref(), Some("got 2"));
     assert_eq!(echo.send(None), None);
     let early = catch_unwind(|| Generator::<u8, u8>::receiving(|_| ()).send(1));
-    assert!(early.unwrap_err().downcast::<&str>().unwrap().contains("has not begun"));
+    assert!(early.unwrap_err().downcast::<&str>().unwrap().contains("has not started"));
 }
 
 #[test]

@@ -12,7 +12,6 @@ const UNFINISHED: &[&str] = &[
     "examples/",
     "tests/",
     "src/context/",
-    "src/net/",
     "src/patch/",
     "src/policy/",
     "src/process/",

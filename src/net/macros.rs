@@ -1,11 +1,13 @@
-//! What the types of this module have in common: each is a [`Socket`](super::socket::Socket), and is std's type
-//! wherever nothing blocks.
+//! The methods that the types of this module have in common. Each type is a [`Socket`](super::socket::Socket). For calls that
+//! do not block, it delegates to std's type.
+//!
+//! Next: `net/tcp.rs`.
 
-/// Of any socket: another handle, to and from std, its error, its descriptor.
+/// Methods of every socket: another handle, conversion from and to std, the address, the error, the descriptor.
 macro_rules! socket {
-    ($type:ident: $std:ty) => {
+    ($type:ident: $std:ty, $address:ty) => {
         impl $type {
-            /// Another handle to the same socket, with the same timeouts.
+            /// Returns another handle to the same socket, with the same timeouts.
             ///
             /// # Errors
             /// No descriptor is left.
@@ -13,31 +15,36 @@ macro_rules! socket {
                 self.0.try_clone().map($type)
             }
 
-            /// The error that the kernel has kept for this socket, if any.
+            /// Returns the error that the kernel has kept for this socket, and clears it.
             ///
             /// # Errors
-            /// Those of getsockopt(2).
+            /// Errors of getsockopt(2).
             pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
                 $crate::net::socket::take_error(&self.0)
             }
 
-            /// Makes std's type yield. Its other handles become non-blocking with it; what timeouts it had are not
-            /// taken over.
+            /// Converts std's type into one that yields. Other handles of the same socket become non-blocking with it. Its
+            /// timeouts are not taken over.
             ///
             /// # Errors
-            /// It cannot be made non-blocking.
+            /// The socket cannot be made non-blocking.
             pub fn from_std(socket: $std) -> std::io::Result<$type> {
                 $crate::net::socket::Socket::new(socket.into()).map($type)
             }
 
-            /// Makes it std's type, blocking, without timeouts.
+            /// Converts into std's type, blocking and without timeouts.
             ///
             /// # Errors
-            /// It cannot be made blocking.
+            /// The socket cannot be made blocking.
             pub fn into_std(self) -> std::io::Result<$std> {
                 self.0.into_fd().map(<$std>::from)
             }
         }
+
+        $crate::net::macros::delegate! { $type: $std {
+            /// Returns the local address.
+            fn local_addr(&self) -> $address;
+        }}
 
         impl std::os::fd::AsFd for $type {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -52,26 +59,26 @@ macro_rules! socket {
         }
 
         impl std::os::fd::IntoRawFd for $type {
-            /// Non-blocking still.
+            /// Returns the descriptor, which is still non-blocking.
             fn into_raw_fd(self) -> std::os::fd::RawFd {
-                self.0.into_raw_fd()
+                std::os::fd::IntoRawFd::into_raw_fd(self.0.take_fd())
             }
         }
     };
 }
 
-/// Calls of std's type, that do not block.
+/// Methods that call the method of std's type of the same name, which does not block.
 macro_rules! delegate {
     ($type:ident: $std:ty {
-        $($(#[$meta:meta])* fn $name:ident(&self $(, $argument:ident: $of:ty)*) -> $answer:ty;)*
+        $($(#[$meta:meta])* fn $name:ident(&self $(, $argument:ident: $of:ty)*) -> $result:ty;)*
     }) => {
         impl $type {
             $(
                 $(#[$meta])*
                 ///
                 /// # Errors
-                /// Those of the system call behind it.
-                pub fn $name(&self $(, $argument: $of)*) -> std::io::Result<$answer> {
+                /// Errors of the system call.
+                pub fn $name(&self $(, $argument: $of)*) -> std::io::Result<$result> {
                     self.0.as_std::<$std>().$name($($argument),*)
                 }
             )*
@@ -79,20 +86,57 @@ macro_rules! delegate {
     };
 }
 
-/// Timeouts of what receives and sends.
-macro_rules! timeouts {
-    ($type:ident) => {
+/// Methods of a socket that accepts connections.
+macro_rules! listener {
+    ($type:ident: $std:ty, $stream:ident, $address:ty) => {
+        $crate::net::macros::socket!($type: $std, $address);
+
         impl $type {
-            /// How long receiving waits before it fails with [`WouldBlock`](std::io::ErrorKind::WouldBlock); `None`:
-            /// for ever.
+            /// Waits for a connection. Returns it with the address of the peer.
             ///
             /// # Errors
-            /// `InvalidInput` for zero, as std has it.
+            /// Errors of accept(2): no descriptor is left, the peer has gone already, ...
+            pub fn accept(&self) -> std::io::Result<($stream, $address)> {
+                self.0.accept().map(|(socket, address)| ($stream(socket), address))
+            }
+
+            /// Returns an iterator over the connections. It never ends.
+            pub fn incoming(&self) -> $crate::net::listener::Connections<'_, $type> {
+                $crate::net::listener::Connections(self)
+            }
+        }
+
+        impl $crate::net::listener::Listener for $type {
+            type Stream = $stream;
+            type Address = $address;
+
+            fn accept(&self) -> std::io::Result<($stream, $address)> {
+                $type::accept(self)
+            }
+        }
+    };
+}
+
+/// Methods of a socket with a peer, which receives and sends: timeouts, the peer's address, shutdown.
+macro_rules! connected {
+    ($type:ident: $std:ty, $address:ty) => {
+        $crate::net::macros::socket!($type: $std, $address);
+        $crate::net::macros::delegate! { $type: $std {
+            /// Returns the address of the peer.
+            fn peer_addr(&self) -> $address;
+        }}
+
+        impl $type {
+            /// Sets for how long receiving waits before it fails with [`WouldBlock`](std::io::ErrorKind::WouldBlock). With
+            /// `None` it waits for ever.
+            ///
+            /// # Errors
+            /// `InvalidInput` for zero, as in std.
             pub fn set_read_timeout(&self, timeout: Option<std::time::Duration>) -> std::io::Result<()> {
                 self.0.set_timeout($crate::ids::Direction::Read, timeout)
             }
 
-            /// How long sending waits, in the same way.
+            /// Sets for how long sending waits, in the same way.
             ///
             /// # Errors
             /// `InvalidInput` for zero.
@@ -100,18 +144,18 @@ macro_rules! timeouts {
                 self.0.set_timeout($crate::ids::Direction::Write, timeout)
             }
 
-            /// What was set.
+            /// Returns the timeout of receiving.
             ///
             /// # Errors
-            /// None: as std's.
+            /// None. The signature is std's.
             pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.0.get_timeout($crate::ids::Direction::Read))
             }
 
-            /// What was set.
+            /// Returns the timeout of sending.
             ///
             /// # Errors
-            /// None: as std's.
+            /// None. The signature is std's.
             pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.0.get_timeout($crate::ids::Direction::Write))
             }
@@ -119,17 +163,17 @@ macro_rules! timeouts {
     };
 }
 
-/// What reads and writes bytes; `$recv` is how.
+/// Methods of a connection that carries bytes. `$recv` is the method of `Socket` that receives.
 macro_rules! stream {
-    ($type:ident: $std:ty, $recv:ident) => {
-        $crate::net::macros::timeouts!($type);
+    ($type:ident: $std:ty, $address:ty, $recv:ident) => {
+        $crate::net::macros::connected!($type: $std, $address);
         $crate::net::macros::delegate! { $type: $std {
-            /// Ends one direction of the connection, or both. Who waits for it is woken.
+            /// Shuts down one direction of the connection, or both. Wakes the green threads that wait for it.
             fn shutdown(&self, how: std::net::Shutdown) -> ();
         }}
 
         impl $type {
-            /// As `read`, but what was read stays to be read.
+            /// Reads as `read` does, but leaves the bytes in the socket.
             ///
             /// # Errors
             /// As for `read`.
@@ -138,7 +182,15 @@ macro_rules! stream {
             }
         }
 
-        impl std::io::Read for &$type {
+        $crate::net::macros::read_write!($type, $recv);
+        $crate::net::macros::read_write!(&$type, $recv);
+    };
+}
+
+/// `Read` and `Write`, for a connection or for a reference to one.
+macro_rules! read_write {
+    ($type:ty, $recv:ident) => {
+        impl std::io::Read for $type {
             #[inline]
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 self.0.$recv(buffer, 0)
@@ -149,7 +201,7 @@ macro_rules! stream {
             }
         }
 
-        impl std::io::Write for &$type {
+        impl std::io::Write for $type {
             #[inline]
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.send(bytes)
@@ -163,50 +215,24 @@ macro_rules! stream {
                 Ok(())
             }
         }
-
-        impl std::io::Read for $type {
-            #[inline]
-            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                (&*self).read(buffer)
-            }
-
-            fn read_vectored(&mut self, slices: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
-                (&*self).read_vectored(slices)
-            }
-        }
-
-        impl std::io::Write for $type {
-            #[inline]
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                (&*self).write(bytes)
-            }
-
-            fn write_vectored(&mut self, slices: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-                (&*self).write_vectored(slices)
-            }
-
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
     };
 }
 
-/// What sends and receives messages, once it is connected.
+/// Methods of a socket that sends and receives messages.
 macro_rules! datagrams {
-    ($type:ident) => {
-        $crate::net::macros::timeouts!($type);
+    ($type:ident: $std:ty, $address:ty) => {
+        $crate::net::macros::connected!($type: $std, $address);
 
         impl $type {
-            /// Receives a message from who it is connected to; what does not fit into `buffer` is lost.
+            /// Receives a message from the peer. The part that does not fit into `buffer` is lost.
             ///
             /// # Errors
-            /// Those of recv(2); `WouldBlock` after the read timeout.
+            /// Errors of recv(2); `WouldBlock` after the read timeout.
             pub fn recv(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 self.0.recv(buffer, 0)
             }
 
-            /// As `recv`, but the message stays to be received.
+            /// Receives as `recv` does, but leaves the message in the socket.
             ///
             /// # Errors
             /// As for `recv`.
@@ -214,15 +240,40 @@ macro_rules! datagrams {
                 self.0.recv(buffer, libc::MSG_PEEK)
             }
 
-            /// Sends a message to who it is connected to; blocks while there is no room for it.
+            /// Receives a message. Returns its length and the address of its sender. The part that does not fit into
+            /// `buffer` is lost.
             ///
             /// # Errors
-            /// Those of send(2); `WouldBlock` after the write timeout.
+            /// Errors of recvfrom(2); `WouldBlock` after the read timeout.
+            pub fn recv_from(&self, buffer: &mut [u8]) -> std::io::Result<(usize, $address)> {
+                self.0.recv_from(buffer, 0)
+            }
+
+            /// Receives as `recv_from` does, but leaves the message in the socket.
+            ///
+            /// # Errors
+            /// As for `recv_from`.
+            pub fn peek_from(&self, buffer: &mut [u8]) -> std::io::Result<(usize, $address)> {
+                self.0.recv_from(buffer, libc::MSG_PEEK)
+            }
+
+            /// Sends a message to the peer. Blocks while there is no room for it.
+            ///
+            /// # Errors
+            /// Errors of send(2); `WouldBlock` after the write timeout.
             pub fn send(&self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.send(bytes)
+            }
+        }
+
+        impl $crate::net::listener::Datagrams for $type {
+            type Address = $address;
+
+            fn recv_from(&self, buffer: &mut [u8]) -> std::io::Result<(usize, $address)> {
+                $type::recv_from(self, buffer)
             }
         }
     };
 }
 
-pub(super) use {datagrams, delegate, socket, stream, timeouts};
+pub(super) use {connected, datagrams, delegate, listener, read_write, socket, stream};

@@ -1,4 +1,4 @@
-//! Sockets that yield: std's, with std's names, for code that is written for greenline.
+//! Sockets that yield, with the names of std's, for code that is written for greenline.
 //!
 //! ```
 //! use greenline::net::{TcpListener, TcpStream};
@@ -20,22 +20,25 @@
 //! server.join().unwrap();
 //! ```
 //!
-//! A call that would block parks the green thread. All are built on one loop; timeouts are those of std, and so are
-//! the errors. A socket may be used by several green threads, of several hubs; to close it while another waits for it
-//! wakes that one, with EBADF.
+//! A call that would block parks the calling green thread. Timeouts and errors are those of std. Several green threads, of
+//! several hubs, may use a socket. If one closes it while another waits for it, the waiter wakes with EBADF.
 //!
-//! Addresses are looked up by std's `ToSocketAddrs`, which blocks the OS thread if it has to ask a name server.
+//! Names are looked up by std's `ToSocketAddrs`, which blocks the OS thread if it has to ask a name server.
+//!
+//! Next: `net/socket.rs`.
 
-mod address;
 mod handlers;
+mod listener;
 mod macros;
 mod server;
+mod sockaddr;
 mod socket;
 mod tcp;
 mod udp;
 mod unix;
 
-pub use server::{Datagrams, Listener, Server, ServerBuilder};
+pub use listener::{Connections, Datagrams, Listener};
+pub use server::{Server, ServerBuilder};
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};

@@ -5,9 +5,7 @@
 //! Next: `net/handlers.rs`, the loop that accepts.
 
 use super::handlers::{Handlers, Work};
-use super::tcp::{TcpListener, TcpStream};
-use super::udp::UdpSocket;
-use super::unix::{UnixDatagram, UnixListener, UnixStream};
+use super::listener::{Datagrams, Listener};
 use crate::api::join::JoinHandle;
 use crate::api::spawn::spawn;
 use crate::green::JoinError;
@@ -18,57 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Size of the largest datagram, in bytes.
 const LARGEST_DATAGRAM: usize = 1 << 16;
-
-/// A socket from which [`Server::streams`] accepts.
-pub trait Listener {
-    /// A connection.
-    type Stream;
-    /// The address of a peer.
-    type Address;
-
-    /// Waits for a connection, and returns it with the address of the peer.
-    ///
-    /// # Errors
-    /// Those of accept(2).
-    fn accept(&self) -> io::Result<(Self::Stream, Self::Address)>;
-}
-
-/// A socket from which [`Server::datagrams`] receives.
-pub trait Datagrams {
-    /// The address of a sender.
-    type Address;
-
-    /// Waits for a message, and returns its length and the address of its sender.
-    ///
-    /// # Errors
-    /// Those of recvfrom(2).
-    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Self::Address)>;
-}
-
-macro_rules! sources {
-    ($($listener:ident: $stream:ident, $datagrams:ident, $address:ty;)*) => {$(
-        impl Listener for $listener {
-            type Stream = $stream;
-            type Address = $address;
-
-            fn accept(&self) -> io::Result<($stream, $address)> {
-                $listener::accept(self)
-            }
-        }
-
-        impl Datagrams for $datagrams {
-            type Address = $address;
-
-            fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, $address)> {
-                $datagrams::recv_from(self, buffer)
-            }
-        }
-    )*};
-}
-sources! {
-    TcpListener: TcpStream, UdpSocket, std::net::SocketAddr;
-    UnixListener: UnixStream, UnixDatagram, std::os::unix::net::SocketAddr;
-}
 
 /// A server that has not been started. [`Server::streams`] and [`Server::datagrams`] make one.
 #[must_use = "a server does nothing until it is started"]
@@ -228,7 +175,7 @@ impl Server {
     /// Waits until an error ends the server. Handlers go on running.
     ///
     /// # Errors
-    /// That error.
+    /// The error that ended it.
     pub fn join(self) -> io::Result<()> {
         accept_result(self.acceptor.join())
     }

@@ -1,10 +1,12 @@
-//! A socket that yields: what the types of this module have in common.
+//! A socket whose calls yield. Every type of this module is one.
 //!
-//! Its descriptor is non-blocking, for it is ours. Calls go to the kernel past the C library, whose functions may be
-//! patched; each is one attempt of [`Hub::retry`](crate::hub::Hub::retry).
+//! The descriptor is non-blocking, because the socket owns it. System calls bypass the C library, whose functions may be
+//! patched. Each is one attempt of [`Hub::retry`](crate::hub::Hub::retry).
+//!
+//! Next: `net/sockaddr.rs`, addresses.
 #![allow(unsafe_code)]
 
-use super::address::Address;
+use super::sockaddr::SockAddr;
 use crate::api::current_hub::current_hub;
 use crate::api::io::result;
 use crate::arch::syscall::syscall;
@@ -14,59 +16,43 @@ use crate::ids::Direction;
 use crate::time::{NEVER, Time};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// No timeout.
-const NONE: u64 = u64::MAX;
+/// The value of a timeout that is not set.
+const NO_TIMEOUT: u64 = u64::MAX;
 
-/// An open socket.
+/// An open socket. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// Taken when it is closed, or given away.
-    fd: ManuallyDrop<OwnedFd>,
-    /// Nanoseconds.
-    read_timeout: AtomicU64,
-    write_timeout: AtomicU64,
-}
-
-/// std's type, of a descriptor that is ours: for the calls that do not block.
-pub(super) struct Borrowed<T>(ManuallyDrop<T>);
-
-impl<T> Deref for Borrowed<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
+    fd: OwnedFd,
+    /// The timeouts of receiving and sending, in nanoseconds, by [`Direction`].
+    timeouts: [AtomicU64; 2],
 }
 
 impl Socket {
-    /// Takes over a socket, which becomes non-blocking.
+    /// Makes a socket non-blocking and owns it.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Socket> {
         set_nonblocking(&fd, true)?;
-        // Who made it may not have told.
-        fd_table::invalidate(fd.as_raw_fd());
         Ok(Socket::of_nonblocking(fd))
     }
 
-    /// Takes over one that is so already.
-    pub(super) fn of_nonblocking(fd: OwnedFd) -> Socket {
-        let fd = ManuallyDrop::new(fd);
-        Socket { fd, read_timeout: AtomicU64::new(NONE), write_timeout: AtomicU64::new(NONE) }
+    /// Owns a descriptor that is non-blocking. Its number may have been registered, if it was closed unseen.
+    fn of_nonblocking(fd: OwnedFd) -> Socket {
+        fd_table::invalidate(fd.as_raw_fd());
+        Socket { fd, timeouts: [const { AtomicU64::new(NO_TIMEOUT) }; 2] }
     }
 
-    /// Makes one, of a family and a kind that is a stream or sends datagrams.
+    /// Makes a socket of an address family and a type (socket(2)).
     pub(super) fn open(family: i32, kind: i32) -> io::Result<Socket> {
         // SAFETY: no pointers.
         let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made it for us.
+        // SAFETY: the kernel has just made it, for this code alone.
         Ok(unsafe { Socket::of_new(fd) })
     }
 
@@ -74,80 +60,69 @@ impl Socket {
     pub(super) fn pair(kind: i32) -> io::Result<(Socket, Socket)> {
         let mut fds = [0; 2];
         let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: room for two.
+        // SAFETY: `fds` has space for two.
         if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made them for us.
+        // SAFETY: the kernel has just made them, for this code alone.
         Ok(unsafe { (Socket::of_new(fds[0]), Socket::of_new(fds[1])) })
     }
 
-    /// Takes over one that the kernel has just made, non-blocking.
+    /// Owns a descriptor that the kernel has just made, non-blocking.
     ///
     /// # Safety
-    /// It is open, and nobody else's.
+    /// The descriptor is open, and has no other owner.
     unsafe fn of_new(fd: RawFd) -> Socket {
-        fd_table::invalidate(fd);
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller's.
         Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Another descriptor for it, with the same timeouts.
+    /// Returns another descriptor of the socket, with the same timeouts.
     pub(super) fn try_clone(&self) -> io::Result<Socket> {
-        let fd = self.fd.try_clone()?;
-        fd_table::invalidate(fd.as_raw_fd());
-        let clone = Socket::of_nonblocking(fd);
-        for direction in [Direction::Read, Direction::Write] {
-            clone.timeout(direction).store(self.timeout(direction).load(Relaxed), Relaxed);
-        }
+        let mut clone = Socket::of_nonblocking(self.fd.try_clone()?);
+        clone.timeouts = self.timeouts.each_ref().map(|timeout| AtomicU64::new(timeout.load(Relaxed)));
         Ok(clone)
     }
 
-    /// As std's `T`, which is the type of such a socket.
-    pub(super) fn as_std<T: From<OwnedFd>>(&self) -> Borrowed<T> {
-        // SAFETY: open as long as the socket is borrowed, and not closed by this one, which is never dropped.
-        Borrowed(ManuallyDrop::new(T::from(unsafe { OwnedFd::from_raw_fd(self.raw()) })))
+    /// Returns the socket as std's `T`, which must be the type of such a socket.
+    pub(super) fn as_std<T: From<OwnedFd>>(&self) -> ManuallyDrop<T> {
+        // SAFETY: the descriptor is open as long as `self` is borrowed. The copy is never dropped, so it does not close it.
+        ManuallyDrop::new(T::from(unsafe { OwnedFd::from_raw_fd(self.raw()) }))
     }
 
-    /// Gives it back, blocking again: as std's are.
-    pub(super) fn into_fd(mut self) -> io::Result<OwnedFd> {
+    /// Returns the descriptor, blocking again, as std's are.
+    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
         set_nonblocking(&self.fd, false)?;
-        // SAFETY: taken once, for `self` is forgotten.
-        let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        std::mem::forget(self);
-        fd_table::invalidate(fd.as_raw_fd());
-        Ok(fd)
+        Ok(self.take_fd())
+    }
+
+    /// Returns the descriptor, still non-blocking.
+    pub(super) fn take_fd(self) -> OwnedFd {
+        fd_table::invalidate(self.raw());
+        let this = ManuallyDrop::new(self);
+        // SAFETY: moved out once, because `this` is never dropped. The rest of it needs no drop.
+        unsafe { std::ptr::read(&raw const this.fd) }
     }
 
     pub(super) fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 
-    pub(super) fn timeout(&self, direction: Direction) -> &AtomicU64 {
-        match direction {
-            Direction::Read => &self.read_timeout,
-            Direction::Write => &self.write_timeout,
-        }
-    }
-
     pub(super) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<()> {
         let nanos = match timeout {
-            None => NONE,
+            None => NO_TIMEOUT,
             Some(Duration::ZERO) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "a timeout of zero means none to std",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a timeout of zero"));
             }
-            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(NONE - 1).min(NONE - 1),
+            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).min(NO_TIMEOUT - 1),
         };
-        self.timeout(direction).store(nanos, Relaxed);
+        self.timeouts[direction as usize].store(nanos, Relaxed);
         Ok(())
     }
 
     pub(super) fn get_timeout(&self, direction: Direction) -> Option<Duration> {
-        match self.timeout(direction).load(Relaxed) {
-            NONE => None,
+        match self.timeouts[direction as usize].load(Relaxed) {
+            NO_TIMEOUT => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
     }
@@ -191,22 +166,25 @@ impl Socket {
         self.recv_to(buffer, flags, [0; 2], 0)
     }
 
-    /// As `recv`, from a TCP connection: less than what was asked for means that there is no more now. Not so with Unix
-    /// sockets, where a read ends before a message with descriptors in it.
+    /// Receives from a TCP connection, as `recv` does. If it fills less than `buffer`, there is no more now. (Unix sockets
+    /// differ: there a read ends before a message that contains descriptors.)
     #[inline]
     pub(super) fn recv_tcp(&self, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
         let drains = if flags & libc::MSG_PEEK == 0 { buffer.len() } else { 0 };
         self.recv_to(buffer, flags, [0; 2], drains)
     }
 
-    /// Receives a message, and from whom it is.
-    pub(super) fn recv_from(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, Address)> {
-        let mut from = Address::room();
-        let got = self.recv_to(buffer, flags, from.for_writing(), 0)?;
-        Ok((got, from))
+    /// Receives a message. Returns its length and the address of its sender.
+    pub(super) fn recv_from<A>(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, A)>
+    where
+        A: for<'a> TryFrom<&'a SockAddr, Error = io::Error>,
+    {
+        let mut from = SockAddr::space();
+        let len = self.recv_to(buffer, flags, from.for_writing(), 0)?;
+        Ok((len, A::try_from(&from)?))
     }
 
-    /// `from`: where to write the address, and its length; or zeros.
+    /// `from`: pointers by which the kernel writes the address and its length, or zeros.
     #[inline]
     fn recv_to(
         &self,
@@ -217,29 +195,29 @@ impl Socket {
     ) -> io::Result<usize> {
         let flags = (flags | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, buffer.as_mut_ptr() as usize, buffer.len(), flags, from, from_len];
-        // SAFETY: the buffer is valid for a write of its length, and so is the address.
+        // SAFETY: the buffer is valid for a write of its length, and so are the pointers of the address.
         self.retry(Direction::Read, drains, || unsafe { syscall(libc::SYS_recvfrom, args) })
     }
 
-    /// Sends `bytes`, or the first of them. SIGPIPE is not raised.
+    /// Sends `bytes`, or the first part of them. Does not raise SIGPIPE.
     #[inline]
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.retry(Direction::Write, 0, || self.try_send(bytes, [0; 2]))
     }
 
-    /// Sends a message to an address of the Internet.
-    pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+    /// Sends a message to an Internet address.
+    pub(super) fn send_to(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
         self.retry(Direction::Write, 0, || self.try_send(bytes, to.for_reading()))
     }
 
-    /// Sends a message to a Unix socket. Nothing says when the other one has room again; rather, each refusal is an
-    /// edge, as if it had.
-    pub(super) fn send_to_unix(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+    /// Sends a message to a Unix socket. The kernel does not report when the receiver has room again: each refusal is an edge,
+    /// as if it had. So this polls.
+    pub(super) fn send_to_unix(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
         let deadline = self.deadline(Direction::Write);
         poll(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
     }
 
-    /// `to`: the address, and its length; or zeros.
+    /// `to`: the pointer to the address, and its length, or zeros.
     #[inline]
     fn try_send(&self, bytes: &[u8], [to, to_len]: [usize; 2]) -> isize {
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
@@ -248,20 +226,20 @@ impl Socket {
         unsafe { syscall(libc::SYS_sendto, args) }
     }
 
-    /// Receives into several, as `readv` does.
+    /// Receives into several buffers, as `readv` does.
     pub(super) fn read_slices(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        // SAFETY: the kernel's layout of a slice is that of std's, and these are valid for writes.
+        // SAFETY: std's slices have the kernel's layout, and these are valid for writes.
         unsafe { self.vectored(Direction::Read, slices.as_mut_ptr().cast(), slices.len()) }
     }
 
-    /// Sends from several, as `writev` does.
+    /// Sends from several buffers, as `writev` does.
     pub(super) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // SAFETY: as above; these are only read.
+        // SAFETY: as above. The kernel only reads these.
         unsafe { self.vectored(Direction::Write, slices.as_ptr().cast_mut().cast(), slices.len()) }
     }
 
     /// # Safety
-    /// There are so many slices, valid for what the kernel does with them.
+    /// `slices` points to `count` buffers, valid for what the kernel does with them.
     unsafe fn vectored(
         &self,
         direction: Direction,
@@ -269,47 +247,49 @@ impl Socket {
         count: usize,
     ) -> io::Result<usize> {
         let number = if direction == Direction::Read { libc::SYS_recvmsg } else { libc::SYS_sendmsg };
-        // SAFETY: all zeros is a message without anything.
+        // SAFETY: all zeros is a valid, empty message.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = slices;
         message.msg_iovlen = count.min(1024) as _;
         let flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as usize;
         let args = [self.raw() as usize, &raw mut message as usize, flags, 0, 0, 0];
-        // SAFETY: the caller's, and the message is ours.
+        // SAFETY: the caller's, and the message is in this frame.
         self.retry(direction, 0, || unsafe { syscall(number, args) })
     }
 
-    /// Accepts a connection: it, and whose it is. The address is asked for here, for who has gone already has none.
-    pub(super) fn accept(&self) -> io::Result<(Socket, Address)> {
-        let mut from = Address::room();
+    /// Accepts a connection. Returns it with the address of the peer. The address is part of the call, because a peer that has
+    /// gone already has none.
+    pub(super) fn accept<A>(&self) -> io::Result<(Socket, A)>
+    where
+        A: for<'a> TryFrom<&'a SockAddr, Error = io::Error>,
+    {
+        let mut from = SockAddr::space();
         let [address, len] = from.for_writing();
         let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as usize;
         let args = [self.raw() as usize, address, len, flags, 0, 0];
-        // SAFETY: room for an address, and its length.
+        // SAFETY: the pointers are valid for a write of an address and its length.
         let fd = self.retry(Direction::Read, 0, || unsafe { syscall(libc::SYS_accept4, args) })?;
-        // SAFETY: the kernel has just made it for us.
-        Ok((unsafe { Socket::of_new(fd as RawFd) }, from))
+        // SAFETY: the kernel has just made it, for this code alone.
+        let socket = unsafe { Socket::of_new(fd as RawFd) };
+        Ok((socket, A::try_from(&from)?))
     }
 
-    /// Connects, until `deadline` at most.
-    pub(super) fn connect(&self, to: &Address, deadline: Option<Instant>) -> io::Result<()> {
+    /// Connects, waiting until `deadline` at most.
+    pub(super) fn connect(&self, to: &SockAddr, deadline: Option<Instant>) -> io::Result<()> {
         match result(self.try_connect(to)) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
             connected => return connected.map(drop),
         }
         crate::api::io::wait_writable(self, deadline)?;
-        match take_error(self)? {
-            None => Ok(()),
-            Some(error) => Err(error),
-        }
+        take_error(self)?.map_or(Ok(()), Err)
     }
 
-    /// Connects to a Unix socket. Nothing says when a full backlog has room again.
-    pub(super) fn connect_unix(&self, to: &Address) -> io::Result<()> {
+    /// Connects to a Unix socket. The kernel does not report when a full backlog has room again, so this polls.
+    pub(super) fn connect_unix(&self, to: &SockAddr) -> io::Result<()> {
         poll(NEVER, "room in a backlog", || self.try_connect(to)).map(drop)
     }
 
-    fn try_connect(&self, to: &Address) -> isize {
+    fn try_connect(&self, to: &SockAddr) -> isize {
         let [to, len] = to.for_reading();
         // SAFETY: the address is valid for a read.
         unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) }
@@ -332,27 +312,16 @@ impl AsFd for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // Before the field is dropped, which closes the descriptor.
         fd_table::invalidate(self.raw());
-        // SAFETY: taken once.
-        drop(unsafe { ManuallyDrop::take(&mut self.fd) });
     }
 }
 
-impl IntoRawFd for Socket {
-    fn into_raw_fd(mut self) -> RawFd {
-        // SAFETY: taken once, for `self` is forgotten.
-        let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        std::mem::forget(self);
-        fd_table::invalidate(fd.as_raw_fd());
-        fd.into_raw_fd()
-    }
-}
-
-/// The error that the kernel has kept for this socket.
+/// Returns the error that the kernel has kept for this socket, and clears it.
 pub(super) fn take_error(socket: &Socket) -> io::Result<Option<io::Error>> {
     let (mut error, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
     let (level, option) = (libc::SOL_SOCKET, libc::SO_ERROR);
-    // SAFETY: room for an int, and its length.
+    // SAFETY: the pointers are valid for a write of an int and its length.
     if unsafe { libc::getsockopt(socket.raw(), level, option, (&raw mut error).cast(), &raw mut len) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -362,6 +331,6 @@ pub(super) fn take_error(socket: &Socket) -> io::Result<Option<io::Error>> {
 fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {
     let mut on = i32::from(on);
     let args = [fd.as_raw_fd() as usize, libc::FIONBIO as usize, &raw mut on as usize, 0, 0, 0];
-    // SAFETY: an int of ours. Past the C library, which may be patched.
+    // SAFETY: the int is in this frame. The call bypasses the C library, which may be patched.
     result(unsafe { syscall(libc::SYS_ioctl, args) }).map(drop)
 }

@@ -1,6 +1,9 @@
-//! TCP.
+//! TCP sockets.
+//!
+//! Next: `net/udp.rs`.
 
-use super::macros::{delegate, socket, stream};
+use super::listener::Connections;
+use super::macros::{delegate, listener, stream};
 use super::socket::Socket;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
@@ -10,13 +13,12 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct TcpStream(Socket);
 
-/// A TCP socket that accepts connections, and yields meanwhile. Source: `std::net::TcpListener`.
+/// A TCP socket that accepts connections, and whose calls yield. Source: `std::net::TcpListener`.
 #[derive(Debug)]
 pub struct TcpListener(Socket);
 
-socket!(TcpStream: net::TcpStream);
-socket!(TcpListener: net::TcpListener);
-stream!(TcpStream: net::TcpStream, recv_tcp);
+stream!(TcpStream: net::TcpStream, SocketAddr, recv_tcp);
+listener!(TcpListener: net::TcpListener, TcpStream, SocketAddr);
 
 fn connect(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
@@ -26,10 +28,10 @@ fn connect(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStr
 }
 
 impl TcpStream {
-    /// Connects to `address`; of several, to the first that answers.
+    /// Connects to `address`. If there are several addresses, tries one after the other.
     ///
     /// # Errors
-    /// That of the last attempt; `InvalidInput` if there is no address.
+    /// The error of the last attempt. `InvalidInput` if there is no address.
     pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
         let mut error = io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any addresses");
         for address in address.to_socket_addrs()? {
@@ -44,7 +46,7 @@ impl TcpStream {
     /// Connects to `address`, within `timeout`.
     ///
     /// # Errors
-    /// [`TimedOut`](io::ErrorKind::TimedOut); `InvalidInput` for a timeout of zero; those of connect(2).
+    /// [`TimedOut`](io::ErrorKind::TimedOut). `InvalidInput` for a timeout of zero. Errors of connect(2).
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         if timeout.is_zero() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout"));
@@ -54,61 +56,32 @@ impl TcpStream {
 }
 
 delegate! { TcpStream: net::TcpStream {
-    /// The address of the other end.
-    fn peer_addr(&self) -> SocketAddr;
-    /// The address of this end.
-    fn local_addr(&self) -> SocketAddr;
-    /// Whether small writes are sent at once.
+    /// Sets whether small writes are sent at once.
     fn set_nodelay(&self, nodelay: bool) -> ();
-    /// What was set.
+    /// Returns whether small writes are sent at once.
     fn nodelay(&self) -> bool;
-    /// How many routers a packet may pass.
+    /// Sets the number of routers that a packet may pass.
     fn set_ttl(&self, ttl: u32) -> ();
-    /// What was set.
+    /// Returns the number of routers that a packet may pass.
     fn ttl(&self) -> u32;
 }}
 
 impl TcpListener {
-    /// Listens at `address`; of several, at the first that can be had.
+    /// Listens at `address`. If there are several addresses, takes the first that is free.
     ///
     /// # Errors
-    /// Those of bind(2) and listen(2).
+    /// Errors of bind(2) and listen(2).
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
         TcpListener::from_std(net::TcpListener::bind(address)?)
-    }
-
-    /// Waits for a connection.
-    ///
-    /// # Errors
-    /// Those of accept(2): no descriptor is left, the peer has gone already, ...
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, address) = self.0.accept()?;
-        Ok((TcpStream(socket), address.to_ip()?))
-    }
-
-    /// The connections, as they come; never ends.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming(self)
     }
 }
 
 delegate! { TcpListener: net::TcpListener {
-    /// Where it listens.
-    fn local_addr(&self) -> SocketAddr;
-    /// How many routers a packet of its connections may pass.
+    /// Sets the number of routers that a packet of a connection may pass.
     fn set_ttl(&self, ttl: u32) -> ();
-    /// What was set.
+    /// Returns the number of routers that a packet of a connection may pass.
     fn ttl(&self) -> u32;
 }}
 
-/// The connections of a [`TcpListener`], as they come.
-#[derive(Debug)]
-pub struct Incoming<'a>(&'a TcpListener);
-
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.0.accept().map(|(stream, _)| stream))
-    }
-}
+/// The connections of a [`TcpListener`].
+pub type Incoming<'a> = Connections<'a, TcpListener>;
