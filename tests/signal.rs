@@ -226,7 +226,7 @@ fn handle_of_a_signal_that_cannot_wait_is_refused() {
         assert_eq!(before, (1..=31).contains(&number).then(|| handler(number)));
     }
     let text = signal::handle(libc::SIGKILL, || ()).unwrap_err().to_string();
-    assert_eq!(text, "SIGKILL cannot be handled by a green thread: the kernel lets nobody handle it");
+    assert_eq!(text, "SIGKILL cannot be handled by a green thread: the kernel lets no program handle it");
 }
 
 #[test]
