@@ -415,25 +415,3 @@ fn read_is_cut_short_by_each_of_three_timeouts() {
     }
     late.kill();
 }
-
-#[test]
-fn read_of_a_socket_with_urgent_data_pending_does_not_spin() {
-    patch::all();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut there, _) = listener.accept().unwrap();
-    // SAFETY: the pointer is to one byte.
-    let sent = unsafe { libc::send(there.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
-    assert_eq!(sent, 1);
-    let reader = thread::spawn(move || {
-        let mut byte = [0u8];
-        // SAFETY: room for one byte. `TcpStream::read` would call `recv`.
-        let len = unsafe { libc::read(here.as_raw_fd(), byte.as_mut_ptr().cast(), 1) };
-        (len, byte)
-    });
-    let before = greenline::stats().switches;
-    thread::sleep(Duration::from_millis(100));
-    assert!(greenline::stats().switches - before < 20, "the reader spins");
-    there.write_all(b".").unwrap();
-    assert_eq!(reader.join().unwrap(), (1, *b"."));
-}
