@@ -45,7 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(nested, 0..8)
 }
 
-/// What all green threads of one run share.
+/// The state that all green threads of one run share.
 #[derive(Default)]
 struct World {
     /// Bodies entered and not yet left, by whatever way.

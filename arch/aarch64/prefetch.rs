@@ -1,4 +1,6 @@
 //! Prefetching, as on x86_64.
+//!
+//! Next: `hub/prefetch.rs`, which chooses what to prefetch.
 
 use core::arch::asm;
 

@@ -1,5 +1,7 @@
 //! A fresh stack for `switch.s`, and the switch as Rust sees it. As in `x86_64/switch.rs`; the picture is
 //! in `switch.s`.
+//!
+//! Next: `context/asm.rs`, a context made of it.
 
 use core::arch::{asm, global_asm};
 

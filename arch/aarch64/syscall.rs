@@ -1,4 +1,6 @@
 //! The raw system call: number in x8, arguments in x0 to x5, the result in x0.
+//!
+//! Next: `sys/kernel_futex.rs`, a system call made by it.
 
 use core::arch::asm;
 

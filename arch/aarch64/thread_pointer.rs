@@ -1,5 +1,7 @@
 //! The thread pointer: register `tpidr_el0`. It points at two words, of which the first is the dtv; glibc's
 //! `struct pthread` ends there, and thread-local storage begins behind. As in `x86_64/thread_pointer.rs`.
+//!
+//! Next: `tls/mod.rs`, the blocks that it points at.
 
 use core::arch::asm;
 

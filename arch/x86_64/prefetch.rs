@@ -1,4 +1,6 @@
 //! Prefetching: bringing memory into the cache before it is needed.
+//!
+//! Next: `hub/prefetch.rs`, which chooses what to prefetch.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 

@@ -1,4 +1,6 @@
 //! A fresh stack for `switch.s`, and the switch as Rust sees it. The pictures are in `switch.s`.
+//!
+//! Next: `context/asm.rs`, a context made of it.
 
 use core::arch::{asm, global_asm};
 

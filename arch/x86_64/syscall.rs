@@ -1,5 +1,7 @@
 //! The raw system call: number in rax, arguments in rdi, rsi, rdx, r10, r8, r9; the kernel clobbers
 //! rcx and r11.
+//!
+//! Next: `sys/kernel_futex.rs`, a system call made by it.
 
 use core::arch::asm;
 

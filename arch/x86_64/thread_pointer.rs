@@ -1,5 +1,7 @@
 //! The thread pointer: the address of the thread control block (TCB), from which all thread-local storage is found.
 //! On this CPU it is the base of segment `fs`, and glibc's `struct pthread` begins there.
+//!
+//! Next: `tls/mod.rs`, the blocks that it points at.
 
 use core::arch::asm;
 

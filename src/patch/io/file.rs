@@ -9,7 +9,7 @@
 //!   (`O_SYNC`, `O_DIRECT`); and for a while after one has taken long, because the kernel slows down a writer that
 //!   writes more than the disk takes.
 //!
-//! Next: `thread/offload.rs`, the pool.
+//! Next: `thread/offload/mod.rs`, the pool.
 
 use super::blocking::hub;
 use super::fd_mode::has_flag;

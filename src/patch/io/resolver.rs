@@ -1,7 +1,7 @@
 //! Looking names up. The C library does it by files, sockets and locks of its own, which no interposed function
 //! reaches. So an OS thread of the pool does it while the other green threads run.
 //!
-//! Next: `thread/offload.rs`, the pool.
+//! Next: `thread/offload/mod.rs`, the pool.
 
 use super::blocking::hub;
 use crate::hub::Hub;
