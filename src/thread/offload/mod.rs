@@ -112,7 +112,7 @@ where
 pub fn offload_threads(n: usize) {
     assert!(n > 0, "offload_threads(0): no offloaded function would ever run");
     thread_pool::set_limit(n);
-    with_blocking_disabled(pool_worker::serve_queue);
+    pool_worker::serve_queue_or_run();
 }
 
 /// [`offload`], for interposed calls: `f` may borrow from the caller, which waits until `f` has ended, and is neither killed
@@ -146,8 +146,10 @@ fn run_elsewhere<T: Send + 'static>(
     let work = Work { kind, body: Box::new(body) };
     // Blocking is disabled, because the allocator may have locks, and std has some for its threads; and nothing may park
     // while the pool is locked.
-    if let Err(work) = with_blocking_disabled(|| pool_worker::submit(work)) {
+    let mut left = with_blocking_disabled(|| pool_worker::submit(work));
+    while let Some(work) = left {
         (work.body)();
+        left = with_blocking_disabled(pool_worker::serve_queue);
     }
     handle.join_by(park).expect("work completes its oneshot channel")
 }

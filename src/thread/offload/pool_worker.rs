@@ -2,14 +2,13 @@
 //!
 //! Next: `api/oneshot.rs`, by which a result comes back.
 
-use super::thread_pool::{self, POOL, Pool, Work, WorkKind, Worker};
+use super::thread_pool::{self, POOL, Work, WorkKind, Worker};
 use crate::green::catch_body;
 use crate::hub::{try_current, with_blocking_disabled};
 use crate::sys::at_fork::{self, forks};
 use crate::sys::catch::drop_ignoring_panics;
 use crate::sys::kernel_futex;
 use crate::sys::quiescent::quiescent;
-use crate::sys::raw_mutex::Guard;
 use crate::sys::signals_blocked::SignalsBlocked;
 use crate::sys::tid::gettid;
 use crate::thread::start::Thread;
@@ -20,93 +19,69 @@ use std::time::{Duration, Instant};
 /// How long a worker is idle before it ends.
 const IDLE_THREAD_TTL: Duration = Duration::from_secs(5);
 
-/// The result of starting work.
-enum Started {
-    /// A worker runs it.
-    OnWorker,
-    /// It was put back into the queue.
-    Queued,
-    /// There is no OS thread for it, and no worker that could run it later.
-    Nowhere(Work),
-}
-
-/// Starts work, or puts it into the queue. Returns it if the caller has to run it: because the calling OS thread is a worker,
-/// which could wait for itself, or because no OS thread can be made and there is no worker.
+/// Puts work into the queue, and serves the queue. Returns work that the caller has to run: because the calling OS thread is a
+/// worker, which could wait for itself, or as [`serve_queue`] says.
 ///
 /// The caller has disabled blocking.
-pub(super) fn submit(work: Work) -> Result<(), Work> {
+pub(super) fn submit(work: Work) -> Option<Work> {
     at_fork::register(thread_pool::reset_after_fork);
     thread_pool::init_limit();
     let own = gettid();
     {
         let mut pool = POOL.lock();
         if pool.workers.iter().any(|worker| worker.tid.load(Relaxed) == own) {
-            return Err(work);
+            return Some(work);
         }
-        if !pool.has_room(work.kind) {
-            pool.queue.push_back(work);
-            return Ok(());
-        }
-        pool.running[work.kind as usize] += 1;
+        pool.queues[work.kind as usize].push_back(work);
     }
-    match start(work) {
-        Started::Nowhere(work) => Err(work),
-        Started::OnWorker | Started::Queued => Ok(()),
-    }
+    serve_queue()
 }
 
-/// Starts work that is counted as started, on an idle worker or a new one.
-fn start(work: Work) -> Started {
-    let mut pool = POOL.lock();
-    let worker = match pool.hand_to_idle(work) {
-        Ok(idle) => return wake(pool, &idle),
-        Err(work) => pool.add_worker(work),
-    };
-    drop(pool);
-    let (name, started) = (format!("greenline-off-{}", worker.number), worker.clone());
-    match Thread::new(move || run(&started)).name(name).daemon(true).start() {
-        Ok(_) => Started::OnWorker,
-        // There are too many OS threads, or there is no memory.
-        Err(_) => start_without(&worker),
-    }
-}
-
-fn wake(pool: Guard<'_, Pool>, idle: &Worker) -> Started {
-    drop(pool);
-    idle.wake();
-    Started::OnWorker
-}
-
-/// Starts the work of a worker whose OS thread could not be made.
-fn start_without(worker: &Arc<Worker>) -> Started {
-    let work = worker.work.lock().take().expect("a worker that did not start has not taken its work");
-    let mut pool = POOL.lock();
-    pool.remove_worker(worker);
-    match pool.hand_to_idle(work) {
-        Ok(idle) => wake(pool, &idle),
-        Err(work) => {
-            pool.running[work.kind as usize] -= 1;
-            // Workers that are about to start may fail as well, so they do not count.
-            if pool.workers.iter().all(|worker| worker.tid.load(Relaxed) == 0) {
-                return Started::Nowhere(work);
-            }
-            pool.queue.push_front(work);
-            Started::Queued
-        }
-    }
-}
-
-/// Starts as much of the queue as the limit lets start. The caller has disabled blocking.
-pub(super) fn serve_queue() {
+/// Starts as much of the queue as the limit lets start, on idle workers and new ones. Returns work that the caller has to run,
+/// because no OS thread can be made and there is no worker.
+///
+/// The caller has disabled blocking.
+pub(super) fn serve_queue() -> Option<Work> {
     loop {
-        // The lock is released before the work is started.
-        let next = POOL.lock().next_in_queue();
-        match next.map(start) {
-            Some(Started::OnWorker) => {}
-            Some(Started::Nowhere(work)) => (work.body)(),
-            Some(Started::Queued) | None => return,
+        let mut pool = POOL.lock();
+        let work = pool.next_in_queue()?;
+        let worker = match pool.hand_to_idle(work) {
+            Ok(idle) => {
+                drop(pool);
+                idle.wake();
+                continue;
+            }
+            Err(work) => pool.add_worker(work),
+        };
+        drop(pool);
+        let (name, started) = (format!("greenline-off-{}", worker.number), worker.clone());
+        if Thread::new(move || run(&started)).name(name).daemon(true).start().is_ok() {
+            continue;
+        }
+        // There are too many OS threads, or there is no memory.
+        let work = worker.work.lock().take().expect("a worker that did not start has not taken its work");
+        let mut pool = POOL.lock();
+        pool.remove_worker(&worker);
+        pool.running[work.kind as usize] -= 1;
+        // Workers that are about to start may fail as well, so they do not count.
+        if pool.workers.iter().all(|worker| worker.tid.load(Relaxed) == 0) {
+            return Some(work);
+        }
+        pool.queues[work.kind as usize].push_front(work);
+        // A worker that has become idle meanwhile does not look into the queue again.
+        if pool.idle.is_empty() {
+            return None;
         }
     }
+}
+
+/// Serves the queue, and runs the work for which there is no OS thread.
+pub(super) fn serve_queue_or_run() {
+    with_blocking_disabled(|| {
+        while let Some(work) = serve_queue() {
+            (work.body)();
+        }
+    });
 }
 
 /// Runs on the worker's OS thread.
@@ -141,7 +116,7 @@ fn next(worker: &Arc<Worker>, done: WorkKind) -> Option<Work> {
         // Green threads may be alive on this OS thread, and calls of the pool would be patched.
         pool.remove_worker(worker);
         drop(pool);
-        with_blocking_disabled(serve_queue);
+        serve_queue_or_run();
         return None;
     }
     if let Some(work) = pool.next_in_queue() {

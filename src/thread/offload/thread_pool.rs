@@ -42,8 +42,8 @@ pub(super) struct Pool {
     pub(super) idle: Vec<Arc<Worker>>,
     /// All workers, idle or not.
     pub(super) workers: Vec<Arc<Worker>>,
-    /// Work that waits for the limit.
-    pub(super) queue: VecDeque<Work>,
+    /// Work that waits for the limit, by kind.
+    pub(super) queues: [VecDeque<Work>; 3],
     /// Number of functions of each kind that run.
     pub(super) running: [usize; 3],
 }
@@ -70,20 +70,24 @@ impl Worker {
 
 impl Pool {
     const fn new() -> Pool {
-        Pool { idle: Vec::new(), workers: Vec::new(), queue: VecDeque::new(), running: [0; 3] }
+        Pool {
+            idle: Vec::new(),
+            workers: Vec::new(),
+            queues: [const { VecDeque::new() }; 3],
+            running: [0; 3],
+        }
     }
 
-    /// Returns whether the limit lets such work start.
-    pub(super) fn has_room(&self, kind: WorkKind) -> bool {
-        kind == WorkKind::ExternalWait || self.running[kind as usize] < LIMIT.load(Relaxed)
-    }
-
-    /// Takes the first work of the queue that the limit lets start, and counts it as started.
+    /// Takes work that the limit lets start, in the order of submission within each kind. Counts it as started.
     pub(super) fn next_in_queue(&mut self) -> Option<Work> {
-        let at = self.queue.iter().position(|work| self.has_room(work.kind))?;
-        let work = self.queue.remove(at)?;
-        self.running[work.kind as usize] += 1;
-        Some(work)
+        let limit = LIMIT.load(Relaxed);
+        [WorkKind::UserFn, WorkKind::LibcCall, WorkKind::ExternalWait].into_iter().find_map(|kind| {
+            let running = &mut self.running[kind as usize];
+            let has_room = kind == WorkKind::ExternalWait || *running < limit;
+            let work = has_room.then(|| self.queues[kind as usize].pop_front())??;
+            *running += 1;
+            Some(work)
+        })
     }
 
     /// Gives work to an idle worker, which the caller wakes when it has released the lock. Returns the work if no worker is
