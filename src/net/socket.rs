@@ -21,14 +21,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// The value of a timeout that is not set.
-const NO_TIMEOUT: u64 = u64::MAX;
-
 /// An open socket. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
-    /// The timeouts of receiving and sending, in nanoseconds, by [`Direction`].
+    /// The timeouts of receiving and sending, in nanoseconds, by [`Direction`]. 0: none.
     timeouts: [AtomicU64; 2],
 }
 
@@ -42,7 +39,7 @@ impl Socket {
     /// Owns a descriptor that is non-blocking. Its number may have been registered, if it was closed unseen.
     fn of_nonblocking(fd: OwnedFd) -> Socket {
         fd_table::invalidate(fd.as_raw_fd());
-        Socket { fd, timeouts: [const { AtomicU64::new(NO_TIMEOUT) }; 2] }
+        Socket { fd, timeouts: Default::default() }
     }
 
     /// Makes a socket of an address family and a type (socket(2)).
@@ -109,22 +106,17 @@ impl Socket {
     }
 
     pub(super) fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) -> io::Result<()> {
-        let nanos = match timeout {
-            None => NO_TIMEOUT,
-            Some(Duration::ZERO) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a timeout of zero"));
-            }
-            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).min(NO_TIMEOUT - 1),
-        };
+        if timeout == Some(Duration::ZERO) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a timeout of zero"));
+        }
+        let nanos = timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
         self.timeouts[direction as usize].store(nanos, Relaxed);
         Ok(())
     }
 
     pub(super) fn get_timeout(&self, direction: Direction) -> Option<Duration> {
-        match self.timeouts[direction as usize].load(Relaxed) {
-            NO_TIMEOUT => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
+        let nanos = self.timeouts[direction as usize].load(Relaxed);
+        (nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
     fn deadline(&self, direction: Direction) -> Time {
