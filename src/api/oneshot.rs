@@ -32,14 +32,15 @@ impl<T> Oneshot<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn complete(&self, result: Result<T, JoinError>) {
+    /// Completes the result, unless there was one.
+    fn complete(&self, result: impl FnOnce() -> Result<T, JoinError>) {
         let waiter = {
             let mut state = self.lock();
             if state.is_completed {
                 return;
             }
             state.is_completed = true;
-            state.result = Some(result);
+            state.result = Some(result());
             state.waiter.take()
         };
         self.completed.notify_all();
@@ -47,29 +48,17 @@ impl<T> Oneshot<T> {
             hub.inbox().wake(Ticket::new(id, epoch));
         }
     }
-
-    /// Blocks the OS thread until the result is there. May return without a reason.
-    fn wait_for_result<'a>(
-        &self,
-        state: MutexGuard<'a, OneshotState<T>>,
-        until: Option<Instant>,
-    ) -> MutexGuard<'a, OneshotState<T>> {
-        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            None => self.completed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(left) => self.completed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-        }
-    }
 }
 
 impl<T: Send> HubGoneListener for Oneshot<T> {
     fn hub_is_gone(&self) {
-        self.complete(Err(JoinError::HubGone));
+        self.complete(|| Err(JoinError::HubGone));
     }
 }
 
 /// The side that completes the result. Dropping it completes the result with an error.
 pub(crate) struct OneshotSender<T> {
-    oneshot: Option<Arc<Oneshot<T>>>,
+    oneshot: Arc<Oneshot<T>>,
     /// The inbox of the hub that runs the body, if it is a green thread of another OS thread.
     inbox: Option<Arc<Inbox>>,
 }
@@ -78,7 +67,7 @@ pub(crate) struct OneshotSender<T> {
 pub(crate) fn oneshot<T>() -> (OneshotSender<T>, RemoteJoinHandle<T>) {
     let state = Mutex::new(OneshotState { result: None, is_completed: false, waiter: None });
     let oneshot = Arc::new(Oneshot { state, completed: Condvar::new() });
-    (OneshotSender { oneshot: Some(oneshot.clone()), inbox: None }, RemoteJoinHandle(oneshot))
+    (OneshotSender { oneshot: oneshot.clone(), inbox: None }, RemoteJoinHandle(oneshot))
 }
 
 /// Makes a result for a green thread of the hub that `inbox` belongs to. `None`: that hub is gone.
@@ -95,19 +84,15 @@ pub(super) fn oneshot_of_hub<T: Send + 'static>(
 }
 
 impl<T> OneshotSender<T> {
-    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
-        if let Some(oneshot) = self.oneshot.take() {
-            oneshot.complete(result);
-        }
+    pub(crate) fn complete(self, result: Result<T, JoinError>) {
+        self.oneshot.complete(|| result);
     }
 }
 
 impl<T> Drop for OneshotSender<T> {
     fn drop(&mut self) {
-        if let Some(oneshot) = self.oneshot.take() {
-            let is_gone = self.inbox.as_ref().is_some_and(|inbox| inbox.is_closed());
-            oneshot.complete(Err(if is_gone { JoinError::HubGone } else { JoinError::Killed }));
-        }
+        let is_gone = || self.inbox.as_ref().is_some_and(|inbox| inbox.is_closed());
+        self.oneshot.complete(|| Err(if is_gone() { JoinError::HubGone } else { JoinError::Killed }));
     }
 }
 
@@ -145,27 +130,27 @@ impl<T> RemoteJoinHandle<T> {
     fn wait(&self, until: Option<Instant>, park: impl Fn(Ticket)) -> Option<Result<T, JoinError>> {
         let is_over = || until.is_some_and(|until| until <= Instant::now());
         let hub = try_current().filter(|hub| hub.can_block());
-        let Some((hub, Ok(handle))) = hub.map(|hub| (hub, InboxHandle::new(hub))) else {
-            let mut state = self.0.lock();
-            while state.result.is_none() && !is_over() {
-                state = self.0.wait_for_result(state, until);
-            }
-            return state.result.take();
-        };
+        let hub = hub.and_then(|hub| Some((hub, InboxHandle::new(hub).ok()?)));
         loop {
-            let ticket = hub.ticket();
-            {
-                let mut state = self.0.lock();
-                if state.result.is_some() || is_over() {
-                    let (result, stale) = (state.result.take(), state.waiter.take());
-                    drop(state);
-                    // Dropped without the lock, because the destructor of its handle may wake a hub.
-                    drop(stale);
-                    return result;
-                }
-                state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
+            let ticket = hub.as_ref().map(|(hub, handle)| (hub.ticket(), handle));
+            let mut state = self.0.lock();
+            if state.result.is_some() || is_over() {
+                let (result, stale) = (state.result.take(), state.waiter.take());
+                drop(state);
+                // Dropped without the lock, because the destructor of its handle may wake a hub.
+                drop(stale);
+                return result;
             }
-            park(ticket);
+            if let Some((ticket, handle)) = ticket {
+                state.waiter = Some((handle.clone(), ticket.id, ticket.epoch));
+                drop(state);
+                park(ticket);
+            } else if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                drop(self.0.completed.wait_timeout(state, left));
+            } else {
+                drop(self.0.completed.wait(state));
+            }
         }
     }
 

@@ -206,10 +206,10 @@ extern "C" fn step(context: *mut UnwindContext, argument: *mut c_void) -> c_int 
 }
 
 /// Returns the names and lines of an address: several, if functions are inlined into each other.
-#[cfg(feature = "backtrace")]
 fn describe(address: usize) -> Vec<String> {
     let mut lines = Vec::new();
     // `resolve` subtracts one, because it expects a return address.
+    #[cfg(feature = "backtrace")]
     backtrace::resolve(std::ptr::without_provenance_mut(address + 1), |symbol| {
         let Some(name) = symbol.name() else { return };
         let mut line = format!("{name:#}");
@@ -218,12 +218,10 @@ fn describe(address: usize) -> Vec<String> {
         }
         lines.push(line);
     });
-    if lines.is_empty() { vec![describe_by_file(address)] } else { lines }
-}
-
-#[cfg(not(feature = "backtrace"))]
-fn describe(address: usize) -> Vec<String> {
-    vec![describe_by_file(address)]
+    if lines.is_empty() {
+        lines.push(describe_by_file(address));
+    }
+    lines
 }
 
 /// Returns the file of an address and the offset in it, and the function if that has a dynamic symbol.

@@ -9,6 +9,7 @@ use crate::sys::kernel_futex;
 use crate::sys::os_thread::spawn_os_thread;
 use crate::sys::quiescent::quiescent;
 use crate::sys::signals_blocked::SignalsBlocked;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Once;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -124,7 +125,7 @@ extern "C" fn after_fork_in_child() {
 /// The watchdog's OS thread: examines all hubs, until the watchdog is stopped.
 fn run() {
     SignalsBlocked::new();
-    let mut detectors = Vec::new();
+    let mut detectors = HashMap::new();
     let mut last = Instant::now();
     loop {
         let changes = CHANGES.load(SeqCst);

@@ -9,6 +9,7 @@ use crate::green::catch_body;
 use crate::hub::status::{self, HubStatus};
 use crate::ids::GreenId;
 use crate::observe::panic_hook::log_or_stderr;
+use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -19,14 +20,16 @@ pub(super) struct Report {
     thread: Option<(i32, u64)>,
 }
 
-/// Examines each hub once. `passed` is the time since the last examination.
-pub(super) fn examine(detectors: &mut Vec<StallDetector>, passed: Duration, limit: Duration) -> Vec<Report> {
+/// Examines each hub once. `passed` is the time since the last examination. `detectors` has the hubs by their numbers.
+pub(super) fn examine(
+    detectors: &mut HashMap<u64, StallDetector>,
+    passed: Duration,
+    limit: Duration,
+) -> Vec<Report> {
     let mut reports = Vec::new();
-    let mut examined = Vec::with_capacity(detectors.len());
+    let mut known = std::mem::take(detectors);
     status::for_each_hub(|hub| {
-        let known = detectors.iter().position(|detector| detector.hub == hub.number());
-        let mut detector =
-            known.map_or_else(|| StallDetector::new(hub.number()), |at| detectors.swap_remove(at));
+        let mut detector = known.remove(&hub.number()).unwrap_or_default();
         let id = hub.current();
         let keeps_others = match id {
             GreenId::HUB => false,
@@ -45,9 +48,8 @@ pub(super) fn examine(detectors: &mut Vec<StallDetector>, passed: Duration, limi
                 reports.push(Report { text, thread: None });
             }
         }
-        examined.push(detector);
+        detectors.insert(hub.number(), detector);
     });
-    *detectors = examined;
     reports
 }
 

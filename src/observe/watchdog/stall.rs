@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 /// Remembers one hub from one examination to the next.
+#[derive(Default)]
 pub(super) struct StallDetector {
-    /// The hub's number.
-    pub(super) hub: u64,
     /// The name in the last report: the green thread that had not yielded.
     pub(super) name: String,
     switches: u64,
@@ -29,10 +28,6 @@ pub(super) enum Verdict {
 }
 
 impl StallDetector {
-    pub(super) fn new(hub: u64) -> StallDetector {
-        StallDetector { hub, name: String::new(), switches: 0, stalled: Duration::ZERO, report_at: None }
-    }
-
     /// Examines the hub, `passed` after the last examination. `keeps_others`: the code that runs there keeps green threads
     /// from running.
     pub(super) fn update(
@@ -66,7 +61,7 @@ mod tests {
 
     /// Returns the verdicts that are not `Fine`, each with the number of its examination.
     fn verdicts(examinations: impl IntoIterator<Item = (u64, bool)>) -> Vec<(usize, Verdict)> {
-        let mut detector = StallDetector::new(1);
+        let mut detector = StallDetector::default();
         let found =
             examinations.into_iter().map(|(switches, keeps)| detector.update(switches, keeps, TICK, LIMIT));
         found.enumerate().filter(|(_, verdict)| *verdict != Verdict::Fine).collect()
