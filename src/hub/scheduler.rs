@@ -57,8 +57,7 @@ impl Hub {
             }
             let mut state = self.state.borrow_mut();
             if unlikely(state.ready.is_custom()) {
-                self.load_os_thread_tcb();
-                self.after_switch.set(self.after_switch.get() | ACCOUNT);
+                self.prepare_custom_pick(&state);
             }
             match state.ready.pick() {
                 // A policy may pick the root while the root is parked. Then the root parks again.
@@ -84,6 +83,16 @@ impl Hub {
         guard.disarm();
         self.emit(Event::Run(GreenId::ROOT));
         alive
+    }
+
+    /// Prepares for a custom policy: its code runs with the OS thread's own TCB, and accounts for the green thread that it
+    /// picks.
+    #[cold]
+    #[inline(never)]
+    fn prepare_custom_pick(&self, state: &HubState) {
+        self.load_os_thread_tcb();
+        self.after_switch.set(self.after_switch.get() | ACCOUNT);
+        state.prefetch_custom();
     }
 
     /// Polls the inbox, the signal counts, the timers, and (less often) the reactor.

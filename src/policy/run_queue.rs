@@ -61,11 +61,6 @@ impl Custom {
         Some(picked)
     }
 
-    #[inline(never)]
-    fn peek<const N: usize>(&self, ahead: [usize; N]) -> [Option<GreenId>; N] {
-        ahead.map(|ahead| self.policy.peek(ahead))
-    }
-
     fn running(&mut self, green: GreenId) {
         self.running = Some((green, self.now()));
     }
@@ -144,14 +139,21 @@ impl RunQueue {
         }
     }
 
-    /// Returns the green threads that run after so many more picks, where that is known and worth a prefetch. If
-    /// `cold`, the stacks of all of them are likely to be far away.
+    /// Returns the green threads that run after so many more picks, where [`Fifo`] chooses and a prefetch is worth its
+    /// cost. If `cold`, the stacks of all of them are likely to be far away.
     #[inline]
     pub(crate) fn peek<const N: usize>(&self, ahead: [usize; N], cold: bool) -> [Option<GreenId>; N] {
         match self {
             RunQueue::Fifo(fifo) => fifo.peek_cold(ahead, cold),
-            RunQueue::Custom(custom) if cold => custom.peek(ahead),
             RunQueue::Custom(_) => [None; N],
+        }
+    }
+
+    /// Returns the green thread that a custom policy picks after `ahead` more picks, if the policy knows it.
+    pub(crate) fn peek_custom(&self, ahead: usize) -> Option<GreenId> {
+        match self {
+            RunQueue::Fifo(_) => None,
+            RunQueue::Custom(custom) => custom.policy.peek(ahead),
         }
     }
 
