@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::ptr::null_mut;
 use std::thread;
 
 /// Closes `fd` by a system call that the patch does not see. Then calls `make`, whose first descriptor gets the number.
@@ -100,6 +101,44 @@ fn read(fd: RawFd) -> Answer {
     let mut number = 0i64;
     // SAFETY: the number has room for eight bytes.
     answer(unsafe { libc::read(fd, (&raw mut number).cast(), 8) }).map(|_| number)
+}
+
+/// A number was a socket's, is closed without the patch's knowledge, and is now a pipe's: bytes are written to the pipe, and
+/// are not sent as to a socket, which would fail with ENOTSOCK.
+#[test]
+fn sendfile_and_splice_to_a_reused_number_write_to_the_new_object() {
+    let _exclusive = exclusive();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"hello").unwrap();
+    let file = file.as_raw_fd();
+    let copies: [fn(RawFd, RawFd) -> isize; 2] = [
+        |file, to| {
+            let mut offset = 0;
+            // SAFETY: the offset is in this frame.
+            unsafe { libc::sendfile(to, file, &raw mut offset, 5) }
+        },
+        |_, to| {
+            let (from, mut into) = std::io::pipe().unwrap();
+            into.write_all(b"hello").unwrap();
+            // SAFETY: no offsets.
+            unsafe { libc::splice(from.as_raw_fd(), null_mut(), to, null_mut(), 5, 0) }
+        },
+    ];
+    for copy in copies {
+        let (fd, _peer) = drained_socket();
+        // Now the kind is noted, too.
+        assert_eq!(receive(fd), Err(libc::EAGAIN));
+        let (mut reads, writes) = std::io::pipe().unwrap();
+        // SAFETY: no pointers.
+        let dup = |fd: RawFd| unsafe { libc::syscall(libc::SYS_dup3, writes.as_raw_fd(), fd, 0) };
+        assert_eq!(in_place_of(fd, || dup(fd)), i64::from(fd));
+        assert_eq!(answer(copy(file, fd)), Ok(5));
+        let mut bytes = [0; 5];
+        reads.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"hello");
+        // SAFETY: the test has made it.
+        assert_eq!(unsafe { libc::close(fd) }, 0);
+    }
 }
 
 #[test]

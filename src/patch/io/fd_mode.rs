@@ -122,7 +122,8 @@ fn ask(fd: RawFd) -> FdMode {
 }
 
 /// Returns what `fd` refers to: as it is noted, or by one `fstat`. A note of an older version will do, since a number
-/// refers to the same thing until it is closed.
+/// refers to the same thing until it is closed. A number that was closed and reused unseen gives the old kind until the
+/// next attempt returns EAGAIN: see [`Tracking`](crate::hub::Tracking).
 #[inline]
 pub(super) fn kind(hub: &Hub, fd: RawFd) -> FdKind {
     match hub.reactor().state(fd) {
@@ -132,7 +133,8 @@ pub(super) fn kind(hub: &Hub, fd: RawFd) -> FdKind {
     }
 }
 
-fn ask_kind(fd: RawFd) -> FdKind {
+/// Returns what `fd` refers to now, by one `fstat`.
+pub(super) fn ask_kind(fd: RawFd) -> FdKind {
     // SAFETY: all zeros is a valid `stat`.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: room for a `stat`.

@@ -9,7 +9,7 @@
 //! Next: `patch/io/read_write.rs`, which copies.
 
 use super::blocking::{hub, retry};
-use super::fd_mode::{FdKind, has_flag, kind};
+use super::fd_mode::{FdKind, ask_kind, has_flag};
 use super::file::MAX_RW_COUNT;
 use super::file_pos::FilePos;
 use super::read_write::{read_slices, try_write};
@@ -106,10 +106,10 @@ unsafe fn send_file(out: c_int, from: c_int, offset: *mut off_t, count: size_t) 
     let args = [out as usize, from as usize, offset as usize, count, 0, 0];
     // SAFETY: the caller's contract.
     unsafe {
-        let Some(hub) = hub().filter(|&hub| kind(hub, from) == File) else {
+        let Some(hub) = hub().filter(|_| ask_kind(from) == File) else {
             return kernel(libc::SYS_sendfile, args);
         };
-        match kind(hub, out) {
+        match ask_kind(out) {
             File => on_file(libc::SYS_sendfile, args),
             to @ (Socket | Pipe) if !is_nonblocking(out) => {
                 sendfile_in_pieces(hub, (out, to), from, offset, count)
@@ -180,7 +180,7 @@ unsafe fn splice_between(
     let Some(hub) = hub().filter(|_| flags & libc::SPLICE_F_NONBLOCK == 0 && len > 0) else {
         return plain();
     };
-    match (kind(hub, from), kind(hub, out)) {
+    match (ask_kind(from), ask_kind(out)) {
         // A call that does not wait, or that the kernel refuses, it makes at once.
         _ if is_nonblocking(from) || is_nonblocking(out) => plain(),
         (Pipe, Socket) if from_offset == 0 && out_offset == 0 => pipe_to_socket(hub, from, out, len),
@@ -244,7 +244,7 @@ interpose! { Io;
         let call = |flags: c_uint| kernel(libc::SYS_tee, [from as usize, out as usize, len, flags as usize]);
         let waits = flags & libc::SPLICE_F_NONBLOCK == 0 && len > 0;
         with_errno(match hub().filter(|_| waits && !is_nonblocking(from) && !is_nonblocking(out)) {
-            Some(hub) if (kind(hub, from), kind(hub, out)) == (Pipe, Pipe) => {
+            Some(hub) if (ask_kind(from), ask_kind(out)) == (Pipe, Pipe) => {
                 from_end_to_end(hub, from, out, || call(flags | libc::SPLICE_F_NONBLOCK))
             }
             _ => call(flags),
