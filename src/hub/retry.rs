@@ -170,7 +170,12 @@ impl Hub {
                         == FutexWaitResult::Interrupted
                 }
                 None => {
-                    self.park(self.ticket(), until, WaitReason::For(what), shield) == ParkResult::Interrupted
+                    let ticket = self.ticket();
+                    // After a signal the next attempt may succeed: SIGCHLD tells that a child has ended.
+                    self.reactor.add_signal_waiter(ticket);
+                    let result = self.park(ticket, until, WaitReason::For(what), shield);
+                    self.reactor.remove_signal_waiter(ticket);
+                    result == ParkResult::Interrupted
                 }
             });
             if is_interrupted {
@@ -214,5 +219,43 @@ impl Hub {
                 Err(io::Error::from_raw_os_error(libc::EINTR))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(unsafe_code)]
+
+    use super::*;
+    use crate::api::current_hub::current_hub;
+    use crate::sys::tid::gettid;
+    use crate::time::NEVER;
+    use std::thread;
+
+    #[test]
+    fn poll_with_backoff_tries_again_after_a_signal() {
+        extern "C" fn handler(_: libc::c_int) {}
+        // SAFETY: the handler does nothing.
+        unsafe { libc::signal(libc::SIGWINCH, handler as *const () as libc::sighandler_t) };
+        let (hub, tid) = (current_hub(), gettid());
+        let sender = thread::spawn(move || {
+            for _ in 0..100 {
+                thread::sleep(Duration::from_millis(2));
+                // SAFETY: no pointers.
+                unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), tid, libc::SIGWINCH) };
+            }
+        });
+        let mut times = Vec::new();
+        let what = "a test";
+        let opts = BackoffOpts { deadline: NEVER, on_interrupt: OnInterrupt::Unwind, what, changed: None };
+        let result = hub.poll_with_backoff(&opts, || {
+            times.push(hub.clock().now());
+            if times.len() < 30 { EAGAIN } else { 7 }
+        });
+        assert_eq!(result.unwrap(), 7);
+        sender.join().unwrap();
+        // By now each pause would have its full length.
+        let mut pauses = times.windows(2).skip(10).map(|pair| pair[1] - pair[0]);
+        assert!(pauses.any(|pause| pause < LONGEST_PAUSE.as_nanos() as Time), "{times:?}");
     }
 }
