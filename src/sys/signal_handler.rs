@@ -81,13 +81,14 @@ pub(crate) fn count(signal: c_int) -> u32 {
 ///
 /// Errors: no descriptor is left.
 pub(crate) fn eventfd() -> io::Result<RawFd> {
+    // Before the lock is taken: a child that another OS thread forks meanwhile has to release it.
+    at_fork::register(reset_after_fork);
     // The lock lets one OS thread create it.
     let _table = TABLE.lock();
     let eventfd = EVENTFD.load(Relaxed);
     if eventfd != NONE {
         return Ok(eventfd);
     }
-    at_fork::register(reset_after_fork);
     // SAFETY: no pointers.
     let eventfd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     if eventfd < 0 {
