@@ -13,7 +13,7 @@
 //! Next: `process/queue.rs`, messages.
 
 use super::shared::{Monitor, Transaction};
-use super::value::{Plain, compare_and_swap};
+use super::value::Plain;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -121,22 +121,22 @@ impl<T: Plain> Array<T> {
     ///
     /// # Panics
     /// There is no such element.
-    pub fn update_at<R>(&self, index: usize, f: impl FnMut(&mut T) -> R) -> R {
+    pub fn update_at<R>(&self, index: usize, mut f: impl FnMut(&mut T) -> R) -> R {
         self.check(index);
-        // SAFETY: an element of the current array.
-        let load =
-            |state: &mut Transaction<'_, State>| unsafe { self.place(state, state.current, index).read() };
-        compare_and_swap(
-            || self.change(|state| (load(state), state.version)),
-            f,
-            |value, version| {
-                self.change(|state| {
-                    let is_same = state.version == version;
-                    is_same.then(|| self.put(state, index, *value));
-                    is_same
-                })
-            },
-        )
+        loop {
+            // SAFETY: an element of the current array.
+            let (mut value, version) = self
+                .change(|state| unsafe { (self.place(state, state.current, index).read(), state.version) });
+            let result = f(&mut value);
+            let is_stored = self.change(|state| {
+                let is_same = state.version == version;
+                is_same.then(|| self.put(state, index, value));
+                is_same
+            });
+            if is_stored {
+                return result;
+            }
+        }
     }
 
     /// Returns all elements, as they are at one time.
@@ -148,23 +148,24 @@ impl<T: Plain> Array<T> {
     /// while `f` runs, `f` is called again with the new elements. So `f` should have no other effect, and not take long. If
     /// it takes long, let all processes use a [`Lock`](super::Lock).
     pub fn update<R>(&self, mut f: impl FnMut(&mut [T]) -> R) -> R {
-        compare_and_swap(
-            || self.copy(),
-            |elements| f(elements),
-            |elements, version| {
-                self.change(|state| {
-                    let (is_same, other) = (state.version == version, 1 - state.current);
-                    if is_same {
-                        let to = self.place(state, other, 0);
-                        // SAFETY: the other array, which has as many elements.
-                        unsafe { to.copy_from_nonoverlapping(first(elements), self.length) };
-                        state.current = other;
-                        state.version += 1;
-                    }
-                    is_same
-                })
-            },
-        )
+        loop {
+            let (mut elements, version) = self.copy();
+            let result = f(&mut elements);
+            let is_stored = self.change(|state| {
+                let (is_same, other) = (state.version == version, 1 - state.current);
+                if is_same {
+                    let to = self.place(state, other, 0);
+                    // SAFETY: the other array, which has as many elements.
+                    unsafe { to.copy_from_nonoverlapping(first(&elements), self.length) };
+                    state.current = other;
+                    state.version += 1;
+                }
+                is_same
+            });
+            if is_stored {
+                return result;
+            }
+        }
     }
 
     /// Returns all elements and their version.

@@ -5,7 +5,7 @@
 use super::child::Child;
 use super::child_main;
 use super::exit::Exit;
-use super::fork::{ForkResult, fork};
+use super::fork::fork;
 use super::pipe::{Connection, PipeEnd};
 use super::this_process::ChildSpec;
 use std::io;
@@ -72,8 +72,8 @@ where
     /// descriptor left to wait for the child.
     pub fn start(self) -> io::Result<Child> {
         match fork(&self.spec)? {
-            ForkResult::Parent(child) => Ok(child),
-            ForkResult::Child => child_main::run(self.f, &self.closing),
+            Some(child) => Ok(child),
+            None => child_main::run(self.f, &self.closing),
         }
     }
 }

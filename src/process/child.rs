@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 /// A process that was started. Dropping it leaves the process running.
 ///
-/// It may be sent to other OS threads, and joined by several of them at once, any number of times.
+/// It may be cloned, sent to other OS threads, and joined by several of them at once, any number of times.
+#[derive(Clone)]
 pub struct Child(Arc<ChildRecord>);
 
 /// The parent's record of a child. The parent keeps it until the child is reaped.
@@ -44,7 +45,7 @@ enum Ended {
 static CHILDREN: Lock<Children> = Lock::new(Children { parent: 0, started: 0, not_reaped: Vec::new() });
 
 struct Children {
-    /// Process id of the parent. A process that C's `fork` has made finds a copy of another process's list.
+    /// Process id of the parent. A forked process finds a copy of another process's list, and begins its own.
     parent: u32,
     /// Number of children started so far.
     started: u32,
@@ -59,8 +60,7 @@ fn with_children<R>(f: impl FnOnce(&mut Children) -> R) -> R {
         let mut children = CHILDREN.lock();
         let pid = std::process::id();
         if children.parent != pid {
-            children.parent = pid;
-            children.not_reaped.clear();
+            *children = Children { parent: pid, started: 0, not_reaped: Vec::new() };
         }
         f(&mut children)
     })
@@ -71,19 +71,9 @@ pub(super) fn next_number() -> u32 {
     with_children(|children| children.started) + 1
 }
 
-/// Returns the children that were not reaped.
+/// Returns the children that were not reaped. The first call after a fork closes the copies of the parent's descriptors.
 pub(super) fn children() -> Vec<Child> {
-    with_children(|children| children.not_reaped.iter().map(Child::share).collect())
-}
-
-/// Forgets the parent's children, in a child after a fork.
-pub(super) fn reset_after_fork() {
-    let copies = with_children(|children| {
-        children.started = 0;
-        std::mem::take(&mut children.not_reaped)
-    });
-    // Closes their descriptors, outside of the lock.
-    drop(copies);
+    with_children(|children| children.not_reaped.clone())
 }
 
 /// Returns the children of this process that have not ended, and reaps those that have.
@@ -100,14 +90,9 @@ impl Child {
         let child = Child(Arc::new(ChildRecord { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }));
         with_children(|children| {
             children.started += 1;
-            children.not_reaped.push(child.share());
+            children.not_reaped.push(child.clone());
         });
         child
-    }
-
-    /// Returns another handle to the child.
-    fn share(&self) -> Child {
-        Child(self.0.clone())
     }
 
     /// Returns its name.
@@ -269,21 +254,18 @@ impl fmt::Debug for Child {
 
 /// Takes the exit status of the child that `pidfd` stands for (waitid(2)). If the child has not ended, returns `None`.
 fn wait_status(pidfd: &Descriptor) -> Option<Ended> {
-    loop {
-        // SAFETY: a `siginfo_t` of zeros is valid.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = pidfd.as_raw_fd() as libc::id_t;
-        // SAFETY: `info` has room for the result. The kernel fills in the two fields that are read.
-        let (result, pid, status) = unsafe {
-            let result = libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG);
-            (result, info.si_pid(), info.si_status())
-        };
-        if result == 0 {
-            let code = if info.si_code == libc::CLD_EXITED { status } else { -status };
-            return (pid != 0).then_some(Ended::With(code));
-        }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return Some(Ended::Unknown);
-        }
+    // SAFETY: a `siginfo_t` of zeros is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_raw_fd() as libc::id_t;
+    // SAFETY: `info` has room for the result. The kernel fills in the two fields that are read. With WNOHANG the call does
+    // not wait, so no signal interrupts it.
+    let (result, pid, status) = unsafe {
+        let result = libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG);
+        (result, info.si_pid(), info.si_status())
+    };
+    match (result, pid) {
+        (0, 0) => None,
+        (0, _) => Some(Ended::With(if info.si_code == libc::CLD_EXITED { status } else { -status })),
+        _ => Some(Ended::Unknown),
     }
 }

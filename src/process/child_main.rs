@@ -3,7 +3,7 @@
 //! Next: `process/exit.rs`, the exit code.
 
 use super::children_at_exit;
-use super::dev_null::replace_by_dev_null;
+use super::descriptor::replace_by_dev_null;
 use super::exit::Exit;
 use super::pipe::PipeEnd;
 use super::this_process::current;

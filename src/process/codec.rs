@@ -5,6 +5,7 @@
 
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
+use smallvec::SmallVec;
 use std::fmt;
 
 /// A value cannot be encoded, or bytes cannot be decoded.
@@ -31,80 +32,36 @@ impl std::error::Error for CodecError {}
 /// Number of bytes that need no allocation.
 const SMALL: usize = 256;
 
-/// A buffer: few bytes lie in place, many in a vector.
-pub(super) struct Bytes {
-    small: [u8; SMALL],
-    /// Number of bytes in `small`. Unused if `large` has any.
-    length: usize,
-    large: Vec<u8>,
-}
+/// An encoded value: few bytes lie in place, many on the heap.
+pub(super) type Bytes = SmallVec<[u8; SMALL]>;
 
-impl Bytes {
-    #[inline]
-    pub(super) fn new() -> Bytes {
-        Bytes { small: [0; SMALL], length: 0, large: Vec::new() }
-    }
+/// The buffer to which postcard encodes a value.
+struct Encoder(Bytes);
 
-    #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
-        if self.large.is_empty() { &self.small[..self.length] } else { &self.large }
-    }
-
-    pub(super) fn into_vec(self) -> Vec<u8> {
-        if self.large.is_empty() { self.small[..self.length].to_vec() } else { self.large }
-    }
-
-    /// Makes it `length` bytes long and returns them, with any contents. If that needs an allocation, returns `None`.
-    #[inline]
-    pub(super) fn resize_in_place(&mut self, length: usize) -> Option<&mut [u8]> {
-        if length <= SMALL {
-            self.large.clear();
-            self.length = length;
-            return Some(&mut self.small[..length]);
-        }
-        (self.large.len() == length).then_some(&mut self.large)
-    }
-
-    /// Allocates, so that `resize_in_place` works for that length.
-    pub(super) fn reserve(&mut self, length: usize) {
-        if length > SMALL {
-            self.large = vec![0; length];
-        }
-    }
-}
-
-impl Flavor for Bytes {
+impl Flavor for Encoder {
     type Output = Bytes;
 
     #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        self.0.push(byte);
+        Ok(())
     }
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        let end = self.length + bytes.len();
-        if self.large.is_empty() && end <= SMALL {
-            self.small[self.length..end].copy_from_slice(bytes);
-            self.length = end;
-        } else {
-            if self.large.is_empty() {
-                self.large.extend_from_slice(&self.small[..self.length]);
-            }
-            self.large.extend_from_slice(bytes);
-        }
+        self.0.extend_from_slice(bytes);
         Ok(())
     }
 
     fn finalize(self) -> postcard::Result<Bytes> {
-        Ok(self)
+        Ok(self.0)
     }
 }
 
 /// Errors: the value's `Serialize` fails, or uses something that the format does not have.
 #[inline]
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
-    postcard::serialize_with_flavor(value, Bytes::new())
+    postcard::serialize_with_flavor(value, Encoder(Bytes::new()))
         .map_err(|error| CodecError::new::<T>("encode", &error))
 }
 

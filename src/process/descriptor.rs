@@ -1,4 +1,5 @@
-//! Descriptors that this module opens, and waiting until one of them is readable.
+//! Descriptors that this module opens, waiting until one of them is readable, and descriptors that are replaced by
+//! `/dev/null` and keep their number.
 //!
 //! A *pidfd* (Linux 5.4) stands for a process. It becomes readable when the process ends, and it never stands for another
 //! process, whose number may be the same. All system calls go past the C library, whose functions may be interposed.
@@ -10,6 +11,7 @@ use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::hub::try_current;
 use crate::sys::timespec::timespec_of;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -97,6 +99,25 @@ impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Closes `fd` and makes its number a descriptor of `/dev/null`. Green threads that wait for `fd` are woken.
+///
+/// Errors: no descriptor is left for the moment that this takes.
+pub(super) fn replace_by_dev_null(fd: RawFd) -> io::Result<()> {
+    /// stdin stays open on `exec`.
+    const STDIN: RawFd = 0;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let flags = if fd == STDIN { 0 } else { libc::O_CLOEXEC };
+    if null.as_raw_fd() == fd {
+        // `fd` was closed, so the kernel has given its number to `null`.
+        std::mem::forget(null);
+        return Ok(());
+    }
+    fd_table::invalidate(fd);
+    let args = [null.as_raw_fd() as usize, fd as usize, flags as usize, 0, 0, 0];
+    // SAFETY: the call takes numbers only, and the owner of `fd` keeps owning an open descriptor of that number.
+    check(unsafe { syscall(libc::SYS_dup3, args) }).map(drop)
 }
 
 /// Turns what the kernel has returned, a number or a negative errno, into a result.

@@ -20,14 +20,8 @@ use std::time::{Duration, Instant};
 /// middle of a report, on a loaded machine.
 const FORK_WAIT: Duration = Duration::from_secs(2);
 
-/// The process that `fork` has returned in.
-pub(super) enum ForkResult {
-    Parent(Child),
-    Child,
-}
-
-/// Makes a child, in which this function returns as well.
-pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
+/// Makes a child. This function returns the child in the parent, and `None` in the child.
+pub(super) fn fork(spec: &ChildSpec) -> io::Result<Option<Child>> {
     // Reaps the children that have ended, some of which are perhaps never joined.
     child::active_children();
     children_at_exit::install();
@@ -46,7 +40,7 @@ pub(super) fn fork(spec: &ChildSpec) -> io::Result<ForkResult> {
 }
 
 /// Forks with nothing left in std's and C's buffers.
-fn flush_and_fork(spec: &ChildSpec) -> io::Result<ForkResult> {
+fn flush_and_fork(spec: &ChildSpec) -> io::Result<Option<Child>> {
     // They are locked until the fork is done. If a green thread had locked them, its copy in the child would stay locked.
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     // An error is ignored: there is no better place for what cannot be written.
@@ -57,7 +51,7 @@ fn flush_and_fork(spec: &ChildSpec) -> io::Result<ForkResult> {
     with_blocking_disabled(|| fork_if_single_threaded(spec))
 }
 
-fn fork_if_single_threaded(spec: &ChildSpec) -> io::Result<ForkResult> {
+fn fork_if_single_threaded(spec: &ChildSpec) -> io::Result<Option<Child>> {
     let halted = hold_quiescent();
     check_threads(&halted)?;
     let info = spec.describe(child::next_number(), Descriptor::pidfd(std::process::id())?);
@@ -66,11 +60,11 @@ fn fork_if_single_threaded(spec: &ChildSpec) -> io::Result<ForkResult> {
     let pid = unsafe { hub::fork()? };
     if pid == 0 {
         halted.forget();
-        child::reset_after_fork();
+        child::children();
         this_process::reset_after_fork(info);
-        return Ok(ForkResult::Child);
+        return Ok(None);
     }
-    Ok(ForkResult::Parent(register_child(info, pid)?))
+    register_child(info, pid).map(Some)
 }
 
 /// Errors: there are other OS threads.

@@ -21,8 +21,7 @@
 //! | `child.rs`         | a child, as its parent sees it: waiting, killing               |
 //! | `children_at_exit.rs` | the children when their parent ends                            |
 //! | `this_process.rs`  | what a process knows of itself and its parent                  |
-//! | `descriptor.rs`    | pidfds and eventfds, and waiting for them                      |
-//! | `dev_null.rs`      | descriptors that are replaced by `/dev/null`                   |
+//! | `descriptor.rs`    | pidfds and eventfds, waiting for them; `/dev/null` in the place of others |
 //! | `shared/`          | memory that processes share, and how they wait for each other  |
 //! | `event.rs`, `semaphore.rs`, `lock.rs`, `condition.rs`, `barrier.rs` | synchronisation, built on `shared/` |
 //! | `value.rs`, `array.rs` | data that processes share, built on `shared/`              |
@@ -65,8 +64,6 @@ mod codec;
 mod condition;
 #[allow(unsafe_code)]
 mod descriptor;
-#[allow(unsafe_code)]
-mod dev_null;
 mod event;
 mod exit;
 #[allow(unsafe_code)]
@@ -96,7 +93,7 @@ pub use lock::{Lock, LockGuard};
 pub use manager::{Manager, RemoteManager};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
 pub use pool::{Pool, TaskError};
-pub use queue::{Iter, Queue};
+pub use queue::Queue;
 pub use queue_error::{GetError, PutError};
 pub use semaphore::{Permit, Semaphore};
 pub use this_process::{Current, Parent, current, parent};

@@ -15,11 +15,10 @@
 //! So in a process that has not made the pipe, the first use of one end closes the other. A third process that is started
 //! later has a copy of `ours`, too, and never uses `theirs`. There, [`Process::closing`](super::Process::closing) closes it.
 //!
-//! Next: `process/dev_null.rs`, what a closed end becomes.
+//! Next: `process/descriptor.rs`, where `replace_by_dev_null` makes a closed end `/dev/null`.
 
-use super::codec::{CodecError, decode};
-use super::descriptor::before_deadline;
-use super::dev_null::replace_by_dev_null;
+use super::codec::{CodecError, decode, encode};
+use super::descriptor::{before_deadline, replace_by_dev_null};
 use crate::api::io::wait_readable;
 use crate::net::UnixStream;
 use crate::sys::at_fork::forks;
@@ -133,11 +132,7 @@ impl<S: Serialize, R> Connection<S, R> {
     /// Unwinds when the green thread is killed or a timeout around it fires. The rest of the message is then sent before the
     /// next one.
     pub fn send(&mut self, message: &S) -> io::Result<()> {
-        self.enqueue(|outbox| {
-            *outbox = postcard::to_extend(message, std::mem::take(outbox))
-                .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-            Ok(())
-        })
+        self.send_bytes(encode(message)?.as_slice())
     }
 
     /// Sends bytes as [`send`](Connection::send) sends a message, without encoding them. The other end receives them by
@@ -146,25 +141,12 @@ impl<S: Serialize, R> Connection<S, R> {
     /// # Errors
     /// The errors of `send`.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.enqueue(|outbox| {
-            outbox.extend_from_slice(bytes);
-            Ok(())
-        })
-    }
-
-    /// Appends the message that `write` writes to the outbox, and sends the outbox.
-    fn enqueue(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         self.end.begin()?;
-        let mut message = vec![0; HEADER];
-        write(&mut message)?;
-        let len = u32::try_from(message.len() - HEADER)
+        let len = u32::try_from(bytes.len())
             .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a message must be smaller than 4 GiB"))?;
-        message[..HEADER].copy_from_slice(&len.to_le_bytes());
-        if self.outbox.is_empty() {
-            self.outbox = message
-        } else {
-            self.outbox.extend(message)
-        }
+        self.outbox.reserve_exact(HEADER + bytes.len());
+        self.outbox.extend_from_slice(&len.to_le_bytes());
+        self.outbox.extend_from_slice(bytes);
         let sent = self.flush();
         // Not reached if `flush` unwinds. Then the next call goes on from there.
         (self.outbox, self.sent) = (Vec::new(), 0);

@@ -198,8 +198,8 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     /// Returns an iterator that [gets](Queue::get) messages until the queue is closed and empty.
-    pub fn iter(&self) -> Iter<'_, T> {
-        Iter { queue: self }
+    pub fn iter(&self) -> impl Iterator<Item = Result<T, GetError>> + '_ {
+        self
     }
 }
 
@@ -240,7 +240,7 @@ fn take(monitor: &Monitor<State>, limit: Limit) -> Result<Bytes, GetError> {
         match taken {
             Some(Ok(PopResult::Message)) => return Ok(bytes),
             // The buffer is allocated outside of the monitor.
-            Some(Ok(PopResult::NeedsBuffer(size))) => bytes.reserve(size),
+            Some(Ok(PopResult::NeedsBuffer(size))) => bytes = Bytes::from_vec(vec![0; size]),
             Some(Err(error)) => return Err(error),
             None if matches!(limit, Limit::Nonblocking) => return Err(GetError::Empty),
             None => return Err(GetError::TimedOut),
@@ -261,28 +261,14 @@ impl<T> fmt::Debug for Queue<T> {
     }
 }
 
-/// Gets messages until the queue is closed and empty. Made by [`Queue::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    queue: &'a Queue<T>,
-}
-
-impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+/// Gets messages until the queue is closed and empty: `for message in &queue`.
+impl<T: DeserializeOwned> Iterator for &Queue<T> {
     type Item = Result<T, GetError>;
 
     fn next(&mut self) -> Option<Result<T, GetError>> {
-        match self.queue.get() {
+        match self.get() {
             Err(GetError::Closed) => None,
             got => Some(got),
         }
-    }
-}
-
-impl<'a, T: DeserializeOwned> IntoIterator for &'a Queue<T> {
-    type Item = Result<T, GetError>;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
     }
 }

@@ -123,13 +123,12 @@ fn with_info<R>(f: impl FnOnce(&mut ProcessInfo) -> R) -> R {
 ///
 /// Errors: it is a daemon.
 pub(super) fn check_may_start() -> io::Result<()> {
-    let name = with_info(|info| (!info.may_start).then(|| info.current.name.clone()));
-    name.map_or(Ok(()), |name| {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("process '{name}' is a daemon and may not start processes: no parent would end them"),
-        ))
-    })
+    if with_info(|info| info.may_start) {
+        return Ok(());
+    }
+    let name = current().name;
+    let text = format!("process '{name}' is a daemon and may not start processes: no parent would end them");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 /// Makes this process the one that `info` describes, in a child after a fork.

@@ -104,34 +104,17 @@ impl<T: Plain> Value<T> {
     /// with the new value (a compare-and-swap loop). So `f` should have no other effect.
     ///
     /// Source: std's `AtomicU64::fetch_update`.
-    pub fn update<R>(&self, f: impl FnMut(&mut T) -> R) -> R {
-        let load = || {
-            let state = self.monitor.snapshot();
-            (state.value, state.version)
-        };
-        compare_and_swap(load, f, |value, version| {
+    pub fn update<R>(&self, mut f: impl FnMut(&mut T) -> R) -> R {
+        loop {
+            let State { mut value, version } = self.monitor.snapshot();
+            // Outside of the monitor, because it is code of a user.
+            let result = f(&mut value);
             let stored = self.monitor.try_change(|state| {
-                (state.version == version).then(|| **state = State { value: *value, version: version + 1 })
+                (state.version == version).then(|| **state = State { value, version: version + 1 })
             });
-            stored.is_some()
-        })
-    }
-}
-
-/// Loads a value with its version, changes it by `f`, and stores it if it still has that version. Repeats that until it is
-/// stored.
-///
-/// `f` runs outside of the monitor, because it is code of a user.
-pub(super) fn compare_and_swap<V, R>(
-    load: impl Fn() -> (V, u64),
-    mut f: impl FnMut(&mut V) -> R,
-    store: impl Fn(&V, u64) -> bool,
-) -> R {
-    loop {
-        let (mut value, version) = load();
-        let result = f(&mut value);
-        if store(&value, version) {
-            return result;
+            if stored.is_some() {
+                return result;
+            }
         }
     }
 }

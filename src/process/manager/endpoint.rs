@@ -8,7 +8,7 @@
 
 use super::manager_error::ManagerError;
 use super::sys;
-use crate::net::{TcpStream, UnixStream};
+use crate::net::{TcpStream, UnixListener, UnixStream};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -46,12 +46,13 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Returns an unused Unix address for a manager of that name.
-    pub(super) fn unused(name: &str) -> io::Result<Address> {
+    /// Listens at an unused Unix address for a manager of that name.
+    pub(super) fn listen(name: &str) -> io::Result<(UnixListener, Address)> {
         let random = u64::from_ne_bytes(sys::random()?);
         // An address holds at most 107 bytes.
         let name: String = name.chars().filter(char::is_ascii_graphic).take(40).collect();
-        Ok(Address::Unix(format!("greenline/{name}/{}-{random:016x}", std::process::id())))
+        let name = format!("greenline/{name}/{}-{random:016x}", std::process::id());
+        Ok((UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(&name)?)?, Address::Unix(name)))
     }
 
     /// Returns the address by which clients on this host reach a listener that is bound to `local`.
@@ -62,14 +63,6 @@ impl Address {
             _ => {}
         }
         Address::Tcp(local)
-    }
-
-    /// Converts a Unix address to std's type.
-    pub(super) fn to_unix(&self) -> io::Result<net::SocketAddr> {
-        match self {
-            Address::Unix(name) => net::SocketAddr::from_abstract_name(name),
-            Address::Tcp(_) => Err(io::ErrorKind::InvalidInput.into()),
-        }
     }
 
     /// Connects. Whether the other end is a manager is not yet known.
@@ -84,8 +77,8 @@ impl Address {
 
     fn try_connect(&self) -> io::Result<Stream> {
         match self {
-            Address::Unix(_) => {
-                let stream = UnixStream::connect_addr(&self.to_unix()?)?;
+            Address::Unix(name) => {
+                let stream = UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?;
                 sys::check_peer(&stream).map(|_| stream)
             }
             Address::Tcp(address) => from_tcp(TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?),

@@ -14,7 +14,7 @@ use super::proxy::{Bytes, ManagerError, Proxy, Remote};
 use super::queue::Queue;
 use super::semaphore::{Lock, Semaphore};
 use super::{server_process, sys};
-use crate::net::{TcpListener, UnixListener};
+use crate::net::TcpListener;
 use crate::process::child::Child;
 use serde::Serialize;
 use std::io;
@@ -241,8 +241,7 @@ impl Builder {
                 (address, server_process::start(self.name, listener, key.clone(), admit)?)
             }
             None => {
-                let address = Address::unused(&self.name)?;
-                let listener = UnixListener::bind_addr(&address.to_unix()?)?;
+                let (listener, address) = Address::listen(&self.name)?;
                 let admit = |stream| sys::check_peer(&stream).map(|pid| (stream, Some(pid)));
                 (address, server_process::start(self.name, listener, key.clone(), admit)?)
             }

@@ -72,7 +72,9 @@ impl Server {
         handshake::serve(&stream, &self.key)?;
         let session = Rc::new(Session::new(stream));
         // A process of another PID namespace has the id 0 here, and cannot be watched.
-        let _watched = pid.filter(|&pid| pid > 0).map(|pid| self.clients.watch(pid, &session));
+        if let Some(pid) = pid.filter(|&pid| pid > 0) {
+            self.clients.watch(pid, &session);
+        }
         session.serve(|request, session| self.registry.call(request, session))
     }
 }

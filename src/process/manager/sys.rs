@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::net::{TcpStream, UnixStream};
-use crate::process::dev_null::replace_by_dev_null;
+use crate::process::descriptor::replace_by_dev_null;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 

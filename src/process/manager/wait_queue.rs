@@ -10,8 +10,7 @@ use super::manager_error::ManagerError;
 use super::session::Session;
 use crate::api::wait::{self, Ticket};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Longest wait of a call; `None`: no limit. Zero does not wait.
@@ -21,15 +20,17 @@ pub(super) const NO_WAIT: Limit = Some(Duration::ZERO);
 
 #[derive(Default)]
 pub(super) struct WaitQueue {
-    /// For each waiting call the ticket of its next or present park.
-    tickets: RefCell<VecDeque<Rc<Cell<Ticket>>>>,
+    /// For each waiting call, by the order of arrival, the ticket of its next or present park.
+    tickets: RefCell<BTreeMap<u64, Ticket>>,
+    /// Number of calls that have arrived so far.
+    arrived: Cell<u64>,
     closed: Cell<bool>,
 }
 
 /// A call in the queue. It leaves the queue when this is dropped.
 struct QueuedCall<'a> {
     queue: &'a WaitQueue,
-    ticket: Rc<Cell<Ticket>>,
+    number: u64,
 }
 
 impl WaitQueue {
@@ -46,16 +47,17 @@ impl WaitQueue {
             return Ok(attempt());
         }
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let call = QueuedCall { queue: self, ticket: Rc::new(Cell::new(wait::ticket())) };
-        self.tickets.borrow_mut().push_back(call.ticket.clone());
+        let call = QueuedCall { queue: self, number: self.arrived.get() };
+        self.arrived.set(call.number + 1);
         let mut in_time = true;
         loop {
             // From here on, a wake-up ends the next park.
-            call.ticket.set(wait::ticket());
+            self.tickets.borrow_mut().insert(call.number, wait::ticket());
             if self.closed.get() {
                 return Err(ManagerError::NoSuchObject { manager: String::new() });
             }
-            let result = if call.is_first() { attempt() } else { None };
+            let is_first = self.tickets.borrow().keys().next() == Some(&call.number);
+            let result = if is_first { attempt() } else { None };
             if result.is_some() || !in_time {
                 return Ok(result);
             }
@@ -65,30 +67,19 @@ impl WaitQueue {
 
     /// Wakes the first call, which tries again. Call this after a change of the object.
     pub(super) fn wake(&self) {
-        if let Some(first) = self.tickets.borrow().front() {
-            first.get().wake();
-        }
+        self.tickets.borrow().values().next().map(|first| first.wake());
     }
 
     /// Makes all waiting calls, and all later ones, fail. Call this when the object is discarded.
     pub(super) fn close(&self) {
         self.closed.set(true);
-        self.tickets.borrow().iter().for_each(|ticket| _ = ticket.get().wake());
-    }
-}
-
-impl QueuedCall<'_> {
-    fn is_first(&self) -> bool {
-        self.queue.tickets.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.ticket))
+        self.tickets.borrow().values().for_each(|ticket| _ = ticket.wake());
     }
 }
 
 impl Drop for QueuedCall<'_> {
     fn drop(&mut self) {
-        let mut tickets = self.queue.tickets.borrow_mut();
-        let position = tickets.iter().position(|ticket| Rc::ptr_eq(ticket, &self.ticket));
-        tickets.remove(position.expect("a call stays in its queue until it is dropped"));
-        drop(tickets);
+        self.queue.tickets.borrow_mut().remove(&self.number);
         self.queue.wake();
     }
 }

@@ -307,7 +307,7 @@ fn pop_message<E>(mut pop: impl FnMut(&mut Bytes) -> Result<PopResult, E>) -> Re
     loop {
         match pop(&mut bytes)? {
             PopResult::Message => return Ok(bytes),
-            PopResult::NeedsBuffer(length) => bytes.reserve(length),
+            PopResult::NeedsBuffer(length) => bytes = Bytes::from_vec(vec![0; length]),
         }
     }
 }

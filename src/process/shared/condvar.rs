@@ -37,13 +37,10 @@ const SPIN_RETRY_AFTER: i32 = 64;
 impl CondVar {
     /// Errors: no descriptor is left.
     pub(super) fn new() -> io::Result<CondVar> {
-        match Descriptor::eventfd(0) {
-            Ok(counter) => Ok(CondVar { counter, spin_budget: AtomicI32::new(SPIN_BUDGET) }),
-            Err(error) => {
-                let text = format!("no descriptor for processes to wait for: {error}");
-                Err(io::Error::new(error.kind(), text))
-            }
-        }
+        let counter = Descriptor::eventfd(0).map_err(|error| {
+            io::Error::new(error.kind(), format!("no descriptor for processes to wait for: {error}"))
+        })?;
+        Ok(CondVar { counter, spin_budget: AtomicI32::new(SPIN_BUDGET) })
     }
 
     /// Wakes all waiters.

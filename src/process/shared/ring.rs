@@ -100,10 +100,11 @@ impl Ring {
         let mut length = [0; LENGTH as usize];
         ring.read(transaction, ring.head, &mut length);
         let length = u32::from_ne_bytes(length) as usize;
-        let Some(message) = bytes.resize_in_place(length) else {
+        if length > bytes.capacity() {
             return Some(PopResult::NeedsBuffer(length));
-        };
-        ring.read(transaction, ring.head + LENGTH, message);
+        }
+        bytes.resize(length, 0);
+        ring.read(transaction, ring.head + LENGTH, bytes);
         // Before any commit: if the process is killed after it, the waiters must not be left asleep.
         room.map(|condvar| transaction.notify_all(condvar));
         ring.head += LENGTH + length as u64;
