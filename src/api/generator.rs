@@ -168,7 +168,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             GeneratorState::Suspended(context) if self.channel.owner.get() != tls::TlsOwner::current() => {
                 self.state = GeneratorState::Suspended(context);
                 panic!(
-                    "a generator was asked for a value by a thread that has not started it, or that is ending"
+                    "a generator was resumed by another thread than the one that started it, or by a thread that is ending"
                 );
             }
             GeneratorState::Suspended(context) => {
@@ -186,7 +186,7 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
                 self.state = GeneratorState::Done;
                 return None;
             }
-            GeneratorState::Running => panic!("a generator was asked for a value while it runs"),
+            GeneratorState::Running => panic!("a generator was resumed while it runs"),
         };
         self.channel.timeouts.set(current_hub().open_timeouts());
         // SAFETY: it has a body, and is suspended: it was Suspended, or has just been assigned.
