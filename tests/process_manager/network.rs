@@ -121,7 +121,7 @@ pub(crate) fn handshake_drops_garbage_and_silence() {
     let queue = manager.queue::<u32>(0).unwrap();
     for bytes in [&[0xff; 64][..], &[0; 64], &[b'x'; 100_000], b"GET / HTTP/1.1\r\n\r\n"] {
         let reply = send_raw(address, bytes);
-        assert!(reply.starts_with(b"greenline manager 1\n") && reply.len() <= 20 + 32 + 33, "{reply:?}");
+        assert!(reply.starts_with(b"greenline manager 2\n") && reply.len() <= 20 + 32 + 33, "{reply:?}");
         // After the challenge the server sends at most a refusal, and no proof.
         assert!(reply[reply.len().min(52)..].iter().all(|&byte| byte == 0), "{reply:?}");
     }
@@ -157,7 +157,7 @@ pub(crate) fn connect_to_false_manager_is_refused() {
     let server = spawn(move || {
         for (answer, _) in answers {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(&[&b"greenline manager 1\n"[..], &[7; 32]].concat()).unwrap();
+            stream.write_all(&[&b"greenline manager 2\n"[..], &[7; 32]].concat()).unwrap();
             let mut client = [0; 64];
             stream.read_exact(&mut client).unwrap();
             stream.write_all(&answer(&client)).unwrap();

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The name and the version of the protocol.
-const MAGIC: [u8; 20] = *b"greenline manager 1\n";
+const MAGIC: [u8; 20] = *b"greenline manager 2\n";
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 0;
 
