@@ -169,7 +169,7 @@ impl Hub {
         for link in rare.links {
             self.spawn(Spawn::internal(), link);
         }
-        // Values that are left are those whose destructors make them anew. No code of the green thread may run any more.
+        // Values that are left are those whose destructors make new ones. No code of the green thread may run any more.
         std::mem::forget(rare.locals);
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{Direction, GreenId, Ticket};
 use std::cell::Cell;
 
 /// Notes of a layer above about a descriptor. The reactor only stores them. They are empty again when the descriptor
-/// is registered anew.
+/// is registered again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FdNotes {
     /// 0: nothing was noted.
@@ -94,7 +94,7 @@ impl FdState {
         self.generation() == Some(generation)
     }
 
-    /// The descriptor was registered anew. It has no waiters.
+    /// The descriptor was registered again. It has no waiters.
     pub(super) fn begin(&self, watched: FdGeneration) {
         self.watched.set(Some(watched));
         for side in [&self.read, &self.write] {

@@ -18,7 +18,7 @@
 //! with any of them, because it uses nothing thread-local. Before it calls code that does, it loads the OS thread's.
 //!
 //! **Invariants.** (1) A block is loaded on at most one OS thread, and only by the hub that made it. (2) A block is not
-//! used again before its green thread has ended and, if somebody may join it, was joined.
+//! used again before its green thread has ended and, if it is joinable, was joined.
 //!
 //! This module calls nothing above it: the hub passes its address as an opaque word, and [`TcbPool::end`] returns what
 //! the hub has to wake.

@@ -139,7 +139,7 @@ fn from_end_to_end(hub: &Hub, from: c_int, out: c_int, attempt: impl Fn() -> isi
         if room < 0 {
             return room;
         }
-        // If both are ready each time, somebody else is quicker.
+        // If both are ready each time, another reader or writer is quicker.
         hub.yield_if_polling();
     }
 }

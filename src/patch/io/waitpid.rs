@@ -30,7 +30,7 @@ fn wait_for(hub: &'static Hub, child: Option<pid_t>, mut ask: impl FnMut() -> is
     while let Some(pidfd) = child.and_then(open_pidfd) {
         let until = || Some(NEVER);
         match retry_until(hub, pidfd, Direction::Read, Tracking::Complete, until, &mut ask) {
-            // Somebody has closed it without looking (close_range(2)). By now its number may be another's.
+            // The program has closed it unseen (close_range(2)). By now its number may be another's.
             closed if closed == failed(libc::EBADF) => {}
             answer => {
                 close_ours(pidfd);

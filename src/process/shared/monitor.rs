@@ -72,7 +72,7 @@ struct Header<S> {
 /// Alignment of the memory beside the state: a cache line.
 const ALIGNMENT: usize = 64;
 
-/// How long a call may wait.
+/// Time limit of a call.
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
     /// It returns at once.

@@ -34,7 +34,7 @@ const HOLDER: u32 = libc::FUTEX_TID_MASK;
 /// Number of looks before an OS thread sleeps (spin-then-park). They take longer than the mutex is held if its holder runs.
 const SPIN_ITERATIONS: u32 = 200;
 
-/// How long an OS thread sleeps before it looks again. In one case a wake-up is lost: the OS thread that was woken is killed
+/// Time that an OS thread sleeps before it looks again. In one case a wake-up is lost: the OS thread that was woken is killed
 /// before it looks, and another has taken the mutex meanwhile. Then the kernel does not find it free and wakes no OS thread.
 static RECHECK_INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 

@@ -15,7 +15,7 @@ use super::monitor::Transaction;
 use crate::process::codec::Bytes;
 use std::ops::Range;
 
-/// Where the messages are.
+/// Positions of the messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
     /// Offset in the monitor's memory at which it begins.
@@ -39,7 +39,7 @@ pub(crate) enum PopResult {
 /// Size of the length before each message.
 const LENGTH: u64 = size_of::<u32>() as u64;
 
-/// How much memory an empty ring keeps.
+/// Bytes of memory that an empty ring keeps.
 const KEPT: u64 = 1 << 20;
 
 impl Ring {

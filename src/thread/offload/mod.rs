@@ -11,8 +11,8 @@
 //!
 //! There are three kinds of work ([`WorkKind`]). A *libc call* ends by itself: a disk or a name server replies. A *user
 //! function* may wait for a green thread, which may wait for a libc call. So each of these kinds has the limit for itself,
-//! and libc calls always make progress. An *external wait* ends when somebody else acts: gives back a lock on a file, opens
-//! the other end of a pipe. That somebody may need any kind of work for it. If external waits used up the limit, nothing
+//! and libc calls always make progress. An *external wait* ends when another thread or process acts: it releases a lock on
+//! a file, opens the other end of a pipe. It may need any kind of work for that. If external waits used up the limit, nothing
 //! would go on. So they are not limited.
 //!
 //! **Invariants.** (1) Submitted work runs once, on a worker, or on the submitting OS thread if no OS thread can be made.
