@@ -27,7 +27,9 @@ pub(super) fn find() -> Result<GlibcLayout, &'static str> {
     let green_tls = green_tls::address();
     let own = segment_of(green_tls).ok_or("this crate has no thread-local storage of its own")?;
     if own.at == libc.at || libc.len > 4096 || libc.at % WORD != 0 || libc.len % WORD != 0 {
-        return Err("the C library is linked statically: its thread-local storage cannot be distinguished from ours");
+        return Err(
+            "the C library is linked statically: its thread-local storage cannot be distinguished from ours",
+        );
     }
     check_dtv(tcb, &own)?;
     let (storage, align) = storage_size(own.len + libc.len)?;
