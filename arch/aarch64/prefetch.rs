@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 
-const CACHE_LINE: usize = 64;
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// Brings `LINES` cache lines into the cache, from the one at address `at` on. Does not wait for them.
 #[inline(always)]
