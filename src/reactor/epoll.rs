@@ -137,12 +137,10 @@ mod tests {
         let counter = unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::eventfd(1, libc::EFD_CLOEXEC)) };
         let key = 0x0123_4567_89ab_cdef;
         epoll.register(counter.as_raw_fd(), key).unwrap();
-        let mut raw = Vec::with_capacity(EVENTS);
-        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        assert_eq!(epoll.collect(&mut raw, &raw const zero), 1);
-        // SAFETY: the kernel has written one event.
-        unsafe { raw.set_len(1) };
-        assert_eq!({ raw[0].u64 }, key);
-        assert_eq!(epoll.collect(&mut raw, &raw const zero), 0, "still readable, and no edge");
+        let mut events = Vec::new();
+        epoll.wait(0, |_| 0, &mut events).unwrap();
+        assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [key]);
+        epoll.wait(0, |_| 0, &mut events).unwrap();
+        assert_eq!(events.len(), 0, "still readable, and no edge");
     }
 }
