@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Running time on a level, after which a green thread sinks to the next.
-const ALLOTMENT: Duration = Duration::from_micros(200);
+const ALLOTMENT: Duration = Duration::from_millis(10);
 const LEVELS: usize = 3;
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ fn multilevel_runs_the_interactive_before_those_that_compute() {
     let compute = |name| {
         let (order, waiting) = (order.clone(), waiting.clone());
         spawn(move || {
-            for _ in 0..10 {
+            for _ in 0..6 {
                 let start = Instant::now();
                 while start.elapsed() < 2 * ALLOTMENT {
                     std::hint::spin_loop();
