@@ -9,7 +9,7 @@
 
 use crate::api::current_hub::current_hub;
 use crate::arch::syscall::syscall;
-use crate::hub::FdWaitResult;
+use crate::hub::{FdWaitResult, OnInterrupt};
 use crate::ids::Direction::Read;
 use crate::process::descriptor::Descriptor;
 use crate::time::NEVER;
@@ -88,8 +88,13 @@ impl CondVar {
         let hub = current_hub();
         let deadline = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let fd = self.counter.as_raw_fd();
-        let fds = [(fd, Read), (beside.unwrap_or(fd), Read)];
         // Only edges count that the hub collects from now on. Earlier ones came before the caller looked.
+        if beside.is_none() {
+            if let Ok(in_time) = hub.wait_next_edge(fd, Read, deadline, OnInterrupt::Unwind) {
+                return in_time;
+            }
+        }
+        let fds = [(fd, Read), (beside.unwrap_or(fd), Read)];
         match hub.wait_fds(&fds[..1 + usize::from(beside.is_some())], deadline, false) {
             FdWaitResult::Expired => return false,
             FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
