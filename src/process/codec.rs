@@ -36,10 +36,10 @@ const SMALL: usize = 256;
 pub(super) type Bytes = SmallVec<[u8; SMALL]>;
 
 /// The buffer to which postcard encodes a value.
-struct Encoder(Bytes);
+struct Encoder<'a>(&'a mut Bytes);
 
-impl Flavor for Encoder {
-    type Output = Bytes;
+impl Flavor for Encoder<'_> {
+    type Output = ();
 
     #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -53,16 +53,27 @@ impl Flavor for Encoder {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Bytes> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
+/// Appends the encoded value to `bytes`.
+///
 /// Errors: the value's `Serialize` fails, or uses something that the format does not have.
 #[inline]
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
-    postcard::serialize_with_flavor(value, Encoder(Bytes::new()))
+pub(super) fn encode_into<T: Serialize>(value: &T, bytes: &mut Bytes) -> Result<(), CodecError> {
+    postcard::serialize_with_flavor(value, Encoder(bytes))
         .map_err(|error| CodecError::new::<T>("encode", &error))
+}
+
+/// Returns the encoded value. A hot path calls `encode_into` instead, which does not move the bytes.
+///
+/// Errors: those of `encode_into`.
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
+    let mut bytes = Bytes::new();
+    encode_into(value, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Errors: the bytes are no encoded value of this type.

@@ -5,7 +5,7 @@
 //!
 //! Next: `process/codec.rs`, encoding messages.
 
-use super::codec::{Bytes, decode, encode};
+use super::codec::{Bytes, decode, encode_into};
 use super::queue_error::{GetError, PutError};
 use super::shared::{Limit, Monitor, PopResult, Ring};
 use serde::{Serialize, de::DeserializeOwned};
@@ -155,11 +155,11 @@ impl<T: Serialize> Queue<T> {
 
     #[inline]
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
-        let bytes = match encode(&value) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(PutError::Failed { value, error }),
-        };
-        store(&self.monitor, bytes.as_slice(), limit).map_err(|error| error.with(value))
+        let mut bytes = Bytes::new();
+        if let Err(error) = encode_into(&value, &mut bytes) {
+            return Err(PutError::Failed { value, error });
+        }
+        store(&self.monitor, &bytes, limit).map_err(|error| error.with(value))
     }
 }
 
@@ -194,7 +194,9 @@ impl<T: DeserializeOwned> Queue<T> {
 
     #[inline]
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
-        Ok(decode(take(&self.monitor, limit)?.as_slice())?)
+        let mut bytes = Bytes::new();
+        take(&self.monitor, limit, &mut bytes)?;
+        Ok(decode(&bytes)?)
     }
 
     /// Returns an iterator that [gets](Queue::get) messages until the queue is closed and empty.
@@ -226,21 +228,20 @@ fn store(monitor: &Monitor<State>, message: &[u8], limit: Limit) -> Result<(), P
     }))
 }
 
-/// Takes out the message at the head.
-fn take(monitor: &Monitor<State>, limit: Limit) -> Result<Bytes, GetError> {
-    let mut bytes = Bytes::new();
+/// Moves the message at the head to `bytes`, an empty buffer.
+fn take(monitor: &Monitor<State>, limit: Limit, bytes: &mut Bytes) -> Result<(), GetError> {
     loop {
         let taken = monitor.wait(MESSAGE, limit, |state| {
-            let Some(popped) = Ring::pop(state, |state| &mut state.ring, &mut bytes, Some(ROOM)) else {
+            let Some(popped) = Ring::pop(state, |state| &mut state.ring, bytes, Some(ROOM)) else {
                 return state.closed.then_some(Err(GetError::Closed));
             };
             Ring::trim(state, |state| &mut state.ring);
             Some(Ok(popped))
         });
         match taken {
-            Some(Ok(PopResult::Message)) => return Ok(bytes),
+            Some(Ok(PopResult::Message)) => return Ok(()),
             // The buffer is allocated outside of the monitor.
-            Some(Ok(PopResult::NeedsBuffer(size))) => bytes = Bytes::from_vec(vec![0; size]),
+            Some(Ok(PopResult::NeedsBuffer(size))) => *bytes = Bytes::from_vec(vec![0; size]),
             Some(Err(error)) => return Err(error),
             None if matches!(limit, Limit::Nonblocking) => return Err(GetError::Empty),
             None => return Err(GetError::TimedOut),
