@@ -80,7 +80,7 @@ fn stale(text: &str) -> Vec<String> {
 /// Returns the paths in `text` at which there is no file. These are citations without a name.
 fn missing(text: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rooms = ["src/", "arch/", "tests/", "examples/"];
+    let rooms = ["src/", "arch/", "tests/", "examples/", "benches/", "crates/"];
     let is_path = |span: &String| rooms.iter().any(|room| span.starts_with(room)) && !span.contains(' ');
     spans(text).into_iter().filter(|span| is_path(span) && !root.join(span).exists()).collect()
 }

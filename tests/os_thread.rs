@@ -2,6 +2,8 @@
 //! a patch and patched.
 
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::thread::{Thread, Timer};
 use greenline::{Handle, JoinError, sleep, spawn, yield_now};
@@ -45,7 +47,7 @@ const OTHERS: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(
+    trials::main(
         ALONE,
         OTHERS,
         vec![

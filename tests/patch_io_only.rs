@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::Read;
+use support::files::Temp;
 use support::proc_fs::os_threads_named;
 
 fn offload_workers() -> usize {
@@ -15,9 +15,8 @@ fn offload_workers() -> usize {
 #[test]
 fn read_is_offloaded_only_for_green_threads_with_own_thread_locals() {
     const MUCH: usize = 16 << 20;
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&vec![7; MUCH]).unwrap();
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let temp = Temp::with(&vec![7; MUCH]);
+    let path = temp.0.clone();
     let read = move || {
         let mut bytes = vec![0; MUCH];
         std::fs::File::open(&path).unwrap().read_exact(&mut bytes).unwrap();

@@ -1,6 +1,8 @@
 //! Starting, joining and ending processes, patched and unpatched.
 
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::process::{Child, Process, active_children, current, parent, pipe};
 use greenline::{Builder, sleep, spawn, thread, timeout, yield_now};
@@ -64,7 +66,7 @@ const OTHERS: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(
+    trials::main(
         ALONE,
         OTHERS,
         vec![

@@ -1,6 +1,8 @@
 //! Pipes between processes, whole messages and the end of a pipe, patched and unpatched.
 
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::process::{Connection, Process, one_way, pipe};
 use greenline::{sleep, spawn, thread, timeout, yield_now};
@@ -36,7 +38,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(ALONE, &[], vec![])
+    trials::main(ALONE, &[], vec![])
 }
 
 fn start(f: impl FnOnce() + 'static) -> greenline::process::Child {

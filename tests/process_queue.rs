@@ -1,16 +1,20 @@
 //! Queues between processes: order, bounds, closing, messages of all sizes, and killed users; patched and unpatched.
 
+#[path = "support/kill_stress.rs"]
+mod kill_stress;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::process::{GetError, Process, PutError, Queue};
 use greenline::{join_all, join_everything, sleep, spawn, thread, timeout, yield_now};
+use kill_stress::{KillStress, shared_mappings, shared_memory};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::kill_stress::{KillStress, shared_mappings, shared_memory};
 use support::proc_fs::open_eventfds;
 use support::random::Random;
 use support::subprocess::Case;
@@ -41,7 +45,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(ALONE, &[], vec![])
+    trials::main(ALONE, &[], vec![])
 }
 
 fn order() {
@@ -474,14 +478,14 @@ fn nothing_left() {
 
 fn no_system_calls() {
     let queue = Queue::new().unwrap();
-    assert!(support::kill_stress::makes_no_system_calls(|| {
+    assert!(kill_stress::makes_no_system_calls(|| {
         for number in 0..100u32 {
             queue.put((number, 1)).unwrap();
             assert_eq!(queue.get(), Ok((number, 1)));
             assert_eq!(queue.try_get(), Err(GetError::Empty));
         }
     }));
-    assert!(!support::kill_stress::makes_no_system_calls(|| {
+    assert!(!kill_stress::makes_no_system_calls(|| {
         let _ = std::process::id();
     }));
 }

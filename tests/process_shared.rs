@@ -1,14 +1,18 @@
 //! Values and arrays that processes share, also when their users are killed; patched and unpatched.
 
+#[path = "support/kill_stress.rs"]
+mod kill_stress;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::process::{Array, Child, Process, Value};
 use greenline::{join_all, sleep, spawn, thread, yield_now};
+use kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
-use support::kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use support::subprocess::Case;
 
 const ALONE: &[Case] = &[
@@ -23,7 +27,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(ALONE, &[], vec![])
+    trials::main(ALONE, &[], vec![])
 }
 
 fn children(count: usize, f: impl Fn(usize) + Clone + 'static) -> Vec<Child> {

@@ -1,16 +1,20 @@
 //! Semaphores, locks, events, conditions and barriers between processes, also when their users are killed; patched and
 //! unpatched.
 
+#[path = "support/kill_stress.rs"]
+mod kill_stress;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use greenline::process::{
     Array, Barrier, BrokenBarrier, Child, Condition, Event, Lock, Process, Queue, Semaphore, Value,
 };
 use greenline::{join_all, sleep, spawn, thread, timeout, yield_now};
+use kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use support::kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use support::proc_fs::open_eventfds;
 use support::subprocess::Case;
 
@@ -40,7 +44,7 @@ const ALONE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    support::subprocess::main(ALONE, &[], vec![])
+    trials::main(ALONE, &[], vec![])
 }
 
 fn child(f: impl FnOnce() + 'static) -> Child {

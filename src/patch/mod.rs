@@ -145,7 +145,7 @@ impl std::error::Error for Unsupported {}
 ///
 #[doc = include_str!("coverage.md")]
 ///
-/// `tests/coverage.rs` lists the other functions that std calls, with the reason why each cannot block, or with what it
+/// `crates/third-party/tests/coverage.rs` lists the other functions that std calls, with the reason why each cannot block, or with what it
 /// waits for.
 pub fn coverage() -> impl Iterator<Item = &'static Covered> {
     [&[nanosleep::COVERAGE], pthread::COVERAGE, io::COVERAGE].into_iter().flatten().copied().flatten()

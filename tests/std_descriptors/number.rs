@@ -1,6 +1,7 @@
 //! Descriptor numbers that are used again, and large ones.
 
 use crate::support::differential::{answer, exclusive, ms};
+use crate::support::files::Temp;
 use crate::support::proc_fs::resident_kib;
 use crate::{Answer, pair, receive_byte};
 use std::fs::File;
@@ -108,8 +109,8 @@ fn read(fd: RawFd) -> Answer {
 #[test]
 fn sendfile_and_splice_to_a_reused_number_write_to_the_new_object() {
     let _exclusive = exclusive();
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(b"hello").unwrap();
+    let temp = Temp::with(b"hello");
+    let file = temp.open();
     let file = file.as_raw_fd();
     let copies: [fn(RawFd, RawFd) -> isize; 2] = [
         |file, to| {

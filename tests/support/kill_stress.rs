@@ -1,6 +1,8 @@
 //! Fault injection by SIGKILL: processes that are killed at random moments, and what they may leave behind.
 
-use super::random::Random;
+#![allow(dead_code)] // each test file uses a part
+
+use crate::support::random::Random;
 use greenline::process::{Child, Process};
 use greenline::sleep;
 use std::time::Duration;

@@ -9,8 +9,6 @@ pub(crate) mod differential;
 #[cfg(feature = "patch")]
 pub(crate) mod files;
 pub(crate) mod hang_guard;
-#[cfg(feature = "process")]
-pub(crate) mod kill_stress;
 pub(crate) mod limits;
 pub(crate) mod proc_fs;
 pub(crate) mod random;

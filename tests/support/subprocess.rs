@@ -1,22 +1,21 @@
 //! Cases that run in a process of their own: for tests about processes, and about how they end.
 //!
 //! A child is the test program again, with the name of the case in the environment. There are two kinds of test
-//! programs. One without libtest (`harness = false`) calls [`main`]. One with libtest says [`run_cases_before_main!`].
+//! programs. One without libtest (`harness = false`) calls the `main` of `trials.rs`. One with libtest says [`run_cases_before_main!`].
 //! Both then run cases by [`run`] or [`output`], or start a
 //! child by [`command`] and talk to it.
 //!
 //! A child that hangs is killed, together with every process it has started, and its test fails.
 
 use super::time::HANG_TIMEOUT;
-use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Environment variable that holds the name of the case that a child is to run.
-const CASE: &str = "GREENLINE_TEST_CASE";
+pub(crate) const CASE: &str = "GREENLINE_TEST_CASE";
 /// Environment variable that is set if a child is to patch before it runs its case.
 const PATCHED: &str = "GREENLINE_TEST_PATCHED";
 /// Seconds after which the kernel ends a test program with libtest, or a child of one, that hangs.
@@ -45,42 +44,6 @@ impl Ended {
 /// Returns whether this child is to be patched.
 pub(crate) fn is_patched() -> bool {
     std::env::var_os(PATCHED).is_some()
-}
-
-/// The `main` of a test program without libtest.
-///
-/// Each of `alone` is a test: it succeeds if its child exits with 0. `others` are cases that `tests` run. If the
-/// feature `patch` is on, each test runs twice: without a patch and patched.
-pub(crate) fn main(alone: &[Case], others: &[Case], tests: Vec<(&'static str, fn(bool))>) -> ExitCode {
-    if let Ok(name) = std::env::var(CASE) {
-        let (_, case) = alone.iter().chain(others).find(|case| case.0 == name).expect("a case of that name");
-        #[cfg(feature = "patch")]
-        if is_patched() {
-            greenline::patch::all();
-        }
-        case();
-        return ExitCode::SUCCESS;
-    }
-    let ways =
-        if cfg!(feature = "patch") { &[(false, ""), (true, ", patched")][..] } else { &[(false, "")][..] };
-    let mut trials = Vec::new();
-    for &(patched, suffix) in ways {
-        for &(name, _) in alone {
-            let trial = move || match run(name, patched) {
-                Ended { code: 0, .. } => Ok(()),
-                ended => Err(Failed::from(format!("{ended:#?}").replace("\\n", "\n"))),
-            };
-            trials.push(Trial::test(format!("{name}{suffix}"), trial));
-        }
-        for &(name, test) in &tests {
-            let trial = move || {
-                test(patched);
-                Ok(())
-            };
-            trials.push(Trial::test(format!("{name}{suffix}"), trial));
-        }
-    }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// Makes a child of a test program with libtest call `$run` with the name of its case, instead of libtest's `main`.

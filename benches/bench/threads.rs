@@ -1,6 +1,6 @@
 //! Workloads of unmodified `std::thread`, as OS threads and as green threads.
 
-use crate::measure::{emit, emit_per};
+use greenline_bench::{emit, emit_per};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Instant;

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "patch")]
 
+#[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use greenline::{patch, thread::Thread};

@@ -1,7 +1,7 @@
 //! Echo servers for the load client, and many short connections.
 
-use crate::measure::{emit, status_kb};
 use crate::usage;
+use greenline_bench::{emit, status_kb};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "patch")]
 
+#[path = "../../../tests/support/mod.rs"]
 mod support;
 
 use crossbeam_channel::{

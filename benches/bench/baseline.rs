@@ -1,8 +1,8 @@
 //! Lower bounds: the cost of the parts that every runtime needs.
 
-use crate::measure::{emit, emit_per};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult};
+use greenline_bench::{emit, emit_per};
 use std::time::Instant;
 
 const SLOT: usize = 64 << 10;

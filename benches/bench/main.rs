@@ -28,12 +28,10 @@
 
 mod baseline;
 mod echo;
-mod measure;
-#[cfg(feature = "process")]
 mod processes;
 mod threads;
 
-use measure::{Delays, Gate, Memory, emit, emit_per};
+use greenline_bench::{Delays, Gate, Memory, emit, emit_per};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -67,9 +65,7 @@ fn main() {
         ("echo-server-mt", &[port]) => echo::serve_by_two(port),
         ("echo-server-std", &[port]) => echo::serve_std(port),
         ("churn", &[n]) => echo::churn(n),
-        #[cfg(feature = "process")]
         ("queue", &[n]) => processes::queue(n),
-        #[cfg(feature = "process")]
         ("pool", &[n]) => processes::pool(n),
         (
             "yield" | "yield-own" | "yield-std" | "pair" | "spawn" | "spawn-std" | "skynet" | "sleepers"
