@@ -12,7 +12,6 @@ use super::mask::{Mask, SET_SIZE};
 use super::wait_any::{wait_any, with_limit};
 use crate::ids::Direction;
 use crate::patch::symbol::{interpose, kernel, with_errno};
-use crate::sys::timespec::timespec_of;
 use libc::{c_int, epoll_event, sigset_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
@@ -66,14 +65,9 @@ interpose! { Io;
     fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec,
         mask: *const sigset_t) -> c_int, "C" => "the same";
     {
-        with_errno(with_limit(timeout, |limit| {
-            wait(epoll, (events, most), limit, mask, || {
-                let time = limit.map(timespec_of);
-                let time = time.as_ref().map_or(null(), |time| &raw const *time);
-                let events = [epoll as usize, events as usize, most as usize];
-                let rest = [time as usize, mask as usize, SET_SIZE];
-                kernel(libc::SYS_epoll_pwait2, [events[0], events[1], events[2], rest[0], rest[1], rest[2]])
-            })
-        }))
+        let args =
+            [epoll as usize, events as usize, most as usize, timeout as usize, mask as usize, SET_SIZE];
+        let in_kernel = || kernel(libc::SYS_epoll_pwait2, args);
+        with_errno(with_limit(timeout, |limit| wait(epoll, (events, most), limit, mask, in_kernel)))
     }
 }

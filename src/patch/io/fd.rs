@@ -24,13 +24,19 @@ use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Notes a duplicate of `old`, if the raw answer is its number.
-fn duplicated(old: c_int, answer: isize) -> isize {
+/// Tells `fd_table` of a new descriptor, if the raw answer is its number. The last owner of the number may have been
+/// closed unseen.
+pub(super) fn opened(answer: isize) -> isize {
     if answer >= 0 {
         fd_table::invalidate(answer as c_int);
-        if fd_table::is_own_listener(old) {
-            fd_table::note_listener(answer as c_int);
-        }
+    }
+    answer
+}
+
+/// [`opened`], for a duplicate of `old`.
+fn duplicated(old: c_int, answer: isize) -> isize {
+    if opened(answer) >= 0 && fd_table::is_own_listener(old) {
+        fd_table::note_listener(answer as c_int);
     }
     answer
 }
@@ -47,10 +53,21 @@ pub(super) unsafe fn made_pair(answer: isize, pair: *const c_int) -> isize {
     answer
 }
 
-/// Closes a descriptor that only this crate knows.
-pub(super) fn close_ours(fd: c_int) {
-    fd_table::invalidate(fd);
-    close_now(fd);
+/// A descriptor that only this crate knows. Closed when dropped.
+pub(super) struct OwnFd(pub(super) c_int);
+
+impl OwnFd {
+    /// Returns the new descriptor. `None`: the raw answer is an error.
+    pub(super) fn new(answer: isize) -> Option<OwnFd> {
+        (opened(answer) >= 0).then(|| OwnFd(answer as c_int))
+    }
+}
+
+impl Drop for OwnFd {
+    fn drop(&mut self) {
+        fd_table::invalidate(self.0);
+        close_now(self.0);
+    }
 }
 
 fn close_now(fd: c_int) -> isize {
@@ -61,17 +78,12 @@ fn close_now(fd: c_int) -> isize {
 /// Calls `close`, which gives `fd` up, and returns its answer. A socket that lingers is then still open as a duplicate.
 /// An OS thread of the pool closes the duplicate, and so waits until all is sent, while the others run.
 fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isize {
-    let duplicate = match hub().filter(|_| lingers(fd)) {
-        // SAFETY: no pointers.
-        Some(_) => unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0]) },
-        None => failed(libc::EBADF),
-    };
+    // SAFETY: no pointers.
+    let duplicate = || unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0]) };
+    let duplicate = hub().filter(|_| lingers(fd)).and_then(|_| OwnFd::new(duplicate()));
     let answer = close();
-    if duplicate >= 0 {
-        let duplicate = duplicate as c_int;
-        fd_table::invalidate(duplicate);
-        let wait = move || close_now(duplicate);
-        offload_blocking(WorkKind::ExternalWait, "a connection to be closed", wait);
+    if let Some(duplicate) = duplicate {
+        offload_blocking(WorkKind::ExternalWait, "a connection to be closed", || drop(duplicate));
     }
     answer
 }
@@ -81,12 +93,9 @@ static LINGER: AtomicBool = AtomicBool::new(false);
 
 /// Returns `true` if to close `fd` waits until all is sent.
 fn lingers(fd: c_int) -> bool {
-    let mut linger = libc::linger { l_onoff: 0, l_linger: 0 };
+    let waits = |linger: libc::linger| linger.l_onoff != 0 && linger.l_linger > 0;
     // SAFETY: the option's type.
-    LINGER.load(Relaxed)
-        && unsafe { get_socket_option(fd, libc::SO_LINGER, &mut linger) }.is_ok()
-        && linger.l_onoff != 0
-        && linger.l_linger > 0
+    LINGER.load(Relaxed) && unsafe { get_socket_option(fd, libc::SO_LINGER) }.is_ok_and(waits)
 }
 
 fn is_open(fd: c_int) -> bool {
@@ -127,7 +136,7 @@ const CONTROLS: &str =
 
 interpose! { Io;
     /// See close(2). The waiters of the descriptor are woken, with EBADF.
-    fn close(fd: c_int) -> c_int, "everybody" =>
+    fn close(fd: c_int) -> c_int, "std, C" =>
         "wakes the waiters of the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
     {
         let answer = close_with_linger_offloaded(fd, || fd_table::with_closing_mark(fd, || close_now(fd)));

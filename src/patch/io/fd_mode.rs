@@ -12,6 +12,7 @@ use crate::patch::symbol::kernel;
 use crate::reactor::{FdNotes, FdState};
 use crate::time::{NEVER, Time};
 use libc::c_int;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -31,44 +32,36 @@ pub(super) enum FdKind {
     Other,
 }
 
-/// The kind and the mode of a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FdMode {
-    pub(super) kind: FdKind,
-    pub(super) nonblocking: bool,
-    /// A stream of which a short read means that there is no more now.
-    pub(super) is_tcp: bool,
-    /// SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds; 0: none.
-    timeouts: [u64; 2],
-}
+/// The kind and the mode of a descriptor, in the form in which the reactor keeps them. The flags are the file type of
+/// `fstat` (S_IFMT), O_NONBLOCK and [`TCP`]. The timeouts are SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds; 0: none.
+#[derive(Clone, Copy)]
+pub(super) struct FdMode(FdNotes);
 
-const NONBLOCKING: u16 = 1;
-const TCP: u16 = 2;
-const KIND_SHIFT: u32 = 2;
-const KINDS: [FdKind; 5] = [FdKind::File, FdKind::Socket, FdKind::Pipe, FdKind::CharDevice, FdKind::Other];
+/// A stream of which a short read means that there is no more now.
+const TCP: u16 = 1;
+const NONBLOCKING: u16 = libc::O_NONBLOCK as u16;
 
 impl FdMode {
-    fn to_notes(self, version: u32) -> FdNotes {
-        let flag = |set: bool, flag: u16| if set { flag } else { 0 };
-        let flags =
-            flag(self.nonblocking, NONBLOCKING) | flag(self.is_tcp, TCP) | (self.kind as u16) << KIND_SHIFT;
-        FdNotes { version, flags, timeouts: self.timeouts }
+    #[inline]
+    pub(super) fn is_nonblocking(self) -> bool {
+        self.0.flags & NONBLOCKING != 0
     }
 
     #[inline]
-    fn of_notes(FdNotes { flags, timeouts, .. }: FdNotes) -> FdMode {
-        FdMode {
-            kind: KINDS[usize::from(flags >> KIND_SHIFT) % KINDS.len()],
-            nonblocking: flags & NONBLOCKING != 0,
-            is_tcp: flags & TCP != 0,
-            timeouts,
+    fn kind(self) -> FdKind {
+        match u32::from(self.0.flags) & libc::S_IFMT {
+            libc::S_IFREG | libc::S_IFBLK => FdKind::File,
+            libc::S_IFSOCK => FdKind::Socket,
+            libc::S_IFIFO => FdKind::Pipe,
+            libc::S_IFCHR => FdKind::CharDevice,
+            _ => FdKind::Other,
         }
     }
 
     /// Returns when a call that begins now gives up.
     #[inline]
     pub(super) fn deadline(self, hub: &Hub, direction: Direction) -> Time {
-        match self.timeouts[direction as usize] {
+        match self.0.timeouts[direction as usize] {
             0 => NEVER,
             nanos => hub.clock().after(Duration::from_nanos(nanos)),
         }
@@ -88,7 +81,7 @@ pub(super) fn mode_changed() {
 pub(super) fn mode(hub: &Hub, fd: RawFd) -> FdMode {
     match hub.reactor().state(fd) {
         Some(state) => mode_of(hub, state, fd),
-        None => ask(fd),
+        None => ask(fd, 0),
     }
 }
 
@@ -96,29 +89,27 @@ pub(super) fn mode(hub: &Hub, fd: RawFd) -> FdMode {
 #[inline]
 fn mode_of(hub: &Hub, state: &FdState, fd: RawFd) -> FdMode {
     let _entered = hub.reactor().enter();
-    let (notes, version) = (state.notes(), VERSION.load(Acquire));
-    if notes.version == version {
-        return FdMode::of_notes(notes);
+    let (mode, version) = (FdMode(state.notes()), VERSION.load(Acquire));
+    if mode.0.version == version {
+        return mode;
     }
-    let mode = ask(fd);
-    state.set_notes(mode.to_notes(version));
+    let mode = ask(fd, version);
+    state.set_notes(mode.0);
     mode
 }
 
 /// Asks the kernel for the mode.
 #[cold]
-fn ask(fd: RawFd) -> FdMode {
-    let protocol = socket_option(fd, libc::SO_PROTOCOL);
-    let is_socket = protocol.is_ok();
-    FdMode {
-        kind: if is_socket { FdKind::Socket } else { ask_kind(fd) },
-        nonblocking: has_flag(fd, libc::O_NONBLOCK),
-        is_tcp: protocol == Ok(libc::IPPROTO_TCP),
-        timeouts: match is_socket {
-            true => [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].map(|option| socket_timeout(fd, option)),
-            false => [0; 2],
-        },
-    }
+fn ask(fd: RawFd, version: u32) -> FdMode {
+    let (kind, tcp, timeouts) = match socket_option(fd, libc::SO_PROTOCOL) {
+        Ok(protocol) => {
+            let timeouts = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO].map(|option| socket_timeout(fd, option));
+            (libc::S_IFSOCK as u16, if protocol == libc::IPPROTO_TCP { TCP } else { 0 }, timeouts)
+        }
+        Err(_) => (file_type(fd), 0, [0; 2]),
+    };
+    let nonblocking = if has_flag(fd, libc::O_NONBLOCK) { NONBLOCKING } else { 0 };
+    FdMode(FdNotes { version, flags: kind | tcp | nonblocking, timeouts })
 }
 
 /// Returns what `fd` refers to: as it is noted, or by one `fstat`. A note of an older version will do, since a number
@@ -127,26 +118,24 @@ fn ask(fd: RawFd) -> FdMode {
 #[inline]
 pub(super) fn kind(hub: &Hub, fd: RawFd) -> FdKind {
     match hub.reactor().state(fd) {
-        Some(state) if state.notes().version != 0 => FdMode::of_notes(state.notes()).kind,
-        Some(state) => mode_of(hub, state, fd).kind,
+        Some(state) if state.notes().version != 0 => FdMode(state.notes()).kind(),
+        Some(state) => mode_of(hub, state, fd).kind(),
         None => ask_kind(fd),
     }
 }
 
 /// Returns what `fd` refers to now, by one `fstat`.
 pub(super) fn ask_kind(fd: RawFd) -> FdKind {
-    // SAFETY: all zeros is a valid `stat`.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: room for a `stat`.
-    if unsafe { kernel(libc::SYS_fstat, [fd as usize, &raw mut stat as usize]) } != 0 {
-        return FdKind::Other;
-    }
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFBLK => FdKind::File,
-        libc::S_IFSOCK => FdKind::Socket,
-        libc::S_IFIFO => FdKind::Pipe,
-        libc::S_IFCHR => FdKind::CharDevice,
-        _ => FdKind::Other,
+    FdMode(FdNotes { flags: file_type(fd), ..FdNotes::default() }).kind()
+}
+
+/// Returns the file type of `fd` (S_IFMT); 0 if it is not open.
+fn file_type(fd: RawFd) -> u16 {
+    // SAFETY: all zeros is a valid `stat`, and the kernel writes to that local.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        kernel(libc::SYS_fstat, [fd as usize, &raw mut stat as usize]);
+        (stat.st_mode & libc::S_IFMT) as u16
     }
 }
 
@@ -161,34 +150,30 @@ pub(super) fn has_flag(fd: RawFd, flag: c_int) -> bool {
 ///
 /// Errors: those of getsockopt(2), as a raw answer.
 pub(super) fn socket_option(fd: RawFd, option: c_int) -> Result<c_int, isize> {
-    let mut number: c_int = 0;
     // SAFETY: an int.
-    unsafe { get_socket_option(fd, option, &mut number) }.map(|()| number)
+    unsafe { get_socket_option(fd, option) }
 }
 
 fn socket_timeout(fd: RawFd, option: c_int) -> u64 {
-    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let nanos = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
     // SAFETY: a time.
-    match unsafe { get_socket_option(fd, option, &mut time) } {
-        Ok(()) => time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000,
-        Err(_) => 0,
-    }
+    unsafe { get_socket_option(fd, option) }.map_or(0, nanos)
 }
 
-/// Writes an option of a socket to `value`.
+/// Returns an option of a socket.
 ///
 /// Errors: those of getsockopt(2), as a raw answer.
 ///
 /// # Safety
-/// `T` is the option's type.
-pub(super) unsafe fn get_socket_option<T>(fd: RawFd, option: c_int, value: &mut T) -> Result<(), isize> {
-    let mut len = size_of::<T>() as libc::socklen_t;
-    let room = (&raw mut *value as usize, &raw mut len as usize);
+/// `T` is the option's type, a plain C type.
+pub(super) unsafe fn get_socket_option<T>(fd: RawFd, option: c_int) -> Result<T, isize> {
+    let (mut value, mut len) = (MaybeUninit::<T>::zeroed(), size_of::<T>() as libc::socklen_t);
+    let room = (value.as_mut_ptr() as usize, &raw mut len as usize);
     let args = [fd as usize, libc::SOL_SOCKET as usize, option as usize, room.0, room.1];
-    // SAFETY: room for the value, and its length.
-    match unsafe { kernel(libc::SYS_getsockopt, args) } {
-        0 => Ok(()),
-        error => Err(error),
+    // SAFETY: room for the value, and its length. The caller upholds that all zeros is valid, too.
+    match unsafe { (kernel(libc::SYS_getsockopt, args), value.assume_init()) } {
+        (0, value) => Ok(value),
+        (error, _) => Err(error),
     }
 }
 
@@ -196,7 +181,7 @@ pub(super) unsafe fn get_socket_option<T>(fd: RawFd, option: c_int, value: &mut 
 #[inline]
 pub(super) fn deadline(hub: &Hub, fd: RawFd, direction: Direction) -> Option<Time> {
     let mode = mode(hub, fd);
-    (!mode.nonblocking).then(|| mode.deadline(hub, direction))
+    (!mode.is_nonblocking()).then(|| mode.deadline(hub, direction))
 }
 
 /// Returns the state and the mode of `fd`, if `fd` is a blocking TCP socket that was waited for.
@@ -204,5 +189,5 @@ pub(super) fn deadline(hub: &Hub, fd: RawFd, direction: Direction) -> Option<Tim
 pub(super) fn blocking_tcp(hub: &Hub, fd: RawFd) -> Option<(&FdState, FdMode)> {
     let state = hub.reactor().state(fd)?;
     let mode = mode_of(hub, state, fd);
-    (mode.is_tcp && !mode.nonblocking).then_some((state, mode))
+    (mode.0.flags & (TCP | NONBLOCKING) == TCP).then_some((state, mode))
 }

@@ -1,4 +1,4 @@
-//! Files. Nobody can wait for them: to `poll` they are always ready, and a read of what is not in memory keeps its OS
+//! Files. They cannot be polled: to `poll` they are always ready, and a read of what is not in memory keeps its OS
 //! thread until the disk has it. So an OS thread of the pool (`offload`) is kept instead, where it may take long, and
 //! only there: an offload costs some 10 to 20 microseconds, ten times what a read from memory costs.
 //!
@@ -11,17 +11,16 @@
 //!
 //! Next: `thread/offload/mod.rs`, the pool.
 
-use super::blocking::hub;
+use super::blocking::{hub, offload};
 use super::fd_mode::has_flag;
 use super::file_pos::{FilePos, FilePositionLock};
-use super::iovec::iovec_skip;
+use super::iovec::Slices;
 use crate::hub::{EAGAIN, Hub};
 use crate::ids::{Direction, GreenId};
-use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use crate::tls;
-use libc::{c_int, c_uint, c_void, iovec};
+use libc::{c_int, c_uint, c_void};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -71,50 +70,31 @@ const IN_MEMORY: [u32; 11] = [
 ///
 /// # Safety
 /// As preadv2(2).
-pub(super) unsafe fn finish_read(
-    hub: &'static Hub,
-    pos: FilePos,
-    slices: *const iovec,
-    count: usize,
-    answer: isize,
-) -> isize {
+pub(super) unsafe fn finish_read(hub: &'static Hub, pos: FilePos, slices: Slices, answer: isize) -> isize {
     // SAFETY: the caller's contract. If the answer is a number of bytes, the kernel has written to the slices.
     unsafe {
         match answer {
-            1.. => read_uncached_tail(hub, pos, slices, count, answer),
-            EAGAIN => offload_io(hub, pos, Direction::Read, slices, count),
-            _ if may_hit_disk(pos.fd) => offload_io(hub, pos, Direction::Read, slices, count),
-            _ => pos.call(Direction::Read, 0, slices, count),
+            1.. => answer + read_uncached_tail(hub, pos.after(answer as usize), slices, answer as usize),
+            _ if answer == EAGAIN || may_hit_disk(pos.fd) => offload_io(hub, pos, Direction::Read, slices),
+            _ => pos.call(Direction::Read, 0, slices),
         }
     }
 }
 
-/// Reads what is not in memory, after `got` bytes that were. Returns the number of bytes of both.
+/// Reads from `pos` on, where the first `got` bytes of the slices have ended. Returns the number of bytes. An error is
+/// returned by the next call.
 ///
 /// # Safety
 /// As preadv2(2). The kernel has just read these slices.
-unsafe fn read_uncached_tail(
-    hub: &'static Hub,
-    pos: FilePos,
-    slices: *const iovec,
-    count: usize,
-    mut got: isize,
-) -> isize {
-    loop {
-        // SAFETY: the caller's contract, for what is left of the slices.
-        unsafe {
-            let left = iovec_skip(slices, count, got as usize);
-            if left.is_empty() {
-                return got;
-            }
-            let pos = pos.after(got as usize);
-            // It may be the end of the file, which is known at once.
-            got += match pos.call(Direction::Read, libc::RWF_NOWAIT, left.as_ptr(), left.len()) {
-                more @ 1.. => more,
-                0 => return got,
-                // An error of the rest is returned by the next call.
-                _ => return got + offload_io(hub, pos, Direction::Read, left.as_ptr(), left.len()).max(0),
-            };
+unsafe fn read_uncached_tail(hub: &'static Hub, pos: FilePos, slices: Slices, got: usize) -> isize {
+    // SAFETY: the caller's contract, for what is left of the slices.
+    unsafe {
+        let left = slices.part(got, usize::MAX);
+        let left = Slices::of(&left);
+        // It may be the end of the file, which is known at once.
+        match pos.call(Direction::Read, libc::RWF_NOWAIT, left) {
+            0 => 0,
+            answer => finish_read(hub, pos, left, answer).max(0),
         }
     }
 }
@@ -135,42 +115,29 @@ pub(super) unsafe fn offload_io(
     hub: &'static Hub,
     pos: FilePos,
     direction: Direction,
-    slices: *const iovec,
-    count: usize,
+    slices: Slices,
 ) -> isize {
-    if !outlasts(hub) {
-        // SAFETY: the caller's contract.
-        return unsafe { pos.call(direction, 0, slices, count) };
-    }
-    let _lock = pos.is_current().then(|| FilePositionLock::lock(hub, pos.fd));
-    let slices = slices as usize;
-    // SAFETY: the caller's contract; the caller waits until the call has returned.
-    offload_blocking(WorkKind::LibcCall, "a file", move || unsafe {
-        pos.call(direction, 0, slices as *const iovec, count)
-    })
+    let hub = Some(hub).filter(|hub| outlasts(hub));
+    let _lock = hub.filter(|_| pos.is_current()).map(|hub| FilePositionLock::lock(hub, pos.fd));
+    // SAFETY: the caller's contract.
+    unsafe { offload(hub, WorkKind::LibcCall, "a file", || pos.call(direction, 0, slices)) }
 }
 
 /// Writes to a file. `len` is the number of bytes of the slices, as far as it is known.
 ///
 /// # Safety
 /// As pwritev2(2).
-pub(super) unsafe fn write(
-    hub: &'static Hub,
-    pos: FilePos,
-    slices: *const iovec,
-    count: usize,
-    len: usize,
-) -> isize {
+pub(super) unsafe fn write(hub: &'static Hub, pos: FilePos, slices: Slices, len: usize) -> isize {
     // SAFETY: the caller's contract.
     unsafe {
         let begun = now();
         if len >= OFFLOAD_BYTES || begun < SLOW_UNTIL.load(Relaxed) || is_synchronous_write(pos) {
-            return offload_io(hub, pos, Direction::Write, slices, count);
+            return offload_io(hub, pos, Direction::Write, slices);
         }
         if pos.is_current() {
             FilePositionLock::wait_unlocked(hub, pos.fd);
         }
-        let answer = pos.call(Direction::Write, 0, slices, count);
+        let answer = pos.call(Direction::Write, 0, slices);
         let ended = now();
         if ended - begun > SLOW_WRITE_NS {
             SLOW_UNTIL.store(ended + OFFLOAD_WRITES_FOR_NS, Relaxed);
@@ -193,17 +160,14 @@ fn is_synchronous_write(pos: FilePos) -> bool {
         || has_flag(pos.fd, libc::O_SYNC | libc::O_DSYNC | libc::O_DIRECT)
 }
 
-/// Makes a system call that waits for a disk on an OS thread of the pool.
+/// Makes a system call on an OS thread of the pool, if it `waits` for a disk.
 ///
 /// # Safety
 /// As the system call.
-unsafe fn sync<const N: usize>(number: libc::c_long, args: [usize; N]) -> c_int {
-    // SAFETY: the caller's contract; the caller waits until the call has returned.
-    let call = move || unsafe { kernel(number, args) };
-    with_errno(match hub() {
-        Some(_) => offload_blocking(WorkKind::LibcCall, "a disk", call),
-        None => call(),
-    })
+unsafe fn sync<const N: usize>(waits: bool, number: libc::c_long, args: [usize; N]) -> c_int {
+    let hub = hub().filter(|_| waits);
+    // SAFETY: the caller's contract.
+    with_errno(unsafe { offload(hub, WorkKind::LibcCall, "a disk", || kernel(number, args)) })
 }
 
 const OFFLOADS: &str = "parks while another OS thread does it";
@@ -211,28 +175,22 @@ const OFFLOADS: &str = "parks while another OS thread does it";
 interpose! { Io;
     /// See fsync(2).
     fn fsync(fd: c_int) -> c_int, "std::fs, C" => OFFLOADS;
-    { sync(libc::SYS_fsync, [fd as usize]) }
+    { sync(true, libc::SYS_fsync, [fd as usize]) }
 
     /// See fdatasync(2).
     fn fdatasync(fd: c_int) -> c_int, "std::fs, C" => OFFLOADS;
-    { sync(libc::SYS_fdatasync, [fd as usize]) }
+    { sync(true, libc::SYS_fdatasync, [fd as usize]) }
 
     /// See syncfs(2).
     fn syncfs(fd: c_int) -> c_int, "C" => OFFLOADS;
-    { sync(libc::SYS_syncfs, [fd as usize]) }
+    { sync(true, libc::SYS_syncfs, [fd as usize]) }
 
     /// See sync_file_range(2).
     fn sync_file_range(fd: c_int, offset: i64, len: i64, flags: c_uint) -> c_int, "C" => OFFLOADS;
-    { sync(libc::SYS_sync_file_range, [fd as usize, offset as usize, len as usize, flags as usize]) }
+    { sync(true, libc::SYS_sync_file_range, [fd as usize, offset as usize, len as usize, flags as usize]) }
 
     /// See msync(2).
     fn msync(address: *mut c_void, len: usize, flags: c_int) -> c_int,
         "C" => "MS_SYNC: parks while another OS thread does it";
-    {
-        let args = [address as usize, len, flags as usize];
-        match flags & libc::MS_SYNC {
-            0 => with_errno(kernel(libc::SYS_msync, args)),
-            _ => sync(libc::SYS_msync, args),
-        }
-    }
+    { sync(flags & libc::MS_SYNC != 0, libc::SYS_msync, [address as usize, len, flags as usize]) }
 }

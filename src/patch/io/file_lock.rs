@@ -7,9 +7,9 @@
 //!
 //! Next: `hub/retry.rs`, which polls.
 
-use super::blocking::{hub, raw};
+use super::blocking::{hub, poll_until};
 use crate::hub::futex;
-use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt};
+use crate::hub::{EAGAIN, Hub};
 use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
@@ -32,7 +32,7 @@ pub(super) fn notify_unlocked() {
     }
 }
 
-/// In the child of a fork nobody waits.
+/// In the child of a fork no green thread waits.
 pub(super) fn reset_after_fork() {
     WAITING.store(0, SeqCst);
 }
@@ -43,14 +43,8 @@ fn poll_for_lock(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
     if first != EAGAIN {
         return first;
     }
-    let opts = BackoffOpts {
-        deadline: NEVER,
-        on_interrupt: OnInterrupt::Eintr,
-        what: "a lock on a file",
-        changed: Some(&UNLOCKS),
-    };
     WAITING.fetch_add(1, SeqCst);
-    let answer = raw(hub.poll_with_backoff(&opts, attempt));
+    let answer = poll_until(hub, NEVER, "a lock on a file", Some(&UNLOCKS), attempt);
     WAITING.fetch_sub(1, SeqCst);
     answer
 }

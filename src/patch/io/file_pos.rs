@@ -5,12 +5,13 @@
 //!
 //! Next: `patch/io/file.rs`, which takes the lock.
 
+use super::iovec::Slices;
 use crate::hub::Hub;
 use crate::hub::futex::{self, Waiter};
 use crate::ids::Direction;
 use crate::patch::symbol::kernel;
 use crate::time::NEVER;
-use libc::{c_int, iovec};
+use libc::{c_int, off_t};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -27,9 +28,10 @@ pub(super) struct FilePos {
 }
 
 impl FilePos {
-    /// The file's own position.
-    pub(super) fn current(fd: c_int) -> FilePos {
-        FilePos { fd, offset: CURRENT_POSITION, flags: 0 }
+    /// The offset, or else the file's own position.
+    #[inline]
+    pub(super) fn new(fd: c_int, offset: Option<off_t>, flags: c_int) -> FilePos {
+        FilePos { fd, offset: offset.map_or(CURRENT_POSITION, |offset| offset as usize), flags }
     }
 
     #[inline]
@@ -47,20 +49,15 @@ impl FilePos {
     /// # Safety
     /// As preadv2(2) or pwritev2(2).
     #[inline]
-    pub(super) unsafe fn call(
-        self,
-        direction: Direction,
-        flags: c_int,
-        slices: *const iovec,
-        count: usize,
-    ) -> isize {
+    pub(super) unsafe fn call(self, direction: Direction, flags: c_int, slices: Slices) -> isize {
         let number = match direction {
             Direction::Read => libc::SYS_preadv2,
             Direction::Write => libc::SYS_pwritev2,
         };
+        let (slices, count) = (slices.first as usize, slices.count);
         let flags = (self.flags | flags) as usize;
         // SAFETY: the caller's contract.
-        unsafe { kernel(number, [self.fd as usize, slices as usize, count, self.offset, 0, flags]) }
+        unsafe { kernel(number, [self.fd as usize, slices, count, self.offset, 0, flags]) }
     }
 }
 

@@ -6,17 +6,17 @@
 //!
 //! Next: `hub/retry.rs`, which waits and polls.
 
-use super::blocking::{hub, raw, retry_until};
+use super::blocking::{hub, poll_until, retry_until};
 use super::fd_mode::mode;
 use super::wait_any::with_limit;
-use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt, Tracking};
+use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
-use crate::sys::timespec::{ZERO, duration_of};
+use crate::sys::timespec::ZERO;
 use crate::time::{NEVER, Time};
 use libc::{c_char, c_int, c_long, c_uint, c_void, mqd_t, sembuf, size_t, ssize_t, timespec};
 use std::ptr::null;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Makes `call` with a time that has passed, so that it does not wait. Parks until there is a message, or room for one,
 /// or until `until` by the real-time clock.
@@ -36,12 +36,9 @@ unsafe fn exchange(
         answer => answer,
     };
     let exchange = |until: Option<Duration>| {
-        let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: a time of this frame.
-        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
-        let now = duration_of(now).unwrap_or_default();
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
         let deadline = until.map_or(NEVER, |until| hub.clock().after(until.saturating_sub(now)));
-        let is_nonblocking = || mode(hub, queue).nonblocking;
+        let is_nonblocking = || mode(hub, queue).is_nonblocking();
         let limit = || (!is_nonblocking()).then_some(deadline);
         match retry_until(hub, queue, direction, Tracking::MayBeStale, limit, attempt) {
             EAGAIN if !is_nonblocking() => ETIMEDOUT,
@@ -53,40 +50,6 @@ unsafe fn exchange(
     unsafe { with_limit(until, exchange) }
 }
 
-/// # Safety
-/// As mq_timedreceive(3).
-unsafe fn receive(
-    queue: mqd_t,
-    (buffer, len): (*mut c_char, size_t),
-    priority: *mut c_uint,
-    until: *const timespec,
-) -> ssize_t {
-    // SAFETY: the caller's contract.
-    with_errno(unsafe {
-        exchange(queue, Direction::Read, until, |until| {
-            let args = [queue as usize, buffer as usize, len, priority as usize, until as usize];
-            kernel(libc::SYS_mq_timedreceive, args)
-        })
-    })
-}
-
-/// # Safety
-/// As mq_timedsend(3).
-unsafe fn send(
-    queue: mqd_t,
-    (bytes, len): (*const c_char, size_t),
-    priority: c_uint,
-    until: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's contract.
-    with_errno(unsafe {
-        exchange(queue, Direction::Write, until, |until| {
-            let args = [queue as usize, bytes as usize, len, priority as usize, until as usize];
-            kernel(libc::SYS_mq_timedsend, args)
-        })
-    })
-}
-
 /// Polls `attempt`, which must not block, until it returns something else than EAGAIN, or until `deadline`. A queue
 /// that the kernel knew at the first attempt, and later does not, was removed meanwhile.
 fn poll_ipc(hub: &'static Hub, deadline: Time, mut attempt: impl FnMut() -> isize) -> isize {
@@ -95,13 +58,7 @@ fn poll_ipc(hub: &'static Hub, deadline: Time, mut attempt: impl FnMut() -> isiz
     if first != EAGAIN {
         return first;
     }
-    let opts = BackoffOpts {
-        deadline,
-        on_interrupt: OnInterrupt::Eintr,
-        what: "another process's message or semaphore",
-        changed: None,
-    };
-    match raw(hub.poll_with_backoff(&opts, attempt)) {
+    match poll_until(hub, deadline, "another process's message or semaphore", None, attempt) {
         EINVAL => failed(libc::EIDRM),
         answer => answer,
     }
@@ -143,21 +100,31 @@ interpose! { Io;
     /// See mq_receive(3).
     fn mq_receive(queue: mqd_t, buffer: *mut c_char, len: size_t, priority: *mut c_uint) -> ssize_t,
         "C" => PARKS;
-    { receive(queue, (buffer, len), priority, null()) }
+    { mq_timedreceive(queue, buffer, len, priority, null()) }
 
     /// See mq_timedreceive(3).
     fn mq_timedreceive(queue: mqd_t, buffer: *mut c_char, len: size_t, priority: *mut c_uint,
         until: *const timespec) -> ssize_t, "C" => PARKS;
-    { receive(queue, (buffer, len), priority, until) }
+    {
+        with_errno(exchange(queue, Direction::Read, until, |until| {
+            let args = [queue as usize, buffer as usize, len, priority as usize, until as usize];
+            kernel(libc::SYS_mq_timedreceive, args)
+        }))
+    }
 
     /// See mq_send(3).
     fn mq_send(queue: mqd_t, bytes: *const c_char, len: size_t, priority: c_uint) -> c_int, "C" => PARKS;
-    { send(queue, (bytes, len), priority, null()) }
+    { mq_timedsend(queue, bytes, len, priority, null()) }
 
     /// See mq_timedsend(3).
     fn mq_timedsend(queue: mqd_t, bytes: *const c_char, len: size_t, priority: c_uint,
         until: *const timespec) -> c_int, "C" => PARKS;
-    { send(queue, (bytes, len), priority, until) }
+    {
+        with_errno(exchange(queue, Direction::Write, until, |until| {
+            let args = [queue as usize, bytes as usize, len, priority as usize, until as usize];
+            kernel(libc::SYS_mq_timedsend, args)
+        }))
+    }
 
     /// See msgrcv(2).
     fn msgrcv(queue: c_int, message: *mut c_void, len: size_t, kind: c_long, flags: c_int) -> ssize_t,
@@ -190,7 +157,7 @@ interpose! { Io;
 
     /// See semop(2).
     fn semop(set: c_int, operations: *mut sembuf, count: size_t) -> c_int, "C" => POLLS;
-    { with_errno(operate(set, (operations, count), null())) }
+    { semtimedop(set, operations, count, null()) }
 
     /// See semtimedop(2).
     fn semtimedop(set: c_int, operations: *mut sembuf, count: size_t, timeout: *const timespec) -> c_int,

@@ -8,12 +8,11 @@
 //! Next: `patch/io/sigwait.rs`, the calls that wait for signals alone.
 
 use super::blocking::hub;
-use super::fd::close_ours;
-use crate::fd_table;
+use super::fd::OwnFd;
 use crate::patch::symbol::kernel;
 use crate::sys::sigset::Signals;
 use crate::sys::timespec::ZERO;
-use libc::{c_int, sigset_t};
+use libc::sigset_t;
 use std::ptr::null;
 
 /// The size of the kernel's set of signals, in bytes.
@@ -48,36 +47,20 @@ impl Mask {
     }
 
     /// Returns a descriptor that is readable while a blocked signal that the mask lets in is pending.
-    pub(super) fn pending(&self) -> Option<PendingSignals> {
+    pub(super) fn pending(&self) -> Option<OwnFd> {
         let let_in = Signals::blocked().without(self.0?);
-        if let_in == Signals::default() { None } else { PendingSignals::new(let_in) }
+        if let_in == Signals::default() { None } else { pending_signals(let_in) }
     }
 }
 
-/// A descriptor that is readable while one of a set of signals is pending (`signalfd`). Nobody reads from it.
-pub(super) struct PendingSignals(c_int);
-
-impl PendingSignals {
-    /// `None`: no descriptor is left. Then a signal that comes later wakes nobody.
-    pub(super) fn new(set: Signals) -> Option<PendingSignals> {
-        if let Some(hub) = hub() {
-            hub.hold(set);
-        }
-        let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
-        let args = [usize::MAX, &raw const set as usize, SET_SIZE, flags];
-        // SAFETY: a set.
-        let fd = c_int::try_from(unsafe { kernel(libc::SYS_signalfd4, args) }).ok().filter(|&fd| fd >= 0)?;
-        fd_table::invalidate(fd);
-        Some(PendingSignals(fd))
+/// Returns a descriptor that is readable while one of a set of signals is pending (`signalfd`). The crate never reads from
+/// it. `None`: no descriptor is left. Then a signal that comes later does not end the wait.
+pub(super) fn pending_signals(set: Signals) -> Option<OwnFd> {
+    if let Some(hub) = hub() {
+        hub.hold(set);
     }
-
-    pub(super) fn fd(&self) -> c_int {
-        self.0
-    }
-}
-
-impl Drop for PendingSignals {
-    fn drop(&mut self) {
-        close_ours(self.0);
-    }
+    let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) as usize;
+    let args = [usize::MAX, &raw const set as usize, SET_SIZE, flags];
+    // SAFETY: a set.
+    OwnFd::new(unsafe { kernel(libc::SYS_signalfd4, args) })
 }

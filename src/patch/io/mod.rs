@@ -7,8 +7,8 @@
 //! | file | is about |
 //! |------|----------|
 //! | `recv_send.rs`, `sendmsg.rs` | `recv`, `send` and their relatives; `accept`, `connect`; messages |
-//! | `read_write.rs`, `positional.rs` | `read`, `write` and their relatives |
-//! | `file.rs`, `file_pos.rs` | files, for which nobody can wait; `fsync` and its like |
+//! | `read_write.rs` | `read`, `write` and their relatives |
+//! | `file.rs`, `file_pos.rs` | files, which cannot be polled; `fsync` and its like |
 //! | `splice.rs` | `sendfile`, `splice`, `copy_file_range` |
 //! | `file_lock.rs`, `open.rs` | locks on files; opening, of named pipes above all |
 //! | `wait_any.rs` | the loop of calls that wait for any of several descriptors, or for signals |
@@ -16,7 +16,7 @@
 //! | `waitpid.rs`, `ipc.rs` | waiting for children; queues and semaphores that processes share |
 //! | `resolver.rs` | `getaddrinfo` and its like, done by another OS thread |
 //! | `fd.rs`, `fd_mode.rs` | the life of a descriptor; what it refers to, and what the program has set |
-//! | `blocking.rs`, `write_all.rs`, `iovec.rs`, `mask.rs` | what several of these need |
+//! | `blocking.rs`, `transfer.rs`, `iovec.rs`, `mask.rs` | what several of these need |
 //!
 //! Next: `patch/io/read_write.rs`, the functions that most programs call.
 
@@ -31,7 +31,6 @@ mod iovec;
 mod ipc;
 mod mask;
 mod open;
-mod positional;
 mod ppoll;
 mod read_write;
 mod recv_send;
@@ -40,9 +39,9 @@ mod select;
 mod sendmsg;
 mod sigwait;
 mod splice;
+mod transfer;
 mod wait_any;
 mod waitpid;
-mod write_all;
 
 use crate::patch::kind::Covered;
 
@@ -51,7 +50,6 @@ pub(super) const COVERAGE: &[&[Covered]] = &[
     recv_send::COVERAGE,
     sendmsg::COVERAGE,
     read_write::COVERAGE,
-    positional::COVERAGE,
     file::COVERAGE,
     splice::COVERAGE,
     file_lock::COVERAGE,

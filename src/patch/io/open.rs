@@ -5,30 +5,24 @@
 //!
 //! Next: `patch/io/fd.rs`, what becomes of a descriptor after it was opened.
 
-use super::blocking::hub;
-use crate::fd_table;
-use crate::patch::kind::offload_blocking;
+use super::blocking::{hub, offload};
+use super::fd::opened;
 use crate::patch::symbol::{interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use libc::{c_char, c_int, mode_t};
 
-/// Opens a file. `fd_table` forgets the new number, since its last owner may have been closed unseen.
+/// Opens a file.
 ///
 /// # Safety
 /// As openat(2).
 unsafe fn open_at(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let args = [dir as usize, path as usize, flags as usize, mode as usize];
-    // SAFETY: the caller's pointers; the caller waits until the call has returned.
-    let call = move || unsafe { kernel(libc::SYS_openat, args) };
     // SAFETY: the caller's contract.
-    let answer = match hub().filter(|_| unsafe { may_wait(dir, path, flags) }) {
-        Some(_) => offload_blocking(WorkKind::ExternalWait, "the other end of a named pipe", call),
-        None => call(),
-    };
-    if answer >= 0 {
-        fd_table::invalidate(answer as c_int);
-    }
-    with_errno(answer)
+    with_errno(opened(unsafe {
+        let hub = hub().filter(|_| may_wait(dir, path, flags));
+        let open = || kernel(libc::SYS_openat, args);
+        offload(hub, WorkKind::ExternalWait, "the other end of a named pipe", open)
+    }))
 }
 
 /// Returns `true` for a named pipe whose other end the kernel would wait for. An open of both ends waits for nothing.

@@ -5,7 +5,6 @@
 use super::blocking::hub;
 use super::mask::{Mask, SET_SIZE};
 use super::wait_any::{Wanted, wait_any, with_limit};
-use crate::hub::Hub;
 use crate::ids::Direction;
 use crate::patch::symbol::{assert_room, failed, interpose, kernel, with_errno};
 use crate::sys::timespec::{ZERO, timespec_of};
@@ -21,9 +20,24 @@ fn wanted(fd: &pollfd) -> impl Iterator<Item = Wanted> + use<> {
     read.into_iter().chain(write)
 }
 
+/// Waits on a hub or in the kernel.
+///
 /// # Safety
 /// As ppoll(2).
-unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, limit: Option<Duration>, mask: Mask) -> isize {
+unsafe fn poll_for(fds: *mut pollfd, count: nfds_t, limit: Option<Duration>, mask: *const sigset_t) -> isize {
+    let call = |time: *const timespec, mask: usize| {
+        let args = [fds as usize, count as usize, time as usize, mask, SET_SIZE];
+        // SAFETY: the caller's contract.
+        unsafe { kernel(libc::SYS_ppoll, args) }
+    };
+    let Some(hub) = hub() else {
+        // The kernel writes to it.
+        let mut time = limit.map(timespec_of);
+        return call(time.as_mut().map_or(null(), |time| &raw const *time), mask as usize);
+    };
+    // SAFETY: the caller's contract.
+    let mask = unsafe { Mask::new(mask) };
+    let look = || call(&raw const ZERO, mask.as_ptr() as usize);
     let all = || match count {
         // To wait for nothing is a way to sleep, and then there may be no memory at all.
         0 => Vec::new(),
@@ -33,11 +47,6 @@ unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, limit: Option<Duratio
             .filter(|fd| fd.fd >= 0)
             .flat_map(wanted)
             .collect(),
-    };
-    let look = || {
-        let (time, mask) = (&raw const ZERO as usize, mask.as_ptr() as usize);
-        // SAFETY: the caller's contract.
-        unsafe { kernel(libc::SYS_ppoll, [fds as usize, count as usize, time, mask, SET_SIZE]) }
     };
     let deadline = limit.map(|limit| hub.clock().after(limit));
     let mut left = limit;
@@ -49,26 +58,6 @@ unsafe fn wait(hub: &Hub, fds: *mut pollfd, count: nfds_t, limit: Option<Duratio
         // To these calls a closed descriptor is no error: the kernel says which of them is not open. If all are open,
         // the number is another's already, and is looked at as such, as by a caller that comes now.
         left = deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(hub.clock().now())));
-    }
-}
-
-/// Waits on a hub or in the kernel.
-///
-/// # Safety
-/// As ppoll(2).
-unsafe fn poll_for(fds: *mut pollfd, count: nfds_t, limit: Option<Duration>, mask: *const sigset_t) -> isize {
-    // SAFETY: the caller's contract.
-    unsafe {
-        match hub() {
-            Some(hub) => wait(hub, fds, count, limit, Mask::new(mask)),
-            None => {
-                // The kernel writes to it.
-                let mut time = limit.map(timespec_of);
-                let time = time.as_mut().map_or(null(), |time| &raw const *time);
-                let args = [fds as usize, count as usize, time as usize, mask as usize, SET_SIZE];
-                kernel(libc::SYS_ppoll, args)
-            }
-        }
     }
 }
 

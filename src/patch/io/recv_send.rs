@@ -2,12 +2,12 @@
 //!
 //! Next: `patch/io/sendmsg.rs`, messages with several pieces.
 
-use super::blocking::{hub, raw, retry, retry_until};
-use super::fd::made_pair;
+use super::blocking::{hub, poll_until, raw, retry, retry_until};
+use super::fd::{made_pair, opened};
 use super::fd_mode::{blocking_tcp, mode, socket_option};
-use super::write_all::write_all;
+use super::transfer::transfer_all;
 use crate::fd_table;
-use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt, RetryOpts, Tracking};
+use crate::hub::{EAGAIN, Hub, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
 use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{assert_room, failed, interpose, kernel, with_errno};
@@ -15,7 +15,6 @@ use crate::sys::poll_now::poll_now;
 use crate::sys::raw_mutex::Lock;
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_void, size_t, sockaddr, socklen_t, ssize_t};
-use std::mem::zeroed;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -34,16 +33,9 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
     if flags == 0 {
         return receive_some(hub, fd, len, || attempt(0));
     }
-    let wants_all = waits_for_all(fd, flags);
-    let mut got = 0;
-    loop {
-        match retry(hub, fd, Direction::Read, Tracking::Complete, || attempt(got)) {
-            more @ 1.. if wants_all && got + (more as usize) < len => got += more as usize,
-            more @ 0.. => return (got + more as usize) as isize,
-            _ if got > 0 => return got as isize,
-            error => return error,
-        }
-    }
+    // Only the first piece is wanted, or all of them.
+    let wanted = if waits_for_all(fd, flags) { len } else { 0 };
+    transfer_all(hub, fd, Direction::Read, Tracking::Complete, || wanted, attempt)
 }
 
 /// Receives what there is. A blocking TCP socket that is known to be drained waits before the first attempt, and a
@@ -82,18 +74,21 @@ pub(super) fn waits_for_all(fd: c_int, flags: c_int) -> bool {
 ///
 /// # Safety
 /// As sendto(2).
-unsafe fn transmit(fd: c_int, bytes: *const c_void, len: size_t, flags: c_int, to: [usize; 2]) -> isize {
+pub(super) unsafe fn transmit(
+    fd: c_int,
+    bytes: *const c_void,
+    len: size_t,
+    flags: c_int,
+    to: [usize; 2],
+) -> isize {
     let call = |sent: usize, flags: c_int| {
         let args = [fd as usize, bytes as usize + sent, len - sent, flags as usize, to[0], to[1]];
         // SAFETY: the caller's contract, within the caller's bytes.
         unsafe { kernel(libc::SYS_sendto, args) }
     };
-    match hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) {
-        Some(hub) => {
-            write_all(hub, fd, len, Tracking::Complete, |sent| call(sent, flags | libc::MSG_DONTWAIT))
-        }
-        None => call(0, flags),
-    }
+    let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else { return call(0, flags) };
+    let piece = |sent| call(sent, flags | libc::MSG_DONTWAIT);
+    transfer_all(hub, fd, Direction::Write, Tracking::Complete, || len, piece)
 }
 
 /// Held from the look to the call after it: so that, of several OS threads with a hub, none takes the connection that
@@ -109,7 +104,7 @@ pub(super) fn share_listeners() {
     OTHERS_ACCEPT.store(true, Relaxed);
 }
 
-/// In the child of a fork nobody else accepts.
+/// In the child of a fork no other OS thread accepts.
 pub(super) fn reset_after_fork() {
     // SAFETY: the child has one OS thread, and it is not in here.
     unsafe { ACCEPTING.reset_after_fork(()) };
@@ -120,7 +115,7 @@ pub(super) fn reset_after_fork() {
 /// the next one if need be.
 fn try_accept(hub: &Hub, fd: c_int, call: impl Fn() -> isize + Send) -> isize {
     let has_others = OTHERS_ACCEPT.load(Relaxed) || !fd_table::is_own_listener(fd);
-    if has_others && !mode(hub, fd).nonblocking {
+    if has_others && !mode(hub, fd).is_nonblocking() {
         return match poll_now(fd, libc::POLLIN) {
             0 => EAGAIN,
             _ => offload_blocking(WorkKind::ExternalWait, "a connection", call),
@@ -143,15 +138,7 @@ unsafe fn accept_connection(fd: c_int, address: *mut sockaddr, len: *mut socklen
             call()
         }
     };
-    with_errno(forget_new(answer))
-}
-
-/// Tells `fd_table` of a new descriptor, since the last owner of its number may have been closed unseen.
-fn forget_new(answer: isize) -> isize {
-    if answer >= 0 {
-        fd_table::invalidate(answer as c_int);
-    }
-    answer
+    with_errno(opened(answer))
 }
 
 /// Returns `true` if to connect `fd` may take a while: `fd` is a stream, and not connected.
@@ -159,12 +146,9 @@ fn connects_slowly(fd: c_int) -> bool {
     if !matches!(socket_option(fd, libc::SO_TYPE), Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET)) {
         return false;
     }
-    // SAFETY: all zeros is a valid address.
-    let mut peer: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut len = size_of_val(&peer) as socklen_t;
-    let args = [fd as usize, &raw mut peer as usize, &raw mut len as usize];
-    // SAFETY: room for an address, and its length.
-    unsafe { kernel(libc::SYS_getpeername, args) != 0 }
+    let mut len: socklen_t = 0;
+    // SAFETY: no room for an address, and its length.
+    unsafe { kernel(libc::SYS_getpeername, [fd as usize, 0, &raw mut len as usize]) != 0 }
 }
 
 /// Connects a blocking stream. The stream is non-blocking for the one call that begins it: no other code uses a stream
@@ -178,18 +162,12 @@ unsafe fn connect_stream(hub: &'static Hub, fd: c_int, call: impl Fn() -> isize)
         // SAFETY: an int of this frame.
         unsafe { kernel(libc::SYS_ioctl, [fd as usize, libc::FIONBIO as usize, &raw const on as usize]) }
     };
-    if mode.nonblocking || set_nonblocking(1) < 0 {
+    if mode.is_nonblocking() || set_nonblocking(1) < 0 {
         return call();
     }
     let deadline = mode.deadline(hub, Direction::Write);
     // A Unix socket whose listener's queue is full says so at once, and cannot be waited for.
-    let opts = BackoffOpts {
-        deadline,
-        on_interrupt: OnInterrupt::Eintr,
-        what: "room in a listener's queue",
-        changed: None,
-    };
-    let begun = raw(hub.poll_with_backoff(&opts, call));
+    let begun = poll_until(hub, deadline, "room in a listener's queue", None, call);
     set_nonblocking(0);
     if begun != failed(libc::EINPROGRESS) {
         return begun;
@@ -259,7 +237,7 @@ interpose! { Io;
 
     /// See socket(2).
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int, "std::net, C" => NOTED;
-    { with_errno(forget_new(kernel(libc::SYS_socket, [domain as usize, kind as usize, protocol as usize]))) }
+    { with_errno(opened(kernel(libc::SYS_socket, [domain as usize, kind as usize, protocol as usize]))) }
 
     /// See listen(2).
     fn listen(fd: c_int, backlog: c_int) -> c_int, "std::net, C" => NOTED;

@@ -3,13 +3,12 @@
 //!
 //! Next: `thread/offload/mod.rs`, the pool.
 
-use super::blocking::hub;
+use super::blocking::{hub, offload};
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::Waiter;
-use crate::patch::kind::offload_blocking;
 use crate::patch::real;
-use crate::patch::symbol::{interpose, set_errno};
+use crate::patch::symbol::interpose;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use libc::{addrinfo, c_char, c_int, hostent, sockaddr, socklen_t};
@@ -33,18 +32,15 @@ unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
 }
 
-/// Calls `call` on an OS thread of the pool. `errno` is then as that has it, because some of these functions set it.
-fn look_up<T: Send + 'static>(hub: &'static Hub, call: impl FnOnce() -> T + Send) -> T {
+/// Calls `call`: on an OS thread of the pool if there is a hub, else here.
+///
+/// # Safety
+/// Any OS thread may call `call`, as long as the caller waits.
+unsafe fn look_up<T: Send + 'static>(hub: Option<&'static Hub>, call: impl FnOnce() -> T) -> T {
+    let Some(hub) = hub else { return call() };
     acquire_lookup_slot(hub);
-    let (answer, errno) = offload_blocking(WorkKind::LibcCall, "a name to be looked up", || {
-        // SAFETY: the address is the calling thread's own.
-        let errno = || unsafe { *libc::__errno_location() };
-        set_errno(0);
-        (call(), errno())
-    });
-    if errno != 0 {
-        set_errno(errno);
-    }
+    // SAFETY: the caller's contract.
+    let answer = unsafe { offload(Some(hub), WorkKind::LibcCall, "a name to be looked up", call) };
     FREE.fetch_add(1, AcqRel);
     futex::wake(FREE.as_ptr() as usize, 1, u32::MAX);
     answer
@@ -67,10 +63,9 @@ unsafe fn address_info(
     hints: *const addrinfo,
     out: *mut *mut addrinfo,
 ) -> c_int {
-    let Some(hub) = hub().filter(|_| !node.is_null()) else {
-        // SAFETY: the caller's contract.
-        return unsafe { real::getaddrinfo(node, service, hints, out) };
-    };
+    // SAFETY: the caller's contract.
+    let call = |hints: *const addrinfo| unsafe { real::getaddrinfo(node, service, hints, out) };
+    let Some(hub) = hub().filter(|_| !node.is_null()) else { return call(hints) };
     // An address that is written in numbers is not looked up.
     // SAFETY: null, or the caller's; all zeros is a valid value.
     let mut numbers = unsafe { hints.as_ref().map_or_else(|| std::mem::zeroed(), |hints| *hints) };
@@ -79,17 +74,12 @@ unsafe fn address_info(
     }
     let asked_for_numbers = numbers.ai_flags & libc::AI_NUMERICHOST != 0;
     numbers.ai_flags |= libc::AI_NUMERICHOST;
-    // SAFETY: the caller's contract, and hints of this frame.
-    let answer = unsafe { real::getaddrinfo(node, service, &raw const numbers, out) };
+    let answer = call(&raw const numbers);
     if answer != libc::EAI_NONAME || asked_for_numbers {
         return answer;
     }
-    let args = (node as usize, service as usize, hints as usize, out as usize);
-    look_up(hub, move || {
-        let (node, service, hints, out) = args;
-        // SAFETY: the caller's contract; the caller waits until the call has returned.
-        unsafe { real::getaddrinfo(node as _, service as _, hints as _, out as _) }
-    })
+    // SAFETY: the caller's contract.
+    unsafe { look_up(Some(hub), || call(hints)) }
 }
 
 const LOOKS_UP: &str = "parks while another OS thread looks the name up";
@@ -104,29 +94,19 @@ interpose! { Io;
     fn getnameinfo(address: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t,
         service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int, "C" => "the same";
     {
-        let args = (address as usize, host as usize, service as usize);
-        let call = move || {
-            let (address, host, service) = (args.0 as _, args.1 as _, args.2 as _);
-            real::getnameinfo(address, len, host, host_len, service, service_len, flags)
-        };
         // Numbers are not looked up.
         let in_numbers = (host.is_null() || flags & libc::NI_NUMERICHOST != 0)
             && (service.is_null() || flags & libc::NI_NUMERICSERV != 0);
-        match hub().filter(|_| !in_numbers) {
-            Some(hub) => look_up(hub, call),
-            None => call(),
-        }
+        look_up(hub().filter(|_| !in_numbers), || {
+            real::getnameinfo(address, len, host, host_len, service, service_len, flags)
+        })
     }
 
     /// See gethostbyname(3). The result is the C library's, good until the next call of any thread.
     fn gethostbyname(name: *const c_char) -> *mut hostent, "C" => "the same";
     {
-        let Some(hub) = hub() else { return real::gethostbyname(name) };
-        let name = name as usize;
-        let (answer, error) = look_up(hub, move || {
-            let answer = real::gethostbyname(name as _) as usize;
-            (answer, *__h_errno_location())
-        });
+        let (answer, error) =
+            look_up(hub(), || (real::gethostbyname(name) as usize, *__h_errno_location()));
         *__h_errno_location() = error;
         answer as _
     }
@@ -134,15 +114,5 @@ interpose! { Io;
     /// See gethostbyname_r(3).
     fn gethostbyname_r(name: *const c_char, out: *mut hostent, buffer: *mut c_char, len: usize,
         result: *mut *mut hostent, error: *mut c_int) -> c_int, "C" => "the same";
-    {
-        let args = (name as usize, out as usize, buffer as usize, result as usize, error as usize);
-        let call = move || {
-            let (name, out, buffer) = (args.0 as _, args.1 as _, args.2 as _);
-            real::gethostbyname_r(name, out, buffer, len, args.3 as _, args.4 as _)
-        };
-        match hub() {
-            Some(hub) => look_up(hub, call),
-            None => call(),
-        }
-    }
+    { look_up(hub(), || real::gethostbyname_r(name, out, buffer, len, result, error)) }
 }

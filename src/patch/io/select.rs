@@ -11,10 +11,8 @@ use crate::sys::sigset::Signals;
 use crate::sys::timespec::timespec_of;
 use libc::{c_int, fd_set, sigset_t, suseconds_t, time_t, timespec, timeval};
 use std::ptr::null;
+use std::slice;
 use std::time::{Duration, Instant};
-
-/// The kernel reads and writes sets by words.
-type Word = u64;
 
 /// To read, to write, and with urgent data; null: none.
 type Sets = [*mut fd_set; 3];
@@ -33,12 +31,12 @@ unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask:
     unsafe { kernel(libc::SYS_pselect6, args) }
 }
 
-/// Returns the number of words of each set that the kernel looks at. A program that is compiled for 1,024 descriptors
+/// Returns the number of bytes of each set that the kernel looks at, which does so by words. A program that is compiled for 1,024 descriptors
 /// may say that it has as many as it is allowed to open. It relies on the kernel not looking beyond its table.
-fn words(count: c_int) -> usize {
+fn set_len(count: c_int) -> usize {
     let count = usize::try_from(count).unwrap_or(0);
     let count = if count > libc::FD_SETSIZE { count.min(fd_table_size()) } else { count };
-    count.div_ceil(Word::BITS as usize)
+    count.div_ceil(64) * 8
 }
 
 /// Returns the size of the kernel's table of this process's descriptors.
@@ -51,18 +49,18 @@ fn fd_table_size() -> usize {
 /// The program's sets, and copies of them, because each look writes over them.
 struct SelectSets {
     sets: Sets,
-    copies: [Vec<Word>; 3],
+    copies: [Vec<u8>; 3],
 }
 
 impl SelectSets {
     /// # Safety
     /// As pselect(2), for as long as this lives.
     unsafe fn new(count: c_int, sets: Sets) -> SelectSets {
-        let words = words(count);
+        let len = set_len(count);
         let copy = |set: *mut fd_set| match set.is_null() {
             true => Vec::new(),
             // SAFETY: the caller's contract. No further than the kernel would look.
-            false => (0..words).map(|at| unsafe { set.cast::<Word>().add(at).read_unaligned() }).collect(),
+            false => unsafe { slice::from_raw_parts(set.cast(), len) }.to_vec(),
         };
         SelectSets { sets, copies: sets.map(copy) }
     }
@@ -70,23 +68,18 @@ impl SelectSets {
     /// Writes the copies back.
     fn write_back(&self) {
         for (set, copy) in self.sets.iter().zip(&self.copies) {
-            for (at, word) in copy.iter().enumerate() {
-                // SAFETY: as far as was read in `new`.
-                unsafe { set.cast::<Word>().add(at).write_unaligned(*word) };
-            }
+            // SAFETY: as far as was read in `new`.
+            unsafe { set.cast::<u8>().copy_from(copy.as_ptr(), copy.len()) };
         }
     }
 
     fn wanted(&self) -> Vec<Wanted> {
         let directions = [Direction::Read, Direction::Write, Direction::Read];
-        let mut wanted = Vec::new();
-        for (copy, direction) in self.copies.iter().zip(directions) {
-            for (at, &word) in copy.iter().enumerate() {
-                let bits = (0..Word::BITS).filter(|bit| word >> bit & 1 != 0);
-                wanted.extend(bits.map(|bit| ((at as u32 * Word::BITS + bit) as c_int, direction)));
-            }
-        }
-        wanted
+        let wanted = self.copies.iter().zip(directions).flat_map(|(copy, direction)| {
+            let fds = (0..copy.len() * 8).filter(|fd| copy[fd / 8] >> (fd % 8) & 1 != 0);
+            fds.map(move |fd| (fd as c_int, direction))
+        });
+        wanted.collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! Next: `patch/io/wait_any.rs`, the loop of these calls.
 
 use super::blocking::hub;
-use super::mask::{Mask, PendingSignals, SET_SIZE};
+use super::mask::{Mask, SET_SIZE, pending_signals};
 use super::wait_any::{wait_any, with_limit};
 use crate::hub::EAGAIN;
 use crate::ids::Direction;
@@ -32,14 +32,14 @@ unsafe fn wait_for_signal(set: *const sigset_t, info: *mut siginfo_t, timeout: *
             return first;
         }
         // SAFETY: the kernel has read the set.
-        let Some(pending) = PendingSignals::new(Signals::of(unsafe { &*set })) else {
+        let Some(pending) = pending_signals(Signals::of(unsafe { &*set })) else {
             return call(timeout);
         };
         let look = || match call(&raw const ZERO) {
             EAGAIN => 0,
             answer => answer,
         };
-        match wait_any(hub, limit, &Mask::NONE, || vec![(pending.fd(), Direction::Read)], look) {
+        match wait_any(hub, limit, &Mask::NONE, || vec![(pending.0, Direction::Read)], look) {
             0 => EAGAIN,
             answer => answer,
         }

@@ -3,20 +3,21 @@
 //!
 //! If a file is one end, an OS thread of the pool makes the call. The call does not wait for the other end
 //! (`SPLICE_F_NONBLOCK`), so the OS thread is not kept for long, and the green thread parks for that end. A write to a
-//! socket always waits, unless the socket is made non-blocking for all who share it. So bytes for a blocking socket are
+//! socket always waits, unless the socket is made non-blocking for all its users. So bytes for a blocking socket are
 //! copied after all, in pieces, by calls that do not wait (`MSG_DONTWAIT`).
 //!
 //! Next: `patch/io/read_write.rs`, which copies.
 
-use super::blocking::{hub, retry};
+use super::blocking::{hub, offload, retry};
 use super::fd_mode::{FdKind, ask_kind, has_flag};
 use super::file::MAX_RW_COUNT;
 use super::file_pos::FilePos;
-use super::read_write::{read_slices, try_write};
-use super::write_all::{write_all, write_all_slices};
+use super::iovec::Slices;
+use super::read_write::{read_one, write_one};
+use super::recv_send::transmit;
+use super::transfer::transfer_slices;
 use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
-use crate::patch::kind::offload_blocking;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::sys::poll_now::poll_now;
 use crate::thread::offload::WorkKind;
@@ -30,32 +31,31 @@ fn is_nonblocking(fd: c_int) -> bool {
     has_flag(fd, libc::O_NONBLOCK)
 }
 
-/// Makes a system call that works on a file on an OS thread of the pool.
+/// Makes a system call that works on a file: on an OS thread of the pool if there is a hub, else here.
 ///
 /// # Safety
 /// As the system call.
 unsafe fn on_file(number: libc::c_long, args: [usize; 6]) -> isize {
-    // SAFETY: the caller's contract; the caller waits until the call has returned.
-    offload_blocking(WorkKind::LibcCall, "a file", move || unsafe { kernel(number, args) })
+    // SAFETY: the caller's contract.
+    unsafe { offload(hub(), WorkKind::LibcCall, "a file", || kernel(number, args)) }
+}
+
+/// Reads what there is, up to the length of `room`.
+fn get(hub: &'static Hub, pos: FilePos, room: &mut [u8]) -> isize {
+    // SAFETY: memory of this crate.
+    unsafe { read_one(hub, pos, room.as_mut_ptr().cast(), room.len()) }
 }
 
 /// Writes all of it to a blocking socket or pipe. Returns how much was written, or an error if nothing was.
 fn put(hub: &'static Hub, fd: c_int, bytes: &[u8], to: FdKind) -> isize {
-    write_all(hub, fd, bytes.len(), Tracking::MayBeStale, |written| {
-        let rest = &bytes[written..];
-        let slice = iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
-        // SAFETY: bytes of this crate.
-        unsafe {
-            match to {
-                Socket => {
-                    let args =
-                        [fd as usize, rest.as_ptr() as usize, rest.len(), libc::MSG_DONTWAIT as usize, 0, 0];
-                    kernel(libc::SYS_sendto, args)
-                }
-                _ => try_write(hub, FilePos::current(fd), &raw const slice, 1),
-            }
+    let (len, bytes) = (bytes.len(), bytes.as_ptr().cast_mut().cast());
+    // SAFETY: bytes of this crate.
+    unsafe {
+        match to {
+            Socket => transmit(fd, bytes, len, 0, [0, 0]),
+            _ => write_one(hub, FilePos::new(fd, None, 0), bytes, len),
         }
-    })
+    }
 }
 
 /// `sendfile` to a socket or a pipe, in pieces. The file's position, or `offset`, moves by what was written.
@@ -81,9 +81,8 @@ unsafe fn sendfile_in_pieces(
         let mut piece = vec![0; PIECE.min(count)];
         let (mut gone, mut error) = (0, 0);
         while gone < count.min(MAX_RW_COUNT) {
-            let slice = iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: PIECE.min(count - gone) };
             let pos = FilePos { fd: from, offset: start as usize + gone, flags: 0 };
-            let got = read_slices(hub, pos, &raw const slice, 1);
+            let got = get(hub, pos, &mut piece[..PIECE.min(count - gone)]);
             let put = if got > 0 { put(hub, out, &piece[..got as usize], to) } else { got };
             gone += put.max(0) as usize;
             error = put.min(0);
@@ -147,9 +146,7 @@ fn from_end_to_end(hub: &Hub, from: c_int, out: c_int, attempt: impl Fn() -> isi
 /// From a pipe to a blocking socket: copies what is there, up to a piece.
 fn pipe_to_socket(hub: &'static Hub, from: c_int, out: c_int, len: usize) -> isize {
     let mut piece = vec![0; PIECE.min(len)];
-    let slice = iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
-    // SAFETY: memory of this frame.
-    let got = unsafe { read_slices(hub, FilePos::current(from), &raw const slice, 1) };
+    let got = get(hub, FilePos::new(from, None, 0), &mut piece);
     let Ok(len @ 1..) = usize::try_from(got) else { return got };
     // The bytes that were read cannot be put back. So a write that a kill or a timeout has ended early, once, goes on.
     let mut gone = put(hub, out, &piece[..len], Socket);
@@ -198,24 +195,21 @@ unsafe fn splice_between(
 
 /// # Safety
 /// As vmsplice(2).
-unsafe fn splice_memory(fd: c_int, slices: *const iovec, count: size_t, flags: c_uint) -> isize {
-    let call = |slices: *const iovec, count: usize, flags: c_uint| {
+unsafe fn splice_memory(fd: c_int, slices: Slices, flags: c_uint) -> isize {
+    let call = |slices: Slices, flags: c_uint| {
+        let args = [fd as usize, slices.first as usize, slices.count, flags as usize];
         // SAFETY: the caller's contract.
-        unsafe { kernel(libc::SYS_vmsplice, [fd as usize, slices as usize, count, flags as usize]) }
+        unsafe { kernel(libc::SYS_vmsplice, args) }
     };
     let Some(hub) = hub().filter(|_| flags & libc::SPLICE_F_NONBLOCK == 0) else {
-        return call(slices, count, flags);
+        return call(slices, flags);
     };
-    let flags = flags | libc::SPLICE_F_NONBLOCK;
+    let piece = |_, slices| call(slices, flags | libc::SPLICE_F_NONBLOCK);
     // The read end of a pipe is one that cannot be written to.
-    if !has_flag(fd, libc::O_ACCMODE) {
-        return retry(hub, fd, Direction::Read, Tracking::MayBeStale, || call(slices, count, flags));
-    }
-    // SAFETY: the caller's contract.
-    unsafe {
-        write_all_slices(hub, fd, slices, count, Tracking::MayBeStale, |_, slices, count| {
-            call(slices, count, flags)
-        })
+    match has_flag(fd, libc::O_ACCMODE) {
+        false => retry(hub, fd, Direction::Read, Tracking::MayBeStale, || piece(0, slices)),
+        // SAFETY: the caller's contract.
+        true => unsafe { transfer_slices(hub, fd, Direction::Write, Tracking::MayBeStale, slices, piece) },
     }
 }
 
@@ -254,7 +248,7 @@ interpose! { Io;
     /// See vmsplice(2).
     fn vmsplice(fd: c_int, slices: *const iovec, count: size_t, flags: c_uint) -> ssize_t,
         "C" => "the same";
-    { with_errno(splice_memory(fd, slices, count, flags)) }
+    { with_errno(splice_memory(fd, Slices { first: slices, count }, flags)) }
 
     /// See copy_file_range(2).
     fn copy_file_range(from: c_int, from_offset: *mut off_t, out: c_int, out_offset: *mut off_t, len: size_t,
@@ -263,9 +257,6 @@ interpose! { Io;
     {
         let (from_offset, out_offset) = (from_offset as usize, out_offset as usize);
         let args = [from as usize, from_offset, out as usize, out_offset, len, flags as usize];
-        with_errno(match hub() {
-            Some(_) => on_file(libc::SYS_copy_file_range, args),
-            None => kernel(libc::SYS_copy_file_range, args),
-        })
+        with_errno(on_file(libc::SYS_copy_file_range, args))
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn wait_any(
     let deadline = limit.map_or(NEVER, |limit| hub.clock().after(limit));
     let mut wanted = wanted();
     let pending = mask.pending();
-    wanted.extend(pending.as_ref().map(|pending| (pending.fd(), Direction::Read)));
+    wanted.extend(pending.as_ref().map(|pending| (pending.0, Direction::Read)));
     // Once only, since it makes an edge of what is ready already, in ways that are not waited for as well.
     wanted.iter().for_each(|&(fd, _)| hub.revalidate_fd(fd));
     loop {

@@ -5,12 +5,10 @@
 //!
 //! Next: `hub/retry.rs`, which waits and polls.
 
-use super::blocking::{hub, raw, retry, retry_until};
-use super::fd::close_ours;
-use crate::fd_table;
-use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt, Tracking};
+use super::blocking::{hub, offload, poll_until, retry, retry_until};
+use super::fd::OwnFd;
+use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
-use crate::patch::kind::offload_blocking;
 use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::sys::signals_blocked::with_signals_blocked;
@@ -18,6 +16,7 @@ use crate::sys::sigset::Signals;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
 use libc::{FILE, c_char, c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use std::mem::forget;
 use std::ptr::null_mut;
 
 /// Calls `ask`, which must not block, until it returns something else than EAGAIN. Parks in between: until `child`
@@ -29,34 +28,20 @@ fn wait_for(hub: &'static Hub, child: Option<pid_t>, mut ask: impl FnMut() -> is
     }
     while let Some(pidfd) = child.and_then(open_pidfd) {
         let until = || Some(NEVER);
-        match retry_until(hub, pidfd, Direction::Read, Tracking::Complete, until, &mut ask) {
+        match retry_until(hub, pidfd.0, Direction::Read, Tracking::Complete, until, &mut ask) {
             // The program has closed it unseen (close_range(2)). By now its number may be another's.
-            closed if closed == failed(libc::EBADF) => {}
-            answer => {
-                close_ours(pidfd);
-                return answer;
-            }
+            closed if closed == failed(libc::EBADF) => forget(pidfd),
+            answer => return answer,
         }
     }
-    let opts = BackoffOpts {
-        deadline: NEVER,
-        on_interrupt: OnInterrupt::Eintr,
-        what: "a child process",
-        changed: None,
-    };
-    raw(hub.poll_with_backoff(&opts, ask))
+    poll_until(hub, NEVER, "a child process", None, ask)
 }
 
 /// Returns a descriptor that is readable when the child has ended. `None`: the kernel is too old, or no descriptor is
 /// left.
-fn open_pidfd(child: pid_t) -> Option<c_int> {
+fn open_pidfd(child: pid_t) -> Option<OwnFd> {
     // SAFETY: no pointers.
-    let fd = unsafe { kernel(libc::SYS_pidfd_open, [child as usize, 0]) } as c_int;
-    if fd < 0 {
-        return None;
-    }
-    fd_table::invalidate(fd);
-    Some(fd)
+    OwnFd::new(unsafe { kernel(libc::SYS_pidfd_open, [child as usize, 0]) })
 }
 
 /// Returns the hub, if the call is to wait.
@@ -84,15 +69,6 @@ unsafe fn wait_child(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut
         answer => answer,
     };
     with_errno(wait_for(hub, Some(pid).filter(|&pid| pid > 0 && ends_only), ask))
-}
-
-/// Runs `wait` on an OS thread of the pool. Returns how a child has ended, or -1 with an error number.
-fn offload_wait(what: &'static str, wait: impl FnOnce() -> c_int + Send) -> c_int {
-    with_errno(offload_blocking(WorkKind::ExternalWait, what, || match wait() {
-        // SAFETY: the address is the calling thread's own.
-        -1 => failed(unsafe { *libc::__errno_location() }),
-        status => status as isize,
-    }))
 }
 
 /// # Safety
@@ -154,13 +130,7 @@ interpose! { Io;
 
     /// See pclose(3). Only the C library knows the child. So an OS thread of the pool has it wait.
     fn pclose(stream: *mut FILE) -> c_int, "C" => OFFLOADS;
-    {
-        if hub().is_none() {
-            return real::pclose(stream);
-        }
-        let stream = stream as usize;
-        offload_wait("the child of a popen", move || real::pclose(stream as *mut FILE))
-    }
+    { offload(hub(), WorkKind::ExternalWait, "the child of a popen", || real::pclose(stream)) }
 
     /// See system(3). The C library does all of it. So an OS thread of the pool has it do so, with the caller's
     /// signals, because the child is to have those.
@@ -170,9 +140,8 @@ interpose! { Io;
         if command.is_null() || hub().is_none() {
             return real::system(command);
         }
-        let (command, signals) = (command as usize, Signals::blocked());
-        offload_wait("the command of a system", move || {
-            with_signals_blocked(signals, || real::system(command as *const c_char))
-        })
+        let signals = Signals::blocked();
+        let call = || with_signals_blocked(signals, || real::system(command));
+        offload(hub(), WorkKind::ExternalWait, "the command of a system", call)
     }
 }
