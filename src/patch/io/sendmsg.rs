@@ -197,17 +197,21 @@ unsafe fn receive_several(
 /// # Safety
 /// As sendmmsg(2).
 unsafe fn send_several(fd: c_int, all: *mut mmsghdr, count: c_uint, flags: c_int) -> isize {
-    let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0 && count > 0) else {
+    if flags & libc::MSG_DONTWAIT != 0 || count == 0 || hub().is_none() {
         let args = [fd as usize, all as usize, count as usize, flags as usize];
-        // SAFETY: the caller's contract.
-        return unsafe { kernel(libc::SYS_sendmmsg, args) };
-    };
+        // SAFETY: the caller's contract. The kernel has sent the messages that are noted.
+        unsafe {
+            let sent = kernel(libc::SYS_sendmmsg, args);
+            (0..sent.max(0) as usize).for_each(|at| note_recipient(&raw const (*all.add(at)).msg_hdr));
+            return sent;
+        }
+    }
     let count = (count as usize).min(MAX_MESSAGES);
     for sent in 0..count {
         // SAFETY: the caller's contract, within the caller's messages. The kernel has read a message before its length
         // is written.
         unsafe {
-            match transfer_whole(hub, Direction::Write, fd, &raw const (*all.add(sent)).msg_hdr, flags) {
+            match transmit(fd, &raw const (*all.add(sent)).msg_hdr, flags) {
                 len @ 0.. => (*all.add(sent)).msg_len = len as c_uint,
                 error => return if sent > 0 { sent as isize } else { error },
             }
