@@ -12,33 +12,34 @@ use super::mask::{Mask, SET_SIZE};
 use super::wait_any::{wait_any, with_limit};
 use crate::ids::Direction;
 use crate::patch::symbol::{interpose, kernel, with_errno};
-use libc::{c_int, epoll_event, sigset_t, timespec};
+use libc::{c_int, c_long, epoll_event, sigset_t, timespec};
 use std::ptr::null;
 use std::time::Duration;
 
-/// Waits on a hub, or else `in_kernel`.
+/// Waits on a hub for up to `limit`, or else by the system call `plain` with its own form of the timeout.
 ///
 /// # Safety
 /// As epoll_pwait2(2).
 unsafe fn wait(
+    (plain, timeout): (c_long, usize),
     epoll: c_int,
     (events, most): (*mut epoll_event, c_int),
     limit: Option<Duration>,
     mask: *const sigset_t,
-    in_kernel: impl FnOnce() -> isize,
 ) -> isize {
-    let Some(hub) = hub() else { return in_kernel() };
+    let call = |number: c_long, timeout: usize, mask: usize| {
+        let args = [epoll as usize, events as usize, most as usize, timeout, mask, SET_SIZE];
+        // SAFETY: the caller's contract.
+        unsafe { kernel(number, args) }
+    };
+    let Some(hub) = hub() else { return call(plain, timeout, mask as usize) };
     // SAFETY: the caller's contract.
     let mask = unsafe { Mask::new(mask) };
-    let look = || {
-        // By a call that every kernel and processor has.
-        let args = [epoll as usize, events as usize, most as usize, 0, 0, SET_SIZE];
-        // SAFETY: the caller's contract.
-        match unsafe { kernel(libc::SYS_epoll_pwait, args) } {
-            // A call that does not wait does not deliver signals.
-            0 => mask.deliver(),
-            answer => answer,
-        }
+    // By a call that every kernel and processor has.
+    let look = || match call(libc::SYS_epoll_pwait, 0, 0) {
+        // A call that does not wait does not deliver signals.
+        0 => mask.deliver(),
+        answer => answer,
     };
     wait_any(hub, limit, &mask, || vec![(epoll, Direction::Read)], look)
 }
@@ -56,18 +57,15 @@ interpose! { Io;
         mask: *const sigset_t) -> c_int, "C" => "the same; what its mask lets in is delivered meanwhile";
     {
         let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
-        let args =
-            [epoll as usize, events as usize, most as usize, timeout as usize, mask as usize, SET_SIZE];
-        with_errno(wait(epoll, (events, most), limit, mask, || kernel(libc::SYS_epoll_pwait, args)))
+        let plain = (libc::SYS_epoll_pwait, timeout as usize);
+        with_errno(wait(plain, epoll, (events, most), limit, mask))
     }
 
     /// See epoll_pwait2(2).
     fn epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, timeout: *const timespec,
         mask: *const sigset_t) -> c_int, "C" => "the same";
     {
-        let args =
-            [epoll as usize, events as usize, most as usize, timeout as usize, mask as usize, SET_SIZE];
-        let in_kernel = || kernel(libc::SYS_epoll_pwait2, args);
-        with_errno(with_limit(timeout, |limit| wait(epoll, (events, most), limit, mask, in_kernel)))
+        let plain = (libc::SYS_epoll_pwait2, timeout as usize);
+        with_errno(with_limit(timeout, |limit| wait(plain, epoll, (events, most), limit, mask)))
     }
 }

@@ -39,10 +39,6 @@ pub(super) fn reset_after_fork() {
 
 /// Calls `attempt`, which must not block, until it returns something else than EAGAIN.
 fn poll_for_lock(hub: &'static Hub, attempt: impl Fn() -> isize) -> isize {
-    let first = attempt();
-    if first != EAGAIN {
-        return first;
-    }
     WAITING.fetch_add(1, SeqCst);
     let answer = poll_until(hub, NEVER, "a lock on a file", Some(&UNLOCKS), attempt);
     WAITING.fetch_sub(1, SeqCst);

@@ -35,9 +35,9 @@ fn is_nonblocking(fd: c_int) -> bool {
 ///
 /// # Safety
 /// As the system call.
-unsafe fn on_file(number: libc::c_long, args: [usize; 6]) -> isize {
+unsafe fn on_file(hub: Option<&Hub>, number: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: the caller's contract.
-    unsafe { offload(hub(), WorkKind::LibcCall, "a file", || kernel(number, args)) }
+    unsafe { offload(hub, WorkKind::LibcCall, "a file", || kernel(number, args)) }
 }
 
 /// Reads what there is, up to the length of `room`.
@@ -109,7 +109,7 @@ unsafe fn send_file(out: c_int, from: c_int, offset: *mut off_t, count: size_t) 
             return kernel(libc::SYS_sendfile, args);
         };
         match ask_kind(out) {
-            File => on_file(libc::SYS_sendfile, args),
+            File => on_file(Some(hub), libc::SYS_sendfile, args),
             to @ (Socket | Pipe) if !is_nonblocking(out) => {
                 sendfile_in_pieces(hub, (out, to), from, offset, count)
             }
@@ -170,26 +170,22 @@ unsafe fn splice_between(
     flags: c_uint,
 ) -> isize {
     let (from_offset, out_offset) = (from_offset as usize, out_offset as usize);
-    let args = |flags: c_uint| [from as usize, from_offset, out as usize, out_offset, len, flags as usize];
-    let no_wait = args(flags | libc::SPLICE_F_NONBLOCK);
-    // SAFETY: the caller's contract.
-    let plain = || unsafe { kernel(libc::SYS_splice, args(flags)) };
-    let Some(hub) = hub().filter(|_| flags & libc::SPLICE_F_NONBLOCK == 0 && len > 0) else {
-        return plain();
+    let call = |hub: Option<&Hub>, flags: c_uint| {
+        let args = [from as usize, from_offset, out as usize, out_offset, len, flags as usize];
+        // SAFETY: the caller's contract.
+        unsafe { on_file(hub, libc::SYS_splice, args) }
     };
+    let Some(hub) = hub().filter(|_| flags & libc::SPLICE_F_NONBLOCK == 0 && len > 0) else {
+        return call(None, flags);
+    };
+    let no_wait = flags | libc::SPLICE_F_NONBLOCK;
     match (ask_kind(from), ask_kind(out)) {
         // A call that does not wait, or that the kernel refuses, it makes at once.
-        _ if is_nonblocking(from) || is_nonblocking(out) => plain(),
+        _ if is_nonblocking(from) || is_nonblocking(out) => call(None, flags),
         (Pipe, Socket) if from_offset == 0 && out_offset == 0 => pipe_to_socket(hub, from, out, len),
-        (Pipe, File) | (File, Pipe) => {
-            // SAFETY: the caller's contract.
-            from_end_to_end(hub, from, out, || unsafe { on_file(libc::SYS_splice, no_wait) })
-        }
-        (Pipe | Socket, Pipe) => {
-            // SAFETY: the caller's contract.
-            from_end_to_end(hub, from, out, || unsafe { kernel(libc::SYS_splice, no_wait) })
-        }
-        _ => plain(),
+        (Pipe, File) | (File, Pipe) => from_end_to_end(hub, from, out, || call(Some(hub), no_wait)),
+        (Pipe | Socket, Pipe) => from_end_to_end(hub, from, out, || call(None, no_wait)),
+        _ => call(None, flags),
     }
 }
 
@@ -257,6 +253,6 @@ interpose! { Io;
     {
         let (from_offset, out_offset) = (from_offset as usize, out_offset as usize);
         let args = [from as usize, from_offset, out as usize, out_offset, len, flags as usize];
-        with_errno(on_file(libc::SYS_copy_file_range, args))
+        with_errno(on_file(hub(), libc::SYS_copy_file_range, args))
     }
 }
