@@ -78,8 +78,8 @@ impl<T, F: FnOnce() -> T> CallElsewhere<F> {
     }
 }
 
-/// Makes a call that blocks: on an OS thread of the pool if there is a hub, else here. Returns after the call has ended. If
-/// the call has set `errno` there, it is set here.
+/// Makes a call that blocks: on an OS thread of the pool if there is a hub, else here. Returns after the call has
+/// ended. If the call has set `errno` there, it is set here.
 ///
 /// # Safety
 /// Any OS thread may make the call, as long as the caller waits.

@@ -75,13 +75,14 @@ fn close_now(fd: c_int) -> isize {
     unsafe { kernel(libc::SYS_close, [fd as usize]) }
 }
 
-/// Calls `close`, which gives `fd` up, and returns its answer. A socket that lingers is then still open as a duplicate.
-/// An OS thread of the pool closes the duplicate, and so waits until all is sent, while the others run.
+/// Calls `close`, which gives `fd` up, and returns its answer. The waiters of `fd` are woken. A socket that lingers is
+/// then still open as a duplicate. An OS thread of the pool closes the duplicate, and so waits until all is sent, while
+/// the others run.
 fn close_with_linger_offloaded(fd: c_int, close: impl FnOnce() -> isize) -> isize {
     // SAFETY: no pointers.
     let duplicate = || unsafe { kernel(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0]) };
     let duplicate = hub().filter(|_| lingers(fd)).and_then(|_| OwnFd::new(duplicate()));
-    let answer = close();
+    let answer = fd_table::with_closing_mark(fd, close);
     if let Some(duplicate) = duplicate {
         offload_blocking(WorkKind::ExternalWait, "a connection to be closed", || drop(duplicate));
     }
@@ -109,11 +110,7 @@ fn replace(old: c_int, new: c_int, flags: c_int) -> isize {
     let call = || unsafe { kernel(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) };
     // A call that is refused closes nothing.
     let is_refused = old == new || !is_open(old);
-    if is_refused {
-        call()
-    } else {
-        close_with_linger_offloaded(new, || fd_table::with_closing_mark(new, call))
-    }
+    if is_refused { call() } else { close_with_linger_offloaded(new, call) }
 }
 
 /// # Safety
@@ -139,7 +136,7 @@ interpose! { Io;
     fn close(fd: c_int) -> c_int, "std, C" =>
         "wakes the waiters of the descriptor, with EBADF; SO_LINGER: parks while another OS thread does it";
     {
-        let answer = close_with_linger_offloaded(fd, || fd_table::with_closing_mark(fd, || close_now(fd)));
+        let answer = close_with_linger_offloaded(fd, || close_now(fd));
         file_lock::notify_unlocked();
         with_errno(answer)
     }

@@ -53,8 +53,8 @@ impl Mask {
     }
 }
 
-/// Returns a descriptor that is readable while one of a set of signals is pending (`signalfd`). The crate never reads from
-/// it. `None`: no descriptor is left. Then a signal that comes later does not end the wait.
+/// Returns a descriptor that is readable while one of a set of signals is pending (`signalfd`). The crate never reads
+/// from it. `None`: no descriptor is left. Then a signal that comes later does not end the wait.
 pub(super) fn pending_signals(set: Signals) -> Option<OwnFd> {
     if let Some(hub) = hub() {
         hub.hold(set);

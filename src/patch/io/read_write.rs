@@ -5,8 +5,8 @@
 //! [`FdKind`], once: the rest of a file is read by another OS thread (`file.rs`). Terminals and other devices do not
 //! know the flag. They are read after `poll` has said that there is something, and written to by another OS thread.
 //!
-//! `pread`, `pwrite` and their relatives are at an offset, and so of files alone. Each has a second name for files of more
-//! than 2 GiB, from when offsets had 32 bits.
+//! `pread`, `pwrite` and their relatives are at an offset, and so of files alone. Each has a second name for files of
+//! more than 2 GiB, from when offsets had 32 bits.
 //!
 //! Next: `patch/io/file.rs`, for what cannot be polled.
 
@@ -156,8 +156,8 @@ pub(super) unsafe fn write_one(hub: &'static Hub, pos: FilePos, bytes: *mut c_vo
     }
 }
 
-/// The common part of the calls with one piece of memory: `io` on a hub, else the system call `plain`. Without an offset,
-/// they are at the file's own position. A negative one is refused by the kernel.
+/// The common part of the calls with one piece of memory: `io` on a hub, else the system call `plain`. Without an
+/// offset, they are at the file's own position. A negative one is refused by the kernel.
 ///
 /// # Safety
 /// As pread(2) or pwrite(2).

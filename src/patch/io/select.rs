@@ -31,8 +31,9 @@ unsafe fn kernel_select(count: c_int, sets: Sets, limit: Option<Duration>, mask:
     unsafe { kernel(libc::SYS_pselect6, args) }
 }
 
-/// Returns the number of bytes of each set that the kernel looks at, which does so by words. A program that is compiled for 1,024 descriptors
-/// may say that it has as many as it is allowed to open. It relies on the kernel not looking beyond its table.
+/// Returns the number of bytes of each set that the kernel looks at, which does so by words. A program that is compiled
+/// for 1,024 descriptors may say that it has as many as it is allowed to open. It relies on the kernel not looking
+/// beyond its table.
 fn set_len(count: c_int) -> usize {
     let count = usize::try_from(count).unwrap_or(0);
     let count = if count > libc::FD_SETSIZE { count.min(fd_table_size()) } else { count };
@@ -46,41 +47,14 @@ fn fd_table_size() -> usize {
     size.and_then(|size| size.trim().parse().ok()).unwrap_or(libc::FD_SETSIZE)
 }
 
-/// The program's sets, and copies of them, because each look writes over them.
-struct SelectSets {
-    sets: Sets,
-    copies: [Vec<u8>; 3],
-}
-
-impl SelectSets {
-    /// # Safety
-    /// As pselect(2), for as long as this lives.
-    unsafe fn new(count: c_int, sets: Sets) -> SelectSets {
-        let len = set_len(count);
-        let copy = |set: *mut fd_set| match set.is_null() {
-            true => Vec::new(),
-            // SAFETY: the caller's contract. No further than the kernel would look.
-            false => unsafe { slice::from_raw_parts(set.cast(), len) }.to_vec(),
-        };
-        SelectSets { sets, copies: sets.map(copy) }
-    }
-
-    /// Writes the copies back.
-    fn write_back(&self) {
-        for (set, copy) in self.sets.iter().zip(&self.copies) {
-            // SAFETY: as far as was read in `new`.
-            unsafe { set.cast::<u8>().copy_from(copy.as_ptr(), copy.len()) };
-        }
-    }
-
-    fn wanted(&self) -> Vec<Wanted> {
-        let directions = [Direction::Read, Direction::Write, Direction::Read];
-        let wanted = self.copies.iter().zip(directions).flat_map(|(copy, direction)| {
-            let fds = (0..copy.len() * 8).filter(|fd| copy[fd / 8] >> (fd % 8) & 1 != 0);
-            fds.map(move |fd| (fd as c_int, direction))
-        });
-        wanted.collect()
-    }
+/// Returns what the sets ask for.
+fn wanted(sets: &[Vec<u8>; 3]) -> Vec<Wanted> {
+    let directions = [Direction::Read, Direction::Write, Direction::Read];
+    let wanted = sets.iter().zip(directions).flat_map(|(set, direction)| {
+        let fds = (0..set.len() * 8).filter(|fd| set[fd / 8] >> (fd % 8) & 1 != 0);
+        fds.map(move |fd| (fd as c_int, direction))
+    });
+    wanted.collect()
 }
 
 /// Waits on a hub or in the kernel.
@@ -88,21 +62,31 @@ impl SelectSets {
 /// # Safety
 /// As pselect(2).
 unsafe fn wait(count: c_int, sets: Sets, limit: Option<Duration>, mask: *const sigset_t) -> isize {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller's contract. Of the sets no more is used than the kernel would use.
     unsafe {
         let mask = Mask::new(mask);
         let waits = count >= 0 && limit != Some(Duration::ZERO);
         let Some(hub) = hub().filter(|_| waits) else {
             return kernel_select(count, sets, limit, mask.as_ptr());
         };
-        let sets = SelectSets::new(count, sets);
-        let look = || {
-            sets.write_back();
-            kernel_select(count, sets.sets, Some(Duration::ZERO), mask.as_ptr())
+        // Each look writes over the sets.
+        let len = set_len(count);
+        let copies = sets.map(|set| match set.is_null() {
+            true => Vec::new(),
+            false => slice::from_raw_parts(set.cast(), len).to_vec(),
+        });
+        let write_back = || {
+            for (set, copy) in sets.iter().zip(&copies) {
+                set.cast::<u8>().copy_from(copy.as_ptr(), copy.len());
+            }
         };
-        let answer = wait_any(hub, limit, &mask, || sets.wanted(), look);
+        let look = || {
+            write_back();
+            kernel_select(count, sets, Some(Duration::ZERO), mask.as_ptr())
+        };
+        let answer = wait_any(hub, limit, &mask, || wanted(&copies), look);
         if answer < 0 {
-            sets.write_back();
+            write_back();
         }
         answer
     }

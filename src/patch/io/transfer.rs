@@ -10,9 +10,9 @@ use crate::ids::Direction;
 use crate::patch::symbol::failed;
 use std::os::fd::RawFd;
 
-/// Calls `piece`, with the number of bytes done so far, by [`retry`], until all are done. `len` returns their number, and
-/// is called after a piece. A blocking descriptor takes all, unless it is interrupted in between. One that the program
-/// has made non-blocking takes what it can.
+/// Calls `piece`, with the number of bytes done so far, by [`retry`], until all are done. `len` returns their number,
+/// and is called after a piece. A blocking descriptor takes all, unless it is interrupted in between. One that the
+/// program has made non-blocking takes what it can.
 ///
 /// If it is closed in the middle of a write, returns EBADF whatever was written: a caller that gets the number of bytes
 /// would go on with a descriptor number that may be another's by now. The number of bytes that were read is returned.
