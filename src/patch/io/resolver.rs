@@ -8,7 +8,6 @@ use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::Waiter;
 use crate::patch::kind::offload_blocking;
-use crate::patch::real;
 use crate::patch::symbol::{interpose, set_errno};
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
@@ -69,7 +68,7 @@ unsafe fn address_info(
 ) -> c_int {
     let Some(hub) = hub().filter(|_| !node.is_null()) else {
         // SAFETY: the caller's contract.
-        return unsafe { real::getaddrinfo(node, service, hints, out) };
+        return unsafe { Real::getaddrinfo(node, service, hints, out) };
     };
     // An address that is written in numbers is not looked up.
     // SAFETY: null, or the caller's; all zeros is a valid value.
@@ -80,7 +79,7 @@ unsafe fn address_info(
     let asked_for_numbers = numbers.ai_flags & libc::AI_NUMERICHOST != 0;
     numbers.ai_flags |= libc::AI_NUMERICHOST;
     // SAFETY: the caller's contract, and hints of this frame.
-    let answer = unsafe { real::getaddrinfo(node, service, &raw const numbers, out) };
+    let answer = unsafe { Real::getaddrinfo(node, service, &raw const numbers, out) };
     if answer != libc::EAI_NONAME || asked_for_numbers {
         return answer;
     }
@@ -88,7 +87,7 @@ unsafe fn address_info(
     look_up(hub, move || {
         let (node, service, hints, out) = args;
         // SAFETY: the caller's contract; the caller waits until the call has returned.
-        unsafe { real::getaddrinfo(node as _, service as _, hints as _, out as _) }
+        unsafe { Real::getaddrinfo(node as _, service as _, hints as _, out as _) }
     })
 }
 
@@ -107,7 +106,7 @@ interpose! { Io;
         let args = (address as usize, host as usize, service as usize);
         let call = move || {
             let (address, host, service) = (args.0 as _, args.1 as _, args.2 as _);
-            real::getnameinfo(address, len, host, host_len, service, service_len, flags)
+            Real::getnameinfo(address, len, host, host_len, service, service_len, flags)
         };
         // Numbers are not looked up.
         let in_numbers = (host.is_null() || flags & libc::NI_NUMERICHOST != 0)
@@ -121,10 +120,10 @@ interpose! { Io;
     /// See gethostbyname(3). The result is the C library's, good until the next call of any thread.
     fn gethostbyname(name: *const c_char) -> *mut hostent, "C" => "the same";
     {
-        let Some(hub) = hub() else { return real::gethostbyname(name) };
+        let Some(hub) = hub() else { return Real::gethostbyname(name) };
         let name = name as usize;
         let (answer, error) = look_up(hub, move || {
-            let answer = real::gethostbyname(name as _) as usize;
+            let answer = Real::gethostbyname(name as _) as usize;
             (answer, *__h_errno_location())
         });
         *__h_errno_location() = error;
@@ -138,7 +137,7 @@ interpose! { Io;
         let args = (name as usize, out as usize, buffer as usize, result as usize, error as usize);
         let call = move || {
             let (name, out, buffer) = (args.0 as _, args.1 as _, args.2 as _);
-            real::gethostbyname_r(name, out, buffer, len, args.3 as _, args.4 as _)
+            Real::gethostbyname_r(name, out, buffer, len, args.3 as _, args.4 as _)
         };
         match hub() {
             Some(hub) => look_up(hub, call),

@@ -11,7 +11,6 @@ use crate::fd_table;
 use crate::hub::{BackoffOpts, EAGAIN, Hub, OnInterrupt, Tracking};
 use crate::ids::Direction;
 use crate::patch::kind::offload_blocking;
-use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::sys::signals_blocked::with_signals_blocked;
 use crate::sys::sigset::Signals;
@@ -156,10 +155,10 @@ interpose! { Io;
     fn pclose(stream: *mut FILE) -> c_int, "C" => OFFLOADS;
     {
         if hub().is_none() {
-            return real::pclose(stream);
+            return Real::pclose(stream);
         }
         let stream = stream as usize;
-        offload_wait("the child of a popen", move || real::pclose(stream as *mut FILE))
+        offload_wait("the child of a popen", move || Real::pclose(stream as *mut FILE))
     }
 
     /// See system(3). The C library does all of it. So an OS thread of the pool has it do so, with the caller's
@@ -168,11 +167,11 @@ interpose! { Io;
     {
         // Null asks whether there is a shell.
         if command.is_null() || hub().is_none() {
-            return real::system(command);
+            return Real::system(command);
         }
         let (command, signals) = (command as usize, Signals::blocked());
         offload_wait("the command of a system", move || {
-            with_signals_blocked(signals, || real::system(command as *const c_char))
+            with_signals_blocked(signals, || Real::system(command as *const c_char))
         })
     }
 }
