@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::SeqCst;
 interpose! { Locks;
     /// See syscall(2).
     fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long,
-        "std::sync, std::thread::park, parking_lot; anybody" =>
+        "std::sync, std::thread::park, parking_lot; other code" =>
         "FUTEX_WAIT and its like park; FUTEX_WAKE and its like wake green threads, then OS threads; all else, and \
          futexes with priority inheritance, go to the kernel";
     {
