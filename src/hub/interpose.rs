@@ -13,7 +13,7 @@ use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WakeReason};
 use crate::stack::StackSize;
 use crate::sys::stderr;
 use crate::time::{NEVER, Time};
-use crate::tls::{Ended, PthreadKind, Tcb};
+use crate::tls::{PthreadKind, Tcb};
 
 /// Calls `f`, which may switch, and keeps `errno`.
 ///
@@ -55,19 +55,16 @@ impl Hub {
 
     /// Gives back the thread control block of a green thread that has ended. The block is not loaded.
     pub(super) fn end_tcb(&self, tcb: Tcb) {
-        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
-        let ended = unsafe { self.tcbs.end(tcb) };
-        if let Ended::NotPthread = ended {
-            return;
-        }
-        let left = self.pthreads.get() - 1;
+        let left = self.pthreads.get() - usize::from(tcb.is_pthread());
         self.pthreads.set(left);
+        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
+        let futex = unsafe { self.tcbs.end(tcb) };
         if left == 0 {
             if let Some(ticket) = self.pthread_join_waiter.take() {
                 self.wake(ticket);
             }
         }
-        if let Ended::Joinable { futex } = ended {
+        if let Some(futex) = futex {
             futex::wake(futex, usize::MAX, u32::MAX);
         }
     }

@@ -5,7 +5,7 @@
 use crate::hub::{Hub, keep_errno, try_current};
 use crate::thread::offload;
 use crate::thread::offload::WorkKind;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A family of calls, patched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,10 +25,6 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     pub const ALL: &'static [Kind] = &[Kind::Sleep, Kind::Locks, Kind::Threads, Kind::Io];
-
-    const fn bit(self) -> u32 {
-        1 << self as u32
-    }
 }
 
 /// One interposed symbol.
@@ -45,24 +41,23 @@ pub struct Covered {
     pub when_patched: &'static str,
 }
 
-static PATCHED: AtomicU32 = AtomicU32::new(0);
+/// Whether each kind is patched.
+static PATCHED: [AtomicBool; Kind::ALL.len()] = [const { AtomicBool::new(false) }; Kind::ALL.len()];
 
 pub(super) fn set_patched(kind: Kind) {
-    PATCHED.fetch_or(kind.bit(), Relaxed);
+    PATCHED[kind as usize].store(true, Relaxed);
 }
 
 /// Returns whether a kind is patched.
 pub fn is_patched(kind: Kind) -> bool {
-    PATCHED.load(Relaxed) & kind.bit() != 0
+    PATCHED[kind as usize].load(Relaxed)
 }
 
 /// Returns the hub to which a call of this kind is to yield. If it returns `None`, the caller makes the plain call.
 #[inline]
 pub(super) fn patched_hub(kind: Kind) -> Option<&'static Hub> {
-    if !is_patched(kind) {
-        return None;
-    }
-    try_current().filter(|hub| hub.can_block())
+    let hub = if is_patched(kind) { try_current() } else { None };
+    hub.filter(|hub| hub.can_block())
 }
 
 /// Runs `f`, which blocks and cannot be waited for in another way, on an OS thread of the pool, while the other green

@@ -34,7 +34,6 @@ mod kind;
 mod nanosleep;
 #[cfg_attr(target_feature = "crt-static", path = "no_pthread.rs")]
 mod pthread;
-mod real;
 mod symbol;
 
 use kind::set_patched;
@@ -48,9 +47,7 @@ use std::fmt;
 /// If [`try_all`] returns an error.
 #[doc(alias = "patch_all")]
 pub fn all() {
-    if let Err(error) = try_all() {
-        panic!("{error}");
-    }
+    try_all().unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Patches every kind, for the whole process and from now on.

@@ -6,7 +6,7 @@ use super::kind::{Kind, patched_hub};
 use super::symbol::{failed, interpose, kernel, with_errno};
 use crate::hub::{Hub, keep_errno};
 use crate::ids::{ParkResult, WaitReason};
-use crate::sys::timespec::{ZERO, duration_of, timespec_of};
+use crate::sys::timespec::{ZERO, duration_of, now, timespec_of};
 use libc::{c_int, c_uint, clockid_t, timespec};
 use std::ptr::null_mut;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn park_for(hub: &Hub, duration: Duration) {
         let shield = hub.was_cut_short();
         match keep_errno(|| hub.park(hub.ticket(), deadline, WaitReason::Sleep, shield)) {
             ParkResult::Expired => return,
-            // The root sleeps forever, and there is nobody else: the kernel does that.
+            // The root sleeps forever, and there is no other green thread: the kernel does that.
             ParkResult::Deadlocked => {
                 let time = timespec_of(duration);
                 // SAFETY: a local is read, nothing is written.
@@ -57,9 +57,7 @@ interpose! { Sleep;
             Err(number) => return number,
         };
         if flags & libc::TIMER_ABSTIME != 0 {
-            let mut now = ZERO;
-            libc::clock_gettime(clock, &raw mut now);
-            duration = duration.saturating_sub(duration_of(now).unwrap_or_default());
+            duration = duration.saturating_sub(now(clock));
         }
         park_for(hub, duration);
         0

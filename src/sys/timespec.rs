@@ -1,8 +1,10 @@
-//! Conversions between C's `timespec` and `Duration`.
+//! Conversions between C's `timespec` and `Duration`, and the time of C's clocks.
 //!
 //! Next: `arch/mod.rs`, what is written for each processor.
 
-use libc::{c_int, timespec};
+#![allow(unsafe_code)]
+
+use libc::{c_int, clockid_t, timespec};
 use std::time::Duration;
 
 /// The timeout with which a call only looks and does not wait.
@@ -14,6 +16,14 @@ pub(crate) fn duration_of(time: timespec) -> Result<Duration, c_int> {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
         _ => Err(libc::EINVAL),
     }
+}
+
+/// Returns the time of a clock of the C library.
+pub(crate) fn now(clock: clockid_t) -> Duration {
+    let mut now = ZERO;
+    // SAFETY: `now` is a local.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    duration_of(now).unwrap_or_default()
 }
 
 pub(crate) fn timespec_of(duration: Duration) -> timespec {

@@ -3,19 +3,21 @@
 //! Next: `tls/memory.rs`, where their memory comes from.
 
 use super::layout::{GlibcLayout, KEYS};
+use super::tcb::Tcb;
 use crate::arch::thread_pointer;
 use std::ffi::c_void;
+use std::num::NonZero;
 
 impl GlibcLayout {
     /// Makes a block that is complete except for the tid, the words of [`init_tls_words`](Self::init_tls_words) and its
     /// owner. Returns `None` if there is no memory.
-    pub(super) fn allocate(&self) -> Option<usize> {
+    pub(super) fn allocate(&self) -> Option<Tcb> {
         let memory = self.memory.take()?;
-        let tcb = memory + self.pointer_offset;
+        let tcb = Tcb(NonZero::new(memory + self.pointer_offset)?);
         // SAFETY: memory of the size that the C library asks for, with the thread pointer where it expects it. It
         // allocates the dtv, and clears or fills in all storage.
         unsafe {
-            if (self.loader.allocate)(tcb as *mut c_void).is_null() {
+            if (self.dl_allocate)(tcb.address() as *mut c_void).is_null() {
                 self.memory.put(memory);
                 return None;
             }
@@ -28,8 +30,8 @@ impl GlibcLayout {
     ///
     /// # Safety
     /// The block is a green thread's, and not loaded.
-    unsafe fn init_pthread(&self, tcb: usize) {
-        let pthread = self.pthread.address(tcb);
+    unsafe fn init_pthread(&self, tcb: Tcb) {
+        let pthread = self.pthread.address(tcb.address());
         let words = pthread as *mut usize;
         // SAFETY: a struct pthread has this size, and so has the image.
         unsafe {
@@ -43,7 +45,7 @@ impl GlibcLayout {
             }
             if let Some(rseq) = self.rseq_at {
                 // struct rseq: cpu_id_start, cpu_id (-1 is "not registered"), rseq_cs.
-                let area = tcb.wrapping_add_signed(rseq);
+                let area = tcb.at(rseq);
                 (area as *mut [u32; 2]).write([0, u32::MAX]);
                 ((area + 8) as *mut u64).write(0);
             }
@@ -54,9 +56,9 @@ impl GlibcLayout {
     ///
     /// # Safety
     /// Both blocks are alive; `tcb` is a green thread's and not loaded.
-    pub(super) unsafe fn init_tls_words(&self, tcb: usize, from: usize) {
-        for &distance in &self.libc.initialised {
-            let (sink, source) = (tcb.wrapping_add_signed(distance), from.wrapping_add_signed(distance));
+    pub(super) unsafe fn init_tls_words(&self, tcb: Tcb, from: Tcb) {
+        for &distance in &self.initialised_at {
+            let (sink, source) = (tcb.at(distance), from.at(distance));
             // SAFETY: words of libc's segment, in both blocks.
             unsafe { *(sink as *mut usize) = *(source as *const usize) };
         }
@@ -66,11 +68,11 @@ impl GlibcLayout {
     ///
     /// # Safety
     /// The block is a green thread's, not loaded, and `can_be_cleaned`.
-    pub(super) unsafe fn clean(&self, tcb: usize) {
+    pub(super) unsafe fn clean(&self, tcb: Tcb) {
         // SAFETY: glibc does the same with a stack that it uses again.
         unsafe {
             self.free_keys(tcb);
-            (self.loader.init)(tcb as *mut c_void, true);
+            (self.dl_init)(tcb.address() as *mut c_void, true);
             self.init_pthread(tcb);
         }
     }
@@ -79,8 +81,8 @@ impl GlibcLayout {
     ///
     /// # Safety
     /// As for `clean`, of which it is a part.
-    unsafe fn free_keys(&self, tcb: usize) {
-        let tables = (self.pthread.address(tcb) + self.pthread.keys_at) as *const *mut c_void;
+    unsafe fn free_keys(&self, tcb: Tcb) {
+        let tables = (self.pthread.address(tcb.address()) + self.pthread.keys_at) as *const *mut c_void;
         for n in 1..KEYS {
             // SAFETY: null, or a table that the C library has allocated for this block alone.
             unsafe { libc::free(*tables.add(n)) };
@@ -91,10 +93,10 @@ impl GlibcLayout {
     ///
     /// # Safety
     /// The block is a green thread's.
-    pub(super) unsafe fn can_be_cleaned(&self, tcb: usize) -> bool {
+    pub(super) unsafe fn can_be_cleaned(&self, tcb: Tcb) -> bool {
         // SAFETY: `find` has checked where the dtv is. The second word of an entry is memory that has to be freed.
         unsafe {
-            let dtv = *(tcb.wrapping_add_signed(thread_pointer::DTV) as *const *const [usize; 2]);
+            let dtv = *(tcb.at(thread_pointer::DTV) as *const *const [usize; 2]);
             let entries = (*dtv.sub(1))[0];
             (1..=entries).all(|module| (*dtv.add(module))[1] == 0)
         }
@@ -103,13 +105,13 @@ impl GlibcLayout {
     /// Gives a block back to the C library.
     ///
     /// # Safety
-    /// The block is a green thread's, and nobody uses it.
-    pub(super) unsafe fn free(&self, tcb: usize) {
+    /// The block is a green thread's, and no code uses it.
+    pub(super) unsafe fn free(&self, tcb: Tcb) {
         // SAFETY: `allocate` has made it. The C library frees what it has allocated, and not the memory.
         unsafe {
             self.free_keys(tcb);
-            (self.loader.deallocate)(tcb as *mut c_void, false);
-            self.memory.put(tcb - self.pointer_offset);
+            (self.dl_deallocate)(tcb.address() as *mut c_void, false);
+            self.memory.put(tcb.address() - self.pointer_offset);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! They run in the C library's order: first those of the thread-locals, last registered first, then those of the keys.
 //! std registers the destructor of a `thread_local!` by `__cxa_thread_atexit_impl` and its own last clean-up by a key.
-//! `patch/pthread/pthread_attr.rs` interposes both calls and notes them here.
+//! `patch/pthread/pthread_key.rs` interposes both calls and notes them here.
 //!
 //! Next: `tls/tcb.rs`, the thread control block.
 
@@ -10,7 +10,7 @@ use super::green_tls::{Destructor, GreenTls, is_green, with_green_tls, with_load
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// glibc's `PTHREAD_KEYS_MAX`.
 const KEYS_MAX: usize = 1024;
@@ -18,23 +18,18 @@ const KEYS_MAX: usize = 1024;
 static KEY_DESTRUCTORS: [AtomicPtr<c_void>; KEYS_MAX] = [const { AtomicPtr::new(null_mut()) }; KEYS_MAX];
 /// One more than the largest key that ever had a destructor.
 static KEYS_END: AtomicU32 = AtomicU32::new(0);
-/// Number of keys that have a destructor.
-static KEYS_WITH_DESTRUCTOR: AtomicUsize = AtomicUsize::new(0);
 
 /// Notes that `key` was made with `destructor`.
 pub(crate) fn note_key(key: libc::pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) {
     let (Some(entry), Some(destructor)) = (KEY_DESTRUCTORS.get(key as usize), destructor) else { return };
-    if entry.swap(destructor as *mut c_void, Relaxed).is_null() {
-        KEYS_WITH_DESTRUCTOR.fetch_add(1, Relaxed);
-    }
+    entry.store(destructor as *mut c_void, Relaxed);
     KEYS_END.fetch_max(key + 1, Relaxed);
 }
 
 /// Notes that `key` was deleted.
 pub(crate) fn forget_key(key: libc::pthread_key_t) {
-    let entry = KEY_DESTRUCTORS.get(key as usize);
-    if entry.is_some_and(|entry| !entry.swap(null_mut(), Relaxed).is_null()) {
-        KEYS_WITH_DESTRUCTOR.fetch_sub(1, Relaxed);
+    if let Some(entry) = KEY_DESTRUCTORS.get(key as usize) {
+        entry.store(null_mut(), Relaxed);
     }
 }
 
@@ -51,7 +46,7 @@ pub(crate) fn has_tls_destructors() -> bool {
     with_loaded(|green| {
         green.is_green()
             // SAFETY: only the green thread itself uses its list.
-            && (KEYS_WITH_DESTRUCTOR.load(Relaxed) > 0 || unsafe { !(*green.destructors.get()).is_empty() })
+            && (KEYS_END.load(Relaxed) > 0 || unsafe { !(*green.destructors.get()).is_empty() })
     })
 }
 
@@ -96,7 +91,7 @@ pub(crate) fn note_destruction() {
 }
 
 fn pop(green: &GreenTls) -> Option<Destructor> {
-    // SAFETY: only the green thread itself uses its list. Nobody drops the list, so its memory is freed with the last
+    // SAFETY: only the green thread itself uses its list. The list is never dropped, so its memory is freed with the last
     // entry.
     unsafe {
         let list = &mut *green.destructors.get();

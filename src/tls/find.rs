@@ -4,13 +4,14 @@
 //! Next: `tls/block.rs`, which makes blocks by what is found here.
 
 use super::green_tls;
-use super::layout::{GlibcLayout, KEYS, LibcSegment, Loader, PthreadLayout, WORD, set_prefetch_words};
+use super::layout::{GlibcLayout, KEYS, PthreadLayout, WORD, set_prefetch_words};
 use super::memory::TcbAllocator;
 use crate::arch::thread_pointer;
 use crate::sys::current_word;
 use crate::sys::tid::gettid;
 use crate::sys::tls_segments::{TlsSegment, tls_segments};
 use std::ffi::{CStr, c_void};
+use std::ops::Range;
 
 const NO_BLOCKS: &str = "the C library is not glibc, or not one whose loader makes thread control blocks for others \
                          (_dl_allocate_tls)";
@@ -31,24 +32,20 @@ pub(super) fn find() -> Result<GlibcLayout, &'static str> {
             "the C library is linked statically: its thread-local storage cannot be distinguished from ours",
         );
     }
+    let libc_at = distance(libc.at, tcb)..distance(libc.at + libc.len, tcb);
     check_dtv(tcb, &own)?;
     let (storage, align) = storage_size(own.len + libc.len)?;
     let current_word = current_word::address();
     set_prefetch_words([current_word, errno, tcb].map(|address| distance(address, tcb)));
     Ok(GlibcLayout {
-        loader: Loader {
-            allocate: symbol(c"_dl_allocate_tls").ok_or(NO_BLOCKS)?,
-            init: symbol(c"_dl_allocate_tls_init").ok_or(NO_BLOCKS)?,
-            deallocate: symbol(c"_dl_deallocate_tls").ok_or(NO_BLOCKS)?,
-        },
+        dl_allocate: symbol(c"_dl_allocate_tls").ok_or(NO_BLOCKS)?,
+        dl_init: symbol(c"_dl_allocate_tls_init").ok_or(NO_BLOCKS)?,
+        dl_deallocate: symbol(c"_dl_deallocate_tls").ok_or(NO_BLOCKS)?,
         memory: TcbAllocator::new(thread_pointer::block_size(align, storage, pthread.size)),
         pointer_offset: thread_pointer::pointer_offset(align, storage, pthread.size),
-        libc: LibcSegment {
-            start_at: distance(libc.at, tcb),
-            words: libc.len / WORD,
-            errno_at: distance(errno, tcb),
-            initialised: find_initialised_words(&libc, tcb),
-        },
+        initialised_at: find_initialised_words(tcb, libc_at.clone()),
+        libc_at,
+        errno_at: distance(errno, tcb),
         rseq_at: find_rseq(),
         current_word_at: distance(current_word, tcb),
         green_tls_at: distance(green_tls, tcb),
@@ -144,19 +141,20 @@ fn storage_size(known: usize) -> Result<(usize, usize), &'static str> {
     Ok((storage, align))
 }
 
-/// Finds the words of `libc`'s segment that the C library sets when a thread begins: the pointers to the tables of
-/// character classes, and the pointer to the resolver's state.
-fn find_initialised_words(libc: &TlsSegment, tcb: usize) -> Vec<isize> {
+/// Finds those of libc's words that the C library sets when a thread begins: the pointers to the tables of character
+/// classes, and the pointer to the resolver's state.
+fn find_initialised_words(tcb: usize, libc_at: Range<isize>) -> Box<[isize]> {
     // SAFETY: no preconditions. The first three return addresses of thread-locals, the last one the value of one.
     let (ctype, resolver) = unsafe {
         let ctype = [__ctype_b_loc(), __ctype_tolower_loc(), __ctype_toupper_loc()];
         (ctype.map(|address| address as usize), __res_state() as usize)
     };
-    // SAFETY: words of the calling thread's own storage.
-    let points_to_resolver = |&word: &usize| unsafe { *(word as *const usize) } == resolver;
-    let range = libc.at..libc.at + libc.len;
-    let all = ctype.into_iter().chain(range.clone().step_by(WORD).filter(points_to_resolver));
-    all.filter(|word| range.contains(word)).map(|word| distance(word, tcb)).collect()
+    let is_initialised = |&at: &isize| {
+        let word = tcb.wrapping_add_signed(at);
+        // SAFETY: a word of the calling thread's own storage.
+        ctype.contains(&word) || unsafe { *(word as *const usize) } == resolver
+    };
+    libc_at.step_by(WORD).filter(is_initialised).collect()
 }
 
 unsafe extern "C" {

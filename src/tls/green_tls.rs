@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) struct GreenTls {
-    /// Number of the green thread, from 1 on; 0 in the storage of an OS thread.
-    pub(super) number: Cell<u32>,
+    /// Number of the green thread, which no other thread has; 0 in the storage of an OS thread. C's locks note it as the
+    /// thread id of their owner.
+    pub(crate) number: Cell<u32>,
     /// [`ENDED`] and [`DETACHED`]. A futex for joiners.
     pub(crate) join_state: AtomicU32,
     /// Result of the thread, once it is known.
@@ -34,7 +35,7 @@ pub(crate) type Destructor = (unsafe extern "C" fn(*mut c_void), *mut c_void);
 
 /// Flag of `join_state`: the green thread has ended.
 pub(crate) const ENDED: u32 = 1;
-/// Flag of `join_state`: nobody will join the green thread.
+/// Flag of `join_state`: no thread will join the green thread. Set, too, if `pthread_create` has not made it.
 pub(crate) const DETACHED: u32 = 2;
 
 /// Whether a new green thread is a thread to C, as `pthread_create` makes it.
@@ -94,11 +95,6 @@ impl GreenTls {
         self.number.get() != 0
     }
 
-    /// Returns a number that no other thread has. C's locks note it as the thread id of their owner.
-    pub(crate) fn number(&self) -> u32 {
-        self.number.get()
-    }
-
     /// Initialises a fresh `GreenTls` for a green thread.
     pub(super) fn init(&self, stack: std::ops::Range<usize>, kind: PthreadKind) {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
@@ -106,25 +102,20 @@ impl GreenTls {
         self.number.set(1 << 28 | NUMBER.fetch_add(1, Relaxed) & ((1 << 28) - 1));
         self.stack.set((stack.start, stack.end));
         self.is_pthread.set(kind != PthreadKind::NotPthread);
-        self.join_state.store(if kind == PthreadKind::Detached { DETACHED } else { 0 }, Relaxed);
+        self.join_state.store(if kind == PthreadKind::Joinable { 0 } else { DETACHED }, Relaxed);
     }
 }
 
-/// Identifies the thread-local storage that is loaded, and how many of its values were destroyed.
+/// Identifies the thread-local storage that is loaded, by the number of its green thread, and how many of its values were
+/// destroyed.
 ///
 /// Code that may have borrowed a thread-local compares this value before it goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct TlsOwner {
-    number: u32,
-    destructors_run: u32,
-}
+pub(crate) struct TlsOwner(u32, u32);
 
 impl TlsOwner {
     /// Returns the owner of the storage that is loaded.
     pub(crate) fn current() -> TlsOwner {
-        with_loaded(|green| TlsOwner {
-            number: green.number.get(),
-            destructors_run: green.tls_destructors_run.get(),
-        })
+        with_loaded(|green| TlsOwner(green.number.get(), green.tls_destructors_run.get()))
     }
 }

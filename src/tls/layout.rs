@@ -21,6 +21,7 @@
 use super::memory::TcbAllocator;
 use crate::arch::thread_pointer;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicIsize, AtomicUsize};
@@ -40,22 +41,22 @@ pub(super) fn layout() -> &'static GlibcLayout {
 
 /// Where glibc keeps the parts of a thread. Fields that end in `_at` are distances from the thread pointer.
 pub(super) struct GlibcLayout {
-    pub(super) loader: Loader,
+    /// The loader's functions that make, clean and free blocks.
+    pub(super) dl_allocate: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    pub(super) dl_init: unsafe extern "C" fn(*mut c_void, bool) -> *mut c_void,
+    pub(super) dl_deallocate: unsafe extern "C" fn(*mut c_void, bool),
     pub(super) memory: TcbAllocator,
     /// Offset of the thread pointer in the memory of a block.
     pub(super) pointer_offset: usize,
     pub(super) pthread: PthreadLayout,
-    pub(super) libc: LibcSegment,
+    /// libc's segment of thread-local storage, as whole words.
+    pub(super) libc_at: Range<isize>,
+    /// Words of it that the C library sets when a thread begins.
+    pub(super) initialised_at: Box<[isize]>,
+    pub(super) errno_at: isize,
     pub(super) rseq_at: Option<isize>,
     pub(super) current_word_at: isize,
     pub(super) green_tls_at: isize,
-}
-
-/// The loader's functions that make blocks.
-pub(super) struct Loader {
-    pub(super) allocate: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
-    pub(super) init: unsafe extern "C" fn(*mut c_void, bool) -> *mut c_void,
-    pub(super) deallocate: unsafe extern "C" fn(*mut c_void, bool),
 }
 
 /// glibc's `struct pthread`. The fields `tid_at` and `keys_at` are offsets from its beginning.
@@ -78,33 +79,10 @@ impl PthreadLayout {
         thread_pointer::to_pthread(tcb, self.size)
     }
 
-    /// Returns the kernel's thread id that the block notes.
-    ///
-    /// # Safety
-    /// The block is alive.
-    pub(super) unsafe fn tid(&self, tcb: usize) -> u32 {
-        // SAFETY: the caller upholds that the block is alive, and `find` has checked where the word is.
-        unsafe { *((self.address(tcb) + self.tid_at) as *const u32) }
+    /// Returns the address of the word in which the block notes the kernel's thread id. `find` has checked it.
+    pub(super) fn tid_word(&self, tcb: usize) -> *mut u32 {
+        (self.address(tcb) + self.tid_at) as *mut u32
     }
-
-    /// Notes `tid` as the kernel's thread id.
-    ///
-    /// # Safety
-    /// The block is alive, a green thread's, and not in use by another OS thread.
-    pub(super) unsafe fn set_tid(&self, tcb: usize, tid: u32) {
-        // SAFETY: as in `tid`; the caller upholds that nobody else uses the word.
-        unsafe { *((self.address(tcb) + self.tid_at) as *mut u32) = tid };
-    }
-}
-
-/// libc's segment of thread-local storage.
-pub(super) struct LibcSegment {
-    pub(super) start_at: isize,
-    /// Length in words.
-    pub(super) words: usize,
-    pub(super) errno_at: isize,
-    /// Words that the C library sets when a thread begins.
-    pub(super) initialised: Vec<isize>,
 }
 
 /// Most words that malloc may keep of a thread.

@@ -20,8 +20,8 @@
 //! **Invariants.** (1) A block is loaded on at most one OS thread, and only by the hub that made it. (2) A block is not
 //! used again before its green thread has ended and, if it is joinable, was joined.
 //!
-//! This module calls nothing above it: the hub passes its address as an opaque word, and [`TcbPool::end`] returns what
-//! the hub has to wake.
+//! This module calls nothing above it: the hub passes its address as an opaque word, and [`TcbPool::end`] returns the
+//! address of the futex that the hub has to wake.
 //!
 //! Next: `tls/green_tls.rs`, what a block says about its green thread.
 #![allow(unsafe_code)]
@@ -44,4 +44,4 @@ pub(crate) use green_tls::{
 };
 pub(crate) use self_test::probe;
 pub(crate) use tcb::{Tcb, load};
-pub(crate) use tcb_pool::{Ended, TcbPool, enable_per_green_tcb, is_enabled, release};
+pub(crate) use tcb_pool::{TcbPool, enable_per_green_tcb, is_enabled, release};

@@ -9,7 +9,6 @@ use super::layout::{GlibcLayout, LAYOUT, MALLOC_WORDS_MAX, WORD, set_malloc_word
 use super::tcb::{Tcb, load};
 use crate::arch::thread_pointer;
 use crate::sys::current_word;
-use std::num::NonZero;
 use std::sync::OnceLock;
 
 /// Checks, once for the process, whether green threads can have blocks of their own.
@@ -33,55 +32,56 @@ pub(crate) fn probe() -> Result<(), &'static str> {
 /// Makes a block, finds malloc's words by it, and does on it what threads do.
 fn self_test(layout: &GlibcLayout) -> Result<(), &'static str> {
     let own = Tcb::loaded();
-    let block = layout.allocate().and_then(NonZero::new).map(Tcb);
-    let block = block.ok_or("there is no memory for a thread control block")?;
-    // SAFETY: two whole blocks of this thread. What is done on the second is in functions of their own.
-    let result = unsafe {
-        layout.pthread.set_tid(block.address(), layout.pthread.tid(own.address()));
-        layout.init_tls_words(block.address(), own.address());
-        // No words are copied yet, so malloc sees a thread that it does not know.
-        load(own, block);
-        let (changed, len) = words_changed_by_malloc(layout, block);
-        load(block, own);
-        changed.get(..len).ok_or("malloc keeps more of a thread than is expected").and_then(|words| {
-            set_malloc_words(words);
-            run_on_tcb(layout, own, block)
-        })
-    };
-    // SAFETY: not loaded any more, and nobody else knows it.
+    let block = layout.allocate().ok_or("there is no memory for a thread control block")?;
+    // SAFETY: two whole blocks of this thread. The second is used in functions of their own, and freed when it is not
+    // loaded any more; no other code knows it.
     unsafe {
-        layout.clean(block.address());
-        layout.free(block.address());
+        *layout.pthread.tid_word(block.address()) = *layout.pthread.tid_word(own.address());
+        layout.init_tls_words(block, own);
+        let words = words_changed_by_malloc(layout, own, block);
+        let result = match words.len() > MALLOC_WORDS_MAX {
+            true => Err("malloc keeps more of a thread than is expected"),
+            false => {
+                set_malloc_words(&words);
+                run_on_tcb(layout, own, block)
+            }
+        };
+        layout.clean(block);
+        layout.free(block);
+        result
     }
-    result
 }
 
-/// Calls malloc for the first time on `block`, which is loaded. Returns which words of libc's segment have changed, and
-/// how many. The cache that malloc has made for the thread is lost.
-#[inline(never)]
-unsafe fn words_changed_by_malloc(layout: &GlibcLayout, block: Tcb) -> ([isize; MALLOC_WORDS_MAX], usize) {
-    let libc = &layout.libc;
-    let word = |n: usize| libc.start_at + (n * WORD) as isize;
+/// Calls malloc for the first time on `block`. Returns which words of libc's segment have changed. The cache that malloc has
+/// made for the thread is lost.
+///
+/// # Safety
+/// Both are alive, and `own` is loaded.
+unsafe fn words_changed_by_malloc(layout: &GlibcLayout, own: Tcb, block: Tcb) -> Vec<isize> {
     // SAFETY: libc's segment in a block of this thread.
-    let read = |n: usize| unsafe { (block.at(word(n)) as *const usize).read_volatile() };
-    let mut before = [0; 4096 / WORD];
-    (0..libc.words).for_each(|n| before[n] = read(n));
-    // SAFETY: `free` gets what malloc has returned.
+    let read = |word: isize| unsafe { (block.at(word) as *const usize).read_volatile() };
+    let mut words: Vec<_> = layout.libc_at.clone().step_by(WORD).map(|word| (word, read(word))).collect();
+    // SAFETY: the caller upholds that both blocks are alive. No words are copied yet, so malloc sees a thread that it does
+    // not know.
     unsafe {
-        for size in [24, 1000, 1 << 14, 1 << 20] {
+        load(own, block);
+        use_malloc();
+        load(block, own);
+    }
+    words.retain(|&(word, before)| read(word) != before && word != layout.errno_at & !7);
+    words.into_iter().map(|(word, _)| word).collect()
+}
+
+#[inline(never)]
+fn use_malloc() {
+    for size in [24, 1000, 1 << 14, 1 << 20] {
+        // SAFETY: `free` gets what malloc has returned.
+        unsafe {
             let memory = libc::realloc(libc::malloc(size), size + 100);
             libc::free(std::hint::black_box(memory));
             libc::free(std::hint::black_box(libc::calloc(size, 1)));
         }
     }
-    let (mut changed, mut len) = ([0; MALLOC_WORDS_MAX], 0);
-    for n in (0..libc.words).filter(|&n| read(n) != before[n] && word(n) != libc.errno_at & !7) {
-        if let Some(entry) = changed.get_mut(len) {
-            *entry = word(n);
-        }
-        len += 1;
-    }
-    (changed, len)
 }
 
 /// Loads `block`, checks on it what green threads rely on, and loads `own` again.
@@ -105,7 +105,7 @@ unsafe fn run_on_tcb(layout: &GlibcLayout, own: Tcb, block: Tcb) -> Result<(), &
 /// Checks what a fresh block must provide. Runs on it.
 #[inline(never)]
 fn check_fresh_tcb(layout: &GlibcLayout, block: Tcb) -> Result<(), &'static str> {
-    if errno_address() != block.at(layout.libc.errno_at) {
+    if errno_address() != block.at(layout.errno_at) {
         return Err("errno is not found by the thread pointer");
     }
     // SAFETY: the caller's own errno.

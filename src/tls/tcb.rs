@@ -5,6 +5,7 @@
 use super::green_tls::GreenTls;
 use super::layout::{LAYOUT, layout, malloc_words, prefetch_words};
 use crate::arch::{prefetch::prefetch, thread_pointer};
+use std::cell::Cell;
 use std::num::NonZero;
 
 /// A thread control block of an OS thread or of a green thread, by its thread pointer.
@@ -51,22 +52,9 @@ impl Tcb {
         LAYOUT.get().is_some() && unsafe { self.green_tls() }.is_pthread.get()
     }
 
-    /// Returns the kernel's thread id that the block notes.
-    ///
-    /// # Safety
-    /// The block is alive.
-    pub(crate) unsafe fn tid(self) -> u32 {
-        // SAFETY: the caller upholds the same.
-        unsafe { layout().pthread.tid(self.address()) }
-    }
-
-    /// Notes `tid` as the kernel's thread id.
-    ///
-    /// # Safety
-    /// The block is alive, a green thread's, and not in use by another OS thread.
-    pub(crate) unsafe fn set_tid(self, tid: u32) {
-        // SAFETY: the caller upholds the same.
-        unsafe { layout().pthread.set_tid(self.address(), tid) };
+    /// Returns the address of the word in which the block notes the kernel's thread id.
+    pub(crate) fn tid_word(self) -> *mut u32 {
+        layout().pthread.tid_word(self.address())
     }
 
     /// Returns the block of `pthread` if that is a green thread.
@@ -90,10 +78,13 @@ impl Tcb {
         unsafe { &*(self.at(layout().green_tls_at) as *const GreenTls) }
     }
 
-    /// Returns the address of the block's copy of [`current_word`](crate::sys::current_word), which names the hub that
-    /// has made the block.
-    pub(super) fn owner_word(self) -> usize {
-        self.at(layout().current_word_at)
+    /// Returns the block's copy of [`current_word`](crate::sys::current_word), which names the hub that has made the block.
+    ///
+    /// # Safety
+    /// The block is alive for as long as the result is used, and no other OS thread uses the word meanwhile.
+    pub(super) unsafe fn owner_word<'a>(self) -> &'a Cell<*const ()> {
+        // SAFETY: `find` has checked that every block has its word at this distance.
+        unsafe { &*(self.at(layout().current_word_at) as *const Cell<*const ()>) }
     }
 }
 

@@ -8,10 +8,9 @@ use super::tcb::Tcb;
 use crate::sys::current_word;
 use std::cell::RefCell;
 use std::io;
-use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Whether new green threads get blocks of their own.
 static ENABLED: AtomicBool = AtomicBool::new(false);
@@ -31,17 +30,6 @@ pub(crate) fn enable_per_green_tcb() {
 pub(crate) struct TcbPool {
     os_thread_tcb: Tcb,
     idle: RefCell<Vec<Tcb>>,
-}
-
-/// Meaning of a green thread's end to C.
-pub(crate) enum Ended {
-    NotPthread,
-    /// A thread that nobody joins.
-    Detached,
-    /// A thread that can be joined. The joiners wait for the futex at this address.
-    Joinable {
-        futex: usize,
-    },
 }
 
 impl TcbPool {
@@ -68,60 +56,52 @@ impl TcbPool {
     fn take_fresh(&self, owner: *const (), stack: Range<usize>, kind: PthreadKind) -> io::Result<Tcb> {
         let idle = self.idle.borrow_mut().pop();
         let layout = layout();
-        let tcb = match idle {
-            Some(tcb) => {
-                // SAFETY: it is a green thread's, idle and not loaded.
-                unsafe { layout.clean(tcb.address()) };
-                tcb
-            }
-            None => Tcb(layout.allocate().and_then(NonZero::new).ok_or_else(|| {
-                let kind = io::ErrorKind::OutOfMemory;
-                io::Error::new(kind, "no memory for a green thread's control block")
-            })?),
-        };
-        // SAFETY: the block is complete, and nobody else knows it yet. The tid is that of the OS thread on which its
+        // SAFETY: an idle block is a green thread's, and not loaded.
+        let cleaned = idle.inspect(|&tcb| unsafe { layout.clean(tcb) });
+        let tcb = cleaned.or_else(|| layout.allocate()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a green thread's control block")
+        })?;
+        // SAFETY: the block is complete, and no other code knows it yet. The tid is that of the OS thread on which its
         // green thread will run.
         unsafe {
-            tcb.set_tid(self.os_thread_tcb.tid());
-            layout.init_tls_words(tcb.address(), self.os_thread_tcb.address());
+            *tcb.tid_word() = *self.os_thread_tcb.tid_word();
+            layout.init_tls_words(tcb, self.os_thread_tcb);
             tcb.green_tls().init(stack, kind);
-            current_word::set_at(tcb.owner_word(), owner);
+            tcb.owner_word().set(owner);
         }
         Ok(tcb)
     }
 
-    /// Notes that the green thread of block `tcb` has ended. Takes the block back, or leaves it to the joiner.
+    /// Notes that the green thread of block `tcb` has ended. Takes the block back; or leaves it to the joiner, and returns the
+    /// address of the futex for which joiners wait.
     ///
     /// # Safety
     /// The block is not loaded, and the green thread runs no more.
     #[inline(never)]
-    pub(crate) unsafe fn end(&self, tcb: Tcb) -> Ended {
+    pub(crate) unsafe fn end(&self, tcb: Tcb) -> Option<usize> {
         // SAFETY: a green thread's block, which is alive until it is joined.
-        let green = unsafe { tcb.green_tls() };
-        let ended = if !green.is_pthread.get() {
-            Ended::NotPthread
-        } else if green.join_state.fetch_or(ENDED, AcqRel) & DETACHED != 0 {
-            Ended::Detached
-        } else {
-            // From here on a joiner may take the block back. Only the word's address is used.
-            return Ended::Joinable { futex: green.join_state.as_ptr() as usize };
-        };
-        // SAFETY: the caller upholds that the green thread has ended; nobody may join it.
+        let state = unsafe { &tcb.green_tls().join_state };
+        let futex = state.as_ptr() as usize;
+        if state.load(Acquire) & DETACHED == 0 && state.fetch_or(ENDED, AcqRel) & DETACHED == 0 {
+            // A joiner may have taken the block back. Only the word's address is used.
+            return Some(futex);
+        }
+        // SAFETY: the caller upholds that the green thread has ended. It is detached, so no thread joins it.
         unsafe { self.put(tcb) };
-        ended
+        None
     }
 
     /// Takes a block back.
     ///
     /// # Safety
-    /// The green thread has ended, nobody will join it, and the block is not loaded.
+    /// The green thread has ended, no thread will join it, and the block is not loaded.
     unsafe fn put(&self, tcb: Tcb) {
-        // SAFETY: the caller upholds that nobody uses the block.
-        if unsafe { layout().can_be_cleaned(tcb.address()) } {
-            self.idle.borrow_mut().push(tcb);
-        } else {
-            // SAFETY: the same.
-            unsafe { layout().free(tcb.address()) };
+        // SAFETY: the caller upholds that no code uses the block.
+        unsafe {
+            match layout().can_be_cleaned(tcb) {
+                true => self.idle.borrow_mut().push(tcb),
+                false => layout().free(tcb),
+            }
         }
     }
 }
@@ -130,14 +110,14 @@ impl TcbPool {
 /// the calling OS thread's hub.
 ///
 /// # Safety
-/// The green thread has ended, nobody will join it, and the block is not loaded.
+/// The green thread has ended, no thread will join it, and the block is not loaded.
 pub(crate) unsafe fn release(tcb: Tcb, pool: Option<&TcbPool>) {
-    // SAFETY: the caller upholds that nobody uses the block. Its owner, and so its pool, is that of this OS thread, or
+    // SAFETY: the caller upholds that no code uses the block. Its owner, and so its pool, is that of this OS thread, or
     // it goes back to the C library.
     unsafe {
-        match pool.filter(|_| current_word::get_at(tcb.owner_word()) == current_word::get()) {
+        match pool.filter(|_| tcb.owner_word().get() == current_word::get()) {
             Some(pool) => pool.put(tcb),
-            None => layout().free(tcb.address()),
+            None => layout().free(tcb),
         }
     }
 }
@@ -146,7 +126,7 @@ impl Drop for TcbPool {
     fn drop(&mut self) {
         for tcb in self.idle.borrow_mut().drain(..) {
             // SAFETY: idle, and this pool's.
-            unsafe { layout().free(tcb.address()) };
+            unsafe { layout().free(tcb) };
         }
     }
 }

@@ -136,6 +136,21 @@ fn pthread_join_of_the_calling_thread_returns_edeadlk() {
 }
 
 #[test]
+fn pthread_join_of_a_green_thread_of_spawn_returns_einval() {
+    patch::all();
+    let (give, take) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let green = spawn(move || {
+        give.send(this()).unwrap();
+        gone.recv().unwrap();
+    });
+    // C did not make the green thread, so there is no result for C to wait for.
+    assert_eq!(join(take.recv().unwrap()).0, libc::EINVAL);
+    go.send(()).unwrap();
+    green.join().unwrap();
+}
+
+#[test]
 fn pthread_detach_lets_a_thread_end_and_makes_join_fail() {
     patch::all();
     let (go, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));

@@ -17,7 +17,6 @@ use super::fd_mode::{get_socket_option, mode_changed};
 use super::file_lock;
 use crate::fd_table;
 use crate::patch::kind::offload_blocking;
-use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::thread::offload::WorkKind;
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -213,6 +212,6 @@ interpose! { Io;
     fn closefrom(first: c_int), "C" => "the same";
     {
         fd_table::invalidate_range(first.max(0) as c_uint, c_uint::MAX);
-        real::closefrom(first)
+        Real::closefrom(first)
     }
 }

@@ -7,7 +7,6 @@ use super::blocking::{hub, offload};
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::Waiter;
-use crate::patch::real;
 use crate::patch::symbol::interpose;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
@@ -64,7 +63,7 @@ unsafe fn address_info(
     out: *mut *mut addrinfo,
 ) -> c_int {
     // SAFETY: the caller's contract.
-    let call = |hints: *const addrinfo| unsafe { real::getaddrinfo(node, service, hints, out) };
+    let call = |hints: *const addrinfo| unsafe { Real::getaddrinfo(node, service, hints, out) };
     let Some(hub) = hub().filter(|_| !node.is_null()) else { return call(hints) };
     // An address that is written in numbers is not looked up.
     // SAFETY: null, or the caller's; all zeros is a valid value.
@@ -98,7 +97,7 @@ interpose! { Io;
         let in_numbers = (host.is_null() || flags & libc::NI_NUMERICHOST != 0)
             && (service.is_null() || flags & libc::NI_NUMERICSERV != 0);
         look_up(hub().filter(|_| !in_numbers), || {
-            real::getnameinfo(address, len, host, host_len, service, service_len, flags)
+            Real::getnameinfo(address, len, host, host_len, service, service_len, flags)
         })
     }
 
@@ -106,7 +105,7 @@ interpose! { Io;
     fn gethostbyname(name: *const c_char) -> *mut hostent, "C" => "the same";
     {
         let (answer, error) =
-            look_up(hub(), || (real::gethostbyname(name) as usize, *__h_errno_location()));
+            look_up(hub(), || (Real::gethostbyname(name) as usize, *__h_errno_location()));
         *__h_errno_location() = error;
         answer as _
     }
@@ -114,5 +113,5 @@ interpose! { Io;
     /// See gethostbyname_r(3).
     fn gethostbyname_r(name: *const c_char, out: *mut hostent, buffer: *mut c_char, len: usize,
         result: *mut *mut hostent, error: *mut c_int) -> c_int, "C" => "the same";
-    { look_up(hub(), || real::gethostbyname_r(name, out, buffer, len, result, error)) }
+    { look_up(hub(), || Real::gethostbyname_r(name, out, buffer, len, result, error)) }
 }

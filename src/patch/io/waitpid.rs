@@ -9,7 +9,6 @@ use super::blocking::{hub, offload, poll_until, retry, retry_until};
 use super::fd::OwnFd;
 use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
-use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::sys::signals_blocked::with_signals_blocked;
 use crate::sys::sigset::Signals;
@@ -130,7 +129,7 @@ interpose! { Io;
 
     /// See pclose(3). Only the C library knows the child. So an OS thread of the pool has it wait.
     fn pclose(stream: *mut FILE) -> c_int, "C" => OFFLOADS;
-    { offload(hub(), WorkKind::ExternalWait, "the child of a popen", || real::pclose(stream)) }
+    { offload(hub(), WorkKind::ExternalWait, "the child of a popen", || Real::pclose(stream)) }
 
     /// See system(3). The C library does all of it. So an OS thread of the pool has it do so, with the caller's
     /// signals, because the child is to have those.
@@ -138,10 +137,10 @@ interpose! { Io;
     {
         // Null asks whether there is a shell.
         if command.is_null() || hub().is_none() {
-            return real::system(command);
+            return Real::system(command);
         }
         let signals = Signals::blocked();
-        let call = || with_signals_blocked(signals, || real::system(command));
+        let call = || with_signals_blocked(signals, || Real::system(command));
         offload(hub(), WorkKind::ExternalWait, "the command of a system", call)
     }
 }

@@ -3,7 +3,7 @@
 //! Next: `patch/pthread/pthread_create.rs`.
 
 use crate::hub::Hub;
-use crate::sys::timespec::{ZERO, duration_of};
+use crate::sys::timespec::{duration_of, now};
 use crate::time::{NEVER, Time};
 use libc::{c_int, clockid_t, timespec};
 use std::time::Duration;
@@ -23,14 +23,18 @@ pub(super) fn check(until: Option<ClockTime>) -> Result<(), c_int> {
     if is_valid { Ok(()) } else { Err(libc::EINVAL) }
 }
 
-/// Converts an absolute time of a clock to the hub's time. A time that has passed is now; no time is `NEVER`.
-pub(super) fn deadline(hub: &Hub, until: Option<ClockTime>) -> Result<Time, c_int> {
-    check(until)?;
-    let Some((clock, time)) = until else { return Ok(NEVER) };
-    let mut now = ZERO;
-    // SAFETY: `now` is a local.
-    unsafe { libc::clock_gettime(clock, &raw mut now) };
-    // A time before the beginning of the clock has passed.
-    let time = if time.tv_sec < 0 { Duration::ZERO } else { duration_of(time)? };
-    Ok(hub.clock().after(time.saturating_sub(duration_of(now)?)))
+/// Converts an absolute time of a clock, which `check` accepts, to the hub's time. A time that has passed is now; no time is
+/// `NEVER`.
+pub(super) fn deadline(hub: &Hub, until: Option<ClockTime>) -> Time {
+    until.map_or(NEVER, |(clock, time)| {
+        // A time before the beginning of the clock has passed.
+        let time = duration_of(time).unwrap_or_default();
+        hub.clock().after(time.saturating_sub(now(clock)))
+    })
+}
+
+/// Returns when a green thread that waits until `limit` looks again by itself. If processes share the object, another
+/// process may release it, whose wake-up cannot reach the green thread.
+pub(super) fn next_look(hub: &Hub, limit: Time, is_shared: bool) -> Time {
+    if is_shared { limit.min(hub.clock().after(Duration::from_millis(5))) } else { limit }
 }

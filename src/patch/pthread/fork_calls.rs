@@ -2,8 +2,7 @@
 //!
 //! Next: `hub/forked_child.rs`, the child's new hub.
 
-use crate::hub::try_current;
-use crate::patch::real;
+use crate::hub::{keep_errno, try_current};
 use crate::patch::symbol::{interpose, set_errno};
 use crate::sys::tid::gettid;
 use crate::tls;
@@ -25,13 +24,17 @@ unsafe fn fork_on_os_thread_tcb(fork: unsafe fn() -> pid_t) -> pid_t {
         }
     };
     match try_current().filter(|_| tls::is_green()) {
-        // Nobody parks: functions that run at a fork (pthread_atfork) may find locks taken.
+        // No green thread parks: functions that run at a fork (pthread_atfork) may find locks taken.
         Some(hub) => hub.with_blocking_disabled(|| hub.with_os_thread_tcb(call)),
         None => call(),
     }
     match pid {
         0 => {
-            refresh_tid();
+            if tls::is_green() {
+                // The green thread's block notes the new thread id of the OS thread, the only one of the child.
+                // SAFETY: a green thread's block, which is loaded.
+                unsafe { *tls::Tcb::loaded().tid_word() = gettid() as u32 };
+            }
             crate::hub::futex::reset_after_fork();
             crate::hub::reset_after_fork();
             crate::patch::io::reset_after_fork();
@@ -42,23 +45,15 @@ unsafe fn fork_on_os_thread_tcb(fork: unsafe fn() -> pid_t) -> pid_t {
     pid
 }
 
-/// Notes the new thread id of the OS thread in the green thread's block: the OS thread is the only one of a forked child.
-fn refresh_tid() {
-    if tls::is_green() {
-        // SAFETY: a green thread's block, which is loaded.
-        unsafe { tls::Tcb::loaded().set_tid(gettid() as u32) };
-    }
-}
-
 interpose! { Locks;
     /// See fork(2).
     fn fork() -> pid_t, "C, std::process" => "runs on the OS thread's own thread control block"; {
-        fork_on_os_thread_tcb(real::fork)
+        fork_on_os_thread_tcb(Real::fork)
     }
 
     /// See _Fork(3).
     fn _Fork() -> pid_t, "C" => "the same"; {
-        fork_on_os_thread_tcb(real::_Fork)
+        fork_on_os_thread_tcb(Real::_Fork)
     }
 
     /// See vfork(2). It is `fork`, as POSIX allows. The child of a true one would run in our memory, where the descriptors
@@ -80,20 +75,21 @@ interpose! { Locks;
             return -1;
         }
         let child = fork();
-        if child == 0 {
-            libc::close(ours);
-            if libc::login_tty(childs) != 0 {
-                libc::_exit(1);
+        match child {
+            0 => {
+                libc::close(ours);
+                if libc::login_tty(childs) != 0 {
+                    libc::_exit(1);
+                }
             }
-            return 0;
-        }
-        let errno = *libc::__errno_location();
-        libc::close(childs);
-        if child < 0 {
-            libc::close(ours);
-            set_errno(errno);
-        } else {
-            *terminal = ours;
+            -1 => keep_errno(|| {
+                libc::close(childs);
+                libc::close(ours);
+            }),
+            _ => {
+                libc::close(childs);
+                *terminal = ours;
+            }
         }
         child
     }

@@ -5,7 +5,7 @@
 //!
 //! Next: `patch/pthread/sync/mod.rs`, C's locks.
 
-use super::clock_time::deadline;
+use super::clock_time::{check, deadline, next_look};
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
@@ -16,12 +16,11 @@ use crate::time::{NEVER, Time};
 use libc::{c_int, c_long, timespec};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 interpose! { Locks;
     /// See syscall(2).
     fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long,
-        "std::sync, std::thread::park, parking_lot; anybody" =>
+        "std::sync, std::thread::park, parking_lot; other code" =>
         "FUTEX_WAIT and its like park; FUTEX_WAKE and its like wake green threads, then OS threads; all else, and \
          futexes with priority inheritance, go to the kernel";
     {
@@ -102,10 +101,6 @@ unsafe fn load(word: usize) -> u32 {
     unsafe { (*(word as *const AtomicU32)).load(SeqCst) }
 }
 
-/// How long a green thread waits for a word that another process may change, before it reads the word again. The wake-up
-/// of another process cannot reach the green thread.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
-
 /// Parks the running green thread. Returns `None` if the OS thread has to wait in the kernel.
 ///
 /// # Safety
@@ -126,7 +121,7 @@ unsafe fn wait(hub: &'static Hub, command: c_int, args: [usize; 6], bits: u32) -
     // SAFETY: the caller upholds that the word is readable.
     let still = || unsafe { load(word) == value as u32 };
     loop {
-        let deadline = if is_private { limit } else { limit.min(hub.clock().after(RECHECK_INTERVAL)) };
+        let deadline = next_look(hub, limit, !is_private);
         let waiter = Waiter::Green { hub, deadline, shield: hub.was_cut_short() };
         return match futex::wait(waiter, word, bits, still) {
             FutexWaitResult::Woken => Some(0),
@@ -151,7 +146,8 @@ fn wait_deadline(hub: &Hub, command: c_int, operation: c_int, time: Option<times
         Some(time) => {
             let is_realtime = operation & libc::FUTEX_CLOCK_REALTIME != 0;
             let clock = if is_realtime { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
-            deadline(hub, Some((clock, time)))
+            let until = Some((clock, time));
+            check(until).map(|()| deadline(hub, until))
         }
     }
 }

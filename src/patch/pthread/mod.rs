@@ -37,7 +37,6 @@ pub(super) const COVERAGE: &[&[Covered]] = &[
     sync::pthread_mutex::COVERAGE,
     sync::pthread_cond::COVERAGE,
     sync::pthread_rwlock::COVERAGE,
-    sync::pthread_spin::COVERAGE,
     sync::pthread_barrier::COVERAGE,
     sync::pthread_once::COVERAGE,
     sync::posix_semaphore::COVERAGE,
@@ -50,7 +49,7 @@ pub(super) const COVERAGE: &[&[Covered]] = &[
 /// Checks whether locks and threads can be patched, and prepares for it. Nothing is patched yet.
 pub(super) fn support() -> Result<(), String> {
     crate::tls::probe()?;
-    sync::glibc_fields::probe()?;
+    sync::probe()?;
     reach_hub()?;
     crate::tls::enable_per_green_tcb();
     Ok(())

@@ -3,7 +3,6 @@
 //! Next: `patch/pthread/pthread_key.rs`.
 
 use crate::hub::try_current;
-use crate::patch::real;
 use crate::patch::symbol::{interpose, kernel};
 use crate::sys::page::page_size;
 use crate::tls::{DETACHED, ENDED, GreenTls, Tcb};
@@ -25,7 +24,7 @@ interpose! { Threads;
     fn pthread_cancel(thread: pthread_t) -> c_int, "C" => "ENOTSUP for a green thread"; {
         match Tcb::of_pthread(thread) {
             Some(_) => libc::ENOTSUP,
-            None => real::pthread_cancel(thread),
+            None => Real::pthread_cancel(thread),
         }
     }
 
@@ -33,12 +32,12 @@ interpose! { Threads;
     fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int,
         "C" => "for a green thread, signals its OS thread";
     {
-        let Some(tcb) = Tcb::of_pthread(thread) else { return real::pthread_kill(thread, signal) };
+        let Some(tcb) = Tcb::of_pthread(thread) else { return Real::pthread_kill(thread, signal) };
         if tcb.green_tls().join_state.load(Relaxed) & ENDED != 0 {
             // The thread is still to be joined. To C that is no error, and no thread is signalled.
             return 0;
         }
-        let args = [libc::getpid() as usize, tcb.tid() as usize, signal as usize];
+        let args = [libc::getpid() as usize, *tcb.tid_word() as usize, signal as usize];
         -kernel(libc::SYS_tgkill, args) as c_int
     }
 
@@ -46,7 +45,7 @@ interpose! { Threads;
     fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_attr_t) -> c_int,
         "std::thread" => "the green thread's stack, guard page included";
     {
-        let Some(green) = green(thread) else { return real::pthread_getattr_np(thread, attr) };
+        let Some(green) = green(thread) else { return Real::pthread_getattr_np(thread, attr) };
         let ((bottom, top), page) = (green.stack.get(), page_size());
         let number = libc::pthread_attr_init(attr);
         if number != 0 {
@@ -63,7 +62,7 @@ interpose! { Threads;
     fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int,
         "std::thread" => "names the green thread, not the OS thread";
     {
-        let Some(green) = green(thread) else { return real::pthread_setname_np(thread, name) };
+        let Some(green) = green(thread) else { return Real::pthread_setname_np(thread, name) };
         let text = CStr::from_ptr(name).to_bytes();
         let mut bytes = [0; 16];
         let Some(prefix) = bytes[..15].get_mut(..text.len()) else { return libc::ERANGE };
@@ -79,7 +78,7 @@ interpose! { Threads;
     fn pthread_getname_np(thread: pthread_t, name: *mut c_char, len: usize) -> c_int,
         "C" => "the green thread's name";
     {
-        let Some(green) = green(thread) else { return real::pthread_getname_np(thread, name, len) };
+        let Some(green) = green(thread) else { return Real::pthread_getname_np(thread, name, len) };
         if len < 16 {
             return libc::ERANGE;
         }

@@ -2,11 +2,9 @@
 //!
 //! Next: `patch/pthread/pthread_exit.rs`.
 
-use super::pthread_join::CANCELED;
 use crate::green::{Outcome, catch_body};
 use crate::hub::{Hub, finish_current};
 use crate::patch::kind::{Kind, patched_hub};
-use crate::patch::real::{self, Start};
 use crate::patch::symbol::interpose;
 use crate::stack::StackSize;
 use crate::sys::os_thread::is_making_os_thread;
@@ -21,6 +19,8 @@ unsafe extern "C" {
     fn pthread_attr_getdetachstate(attr: *const pthread_attr_t, state: *mut c_int) -> c_int;
 }
 
+type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
 interpose! { Threads;
     /// See pthread_create(3).
     fn pthread_create(out: *mut pthread_t, attr: *const pthread_attr_t, start: Start, arg: *mut c_void) -> c_int,
@@ -31,7 +31,7 @@ interpose! { Threads;
         // OS thread is made.
         match hub.filter(|hub| hub.inbox().is_ok()) {
             Some(hub) => create(hub, out, attr, start, arg),
-            None => real::pthread_create(out, attr, start, arg),
+            None => Real::pthread_create(out, attr, start, arg),
         }
     }
 }
@@ -60,12 +60,10 @@ unsafe fn create(
     let body = Box::new(move || {
         // SAFETY: the caller of pthread_create upholds that `start(arg)` may be called once.
         let result = catch_body(|| unsafe { start(arg as *mut c_void) } as usize);
-        tls::with_green_tls(|green| match result {
-            Ok(result) => green.result.set(Some(result as *mut c_void)),
-            // pthread_exit has noted a result. A kill has not.
-            Err(_) if green.result.get().is_none() => green.result.set(Some(CANCELED)),
-            Err(_) => {}
-        });
+        // After an unwind, the result is the one that pthread_exit has noted. A kill has noted none.
+        if let Ok(result) = result {
+            tls::with_green_tls(|green| green.result.set(Some(result as *mut c_void)));
+        }
         finish_current(Outcome::Returned(Box::new(())));
     });
     let is_detached = state == libc::PTHREAD_CREATE_DETACHED;

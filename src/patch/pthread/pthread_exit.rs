@@ -3,7 +3,6 @@
 //! Next: `patch/pthread/pthread_join.rs`.
 
 use crate::green::Interrupt;
-use crate::patch::real;
 use crate::patch::symbol::interpose;
 use crate::tls;
 use libc::c_void;
@@ -14,6 +13,6 @@ interpose! { Threads, "C-unwind";
         if tls::with_green_tls(|green| green.result.set(Some(result))).is_some() {
             std::panic::resume_unwind(Box::new(Interrupt::Exit));
         }
-        real::pthread_exit(result)
+        Real::pthread_exit(result)
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! Next: `tls/destructors.rs`, which runs them.
 
-use crate::patch::real::{self, KeyDestructor, ThreadDestructor};
 use crate::patch::symbol::interpose;
 use crate::sys::at_fork;
 use crate::tls;
 use libc::{c_int, c_void, pthread_key_t};
 
+type Function = unsafe extern "C" fn(*mut c_void);
+
 interpose! { Locks;
     /// Registers a destructor of the calling thread. glibc's contract: `f(value)` may be called when the thread ends.
-    fn __cxa_thread_atexit_impl(f: ThreadDestructor, value: *mut c_void, dso: *mut c_void) -> c_int,
+    fn __cxa_thread_atexit_impl(f: Function, value: *mut c_void, dso: *mut c_void) -> c_int,
         "thread_local!, C++" => "a green thread's destructors run when it ends";
     {
         if tls::push_destructor((f, value)) {
@@ -18,14 +19,14 @@ interpose! { Locks;
         }
         // The C library runs an OS thread's destructor. The crate notes that it runs.
         let noted: *mut Noted = Box::into_raw(Box::new(((f, value), at_fork::forks())));
-        real::__cxa_thread_atexit_impl(run_noted, noted.cast(), dso)
+        Real::__cxa_thread_atexit_impl(run_noted, noted.cast(), dso)
     }
 
     /// See pthread_key_create(3).
-    fn pthread_key_create(key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int,
+    fn pthread_key_create(key: *mut pthread_key_t, destructor: Option<Function>) -> c_int,
         "std, C" => "noted, so that a green thread's destructors run";
     {
-        let number = real::pthread_key_create(key, destructor);
+        let number = Real::pthread_key_create(key, destructor);
         if number == 0 {
             tls::note_key(*key, destructor);
         }
@@ -33,14 +34,14 @@ interpose! { Locks;
     }
 
     /// The same, for libgcc.
-    fn __pthread_key_create(key: *mut pthread_key_t, destructor: KeyDestructor) -> c_int, "libgcc" => "the same"; {
+    fn __pthread_key_create(key: *mut pthread_key_t, destructor: Option<Function>) -> c_int, "libgcc" => "the same"; {
         pthread_key_create(key, destructor)
     }
 
     /// See pthread_key_delete(3).
     fn pthread_key_delete(key: pthread_key_t) -> c_int, "std, C" => "noted"; {
         tls::forget_key(key);
-        real::pthread_key_delete(key)
+        Real::pthread_key_delete(key)
     }
 }
 

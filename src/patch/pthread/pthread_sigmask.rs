@@ -5,7 +5,6 @@
 //! Next: `hub/green_sigmask.rs`, which switches the masks.
 
 use crate::patch::kind::{Kind, patched_hub};
-use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, with_errno};
 use crate::sys::sigset::Signals;
 use libc::{c_int, sigset_t};
@@ -17,7 +16,7 @@ interpose! { Locks;
         "std::process, C" => "what a green thread blocks is blocked while it runs";
     {
         let mut before = zeroed();
-        let number = real::pthread_sigmask(how, set, &raw mut before);
+        let number = Real::pthread_sigmask(how, set, &raw mut before);
         if number != 0 {
             return number;
         }

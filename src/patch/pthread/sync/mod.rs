@@ -13,14 +13,12 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `glibc_fields.rs` | where glibc's objects have the fields that are used |
 //! | `take.rs` | trying and waiting, for all locks |
 //! | `owner.rs` | by which number a lock knows its owner |
-//! | `pthread_*.rs`, `posix_semaphore.rs` | the locks |
+//! | `pthread_*.rs`, `posix_semaphore.rs` | the locks, each with the check of the fields of glibc's object that it reads |
 //!
 //! Next: `patch/pthread/sync/take.rs`.
 
-pub(super) mod glibc_fields;
 mod owner;
 pub(super) mod posix_semaphore;
 pub(super) mod pthread_barrier;
@@ -28,5 +26,20 @@ pub(super) mod pthread_cond;
 pub(super) mod pthread_mutex;
 pub(super) mod pthread_once;
 pub(super) mod pthread_rwlock;
-pub(super) mod pthread_spin;
-mod take;
+pub(super) mod take;
+
+/// Checks that glibc's objects have their fields where the crate reads them.
+///
+/// Errors: which object is laid out otherwise.
+pub(super) fn probe() -> Result<(), String> {
+    let objects = [
+        ("pthread_mutex_t", pthread_mutex::probe()),
+        ("pthread_cond_t", pthread_cond::probe()),
+        ("pthread_rwlock_t", pthread_rwlock::probe()),
+        ("sem_t", posix_semaphore::probe()),
+    ];
+    match objects.iter().find(|(_, is_as_expected)| !is_as_expected) {
+        Some((object, _)) => Err(format!("a {object} is not laid out as expected")),
+        None => Ok(()),
+    }
+}

@@ -3,7 +3,6 @@
 //! Next: `patch/pthread/sync/pthread_once.rs`.
 
 use super::take::{is_patched, wait_while, wake};
-use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, c_uint, pthread_barrier_t, pthread_barrierattr_t};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// In the place of a `pthread_barrier_t`.
 #[repr(C)]
+#[derive(Default)]
 struct Barrier {
     magic: u64,
     /// Number of arrivals so far. More than `count` threads may arrive; they belong to the next round.
@@ -46,13 +46,8 @@ impl Barrier {
         } else {
             // If the last thread of a later round counts first, this round is complete as well.
             let round = (number / count) as u32;
-            loop {
-                let passed = self.passed.load(Acquire);
-                if passed.wrapping_sub(round) as i32 > 0 {
-                    break;
-                }
-                wait_while(&self.passed, passed);
-            }
+            let waits = || self.passed.load(Acquire).wrapping_sub(round) as i32 <= 0;
+            _ = wait_while(&self.passed, None, waits);
         }
         self.inside.fetch_sub(1, Release);
         if is_last { libc::PTHREAD_BARRIER_SERIAL_THREAD } else { 0 }
@@ -72,10 +67,9 @@ interpose! { Locks;
             libc::pthread_barrierattr_getpshared(attr, &raw mut shared);
         }
         if count == 0 || shared == libc::PTHREAD_PROCESS_SHARED || !is_patched() {
-            return real::pthread_barrier_init(barrier, attr, count);
+            return Real::pthread_barrier_init(barrier, attr, count);
         }
-        let (arrived, passed, inside) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU32::new(0));
-        barrier.cast::<Barrier>().write(Barrier { magic: MAGIC, arrived, count, passed, inside });
+        barrier.cast::<Barrier>().write(Barrier { magic: MAGIC, count, ..Barrier::default() });
         0
     }
 
@@ -83,7 +77,7 @@ interpose! { Locks;
     fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int, "C" => "parks"; {
         match green_barrier(barrier) {
             Some(barrier) => barrier.wait(),
-            None => real::pthread_barrier_wait(barrier),
+            None => Real::pthread_barrier_wait(barrier),
         }
     }
 
@@ -91,7 +85,7 @@ interpose! { Locks;
     fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int,
         "C" => "lets the others run until they have left";
     {
-        let Some(green) = green_barrier(barrier) else { return real::pthread_barrier_destroy(barrier) };
+        let Some(green) = green_barrier(barrier) else { return Real::pthread_barrier_destroy(barrier) };
         while green.inside.load(Acquire) > 0 {
             libc::sched_yield();
         }

@@ -3,7 +3,6 @@
 //! Next: `patch/pthread/sync/posix_semaphore.rs`.
 
 use super::take::{is_patched, wait_while, wake};
-use crate::patch::real;
 use crate::patch::symbol::interpose;
 use libc::{c_int, pthread_once_t};
 use std::sync::atomic::AtomicU32;
@@ -29,7 +28,7 @@ interpose! { Locks, "C-unwind";
         "C, C++" => "parks while another thread initialises";
     {
         if !is_patched() {
-            return real::pthread_once(once, init);
+            return Real::pthread_once(once, init);
         }
         let word = &*once.cast::<AtomicU32>();
         loop {
@@ -38,7 +37,7 @@ interpose! { Locks, "C-unwind";
                 return 0;
             }
             if seen & BEGUN != 0 {
-                wait_while(word, seen);
+                _ = wait_while(word, None, || word.load(Acquire) == seen);
             } else if word.compare_exchange(seen, BEGUN, Acquire, Relaxed).is_ok() {
                 let mut end = StoreOnDrop(word, 0);
                 init();

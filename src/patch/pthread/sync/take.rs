@@ -1,23 +1,19 @@
 //! Trying to take an object of the C library, and waiting in between.
 //!
-//! Next: `patch/pthread/sync/glibc_fields.rs`.
+//! Next: `patch/pthread/sync/owner.rs`.
 
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::patch::kind;
 use crate::patch::kind::{Kind, patched_hub};
-use crate::patch::pthread::clock_time::{ClockTime, deadline};
-use crate::time::{NEVER, Time};
+use crate::patch::pthread::clock_time::{ClockTime, check, deadline, next_look};
 use libc::c_int;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Acquire;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 
 /// Bits that meet those of every waker and of every waiter.
 pub(super) const ANY: u32 = u32::MAX;
-/// How long a green thread waits for an object that another process may release, before it tries again.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(super) fn hub() -> Option<&'static Hub> {
     patched_hub(Kind::Locks)
@@ -34,15 +30,13 @@ pub(super) fn wake<T>(address: *mut T, most: usize) {
     }
 }
 
-/// How taking an object ended.
-pub(super) enum Taken {
-    /// The C library's result: the caller has the object, or is refused.
-    Result(c_int),
-    Expired,
-    Interrupted,
-    /// No green thread of this hub can release the object, or other OS threads cannot reach the hub. The caller has to
-    /// block in the C library.
-    Block,
+/// Reads an `int` of a C library's object.
+///
+/// # Safety
+/// `object` points to an object of the C library that has an `int` at this offset. The `probe` of the lock has checked it.
+pub(super) unsafe fn field<T>(object: *const T, offset: usize) -> i32 {
+    // SAFETY: the caller upholds that there is an `int`. Others write it atomically.
+    unsafe { (*object.byte_add(offset).cast::<AtomicI32>()).load(Relaxed) }
 }
 
 /// Whether a kill or a timeout ends the wait for an object.
@@ -52,22 +46,30 @@ pub(super) enum Interruptible {
     No,
 }
 
-/// Calls `attempt` until it returns something else than `EBUSY`, and waits at `address` in between. `is_shared`: other
-/// processes may release the object.
+/// Takes an object: calls `attempt` until it returns something else than `EBUSY`, and waits at `address` in between.
+/// `is_shared`: other processes may release the object. Returns C's error number; it is `EINVAL` for a time that C refuses
+/// only if the caller would have to wait.
+///
+/// If the caller has no hub, if no green thread of the hub can release the object, or if other OS threads cannot reach the
+/// hub, returns `None`: the caller has to block in the C library.
 pub(super) fn take<T>(
-    hub: &'static Hub,
     address: *mut T,
-    limit: Time,
+    until: Option<ClockTime>,
     interruptible: Interruptible,
     is_shared: bool,
     attempt: impl Fn() -> c_int,
-) -> Taken {
+) -> Option<c_int> {
+    let hub = hub()?;
     loop {
         let mut result = attempt();
         if result != libc::EBUSY {
-            return Taken::Result(result);
+            return Some(result);
         }
-        let deadline = if is_shared { limit.min(hub.clock().after(RECHECK_INTERVAL)) } else { limit };
+        if let Err(number) = check(until) {
+            return Some(number);
+        }
+        let limit = deadline(hub, until);
+        let deadline = next_look(hub, limit, is_shared);
         let shield = interruptible == Interruptible::No || hub.was_cut_short();
         let still = || {
             result = attempt();
@@ -75,49 +77,39 @@ pub(super) fn take<T>(
         };
         match futex::wait(Waiter::Green { hub, deadline, shield }, address as usize, ANY, still) {
             FutexWaitResult::Woken => {}
-            FutexWaitResult::Refused => return Taken::Result(result),
+            FutexWaitResult::Refused => return Some(result),
             FutexWaitResult::Expired if deadline < limit => {}
-            FutexWaitResult::Expired => return Taken::Expired,
-            FutexWaitResult::Interrupted => return Taken::Interrupted,
-            FutexWaitResult::Deadlocked | FutexWaitResult::Unreachable => return Taken::Block,
+            FutexWaitResult::Expired => return Some(libc::ETIMEDOUT),
+            FutexWaitResult::Interrupted => {
+                hub.consume_interrupt();
+                return Some(libc::EINTR);
+            }
+            FutexWaitResult::Deadlocked | FutexWaitResult::Unreachable => return None,
         }
     }
 }
 
-/// Takes a lock as [`take`] does, without interrupts. Returns `None` if the caller has to block in the C library.
-pub(super) fn lock<T>(
-    hub: &'static Hub,
-    address: *mut T,
+/// Waits for wakers of `word` as long as `still` returns `true`: parks, or blocks an OS thread without a hub. Not
+/// interrupted.
+///
+/// Errors: `ETIMEDOUT` at the time `until`, which `check` accepts.
+pub(crate) fn wait_while(
+    word: &AtomicU32,
     until: Option<ClockTime>,
-    is_shared: bool,
-    attempt: impl Fn() -> c_int,
-) -> Option<c_int> {
-    let limit = match deadline(hub, until) {
-        Ok(limit) => limit,
-        // C refuses the time only if the caller would have to wait.
-        Err(number) => {
-            let result = attempt();
-            return Some(if result == libc::EBUSY { number } else { result });
+    still: impl Fn() -> bool,
+) -> Result<(), c_int> {
+    let wait = |waiter| futex::wait(waiter, word.as_ptr() as usize, ANY, &still);
+    while still() {
+        let mut result = FutexWaitResult::Unreachable;
+        if let Some(hub) = hub() {
+            result = wait(Waiter::Green { hub, deadline: deadline(hub, until), shield: true });
         }
-    };
-    match take(hub, address, limit, Interruptible::No, is_shared, attempt) {
-        Taken::Result(result) => Some(result),
-        Taken::Expired => Some(libc::ETIMEDOUT),
-        Taken::Interrupted | Taken::Block => None,
-    }
-}
-
-/// Waits until `word` is not `value`: parks, or blocks an OS thread without a hub. Not interrupted.
-pub(super) fn wait_while(word: &AtomicU32, value: u32) {
-    let mut parks = true;
-    while word.load(Acquire) == value {
-        let waiter = match hub().filter(|_| parks) {
-            Some(hub) => Waiter::Green { hub, deadline: NEVER, shield: true },
-            None => Waiter::OsThread { until: None },
-        };
-        let result = futex::wait(waiter, word.as_ptr() as usize, ANY, || word.load(Acquire) == value);
         if matches!(result, FutexWaitResult::Deadlocked | FutexWaitResult::Unreachable) {
-            parks = false;
+            result = wait(Waiter::OsThread { until });
+        }
+        if result == FutexWaitResult::Expired {
+            return Err(libc::ETIMEDOUT);
         }
     }
+    Ok(())
 }
