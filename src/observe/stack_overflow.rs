@@ -40,7 +40,7 @@ pub(crate) fn install() {
         // a guard page, because there is no green thread yet.
         unsafe {
             let _ = FORMER.set(SIGNALS.map(signal_chain::current));
-            SIGNALS.iter().for_each(|&signal| signal_chain::install(signal, handler, 0));
+            SIGNALS.iter().for_each(|&signal| _ = signal_chain::install(signal, handler, 0));
         }
     });
     let _ = ALT.try_with(|alt| *alt.borrow_mut() = AltStack::if_needed());

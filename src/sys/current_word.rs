@@ -29,21 +29,12 @@ pub(crate) fn address() -> usize {
     WORD.with(|word| &raw const *word as usize)
 }
 
-/// Sets the word at `address`, in another thread control block.
-///
-/// # Safety
-/// The caller has computed `address` from [`address`] and the distance between the two blocks; nobody else uses that
-/// block meanwhile.
-pub(crate) unsafe fn set_at(address: usize, value: *const ()) {
-    // SAFETY: a Cell of that type lies there, as the caller promises.
-    unsafe { (*(address as *const Cell<*const ()>)).set(value) };
-}
-
 /// Returns the word at `address`, in another thread control block.
 ///
 /// # Safety
-/// As for [`set_at`].
-pub(crate) unsafe fn get_at(address: usize) -> *const () {
+/// The caller has computed `address` from [`address`] and the distance between the two blocks. No other code uses that block
+/// as long as the caller uses the word.
+pub(crate) unsafe fn at<'a>(address: usize) -> &'a Cell<*const ()> {
     // SAFETY: a Cell of that type lies there, as the caller promises.
-    unsafe { (*(address as *const Cell<*const ()>)).get() }
+    unsafe { &*(address as *const Cell<*const ()>) }
 }

@@ -85,7 +85,7 @@ impl TcbPool {
             tcb.set_tid(self.os_thread_tcb.tid());
             layout.init_tls_words(tcb.address(), self.os_thread_tcb.address());
             tcb.green_tls().init(stack, kind);
-            current_word::set_at(tcb.owner_word(), owner);
+            current_word::at(tcb.owner_word()).set(owner);
         }
         Ok(tcb)
     }
@@ -135,7 +135,7 @@ pub(crate) unsafe fn release(tcb: Tcb, pool: Option<&TcbPool>) {
     // SAFETY: the caller upholds that nobody uses the block. Its owner, and so its pool, is that of this OS thread, or
     // it goes back to the C library.
     unsafe {
-        match pool.filter(|_| current_word::get_at(tcb.owner_word()) == current_word::get()) {
+        match pool.filter(|_| current_word::at(tcb.owner_word()).get() == current_word::get()) {
             Some(pool) => pool.put(tcb),
             None => layout().free(tcb.address()),
         }

@@ -70,7 +70,7 @@ pub(super) fn install() {
         // Stored before `handler` may need it.
         let _ = FORMER.set(signal_chain::current(SIGNAL));
         // SAFETY: `handler` may run anywhere at any time.
-        unsafe { signal_chain::install(SIGNAL, handler, libc::SA_RESTART) };
+        let _ = unsafe { signal_chain::install(SIGNAL, handler, libc::SA_RESTART) };
     });
 }
 

@@ -8,7 +8,7 @@ use crate::hub::{status, try_current};
 use crate::sys::kernel_futex;
 use crate::sys::os_thread::spawn_os_thread;
 use crate::sys::quiescent::quiescent;
-use crate::sys::signals_blocked::SignalsBlocked;
+use crate::sys::sigset::Signals;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Once;
@@ -124,7 +124,7 @@ extern "C" fn after_fork_in_child() {
 
 /// The watchdog's OS thread: examines all hubs, until the watchdog is stopped.
 fn run() {
-    SignalsBlocked::new();
+    Signals::block_all();
     let mut detectors = HashMap::new();
     let mut last = Instant::now();
     loop {

@@ -13,7 +13,6 @@ use crate::ids::Direction;
 use crate::patch::kind::offload_blocking;
 use crate::patch::real;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
-use crate::sys::signals_blocked::with_signals_blocked;
 use crate::sys::sigset::Signals;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
@@ -172,7 +171,7 @@ interpose! { Io;
         }
         let (command, signals) = (command as usize, Signals::blocked());
         offload_wait("the command of a system", move || {
-            with_signals_blocked(signals, || real::system(command as *const c_char))
+            signals.while_blocked(|| real::system(command as *const c_char))
         })
     }
 }
