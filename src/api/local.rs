@@ -8,6 +8,7 @@ use crate::api::current_hub::current_or_init;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ptr::from_ref;
 use std::rc::Rc;
 
 /// A key with a value per green thread, declared by [`green_local!`](crate::green_local).
@@ -17,14 +18,12 @@ use std::rc::Rc;
 /// has values, too. They live as long as its hub.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
-    /// A byte, so that each key has an address of its own.
-    identity: u8,
 }
 
 impl<T: 'static> LocalKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> Self {
-        LocalKey { init, identity: 0 }
+        LocalKey { init }
     }
 
     /// Calls `f` with the running green thread's value. Makes the value first if there is none.
@@ -43,7 +42,8 @@ impl<T: 'static> LocalKey<T> {
     /// The OS thread is ending and its hub is gone.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let Some(hub) = current_or_init() else { return Err(AccessError(())) };
-        let key = (&raw const self.identity).cast::<()>();
+        // Each key is a static of its own, and not of size zero. So it has an address of its own.
+        let key = from_ref(self).cast::<()>();
         let value = match hub.local(key) {
             Some(value) => value,
             None => {

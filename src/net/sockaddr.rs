@@ -49,6 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(unsafe_code)]
     fn address_of_the_kernels_is_the_one_that_it_was_made_from() {
         let to_unix = |address: &SockAddr| <unix::SocketAddr as Address>::of(address).unwrap();
         for address in ["127.0.0.1:80", "255.0.0.1:65535", "[::1]:80", "[fe80::1%3]:1"] {
