@@ -5,7 +5,6 @@
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 
 use crate::api::current_hub::current_or_init;
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ptr::from_ref;
@@ -44,14 +43,8 @@ impl<T: 'static> LocalKey<T> {
         let Some(hub) = current_or_init() else { return Err(AccessError(())) };
         // Each key is a static of its own, and not of size zero. So it has an address of its own.
         let key = from_ref(self).cast::<()>();
-        let value = match hub.local(key) {
-            Some(value) => value,
-            None => {
-                // The value is made without a borrow, because `init` may block, or use other locals.
-                let made: Rc<dyn Any> = Rc::new((self.init)());
-                hub.set_local(key, made)
-            }
-        };
+        // A value is made without a borrow, because `init` may block, or use other locals.
+        let value = hub.local(key).unwrap_or_else(|| hub.set_local(key, Rc::new((self.init)())));
         let value = value.downcast::<T>().expect("a key's address belongs to one type");
         Ok(f(&value))
     }

@@ -133,12 +133,11 @@ fn run() {
 
 /// Returns whether this OS thread ends, because `start` was not called since `stop`.
 fn has_ended() -> bool {
-    status::add_helper_threads(-1);
     RUNNING.store(false, SeqCst);
     // A later call of `start` makes another OS thread. If the call has come by now and this OS thread is quicker, it stays.
-    let stays = LIMIT.load(SeqCst) != 0 && !RUNNING.swap(true, SeqCst);
-    if stays {
-        status::add_helper_threads(1);
+    let ends = LIMIT.load(SeqCst) == 0 || RUNNING.swap(true, SeqCst);
+    if ends {
+        status::add_helper_threads(-1);
     }
-    !stays
+    ends
 }
