@@ -107,15 +107,15 @@ text {{ font: 13px sans-serif; fill: #333 }} .title {{ font-weight: bold }} .ste
 }
 
 fn main() {
-    let path = std::env::args_os().nth(1).unwrap_or_else(|| "target/timeline.svg".into());
+    let path = std::env::args().nth(1).unwrap_or_else(|| "target/timeline.svg".to_string());
     let unpatched = run();
     greenline::patch::all();
     let patched = run();
     let svg = picture(&unpatched, &patched).expect("writing to a string does not fail");
     if let Err(error) = std::fs::write(&path, svg) {
-        eprintln!("cannot write {}: {error}", path.display());
+        eprintln!("cannot write {path}: {error}");
         std::process::exit(2);
     }
     println!("without patch::all(): {:.0?}, with it: {:.0?}", end_of(&unpatched), end_of(&patched));
-    println!("the timeline is in {}", path.display());
+    println!("the timeline is in {path}");
 }

@@ -31,9 +31,9 @@ struct Green {
     name: String,
     /// The stack pointer of the suspended thread. While the thread runs, the value is stale.
     stack_pointer: Cell<usize>,
-    /// What the thread calls first. It takes the closure out.
+    /// The function that the thread calls first.
     entry: Cell<Option<Box<dyn FnOnce()>>>,
-    /// What it waits for, for the report of a deadlock.
+    /// The event for which it waits, for the report of a deadlock.
     waits_for: RefCell<String>,
     has_ended: Cell<bool>,
     joiners: RefCell<Vec<Rc<Green>>>,

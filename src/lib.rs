@@ -141,11 +141,10 @@ pub use api::join::{
 };
 pub use api::local::{AccessError, LocalKey};
 pub use api::oneshot::RemoteJoinHandle;
-pub use api::policy::install_policy;
 pub use api::scope::{Scope, ScopedJoinHandle, scope};
 pub use api::sleep::{sleep, sleep_until, yield_now};
 pub use api::spawn::{Builder, Current, current, spawn, spawn_after};
-pub use api::this_hub::{join_everything, join_everything_timeout, shutdown, stats};
+pub use api::this_hub::{install_policy, join_everything, join_everything_timeout, shutdown, stats};
 pub use api::timeout::{Elapsed, timeout};
 pub use api::{io, trace, wait};
 pub use green::JoinError;

@@ -59,13 +59,9 @@ impl StackSize {
     pub(crate) fn for_usable(usable: usize) -> io::Result<StackSize> {
         let wanted = usable.saturating_add(COLOUR_RANGE + CONTEXT).max(StackSize::MIN.bytes());
         if wanted > StackSize::MAX.bytes() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "a stack of {usable} bytes is too large; the maximum is {}",
-                    StackSize::MAX.bytes() - COLOUR_RANGE - CONTEXT
-                ),
-            ));
+            let max = StackSize::MAX.bytes() - COLOUR_RANGE - CONTEXT;
+            let text = format!("a stack of {usable} bytes is too large; the maximum is {max}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         Ok(StackSize { log2: wanted.next_power_of_two().trailing_zeros() as u8 })
     }
@@ -155,10 +151,6 @@ struct Slabs {
 }
 
 impl SizeClass {
-    fn new(size: StackSize) -> Rc<SizeClass> {
-        Rc::new(SizeClass { size, free: RefCell::default(), slabs: RefCell::default() })
-    }
-
     fn take(self: &Rc<Self>) -> io::Result<Stack> {
         let bottom = match self.free.borrow_mut().pop() {
             Some(bottom) => bottom,
@@ -198,25 +190,20 @@ impl SizeClass {
             match map_slab(slots * slot) {
                 Ok(base) => return Ok((base, slots * slot)),
                 Err(error) if slots == 1 || slots * slot <= SLAB_BYTES_MIN => {
-                    return Err(io::Error::new(
-                        error.kind(),
-                        format!(
-                            "no memory for a green thread's stack of {} bytes: {error}",
-                            self.size.bytes()
-                        ),
-                    ));
+                    let size = self.size.bytes();
+                    let text = format!("no memory for a green thread's stack of {size} bytes: {error}");
+                    return Err(io::Error::new(error.kind(), text));
                 }
                 Err(_) => slots = slots.div_ceil(2),
             }
         }
     }
 
-    /// Returns the guard page in which `address` lies, if it does.
-    fn guard_at(&self, address: usize) -> Option<usize> {
-        let slabs = self.slabs.try_borrow().ok()?;
-        let &(base, _) = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address))?;
-        let into = (address - base) % self.size.slot();
-        (into < page_size()).then_some(address - into)
+    /// Returns whether `address` lies in a guard page.
+    fn is_guard(&self, address: usize) -> bool {
+        let Ok(slabs) = self.slabs.try_borrow() else { return false };
+        let slab = slabs.mapped.iter().find(|(base, len)| (*base..base + len).contains(&address));
+        slab.is_some_and(|(base, _)| (address - base) % self.size.slot() < page_size())
     }
 }
 
@@ -232,17 +219,9 @@ impl Drop for SizeClass {
 
 /// Maps `len` bytes for slots, and returns their address.
 fn map_slab(len: usize) -> io::Result<usize> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
     // SAFETY: a new private mapping at no fixed address touches nothing that exists.
-    let base = unsafe {
-        libc::mmap(
-            null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
-            -1,
-            0,
-        )
-    };
+    let base = unsafe { libc::mmap(null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -301,16 +280,14 @@ impl StackAllocator {
     ///
     /// Errors: the kernel has no address space, memory or mappings left.
     pub(crate) fn take(&self, size: StackSize) -> io::Result<Stack> {
-        let class = {
-            let mut classes = self.classes.borrow_mut();
-            match classes.iter().find(|class| class.size == size) {
-                Some(class) => class.clone(),
-                None => {
-                    classes.push(SizeClass::new(size));
-                    classes[classes.len() - 1].clone()
-                }
-            }
-        };
+        let mut classes = self.classes.borrow_mut();
+        let known = classes.iter().find(|class| class.size == size).cloned();
+        let class = known.unwrap_or_else(|| {
+            let new = Rc::new(SizeClass { size, free: RefCell::default(), slabs: RefCell::default() });
+            classes.push(new.clone());
+            new
+        });
+        drop(classes);
         class.take()
     }
 
@@ -318,7 +295,7 @@ impl StackAllocator {
     /// it takes no lock and allocates nothing.
     pub(crate) fn overflowed_at(&self, address: usize) -> Option<StackSize> {
         let classes = self.classes.try_borrow().ok()?;
-        classes.iter().find_map(|class| class.guard_at(address).map(|_| class.size))
+        classes.iter().find(|class| class.is_guard(address)).map(|class| class.size)
     }
 
     /// Returns the number of stacks ever in use at once, of all sizes. Stacks are used again, so it is a maximum.

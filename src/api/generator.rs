@@ -195,8 +195,6 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
             return self.channel.yielded.take();
         }
         self.state = GeneratorState::Done;
-        // SAFETY: the context is idle, and this was the only reference to it.
-        unsafe { current_hub().pool().put(context) };
         if let Some(payload) = self.channel.panic.take() {
             resume_unwind(payload);
         }
@@ -221,19 +219,23 @@ impl<Y: 'static, S: 'static> Generator<Y, S> {
     }
 }
 
-/// Resumes `context`. Returns whether its body has ended.
+/// Resumes `context`. Returns whether its body has ended; then the context is retired.
 ///
 /// # Safety
-/// As for `Context::resume`.
+/// As for `Context::resume`. If the body has ended, the caller does not use the context any more.
 unsafe fn run(context: ActiveContext) -> bool {
     let unwinding = PanicCount::take_along();
     // SAFETY: the caller's.
-    let idle = unsafe {
-        context.resume();
-        context.is_idle()
-    };
+    unsafe { context.resume() };
     unwinding.put_back();
-    idle
+    // SAFETY: the context was not retired. If it is idle, the caller's was the last reference to it.
+    unsafe {
+        let idle = context.is_idle();
+        if idle {
+            current_hub().pool().put(context);
+        }
+        idle
+    }
 }
 
 impl<Y: 'static, S: Default + 'static> Iterator for Generator<Y, S> {
@@ -264,9 +266,7 @@ impl<Y, S> Drop for Generator<Y, S> {
         self.channel.closing.set(true);
         // SAFETY: it is suspended. It ends, or, if a destructor of its yields, stays suspended for ever.
         unsafe {
-            if run(context) {
-                current_hub().pool().put(context);
-            } else {
+            if !run(context) {
                 log::error!("a dropped generator yields in a destructor; it stays suspended");
             }
         }

@@ -63,10 +63,7 @@ impl<T: 'static> JoinHandle<T> {
     }
 
     fn join_at(self, at: &'static Location<'static>) -> Result<T, JoinError> {
-        match self.join_until(current_hub(), NEVER, at) {
-            Ok(result) => result,
-            Err(_) => unreachable!("a join without a deadline has expired"),
-        }
+        self.join_until(current_hub(), NEVER, at).expect("a join without a deadline ends with a result")
     }
 
     fn join_until(

@@ -5,9 +5,9 @@
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 
 use crate::api::current_hub::current_or_init;
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::ptr::from_ref;
 use std::rc::Rc;
 
 /// A key with a value per green thread, declared by [`green_local!`](crate::green_local).
@@ -17,14 +17,12 @@ use std::rc::Rc;
 /// has values, too. They live as long as its hub.
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
-    /// A byte, so that each key has an address of its own.
-    identity: u8,
 }
 
 impl<T: 'static> LocalKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> Self {
-        LocalKey { init, identity: 0 }
+        LocalKey { init }
     }
 
     /// Calls `f` with the running green thread's value. Makes the value first if there is none.
@@ -43,15 +41,10 @@ impl<T: 'static> LocalKey<T> {
     /// The OS thread is ending and its hub is gone.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let Some(hub) = current_or_init() else { return Err(AccessError(())) };
-        let key = (&raw const self.identity).cast::<()>();
-        let value = match hub.local(key) {
-            Some(value) => value,
-            None => {
-                // The value is made without a borrow, because `init` may block, or use other locals.
-                let made: Rc<dyn Any> = Rc::new((self.init)());
-                hub.set_local(key, made)
-            }
-        };
+        // Each key is a static of its own, and not of size zero. So it has an address of its own.
+        let key = from_ref(self).cast::<()>();
+        // A value is made without a borrow, because `init` may block, or use other locals.
+        let value = hub.local(key).unwrap_or_else(|| hub.set_local(key, Rc::new((self.init)())));
         let value = value.downcast::<T>().expect("a key's address belongs to one type");
         Ok(f(&value))
     }

@@ -9,7 +9,6 @@ pub mod io;
 pub(crate) mod join;
 pub(crate) mod local;
 pub(crate) mod oneshot;
-pub(crate) mod policy;
 pub(crate) mod scope;
 pub(crate) mod sleep;
 pub(crate) mod spawn;

@@ -19,9 +19,8 @@ struct Oneshot<T> {
 }
 
 struct OneshotState<T> {
+    /// The first result. If the joiner has taken it, later ones replace it, and no code reads them.
     result: Option<Result<T, JoinError>>,
-    /// Whether there was a result. The joiner may have taken it.
-    is_completed: bool,
     /// The joiner, if it is a green thread: its hub, and the parts of its ticket, which is not `Send`.
     waiter: Option<(InboxHandle, GreenId, u32)>,
 }
@@ -32,17 +31,15 @@ impl<T> Oneshot<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Completes the result, unless there was one.
+    /// Completes the result, unless there is one.
     fn complete(&self, result: impl FnOnce() -> Result<T, JoinError>) {
-        let waiter = {
-            let mut state = self.lock();
-            if state.is_completed {
-                return;
-            }
-            state.is_completed = true;
-            state.result = Some(result());
-            state.waiter.take()
-        };
+        let mut state = self.lock();
+        if state.result.is_some() {
+            return;
+        }
+        state.result = Some(result());
+        let waiter = state.waiter.take();
+        drop(state);
         self.completed.notify_all();
         if let Some((hub, id, epoch)) = waiter {
             hub.inbox().wake(Ticket::new(id, epoch));
@@ -65,7 +62,7 @@ pub(crate) struct OneshotSender<T> {
 
 /// Makes a result for an OS thread that will complete it.
 pub(crate) fn oneshot<T>() -> (OneshotSender<T>, RemoteJoinHandle<T>) {
-    let state = Mutex::new(OneshotState { result: None, is_completed: false, waiter: None });
+    let state = Mutex::new(OneshotState { result: None, waiter: None });
     let oneshot = Arc::new(Oneshot { state, completed: Condvar::new() });
     (OneshotSender { oneshot: oneshot.clone(), inbox: None }, RemoteJoinHandle(oneshot))
 }

@@ -1,10 +1,11 @@
-//! Functions that concern this OS thread's hub as a whole: joining everything, shutting down, statistics.
+//! Functions that concern this OS thread's hub as a whole: joining everything, shutting down, its policy, statistics.
 //!
 //! Next: `hub/shutdown.rs`.
 
 use crate::api::current_hub::current_hub;
 use crate::hub::Stats;
 use crate::ids::GreenId;
+use crate::policy::Policy;
 use crate::time::NEVER;
 use std::time::Duration;
 
@@ -40,6 +41,16 @@ pub fn shutdown() {
     let hub = current_hub();
     assert!(hub.current() == GreenId::ROOT, "only the root can shut its hub down");
     hub.shut_down();
+}
+
+/// Makes `policy` choose which green thread of this OS thread's hub runs next, from now on.
+///
+/// The hub first calls [`Policy::spawned`] for each green thread that is alive, the root included. Then it calls
+/// [`Policy::ready`] for those that are ready, in the order in which the policy before would have run them.
+///
+/// The policy before is dropped, in the calling green thread.
+pub fn install_policy(policy: impl Policy + 'static) {
+    current_hub().install(Box::new(policy));
 }
 
 /// Returns what this OS thread's hub has done so far.

@@ -87,7 +87,7 @@ impl Hub {
         green.wait = wait;
         green.stack_depth = stack_depth(green.context);
         if unlikely(deadline != NEVER) {
-            state.timers.set(deadline, TimerAction::Wake(ticket));
+            state.timers.set(deadline, TimerAction::Wake(id, ticket.epoch));
         }
         drop(state);
         self.emit(Event::Park(id));

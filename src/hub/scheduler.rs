@@ -16,7 +16,7 @@ use super::state::{HubState, TimerAction};
 use super::trace_event::Event;
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, GreenState};
-use crate::ids::{GreenId, WakeReason};
+use crate::ids::{GreenId, Ticket, WakeReason};
 use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
@@ -329,8 +329,8 @@ impl Hub {
 impl HubState {
     fn fire(&mut self, action: TimerAction, now: Time) {
         match action {
-            TimerAction::Wake(ticket) => {
-                self.wake(ticket, WakeReason::Expired);
+            TimerAction::Wake(id, epoch) => {
+                self.wake(Ticket::new(id, epoch), WakeReason::Expired);
             }
             TimerAction::Start(id) => {
                 if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {

@@ -27,10 +27,10 @@ pub(super) struct HubState {
 }
 
 /// The action of a timer when it expires.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TimerAction {
-    /// Ends a park.
-    Wake(Ticket),
+    /// Ends a park: the parts of its ticket.
+    Wake(GreenId, u32),
     /// Starts a delayed green thread.
     Start(GreenId),
     /// Fires a timeout.
@@ -104,7 +104,7 @@ impl HubState {
     pub(super) fn is_live(greens: &Slab<Green>, action: &TimerAction) -> bool {
         let find = |id: GreenId| greens.get(id.key()).filter(|green| green.id == id);
         match *action {
-            TimerAction::Wake(ticket) => find(ticket.id).is_some_and(|green| green.epoch == ticket.epoch),
+            TimerAction::Wake(id, epoch) => find(id).is_some_and(|green| green.epoch == epoch),
             TimerAction::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
             TimerAction::Interrupt(id, number) => find(id).is_some_and(|green| {
                 let scopes = green.rare.as_ref().map(|rare| rare.timeouts.iter());

@@ -173,7 +173,7 @@ pub(crate) fn for_each_hub(mut look: impl FnMut(&HubStatus)) {
 }
 
 /// Locks the list before a fork, so that the child finds it complete.
-pub(crate) fn before_fork() {
+pub(crate) extern "C" fn before_fork() {
     HUBS.seize();
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn before_fork() {
 ///
 /// # Safety
 /// The same OS thread has called `before_fork`.
-pub(crate) unsafe fn after_fork() {
+pub(crate) unsafe extern "C" fn after_fork() {
     // SAFETY: the caller has called `before_fork`, which has locked it.
     unsafe { HUBS.release() };
 }

@@ -26,8 +26,7 @@ pub(super) struct Handlers(Rc<RefCell<HandlerTable>>);
 
 #[derive(Default)]
 struct HandlerTable {
-    /// An entry is `None` only while its green thread is being spawned.
-    handlers: Slab<Option<JoinHandle<()>>>,
+    handlers: Slab<JoinHandle<()>>,
     /// Tickets of those that wait for handlers to finish.
     waiting: Vec<wait::Ticket>,
 }
@@ -94,14 +93,13 @@ impl Handlers {
 
     /// Errors: there is no memory for any stack.
     fn spawn(&self, work: Work) -> io::Result<()> {
-        let key = self.0.borrow_mut().handlers.insert(None);
-        let remove = RemoveOnDrop(self.clone(), key);
+        let remove = RemoveOnDrop(self.clone(), self.0.borrow().handlers.vacant_key());
         let handler = Builder::new().spawn(move || {
             let _remove = remove;
             work();
         })?;
-        // The handler has not run yet, so its entry is still there.
-        self.0.borrow_mut().handlers[key] = Some(handler);
+        // No other green thread has run, so the key is still vacant.
+        self.0.borrow_mut().handlers.insert(handler);
         Ok(())
     }
 
@@ -125,7 +123,7 @@ impl Handlers {
     }
 
     fn kill(&self) {
-        for handler in self.0.borrow().handlers.iter().filter_map(|(_, handler)| handler.as_ref()) {
+        for (_, handler) in &self.0.borrow().handlers {
             handler.kill();
         }
         self.wait_until(|running| running == 0, None);

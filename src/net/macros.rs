@@ -15,14 +15,6 @@ macro_rules! socket {
                 self.0.try_clone().map($type)
             }
 
-            /// Returns the error that the kernel has kept for this socket, and clears it.
-            ///
-            /// # Errors
-            /// Errors of getsockopt(2).
-            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
-                $crate::net::socket::take_error(&self.0)
-            }
-
             /// Converts std's type into one that yields. Other handles of the same socket become non-blocking with it. Its
             /// timeouts are not taken over.
             ///
@@ -44,6 +36,8 @@ macro_rules! socket {
         $crate::net::macros::delegate! { $type: $std {
             /// Returns the local address.
             fn local_addr(&self) -> $address;
+            /// Returns the error that the kernel has kept for this socket, and clears it.
+            fn take_error(&self) -> Option<std::io::Error>;
         }}
 
         impl std::os::fd::AsFd for $type {

@@ -166,9 +166,10 @@ impl Server {
     /// # Errors
     /// The error that had ended the server before.
     pub fn stop(self, grace: Duration) -> io::Result<()> {
+        let handlers = self.handlers.clone();
         self.acceptor.kill();
-        let result = accept_result(self.acceptor.join());
-        self.handlers.end(Instant::now().checked_add(grace));
+        let result = self.join();
+        handlers.end(Instant::now().checked_add(grace));
         result
     }
 
@@ -177,20 +178,16 @@ impl Server {
     /// # Errors
     /// The error that ended it.
     pub fn join(self) -> io::Result<()> {
-        accept_result(self.acceptor.join())
+        match self.acceptor.join() {
+            Ok(result) => result,
+            Err(JoinError::Killed) => Ok(()),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        }
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("running", &self.running()).finish_non_exhaustive()
-    }
-}
-
-fn accept_result(joined: Result<io::Result<()>, JoinError>) -> io::Result<()> {
-    match joined {
-        Ok(result) => result,
-        Err(JoinError::Killed) => Ok(()),
-        Err(error) => Err(io::Error::other(error.to_string())),
     }
 }

@@ -6,7 +6,7 @@
 //! Next: `net/sockaddr.rs`, addresses.
 #![allow(unsafe_code)]
 
-use super::sockaddr::SockAddr;
+use super::sockaddr::Address;
 use crate::api::current_hub::current_hub;
 use crate::api::io::result;
 use crate::arch::syscall::syscall;
@@ -14,8 +14,10 @@ use crate::fd_table;
 use crate::hub::{BackoffOpts, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
 use crate::time::{NEVER, Time};
+use socket2::{Domain, SockAddr, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -42,36 +44,9 @@ impl Socket {
         Socket { fd, timeouts: Default::default() }
     }
 
-    /// Makes a socket of an address family and a type (socket(2)).
-    pub(super) fn open(family: i32, kind: i32) -> io::Result<Socket> {
-        // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made it, for this code alone.
-        Ok(unsafe { Socket::of_new(fd) })
-    }
-
-    /// Makes two Unix sockets that are connected to each other.
-    pub(super) fn pair(kind: i32) -> io::Result<(Socket, Socket)> {
-        let mut fds = [0; 2];
-        let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: `fds` has space for two.
-        if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made them, for this code alone.
-        Ok(unsafe { (Socket::of_new(fds[0]), Socket::of_new(fds[1])) })
-    }
-
-    /// Owns a descriptor that the kernel has just made, non-blocking.
-    ///
-    /// # Safety
-    /// The descriptor is open, and has no other owner.
-    unsafe fn of_new(fd: RawFd) -> Socket {
-        // SAFETY: the caller's.
-        Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd) })
+    /// Makes a socket for connections.
+    pub(super) fn open(domain: Domain) -> io::Result<Socket> {
+        Socket::new(socket2::Socket::new(domain, Type::STREAM, None)?.into())
     }
 
     /// Returns another descriptor of the socket, with the same timeouts.
@@ -167,13 +142,12 @@ impl Socket {
     }
 
     /// Receives a message. Returns its length and the address of its sender.
-    pub(super) fn recv_from<A>(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, A)>
-    where
-        A: for<'a> TryFrom<&'a SockAddr, Error = io::Error>,
-    {
-        let mut from = SockAddr::space();
-        let len = self.recv_to(buffer, flags, from.for_writing(), 0)?;
-        Ok((len, A::try_from(&from)?))
+    pub(super) fn recv_from<A: Address>(&self, buffer: &mut [u8], flags: i32) -> io::Result<(usize, A)> {
+        let receive =
+            |from: *mut _, len: *mut _| self.recv_to(buffer, flags, [from as usize, len as usize], 0);
+        // SAFETY: the kernel writes an address and its length.
+        let (len, from) = unsafe { SockAddr::try_init(receive) }?;
+        Ok((len, A::of(&from)?))
     }
 
     /// `from`: pointers by which the kernel writes the address and its length, or zeros.
@@ -199,14 +173,14 @@ impl Socket {
 
     /// Sends a message to an Internet address.
     pub(super) fn send_to(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
-        self.retry(Direction::Write, 0, || self.try_send(bytes, to.for_reading()))
+        self.retry(Direction::Write, 0, || self.try_send(bytes, to_read(to)))
     }
 
     /// Sends a message to a Unix socket. The kernel does not report when the receiver has room again: each refusal is an edge,
     /// as if it had. So this polls.
     pub(super) fn send_to_unix(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
         let deadline = self.deadline(Direction::Write);
-        poll(deadline, "room in a Unix socket", || self.try_send(bytes, to.for_reading()))
+        poll(deadline, "room in a Unix socket", || self.try_send(bytes, to_read(to)))
     }
 
     /// `to`: the pointer to the address, and its length, or zeros.
@@ -251,19 +225,18 @@ impl Socket {
 
     /// Accepts a connection. Returns it with the address of the peer. The address is part of the call, because a peer that has
     /// gone already has none.
-    pub(super) fn accept<A>(&self) -> io::Result<(Socket, A)>
-    where
-        A: for<'a> TryFrom<&'a SockAddr, Error = io::Error>,
-    {
-        let mut from = SockAddr::space();
-        let [address, len] = from.for_writing();
+    pub(super) fn accept<A: Address>(&self) -> io::Result<(Socket, A)> {
         let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as usize;
-        let args = [self.raw() as usize, address, len, flags, 0, 0];
-        // SAFETY: the pointers are valid for a write of an address and its length.
-        let fd = self.retry(Direction::Read, 0, || unsafe { syscall(libc::SYS_accept4, args) })?;
-        // SAFETY: the kernel has just made it, for this code alone.
-        let socket = unsafe { Socket::of_new(fd as RawFd) };
-        Ok((socket, A::try_from(&from)?))
+        let accept = |from: *mut _, len: *mut _| {
+            let args = [self.raw() as usize, from as usize, len as usize, flags, 0, 0];
+            // SAFETY: the pointers are valid for a write of an address and its length.
+            self.retry(Direction::Read, 0, || unsafe { syscall(libc::SYS_accept4, args) })
+        };
+        // SAFETY: the kernel writes an address and its length.
+        let (fd, from) = unsafe { SockAddr::try_init(accept) }?;
+        // SAFETY: the kernel has just made the descriptor, for this code alone.
+        let socket = Socket::of_nonblocking(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+        Ok((socket, A::of(&from)?))
     }
 
     /// Connects, waiting until `deadline` at most.
@@ -273,7 +246,7 @@ impl Socket {
             connected => return connected.map(drop),
         }
         crate::api::io::wait_writable(self, deadline)?;
-        take_error(self)?.map_or(Ok(()), Err)
+        self.as_std::<TcpStream>().take_error()?.map_or(Ok(()), Err)
     }
 
     /// Connects to a Unix socket. The kernel does not report when a full backlog has room again, so this polls.
@@ -282,7 +255,7 @@ impl Socket {
     }
 
     fn try_connect(&self, to: &SockAddr) -> isize {
-        let [to, len] = to.for_reading();
+        let [to, len] = to_read(to);
         // SAFETY: the address is valid for a read.
         unsafe { syscall(libc::SYS_connect, [self.raw() as usize, to, len, 0, 0, 0]) }
     }
@@ -309,15 +282,9 @@ impl Drop for Socket {
     }
 }
 
-/// Returns the error that the kernel has kept for this socket, and clears it.
-pub(super) fn take_error(socket: &Socket) -> io::Result<Option<io::Error>> {
-    let (mut error, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
-    let (level, option) = (libc::SOL_SOCKET, libc::SO_ERROR);
-    // SAFETY: the pointers are valid for a write of an int and its length.
-    if unsafe { libc::getsockopt(socket.raw(), level, option, (&raw mut error).cast(), &raw mut len) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok((error != 0).then(|| io::Error::from_raw_os_error(error)))
+/// Returns the pointer to an address, and its length, for the kernel to read.
+fn to_read(address: &SockAddr) -> [usize; 2] {
+    [address.as_ptr() as usize, address.len() as usize]
 }
 
 fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {

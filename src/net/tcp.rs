@@ -5,6 +5,7 @@
 use super::listener::Connections;
 use super::macros::{delegate, listener, stream};
 use super::socket::Socket;
+use socket2::Domain;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -21,9 +22,8 @@ stream!(TcpStream: net::TcpStream, SocketAddr, recv_tcp);
 listener!(TcpListener: net::TcpListener, TcpStream, SocketAddr);
 
 fn connect(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let socket = Socket::open(family, libc::SOCK_STREAM)?;
-    socket.connect(&address.into(), deadline)?;
+    let socket = Socket::open(Domain::for_address(*address))?;
+    socket.connect(&(*address).into(), deadline)?;
     Ok(TcpStream(socket))
 }
 

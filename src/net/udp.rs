@@ -48,7 +48,7 @@ impl UdpSocket {
     /// Errors of sendto(2); `InvalidInput` if there is no address; `WouldBlock` after the write timeout.
     pub fn send_to(&self, bytes: &[u8], address: impl ToSocketAddrs) -> io::Result<usize> {
         match address.to_socket_addrs()?.next() {
-            Some(address) => self.0.send_to(bytes, &(&address).into()),
+            Some(address) => self.0.send_to(bytes, &address.into()),
             None => Err(io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to")),
         }
     }

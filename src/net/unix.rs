@@ -4,7 +4,9 @@
 
 use super::listener::Connections;
 use super::macros::{datagrams, delegate, listener, stream};
+use super::sockaddr::of_unix;
 use super::socket::Socket;
+use socket2::Domain;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
@@ -50,8 +52,8 @@ impl UnixStream {
     /// # Errors
     /// As for `connect`.
     pub fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
-        let socket = Socket::open(libc::AF_UNIX, libc::SOCK_STREAM)?;
-        socket.connect_unix(&address.into())?;
+        let socket = Socket::open(Domain::UNIX)?;
+        socket.connect_unix(&of_unix(address)?)?;
         Ok(UnixStream(socket))
     }
 
@@ -60,8 +62,8 @@ impl UnixStream {
     /// # Errors
     /// No descriptor is left.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
-        let (one, other) = Socket::pair(libc::SOCK_STREAM)?;
-        Ok((UnixStream(one), UnixStream(other)))
+        let (one, other) = net::UnixStream::pair()?;
+        Ok((UnixStream::from_std(one)?, UnixStream::from_std(other)?))
     }
 }
 
@@ -108,7 +110,7 @@ impl UnixDatagram {
     /// # Errors
     /// No descriptor is left.
     pub fn unbound() -> io::Result<UnixDatagram> {
-        Socket::open(libc::AF_UNIX, libc::SOCK_DGRAM).map(UnixDatagram)
+        UnixDatagram::from_std(net::UnixDatagram::unbound()?)
     }
 
     /// Makes two sockets that are connected to each other.
@@ -116,8 +118,8 @@ impl UnixDatagram {
     /// # Errors
     /// No descriptor is left.
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
-        let (one, other) = Socket::pair(libc::SOCK_DGRAM)?;
-        Ok((UnixDatagram(one), UnixDatagram(other)))
+        let (one, other) = net::UnixDatagram::pair()?;
+        Ok((UnixDatagram::from_std(one)?, UnixDatagram::from_std(other)?))
     }
 
     /// Makes the socket at `path` the peer: from now on this socket sends to it, and receives only from it. Does not block.
@@ -141,7 +143,7 @@ impl UnixDatagram {
     /// # Errors
     /// As for `send_to`.
     pub fn send_to_addr(&self, bytes: &[u8], address: &SocketAddr) -> io::Result<usize> {
-        self.0.send_to_unix(bytes, &address.into())
+        self.0.send_to_unix(bytes, &of_unix(address)?)
     }
 }
 

@@ -20,8 +20,10 @@ use std::sync::{Once, OnceLock};
 static FORMER: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
 const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// The alternate signal stack of an OS thread that had none, or a smaller one. It is unmapped when the OS thread ends.
-struct AltStack(*mut libc::c_void);
+/// The alternate signal stack of an OS thread that had none, or a smaller one. It is freed when the OS thread ends.
+struct AltStack {
+    _memory: Vec<u8>,
+}
 
 /// Size in bytes. The watchdog's handler, which unwinds, fits as well. std's stacks have 8 KiB, and half of it may be
 /// registers.
@@ -40,7 +42,7 @@ pub(crate) fn install() {
         // a guard page, because there is no green thread yet.
         unsafe {
             let _ = FORMER.set(SIGNALS.map(signal_chain::current));
-            SIGNALS.iter().for_each(|&signal| signal_chain::install(signal, handler, 0));
+            SIGNALS.iter().for_each(|&signal| _ = signal_chain::install(signal, handler, 0));
         }
     });
     let _ = ALT.try_with(|alt| *alt.borrow_mut() = AltStack::if_needed());
@@ -48,7 +50,7 @@ pub(crate) fn install() {
 
 impl AltStack {
     fn if_needed() -> Option<AltStack> {
-        // SAFETY: reads the current stack, maps another one, and installs it with the size of the mapping.
+        // SAFETY: reads the current stack, and installs another one with the size of its memory, which AltStack owns.
         unsafe {
             let mut current: libc::stack_t = zeroed();
             if libc::sigaltstack(null(), &raw mut current) != 0
@@ -57,29 +59,18 @@ impl AltStack {
             {
                 return None;
             }
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            let at = libc::mmap(null_mut(), ALT_SIZE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
-            if at == libc::MAP_FAILED {
-                return None;
-            }
-            let stack = libc::stack_t { ss_sp: at, ss_flags: 0, ss_size: ALT_SIZE };
-            if libc::sigaltstack(&raw const stack, null_mut()) != 0 {
-                libc::munmap(at, ALT_SIZE);
-                return None;
-            }
-            Some(AltStack(at))
+            let mut memory: Vec<u8> = Vec::with_capacity(ALT_SIZE);
+            let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: ALT_SIZE };
+            (libc::sigaltstack(&raw const stack, null_mut()) == 0).then_some(AltStack { _memory: memory })
         }
     }
 }
 
 impl Drop for AltStack {
     fn drop(&mut self) {
-        // SAFETY: the kernel stops using the stack before it is unmapped.
-        unsafe {
-            let off = libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: ALT_SIZE };
-            libc::sigaltstack(&raw const off, null_mut());
-            libc::munmap(self.0, ALT_SIZE);
-        }
+        let off = libc::stack_t { ss_sp: null_mut(), ss_flags: libc::SS_DISABLE, ss_size: ALT_SIZE };
+        // SAFETY: the kernel stops using the memory before the field is dropped, which frees it.
+        unsafe { libc::sigaltstack(&raw const off, null_mut()) };
     }
 }
 

@@ -33,8 +33,8 @@ pub use libc::{
 use crate::api::current_hub::current_hub;
 use crate::api::handle::Handle;
 use crate::hub::try_current;
+use crate::sys::constant_name::signal_name;
 use crate::sys::signal_handler;
-use crate::sys::signal_name::signal_name;
 use libc::c_int;
 use std::io;
 use std::marker::PhantomData;

@@ -10,9 +10,10 @@
 //! Next: `sys/tid.rs`.
 #![allow(unsafe_code)]
 
-use crate::sys::raw_mutex::Lock;
 use libc::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::ptr::null_mut;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
 
 /// When a hook runs.
 #[derive(Clone, Copy)]
@@ -26,8 +27,9 @@ pub(crate) enum Stage {
 /// A function that runs at the end of the process. Its argument is the exit code.
 type Hook = fn(i32);
 
-/// One hook for each stage.
-static HOOKS: Lock<[Option<Hook>; 2]> = Lock::new([None; 2]);
+/// One hook for each stage, or null. There is no lock, because a forked child would find it held if another OS thread of its
+/// parent held it.
+static HOOKS: [AtomicPtr<()>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
 
 /// Id of the process that has registered `at_exit` with the C library, or 0. A forked child has a copy of this word.
 static REGISTERED_IN: AtomicU32 = AtomicU32::new(0);
@@ -42,12 +44,12 @@ unsafe extern "C" {
 
 /// Runs `hook` when this process ends. Replaces an earlier hook of that stage.
 pub(crate) fn register(stage: Stage, hook: Hook) {
-    HOOKS.lock()[stage as usize] = Some(hook);
+    HOOKS[stage as usize].store(hook as *mut (), Release);
     let pid = std::process::id();
     if REGISTERED_IN.swap(pid, Relaxed) != pid {
         // SAFETY: glibc has the function, and `at_exit` is valid for ever. If glibc has no memory for the entry, no hook
         // runs.
-        unsafe { on_exit(at_exit, std::ptr::null_mut()) };
+        unsafe { on_exit(at_exit, null_mut()) };
     }
 }
 
@@ -62,6 +64,8 @@ extern "C" fn at_exit(code: c_int, _: *mut c_void) {
         return;
     }
     BEGUN.store(true, Relaxed);
-    let hooks = *HOOKS.lock();
-    hooks.into_iter().flatten().for_each(|hook| hook(code));
+    for hook in HOOKS.iter().map(|hook| hook.load(Acquire)).filter(|hook| !hook.is_null()) {
+        // SAFETY: `register` has stored a `Hook`.
+        unsafe { std::mem::transmute::<*mut (), Hook>(hook)(code) };
+    }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod abort;
 pub(crate) mod at_fork;
 pub(crate) mod catch;
+pub(crate) mod constant_name;
 pub(crate) mod current_word;
 pub(crate) mod exit_hooks;
 pub(crate) mod hint;
@@ -16,8 +17,6 @@ pub(crate) mod quiescent;
 pub(crate) mod raw_mutex;
 pub(crate) mod signal_chain;
 pub(crate) mod signal_handler;
-pub(crate) mod signal_name;
-pub(crate) mod signals_blocked;
 pub(crate) mod sigset;
 pub(crate) mod stderr;
 pub(crate) mod tid;

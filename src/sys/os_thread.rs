@@ -1,6 +1,6 @@
 //! Making OS threads, also after the patch has turned `pthread_create` into the making of green threads.
 //!
-//! Next: `sys/signals_blocked.rs`, the signals of this crate's own OS threads.
+//! Next: `sys/sigset.rs`, the signals of this crate's own OS threads.
 
 use std::cell::Cell;
 use std::io;

@@ -1,36 +1,54 @@
 //! Signal chaining: installing a handler, and calling the one that was installed before.
 //!
-//! Next: `sys/signal_name.rs`.
+//! Next: `sys/constant_name.rs`.
 #![allow(unsafe_code)]
 
-use libc::{c_int, c_void, siginfo_t};
+use libc::{c_int, c_void, sigaction, siginfo_t};
+use std::io;
 use std::mem::zeroed;
-use std::ptr::{null, null_mut};
+use std::ptr::{from_ref, null};
 
 /// A signal handler, as SA_SIGINFO calls it.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-/// Returns the action of `signal`.
-pub(crate) fn current(signal: c_int) -> libc::sigaction {
-    // SAFETY: reads the action into one of this frame, for which all zeros is valid.
+/// Returns the action of `signal`, and replaces it if there is a `new` one.
+///
+/// Errors: there is no such signal, or it is one of the C library's own.
+///
+/// # Safety
+/// The handler of `new` may run anywhere at any time.
+pub(crate) unsafe fn exchange(signal: c_int, new: Option<&sigaction>) -> io::Result<sigaction> {
+    let new = new.map_or(null(), from_ref);
+    // SAFETY: `new` is null or a valid action; all zeros is a valid action to be overwritten.
     unsafe {
-        let mut action = zeroed();
-        libc::sigaction(signal, null(), &raw mut action);
-        action
+        let mut old = zeroed();
+        match libc::sigaction(signal, new, &raw mut old) {
+            0 => Ok(old),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 
-/// Installs `handler` for `signal`, to be called on the alternate signal stack, with these flags besides.
+/// Returns the action of `signal`, which exists.
+pub(crate) fn current(signal: c_int) -> sigaction {
+    // SAFETY: no handler is installed.
+    unsafe { exchange(signal, None) }.expect("the signal exists")
+}
+
+/// Installs `handler` for `signal`, to be called on the alternate signal stack, with these flags besides. Returns the former
+/// action.
+///
+/// Errors: as for [`exchange`].
 ///
 /// # Safety
 /// `handler` may run anywhere at any time.
-pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) {
+pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) -> io::Result<sigaction> {
     // SAFETY: all zeros is a valid action. The rest is the caller's promise.
     unsafe {
-        let mut action: libc::sigaction = zeroed();
+        let mut action: sigaction = zeroed();
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
         action.sa_sigaction = handler as *const () as usize;
-        libc::sigaction(signal, &raw const action, null_mut());
+        exchange(signal, Some(&action))
     }
 }
 
@@ -40,7 +58,7 @@ pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) {
 /// # Safety
 /// sigaction has returned `action` for `signal`; the other arguments are those of our handler.
 pub(crate) unsafe fn call(
-    action: &libc::sigaction,
+    action: &sigaction,
     signal: c_int,
     info: *mut siginfo_t,
     context: *mut c_void,

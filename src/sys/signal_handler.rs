@@ -3,7 +3,7 @@
 //! A handler interrupts any code on any OS thread: the allocator, a switch, code that holds a lock. So this one does three
 //! things that are always allowed: it adds one to the signal's count, adds one to the count of all signals, and adds one
 //! to an eventfd by a bare system call. Every hub with a subscription has the eventfd among the descriptors that it waits
-//! for (the self-pipe trick). Nobody reads the eventfd: each write is an edge.
+//! for (the self-pipe trick). No code reads the eventfd: each write is an edge.
 //!
 //! ```text
 //!   handler:  count the signal;  count all;                      write the eventfd
@@ -18,11 +18,11 @@
 use crate::arch::syscall::syscall;
 use crate::sys::at_fork;
 use crate::sys::raw_mutex::Lock;
-use libc::{c_int, sigaction};
+use crate::sys::signal_chain::{self, exchange};
+use libc::{c_int, c_void, sigaction, siginfo_t};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::RawFd;
-use std::ptr::null;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicI32, AtomicU32};
 
@@ -53,7 +53,7 @@ struct Entry {
     former: Option<sigaction>,
 }
 
-extern "C" fn handler(signal: c_int) {
+extern "C" fn handler(signal: c_int, _: *mut siginfo_t, _: *mut c_void) {
     if let Some(count) = DELIVERED.get(signal as usize) {
         count.fetch_add(1, SeqCst);
     }
@@ -105,13 +105,8 @@ pub(crate) fn eventfd() -> io::Result<RawFd> {
 pub(crate) fn subscribe(signal: c_int) -> io::Result<()> {
     let mut table = TABLE.lock();
     let entry = &mut table[signal as usize];
-    // SAFETY: a valid action. Its handler may run anywhere at any time.
-    let former = unsafe {
-        let mut action: sigaction = zeroed();
-        action.sa_sigaction = our_handler();
-        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-        exchange(signal, Some(&action))?
-    };
+    // SAFETY: `handler` may run anywhere at any time.
+    let former = unsafe { signal_chain::install(signal, handler, libc::SA_RESTART)? };
     // The program may have installed another handler since the last subscription.
     if former.sa_sigaction != our_handler() {
         entry.former = Some(former);
@@ -161,18 +156,4 @@ fn restore(signal: c_int, former: Option<sigaction>) {
 
 fn our_handler() -> usize {
     handler as *const () as usize
-}
-
-/// # Safety
-/// The handler of `new` may run anywhere at any time.
-unsafe fn exchange(signal: c_int, new: Option<&sigaction>) -> io::Result<sigaction> {
-    // SAFETY: `new` is null or a valid action; all zeros is a valid action to be overwritten.
-    unsafe {
-        let mut old: sigaction = zeroed();
-        let new = new.map_or(null(), |new| &raw const *new);
-        match libc::sigaction(signal, new, &raw mut old) {
-            0 => Ok(old),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
 }

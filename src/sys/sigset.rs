@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::syscall::syscall;
+use std::mem::zeroed;
 use std::ptr::{from_ref, null};
 
 /// A set of signals in the kernel's format: one bit each.
@@ -35,6 +36,31 @@ impl Signals {
     /// Blocks exactly these signals on the calling OS thread. Returns those that were blocked before.
     pub(crate) fn block(self) -> Signals {
         change(Some(&self))
+    }
+
+    /// Blocks all signals on the calling OS thread, which is one of this crate's own, so that the program's OS threads
+    /// receive them; except the signals that report the failure of one of its own instructions. Returns those that were
+    /// blocked before.
+    pub(crate) fn block_all() -> Signals {
+        use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+        // SAFETY: all zeros is a valid set.
+        let others = unsafe {
+            let mut others = zeroed();
+            libc::sigfillset(&raw mut others);
+            for own in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT] {
+                libc::sigdelset(&raw mut others, own);
+            }
+            others
+        };
+        Signals::of(&others).block()
+    }
+
+    /// Calls `f`, which does not unwind, with exactly these signals blocked on the calling OS thread.
+    pub(crate) fn while_blocked<R>(self, f: impl FnOnce() -> R) -> R {
+        let former = self.block();
+        let answer = f();
+        former.block();
+        answer
     }
 }
 

@@ -5,7 +5,7 @@
 //! The earliest timer is at the front of the queue or at the top of the heap.
 //!
 //! A timer cannot be removed. A timer whose action is no longer wanted (a tombstone) is harmless when it expires, because
-//! the action is recognised as stale. But it takes space until then. So whoever cancels calls `note_cancelled`, and when
+//! the action is recognised as stale. But it takes space until then. So code that cancels one calls `note_cancelled`, and when
 //! more than half of the timers are cancelled, `purge_cancelled` removes them (lazy deletion).
 //!
 //! **Invariant.** Of two timers with equal deadlines, the one set first expires first.
@@ -19,34 +19,13 @@ use std::collections::{BinaryHeap, VecDeque};
 /// Number of cancelled timers below which a purge is not worth its cost.
 const PURGE_FROM: usize = 512;
 
+/// Ordered by deadline, and then by the order of setting, which differs between any two. So `action` is never compared.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Timer<A> {
     deadline: Time,
-    /// Number of timers set before this one. It breaks ties.
+    /// Number of timers set before this one.
     order: u64,
     action: A,
-}
-
-impl<A> Timer<A> {
-    fn key(&self) -> (Time, u64) {
-        (self.deadline, self.order)
-    }
-}
-
-impl<A> PartialEq for Timer<A> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-impl<A> Eq for Timer<A> {}
-impl<A> PartialOrd for Timer<A> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<A> Ord for Timer<A> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
 }
 
 /// Timers that carry an action `A`.
@@ -61,7 +40,7 @@ pub(crate) struct Timers<A> {
     cancelled: usize,
 }
 
-impl<A> Timers<A> {
+impl<A: Ord> Timers<A> {
     pub(crate) fn new() -> Self {
         Timers { sorted: VecDeque::new(), heap: BinaryHeap::new(), set: 0, cancelled: 0 }
     }
@@ -85,10 +64,7 @@ impl<A> Timers<A> {
     fn earliest(&self) -> Option<Time> {
         let sorted = self.sorted.front().map(|timer| timer.deadline);
         let heap = self.heap.peek().map(|timer| timer.0.deadline);
-        match (sorted, heap) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        sorted.into_iter().chain(heap).min()
     }
 
     /// Returns the earliest deadline of a live timer, and removes the cancelled ones before it. `live` says whether an
@@ -105,21 +81,15 @@ impl<A> Timers<A> {
 
     /// Removes the earliest timer if it has expired at `now`, and returns its action.
     pub(crate) fn pop_expired(&mut self, now: Time) -> Option<A> {
-        let from_sorted = match (self.sorted.front(), self.heap.peek()) {
-            (Some(sorted), Some(heap)) => sorted.key() < heap.0.key(),
-            (sorted, _) => sorted.is_some(),
-        };
-        if from_sorted {
-            if self.sorted.front()?.deadline > now {
-                return None;
-            }
-            self.sorted.pop_front().map(|timer| timer.action)
-        } else {
-            if self.heap.peek()?.0.deadline > now {
-                return None;
-            }
-            self.heap.pop().map(|timer| timer.0.action)
+        if self.earliest()? > now {
+            return None;
         }
+        let is_first = |sorted: &Timer<A>| self.heap.peek().is_none_or(|heap| *sorted < heap.0);
+        let timer = match self.sorted.front().is_some_and(is_first) {
+            true => self.sorted.pop_front(),
+            false => self.heap.pop().map(|timer| timer.0),
+        };
+        timer.map(|timer| timer.action)
     }
 
     /// Counts one cancelled timer. Returns whether a purge is worth its cost.

@@ -37,26 +37,17 @@ const DEPTH: usize = 48;
 /// How long the watchdog waits for the handler to begin, and then to end.
 const HANDLER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A request of the watchdog, and the handler's result.
-struct BacktraceRequest {
-    /// `FREE`, the id of the OS thread that is asked, `TAKEN` or `DONE`. A futex.
-    state: AtomicU32,
-    /// Number of switches of the hub that is asked. If it has switched since, there is no backtrace.
-    switches: AtomicU64,
-    frames: [AtomicUsize; DEPTH],
-    len: AtomicUsize,
-}
-
 const FREE: u32 = 0;
 const TAKEN: u32 = u32::MAX;
 const DONE: u32 = u32::MAX - 1;
 
-static REQUEST: BacktraceRequest = BacktraceRequest {
-    state: AtomicU32::new(FREE),
-    switches: AtomicU64::new(0),
-    frames: [const { AtomicUsize::new(0) }; DEPTH],
-    len: AtomicUsize::new(0),
-};
+/// The state of the watchdog's request: `FREE`, the id of the OS thread that is asked, `TAKEN` or `DONE`. A futex.
+static STATE: AtomicU32 = AtomicU32::new(FREE);
+/// Number of switches of the hub that is asked. If it has switched since, there is no backtrace.
+static SWITCHES: AtomicU64 = AtomicU64::new(0);
+/// The handler's result, and its length.
+static FRAMES: [AtomicUsize; DEPTH] = [const { AtomicUsize::new(0) }; DEPTH];
+static LEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The former action of the signal.
 static FORMER: OnceLock<libc::sigaction> = OnceLock::new();
@@ -66,17 +57,17 @@ pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // The unwinder initialises itself at its first call, which a handler must not do.
-        StackWalk::new(None).run();
+        walk(None);
         // Stored before `handler` may need it.
         let _ = FORMER.set(signal_chain::current(SIGNAL));
         // SAFETY: `handler` may run anywhere at any time.
-        unsafe { signal_chain::install(SIGNAL, handler, libc::SA_RESTART) };
+        let _ = unsafe { signal_chain::install(SIGNAL, handler, libc::SA_RESTART) };
     });
 }
 
 /// In a forked child: drops the request, which no OS thread of the child will serve.
 pub(super) fn reset_after_fork() {
-    REQUEST.state.store(FREE, Relaxed);
+    STATE.store(FREE, Relaxed);
 }
 
 /// Returns the backtrace of the OS thread `tid`, a line for each frame, the innermost first. It is empty if the hub has
@@ -91,9 +82,9 @@ fn request(tid: i32, switches: u64) -> Option<Vec<usize>> {
         return None;
     }
     // A handler may have finished after the watchdog had given up.
-    let _ = REQUEST.state.compare_exchange(DONE, FREE, Acquire, Relaxed);
-    REQUEST.switches.store(switches, Relaxed);
-    REQUEST.state.compare_exchange(FREE, tid as u32, Release, Relaxed).ok()?;
+    let _ = STATE.compare_exchange(DONE, FREE, Acquire, Relaxed);
+    SWITCHES.store(switches, Relaxed);
+    STATE.compare_exchange(FREE, tid as u32, Release, Relaxed).ok()?;
     // SAFETY: no pointers. If the OS thread has ended and another one has its id, that one's handler finds another hub.
     let sent = unsafe {
         let process = libc::getpid() as usize;
@@ -102,40 +93,39 @@ fn request(tid: i32, switches: u64) -> Option<Vec<usize>> {
     if sent == 0 {
         wait_while(tid as u32);
     }
-    if REQUEST.state.compare_exchange(tid as u32, FREE, Acquire, Relaxed).is_ok() {
+    if STATE.compare_exchange(tid as u32, FREE, Acquire, Relaxed).is_ok() {
         return None;
     }
     // The handler has begun. If it does not end in time, the request stays taken until it does.
     wait_while(TAKEN);
-    if REQUEST.state.load(Acquire) != DONE {
+    if STATE.load(Acquire) != DONE {
         return None;
     }
-    let frames = &REQUEST.frames[..REQUEST.len.load(Relaxed)];
+    let frames = &FRAMES[..LEN.load(Relaxed)];
     let frames = frames.iter().map(|frame| frame.load(Relaxed)).collect();
-    REQUEST.state.store(FREE, Relaxed);
+    STATE.store(FREE, Relaxed);
     Some(frames)
 }
 
 /// Waits until the state is another one, for a limited time.
 fn wait_while(state: u32) {
     let started = Instant::now();
-    while REQUEST.state.load(Acquire) == state && started.elapsed() < HANDLER_TIMEOUT {
-        kernel_futex::wait(&REQUEST.state, state, Some(HANDLER_TIMEOUT / 4));
+    while STATE.load(Acquire) == state && started.elapsed() < HANDLER_TIMEOUT {
+        kernel_futex::wait(&STATE, state, Some(HANDLER_TIMEOUT / 4));
     }
 }
 
 extern "C" fn handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let state = &REQUEST.state;
-    if state.compare_exchange(gettid() as u32, TAKEN, AcqRel, Relaxed).is_ok() {
+    if STATE.compare_exchange(gettid() as u32, TAKEN, AcqRel, Relaxed).is_ok() {
         keep_errno(|| {
             // The hub may have switched since. In the middle of a switch there is no stack to walk.
-            let switches = REQUEST.switches.load(Relaxed);
+            let switches = SWITCHES.load(Relaxed);
             let hub = try_current().filter(|hub| hub.is_same_time_slice(switches));
-            let len = hub.map_or(0, |hub| StackWalk::new(hub.stack_of_current()).run());
-            REQUEST.len.store(len, Relaxed);
+            let len = hub.map_or(0, |hub| walk(hub.stack_of_current()));
+            LEN.store(len, Relaxed);
         });
-        state.store(DONE, Release);
-        kernel_futex::wake_one(state);
+        STATE.store(DONE, Release);
+        kernel_futex::wake_one(&STATE);
         return;
     }
     // The signal is the program's, or the watchdog's and too late. A handler of SIGURG must bear one without a reason.
@@ -171,22 +161,17 @@ unsafe extern "C" {
     fn _Unwind_GetCFA(context: *mut UnwindContext) -> usize;
 }
 
-impl StackWalk {
-    fn new(stack: Option<Range<usize>>) -> StackWalk {
-        StackWalk { stack, on_stack: false, begun: false, len: 0 }
-    }
-
-    /// Stores the frames. Returns their number.
-    fn run(mut self) -> usize {
-        // SAFETY: `step` expects a StackWalk as `argument`.
-        unsafe { _Unwind_Backtrace(step, (&raw mut self).cast()) };
-        self.len
-    }
+/// Stores the frames of the calling OS thread. Returns their number. `stack` is that of its green thread, if one runs.
+fn walk(stack: Option<Range<usize>>) -> usize {
+    let mut walk = StackWalk { stack, on_stack: false, begun: false, len: 0 };
+    // SAFETY: `step` expects a StackWalk as `argument`.
+    unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
+    walk.len
 }
 
 /// Stores one frame. Returns 0 if the walk goes on.
 extern "C" fn step(context: *mut UnwindContext, argument: *mut c_void) -> c_int {
-    // SAFETY: `run` has passed it.
+    // SAFETY: `walk` has passed it.
     let walk = unsafe { &mut *argument.cast::<StackWalk>() };
     let mut interrupted = 0;
     // SAFETY: the unwinder's context, and a word of this frame.
@@ -199,7 +184,7 @@ extern "C" fn step(context: *mut UnwindContext, argument: *mut c_void) -> c_int 
     if walk.begun {
         walk.on_stack |= on_stack;
         // In the interrupted frame the address is that of the instruction. In callers it is the return address.
-        REQUEST.frames[walk.len].store(at - usize::from(interrupted == 0), Relaxed);
+        FRAMES[walk.len].store(at - usize::from(interrupted == 0), Relaxed);
         walk.len += 1;
     }
     0

@@ -8,7 +8,7 @@ use crate::hub::{status, try_current};
 use crate::sys::kernel_futex;
 use crate::sys::os_thread::spawn_os_thread;
 use crate::sys::quiescent::quiescent;
-use crate::sys::signals_blocked::SignalsBlocked;
+use crate::sys::sigset::Signals;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Once;
@@ -43,25 +43,23 @@ pub fn start(limit: Duration) -> io::Result<()> {
     backtrace::install();
     static FORK: Once = Once::new();
     FORK.call_once(|| {
-        // SAFETY: these functions exist as long as the process. If there is no memory to register them, a fork does
-        // nothing for the watchdog.
-        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
+        let (before, after) = (Some(status::before_fork as _), Some(status::after_fork as _));
+        // SAFETY: these functions exist as long as the process, and the C library calls the first before the others, on the
+        // same OS thread. If there is no memory to register them, a fork does nothing for the watchdog.
+        unsafe { libc::pthread_atfork(before, after, Some(after_fork_in_child)) };
     });
     let nanos = limit.max(PERIODS.0).as_nanos();
     set_limit(u64::try_from(nanos).unwrap_or(u64::MAX));
     if let Some(hub) = try_current() {
         hub.publish_labels();
     }
-    if RUNNING.swap(true, SeqCst) {
-        return Ok(());
-    }
-    match spawn_os_thread("greenline-watchdog", run) {
-        Ok(()) => status::add_helper_threads(1),
-        Err(error) => {
+    if !RUNNING.swap(true, SeqCst) {
+        if let Err(error) = spawn_os_thread("greenline-watchdog", run) {
             set_limit(0);
             RUNNING.store(false, SeqCst);
             return Err(error);
         }
+        status::add_helper_threads(1);
     }
     Ok(())
 }
@@ -80,12 +78,8 @@ pub(crate) fn start_by_itself() {
     }
     let default = cfg!(debug_assertions).then_some(DEFAULT_LIMIT);
     let millis = std::env::var("GREENLINE_WATCHDOG").ok().and_then(|text| text.trim().parse().ok());
-    let limit = match millis {
-        None => default,
-        Some(0) => None,
-        Some(millis) => Some(Duration::from_millis(millis)),
-    };
-    if let Some(limit) = limit {
+    let limit = millis.map(Duration::from_millis).or(default);
+    if let Some(limit) = limit.filter(|limit| !limit.is_zero()) {
         let _ = start(limit);
     }
 }
@@ -105,17 +99,8 @@ fn set_limit(nanos: u64) {
     kernel_futex::wake_one(&CHANGES);
 }
 
-extern "C" fn before_fork() {
-    status::before_fork();
-}
-
-extern "C" fn after_fork() {
-    // SAFETY: the C library calls this after `before_fork`, on the same OS thread.
-    unsafe { status::after_fork() };
-}
-
 extern "C" fn after_fork_in_child() {
-    // SAFETY: as in `after_fork`.
+    // SAFETY: the C library calls this after `status::before_fork`, on the same OS thread.
     unsafe { status::after_fork_in_child(try_current().map(|hub| hub.status())) };
     backtrace::reset_after_fork();
     INHERITED.store(LIMIT.swap(0, SeqCst), SeqCst);
@@ -124,7 +109,7 @@ extern "C" fn after_fork_in_child() {
 
 /// The watchdog's OS thread: examines all hubs, until the watchdog is stopped.
 fn run() {
-    SignalsBlocked::new();
+    Signals::block_all();
     let mut detectors = HashMap::new();
     let mut last = Instant::now();
     loop {
@@ -148,12 +133,11 @@ fn run() {
 
 /// Returns whether this OS thread ends, because `start` was not called since `stop`.
 fn has_ended() -> bool {
-    status::add_helper_threads(-1);
     RUNNING.store(false, SeqCst);
     // A later call of `start` makes another OS thread. If the call has come by now and this OS thread is quicker, it stays.
-    let stays = LIMIT.load(SeqCst) != 0 && !RUNNING.swap(true, SeqCst);
-    if stays {
-        status::add_helper_threads(1);
+    let ends = LIMIT.load(SeqCst) == 0 || RUNNING.swap(true, SeqCst);
+    if ends {
+        status::add_helper_threads(-1);
     }
-    !stays
+    ends
 }

@@ -10,7 +10,6 @@ use crate::hub::status::{self, HubStatus};
 use crate::ids::GreenId;
 use crate::observe::panic_hook::log_or_stderr;
 use std::collections::HashMap;
-use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// A report that has still to be written, because the examination must not wait.
@@ -82,28 +81,26 @@ impl Report {
     pub(super) fn write(self) {
         let mut text = self.text;
         if let Some((tid, switches)) = self.thread {
-            describe_thread(&mut text, tid, switches).expect("a String takes all");
+            text += &whereabouts(tid, switches);
         }
         let _ = catch_body(|| log_or_stderr(log::Level::Warn, &text));
     }
 }
 
-fn describe_thread(text: &mut String, tid: i32, switches: u64) -> fmt::Result {
+/// Returns where an OS thread is: lines to append to a report.
+fn whereabouts(tid: i32, switches: u64) -> String {
     match ThreadState::of(tid) {
         ThreadState::InCall(number) => match call_name(number) {
-            Some(name) => write!(text, "\n  in the system call {name}"),
-            None => write!(text, "\n  in the system call number {number}"),
+            Some(name) => format!("\n  in the system call {name}"),
+            None => format!("\n  in the system call number {number}"),
         },
-        ThreadState::Asleep => write!(text, "\n  in the kernel"),
-        ThreadState::Unknown => Ok(()),
+        ThreadState::Asleep => "\n  in the kernel".into(),
+        ThreadState::Unknown => String::new(),
         ThreadState::Computing => match backtrace::of(tid, switches) {
-            Some(frames) if frames.is_empty() => write!(text, "\n  it has gone on just now"),
-            Some(frames) => {
-                write!(text, "\n  it computes:")?;
-                frames.into_iter().try_for_each(|frame| write!(text, "\n    {frame}"))
-            }
+            Some(frames) if frames.is_empty() => "\n  it has gone on just now".into(),
+            Some(frames) => format!("\n  it computes:\n    {}", frames.join("\n    ")),
             None => {
-                write!(text, "\n  it computes (no backtrace: it does not take signal {})", backtrace::SIGNAL)
+                format!("\n  it computes (no backtrace: it does not take signal {})", backtrace::SIGNAL)
             }
         },
     }

@@ -2,6 +2,7 @@
 //!
 //! Next: `observe/watchdog/backtrace.rs`, for one that computes.
 
+use crate::sys::constant_name::constants;
 use std::fs::read_to_string;
 use std::time::Duration;
 
@@ -66,12 +67,8 @@ pub(super) fn call_name(number: i64) -> Option<&'static str> {
     known.and_then(|(_, name)| name.strip_prefix("SYS_"))
 }
 
-macro_rules! calls {
-    ($($call:ident)*) => { &[$((libc::$call as i64, stringify!($call))),*] };
-}
-
 /// System calls that may wait, by number. For any other call a report has the number alone.
-const CALLS: &[(i64, &str)] = calls! {
+const CALLS: &[(i64, &str)] = constants! {
     SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev SYS_openat
     SYS_close SYS_fsync SYS_fdatasync SYS_sendfile SYS_splice SYS_flock SYS_fcntl SYS_ioctl SYS_getdents64
     SYS_newfstatat SYS_statx SYS_unlinkat SYS_renameat2 SYS_copy_file_range SYS_ppoll SYS_pselect6
@@ -83,7 +80,7 @@ const CALLS: &[(i64, &str)] = calls! {
 
 /// System calls that only older processors have.
 #[cfg(target_arch = "x86_64")]
-const OLD_CALLS: &[(i64, &str)] = calls! {
+const OLD_CALLS: &[(i64, &str)] = constants! {
     SYS_poll SYS_select SYS_epoll_wait SYS_open SYS_stat SYS_lstat SYS_unlink SYS_rename SYS_pause SYS_fork
     SYS_vfork
 };

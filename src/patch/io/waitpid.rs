@@ -10,7 +10,6 @@ use super::fd::OwnFd;
 use crate::hub::{EAGAIN, Hub, Tracking};
 use crate::ids::Direction;
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
-use crate::sys::signals_blocked::with_signals_blocked;
 use crate::sys::sigset::Signals;
 use crate::thread::offload::WorkKind;
 use crate::time::NEVER;
@@ -140,7 +139,7 @@ interpose! { Io;
             return Real::system(command);
         }
         let signals = Signals::blocked();
-        let call = || with_signals_blocked(signals, || Real::system(command));
+        let call = || signals.while_blocked(|| Real::system(command));
         offload(hub(), WorkKind::ExternalWait, "the command of a system", call)
     }
 }

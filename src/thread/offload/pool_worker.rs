@@ -9,7 +9,7 @@ use crate::sys::at_fork::{self, forks};
 use crate::sys::catch::drop_ignoring_panics;
 use crate::sys::kernel_futex;
 use crate::sys::quiescent::quiescent;
-use crate::sys::signals_blocked::SignalsBlocked;
+use crate::sys::sigset::Signals;
 use crate::sys::tid::gettid;
 use crate::thread::start::Thread;
 use std::sync::Arc;
@@ -87,12 +87,12 @@ pub(super) fn serve_queue_or_run() {
 /// Runs on the worker's OS thread.
 fn run(worker: &Arc<Worker>) {
     worker.tid.store(gettid(), Relaxed);
-    let blocked = SignalsBlocked::new();
+    let original = Signals::block_all();
     let mut work = worker.work.lock().take();
     while let Some(Work { kind, body }) = work {
         // OS threads that a user function makes inherit the signal mask, so it gets the original one.
         let result = if kind == WorkKind::UserFn {
-            blocked.with_original_mask(|| catch_body(body))
+            original.while_blocked(|| catch_body(body))
         } else {
             catch_body(body)
         };
