@@ -83,7 +83,7 @@ pub struct Worker<T>(Handle<T>);
 enum Handle<T> {
     Green(join::JoinHandle<T>),
     OsThread(thread::JoinHandle<T>),
-    Process(ProcessWorker<T>),
+    Process(ProcessWorker),
 }
 
 impl<T> Worker<T> {
