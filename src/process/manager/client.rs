@@ -121,28 +121,20 @@ impl Client {
 
     /// Makes a connection and runs the handshake on it.
     pub(super) fn connect(&self) -> Result<Connection, ManagerError> {
-        let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
-        match handshake::connect(&connection.stream, &self.key) {
-            Ok(()) => Ok(connection),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(self.address.refused(error)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let limit = handshake::HANDSHAKE_TIMEOUT;
-                Err(self.address.refused(format_args!("no manager has answered within {limit:?}")))
-            }
-            Err(error) => Err(self.address.gone(error)),
-        }
+        let connect = || {
+            let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
+            handshake::connect(&connection.stream, &self.key).map(|()| connection)
+        };
+        connect().map_err(|error| self.address.unreached(error))
     }
 
-    /// Makes `connection` idle. If there are enough idle ones, it is closed.
+    /// Makes `connection` idle. If there are too many idle ones, closes the oldest.
     pub(super) fn put_back(&self, connection: Connection) {
         // A surplus connection is dropped after the lock is released.
         let _surplus = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
-            if idle.len() >= MAX_IDLE {
-                return Some(connection);
-            }
             idle.push(connection);
-            None
+            (idle.len() > MAX_IDLE).then(|| idle.remove(0))
         });
     }
 }

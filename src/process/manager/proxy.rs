@@ -6,11 +6,11 @@
 //! [`Process`](crate::process::Process), and serialised, as an argument of a task or through a queue. All copies name
 //! the same object.
 
-pub(super) use super::bytes::Bytes;
 use super::client::Client;
 use super::endpoint::Address;
 use super::handshake::Key;
 pub(super) use super::manager_error::ManagerError;
+pub(super) use super::protocol::Bytes;
 use super::protocol::{Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,10 +48,7 @@ impl Remote {
 
     pub(super) fn serialize<S: Serializer>(&self, kind: Kind, serializer: S) -> Result<S::Ok, S::Error> {
         let address = self.client.address.clone();
-        let key = match address {
-            Address::Unix(_) => Some(self.client.key.0.clone()),
-            Address::Tcp(_) => None,
-        };
+        let key = matches!(address, Address::Unix(_)).then(|| self.client.key.0.clone());
         Packed { address, key, object: self.object, kind }.serialize(serializer)
     }
 
@@ -61,10 +58,8 @@ impl Remote {
     ) -> Result<Remote, D::Error> {
         let Packed { address, key, object, kind: is } = Packed::deserialize(deserializer)?;
         is.check(wanted).map_err(D::Error::custom)?;
-        let client = match key {
-            Some(key) => Some(Client::of(address.clone(), Key(key))),
-            None => Client::known(&address),
-        };
+        let client = key.map(|key| Client::of(address.clone(), Key(key)));
+        let client = client.or_else(|| Client::known(&address));
         let unknown =
             || D::Error::custom(format!("this process does not know the key of {address}: connect first"));
         Ok(Remote { client: client.ok_or_else(unknown)?, object })

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
 enum QueueRequest {
-    /// Returns `Result<(), Undone>`.
+    /// Returns whether the message was put, which it is not if the queue is closed, or `None` if the limit expired first.
     Put(Bytes, Limit),
-    /// Returns `Result<Bytes, Undone>`.
+    /// Returns the message, or `None` if the limit expired first, or `Some(None)` if the queue is closed and empty.
     Get(Limit),
     Len,
     Close,
@@ -28,13 +28,6 @@ enum QueueRequest {
     TaskDone,
     /// Returns whether all messages were finished in time.
     Join(Limit),
-}
-
-/// The reason for which no message was put or got.
-#[derive(Serialize, Deserialize)]
-enum Undone {
-    TimedOut,
-    Closed,
 }
 
 // ---- in the server
@@ -88,16 +81,11 @@ impl QueueObject {
         QueueObject { max_len, ..QueueObject::default() }
     }
 
-    fn put(
-        &self,
-        message: Bytes,
-        session: &Session,
-        limit: Limit,
-    ) -> Result<Result<(), Undone>, ManagerError> {
+    fn put(&self, message: Bytes, session: &Session, limit: Limit) -> Result<Option<bool>, ManagerError> {
         let mut message = Some(message);
         let put = self.putters.wait(session, limit, || {
             if self.closed.get() {
-                return Some(Err(Undone::Closed));
+                return Some(false);
             }
             let mut messages = self.messages.borrow_mut();
             if self.max_len != 0 && messages.len() >= self.max_len {
@@ -105,23 +93,20 @@ impl QueueObject {
             }
             messages.extend(message.take());
             self.unfinished.set(self.unfinished.get() + 1);
-            Some(Ok(()))
+            Some(true)
         })?;
         self.getters.wake();
-        Ok(put.unwrap_or(Err(Undone::TimedOut)))
+        Ok(put)
     }
 
     fn get(self: Rc<Self>, session: &Session, limit: Limit) -> Result<Reply, ManagerError> {
         let got = self.getters.wait(session, limit, || {
             let message = self.messages.borrow_mut().pop_front();
-            message.map(Ok).or_else(|| self.closed.get().then_some(Err(Undone::Closed)))
+            (message.is_some() || self.closed.get()).then_some(message)
         })?;
         self.putters.wake();
-        let message = match got.unwrap_or(Err(Undone::TimedOut)) {
-            Ok(message) => message,
-            Err(undone) => return Reply::of(&Err::<(), _>(undone)),
-        };
-        Reply::with_ack(&Ok::<_, Undone>(message.clone()), move |acknowledged| {
+        let Some(Some(message)) = got else { return Reply::of(&got) };
+        Reply::with_ack(&Some(Some(message.clone())), move |acknowledged| {
             if acknowledged.is_none() {
                 self.messages.borrow_mut().push_front(message);
                 self.getters.wake();
@@ -186,10 +171,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
         match Bytes::of(&value).and_then(|bytes| self.remote.call(&QueueRequest::Put(bytes, limit))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Undone::TimedOut)) if limit == NO_WAIT => Err(PutError::Full(value)),
-            Ok(Err(Undone::TimedOut)) => Err(PutError::TimedOut(value)),
-            Ok(Err(Undone::Closed)) => Err(PutError::Closed(value)),
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(PutError::Closed(value)),
+            Ok(None) if limit == NO_WAIT => Err(PutError::Full(value)),
+            Ok(None) => Err(PutError::TimedOut(value)),
             Err(error) => Err(PutError::Failed { value, error }),
         }
     }
@@ -221,11 +206,11 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
-        match self.remote.call::<Result<Bytes, Undone>>(&QueueRequest::Get(limit))? {
-            Ok(message) => Ok(message.decode()?),
-            Err(Undone::TimedOut) if limit == NO_WAIT => Err(GetError::Empty),
-            Err(Undone::TimedOut) => Err(GetError::TimedOut),
-            Err(Undone::Closed) => Err(GetError::Closed),
+        match self.remote.call::<Option<Option<Bytes>>>(&QueueRequest::Get(limit))? {
+            Some(Some(message)) => Ok(message.decode()?),
+            Some(None) => Err(GetError::Closed),
+            None if limit == NO_WAIT => Err(GetError::Empty),
+            None => Err(GetError::TimedOut),
         }
     }
 

@@ -62,9 +62,7 @@ impl Object for SemaphoreObject {
         match decode(request)? {
             SemaphoreRequest::Acquire(limit) => self.acquire(session, limit),
             SemaphoreRequest::Release if session.release(&*self) => Reply::of(&self.give_back(false)),
-            SemaphoreRequest::Release => {
-                Err(ManagerError::Codec("the client holds no permit to release".into()))
-            }
+            SemaphoreRequest::Release => Err(ManagerError::codec("the client holds no permit to release")),
             SemaphoreRequest::Available => Reply::of(&self.available.get()),
         }
     }

@@ -1,6 +1,6 @@
 //! A client's connection in the server: a green thread that receives one request at a time, executes it and replies.
 //!
-//! Next: `process/manager/wait_queue.rs`, where a call waits.
+//! Next: `process/manager/object.rs`, where a call waits.
 //!
 //! A call may wait, for a message for example, and its client may give up meanwhile: its process is killed, or it closes
 //! the connection. So a waiting call also waits for the end of its connection ([`Session::wait_or_peer_gone`]).
@@ -10,7 +10,7 @@
 //! ([`Reply::with_ack`]). A lock or a permit is held by the session, and is given back when the session ends for any
 //! reason.
 
-use super::endpoint::{Stream, shut_down};
+use super::endpoint::Stream;
 use super::manager_error::ManagerError;
 use super::protocol;
 use crate::api::io::{Parked, park_unless_readable};
@@ -20,7 +20,7 @@ use std::io;
 use std::time::Instant;
 
 pub(super) struct Session {
-    stream: Stream,
+    pub(super) stream: Stream,
     /// Addresses of the objects of which the client holds a lock or a permit, each with a callback that gives it back.
     /// The callback runs if the session ends before the client has released it.
     held: RefCell<Vec<(*const (), Box<dyn FnOnce()>)>>,
@@ -74,7 +74,7 @@ impl Session {
         while let Some(request) = protocol::receive(&self.stream)? {
             match call(&request, self) {
                 Ok(reply) => self.send(reply)?,
-                Err(ManagerError::Gone { .. }) => break,
+                Err(ManagerError::Io(error)) => return Err(error),
                 Err(error) => {
                     let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
                     protocol::send(&self.stream, &frame)?;
@@ -98,15 +98,11 @@ impl Session {
     /// Parks until a ticket of this green thread is used or the deadline passes. Returns `false` if the deadline has
     /// passed.
     ///
-    /// Errors: `Gone`, which means the client. A client sends nothing during a call, so a readable connection has ended.
+    /// Errors: `Io`: the connection has ended. A client sends nothing during a call, so a readable connection has ended.
     pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, ManagerError> {
-        match park_unless_readable(&self.stream, deadline) {
-            Ok(Parked::Woken) => Ok(true),
-            Ok(Parked::Expired) => Ok(false),
-            Ok(Parked::Readable) | Err(_) => Err(ManagerError::Gone {
-                manager: String::new(),
-                cause: "the client closed the connection".into(),
-            }),
+        match park_unless_readable(&self.stream, deadline).map_err(ManagerError::Io)? {
+            Parked::Readable => Err(ManagerError::Io(io::ErrorKind::BrokenPipe.into())),
+            parked => Ok(parked == Parked::Woken),
         }
     }
 
@@ -121,12 +117,6 @@ impl Session {
         let mut held = self.held.borrow_mut();
         let position = held.iter().position(|(of, _)| *of == object.cast());
         position.map(|position| held.swap_remove(position)).is_some()
-    }
-
-    /// Ends the connection. Another green thread calls this when the client's process has died while a third process has
-    /// a copy of the client's end.
-    pub(super) fn close(&self) {
-        shut_down(&self.stream);
     }
 }
 
