@@ -1,8 +1,8 @@
 //! A worker process, and how its result gets to its parent.
 //!
 //! The child writes its result into a [`ResultFile`] when its closure has ended. The parent reads the file when the child
-//! is gone. So the child never waits for the parent to read, however long the result is. If the child dies before it has
-//! written, the file is empty.
+//! is gone. So the child never waits for the parent to read, however long the result is. The file has an encoded
+//! `Option<Result<T, WorkerError>>`. If the child dies before it has written, it is `None`.
 //!
 //! Next: `model/result_file.rs`, the file itself.
 
@@ -18,13 +18,13 @@ use std::time::Duration;
 
 /// A process that will deliver the result of its closure.
 pub(super) struct ProcessWorker {
-    child: Child,
+    pub(super) child: Child,
     file: Arc<ResultFile>,
 }
 
 /// Runs in the child. Returns the exit code for other observers of the process: 1 if there is no value.
 fn run<T: Serialize>(f: impl FnOnce() -> T, file: &ResultFile) -> i32 {
-    let result = match catch_body(|| postcard::to_stdvec(&Ok::<T, WorkerError>(f()))) {
+    let result = match catch_body(|| postcard::to_stdvec(&Some(Ok::<T, WorkerError>(f())))) {
         Ok(encoded) => encoded.map_err(|error| WorkerError::Codec(error.to_string())),
         Err(error) => Err(WorkerError::from(error)),
     };
@@ -32,7 +32,7 @@ fn run<T: Serialize>(f: impl FnOnce() -> T, file: &ResultFile) -> i32 {
         Ok(encoded) => (0, encoded),
         // The closure has ended by `pthread_exit`: there is nothing to report.
         Err(WorkerError::Killed) => return 1,
-        Err(error) => (1, postcard::to_stdvec(&Err::<(), _>(error)).expect("text can be encoded")),
+        Err(error) => (1, postcard::to_stdvec(&Some(Err::<(), _>(error))).expect("text can be encoded")),
     };
     if let Err(error) = file.write(&encoded) {
         eprintln!("process '{}' could not deliver its result: {error}", crate::process::current().name());
@@ -55,11 +55,11 @@ impl ProcessWorker {
     pub(super) fn join<T: DeserializeOwned>(&self) -> Result<T, WorkerError> {
         let exit = self.child.join().map_err(WorkerError::Io)?;
         let encoded = self.file.read().map_err(WorkerError::Io)?;
-        if encoded.is_empty() {
-            return Err(WorkerError::Died { exit });
+        match postcard::from_bytes(&encoded) {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(WorkerError::Died { exit }),
+            Err(error) => Err(WorkerError::Codec(error.to_string())),
         }
-        let result = postcard::from_bytes(&encoded);
-        result.unwrap_or_else(|error| Err(WorkerError::Codec(error.to_string())))
     }
 
     pub(super) fn join_timeout<T: DeserializeOwned>(
@@ -71,9 +71,5 @@ impl ProcessWorker {
             Ok(None) => Err(self),
             Err(error) => Ok(Err(WorkerError::Io(error))),
         }
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        !self.child.is_alive()
     }
 }

@@ -139,7 +139,7 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         match &self.0 {
             Handle::Green(handle) => handle.is_finished(),
             Handle::OsThread(handle) => handle.is_finished(),
-            Handle::Process(worker) => worker.is_finished(),
+            Handle::Process(worker) => !worker.child.is_alive(),
         }
     }
 }

@@ -30,15 +30,15 @@ pub(super) struct EventObject {
     /// Number of times that the waiters were woken. They go on even if the event is cleared before they run.
     times_set: Cell<u64>,
     waiters: WaitQueue,
-    /// Number of parties of a barrier.
+    /// Number of parties of a barrier; 0: an event.
     parties: usize,
     /// Number of parties that wait for the others.
     arrived: Cell<usize>,
 }
 
 impl EventObject {
-    /// Returns the object behind a [`Barrier`].
-    pub(super) fn of_barrier(parties: usize) -> EventObject {
+    /// Returns the object behind a [`Barrier`], or, with no parties, behind an [`Event`].
+    pub(super) fn new(parties: usize) -> EventObject {
         EventObject { parties, ..EventObject::default() }
     }
 

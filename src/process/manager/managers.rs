@@ -71,7 +71,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn event(&self) -> Result<Event, ManagerError> {
-        self.create(&())
+        self.create(&0usize)
     }
 
     /// Creates a lock that is not locked.
@@ -79,7 +79,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn lock(&self) -> Result<Lock, ManagerError> {
-        self.create(&())
+        self.create(&1usize)
     }
 
     /// Creates a semaphore of `permits` permits.

@@ -15,9 +15,11 @@ pub(super) use super::protocol::decode;
 pub(super) use super::session::{Reply, Session};
 
 use super::manager_error::ManagerError;
+use crate::api::io::{Parked, park_unless_readable};
 use crate::api::wait::{self, Ticket};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -53,7 +55,7 @@ struct QueuedCall<'a> {
 impl WaitQueue {
     /// Calls `attempt` until it returns a value, and waits in between. Returns `None` if the limit expires first.
     ///
-    /// Errors: the client of `session` is gone; the object was discarded.
+    /// Errors: `Io` if the client of `session` is gone; `NoSuchObject` if the object was discarded.
     pub(super) fn wait<R>(
         &self,
         session: &Session,
@@ -78,7 +80,11 @@ impl WaitQueue {
             if result.is_some() || !in_time {
                 return Ok(result);
             }
-            in_time = session.wait_or_peer_gone(deadline)?;
+            in_time = match park_unless_readable(&session.stream, deadline).map_err(ManagerError::Io)? {
+                // A client sends nothing during a call, so its connection has ended.
+                Parked::Readable => return Err(ManagerError::Io(io::ErrorKind::BrokenPipe.into())),
+                parked => parked == Parked::Woken,
+            };
         }
     }
 

@@ -38,7 +38,8 @@ impl Registry {
                 Reply::of(&number)
             }
             RegistryRequest::Discard(number) => {
-                let (_, object) = self.objects.borrow_mut().remove(&number).ok_or_else(no_such_object)?;
+                let (_, object) = self.object(number)?;
+                self.objects.borrow_mut().remove(&number);
                 self.names.borrow_mut().retain(|_, named| *named != number);
                 Reply::of(&object.discard())
             }
@@ -59,25 +60,20 @@ impl Registry {
     }
 
     fn object(&self, number: u64) -> Result<(Kind, Rc<dyn Object>), ManagerError> {
-        self.objects.borrow().get(&number).cloned().ok_or_else(no_such_object)
+        let object = self.objects.borrow().get(&number).cloned();
+        object.ok_or(ManagerError::NoSuchObject { manager: String::new() })
     }
 }
 
 fn create(kind: Kind, initial: Bytes) -> Result<Rc<dyn Object>, ManagerError> {
     Ok(match kind {
         Kind::Queue => Rc::new(QueueObject::new(initial.decode()?)),
-        Kind::Event => Rc::new(EventObject::default()),
-        Kind::Lock => Rc::new(SemaphoreObject::new(1)),
-        Kind::Semaphore => Rc::new(SemaphoreObject::new(initial.decode()?)),
-        Kind::Barrier => Rc::new(EventObject::of_barrier(initial.decode()?)),
+        Kind::Event | Kind::Barrier => Rc::new(EventObject::new(initial.decode()?)),
+        Kind::Lock | Kind::Semaphore => Rc::new(SemaphoreObject::new(initial.decode()?)),
         Kind::Dict => Rc::new(DictObject::default()),
         Kind::List => Rc::new(ListObject::default()),
         Kind::Value => Rc::new(DictObject::of_value(initial)),
     })
-}
-
-fn no_such_object() -> ManagerError {
-    ManagerError::NoSuchObject { manager: String::new() }
 }
 
 fn name_error(cause: &str) -> ManagerError {

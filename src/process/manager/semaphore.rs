@@ -152,13 +152,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
         // If nothing can be sent any more, the end of the connection gives the permit back. So does a failed call.
-        if connection.is_usable() {
-            let Remote { client, object } = &self.remote;
-            if let Ok(((), connection)) = client.call_over(connection, *object, &SemaphoreRequest::Release) {
-                client.put_back(connection);
-            }
+        let Some(connection) = self.connection.take().filter(Connection::is_usable) else { return };
+        let Remote { client, object } = &self.remote;
+        if let Ok(((), connection)) = client.call_over(connection, *object, &SemaphoreRequest::Release) {
+            client.put_back(connection);
         }
     }
 }

@@ -11,6 +11,7 @@
 
 use super::endpoint::{Stream, shut_down};
 use super::handshake::{self, Key};
+use super::protocol;
 use super::registry::Registry;
 use super::session::Session;
 use super::sys;
@@ -31,18 +32,11 @@ use std::rc::{Rc, Weak};
 /// error if the client must not be served.
 pub(super) type Admit<S> = fn(S) -> std::io::Result<(Stream, Option<libc::pid_t>)>;
 
-/// Shared by all green threads of the server.
-struct Server {
-    key: Key,
-    registry: Registry,
-    clients: Clients,
-}
-
 /// The processes of the clients on this machine, by process id, with their sessions.
 type Clients = Rc<RefCell<BTreeMap<libc::pid_t, Vec<Weak<Session>>>>>;
 
 /// Starts a server process. The parent's copy of `listener` is closed here, so from then on a client reaches the server
-/// or nobody.
+/// or no process.
 pub(super) fn start<L>(name: String, listener: L, key: Key, admit: Admit<L::Stream>) -> std::io::Result<Child>
 where
     L: Listener + AsFd + 'static,
@@ -60,32 +54,32 @@ fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stre
     if let Err(error) = sys::replace_inherited_descriptors(&keep) {
         log::warn!("a manager keeps the descriptors that it has inherited: {error}");
     }
-    let server = Server { key, registry: Registry::default(), clients: Clients::default() };
+    let (registry, clients) = (Registry::default(), Clients::default());
+    let serve = move |stream| -> std::io::Result<()> {
+        let (stream, pid) = admit(stream)?;
+        handshake::serve(&stream, &key)?;
+        let session = Rc::new(Session::new(stream));
+        // A process of another PID namespace has the id 0 here, and cannot be watched.
+        if let Some(pid) = pid.filter(|&pid| pid > 0) {
+            watch(&clients, pid, &session);
+        }
+        while let Some(request) = protocol::receive(&session.stream)? {
+            session.send(registry.call(&request, &session))?;
+        }
+        Ok(())
+    };
+    let serve = move |stream, _| {
+        // The client sees the end of the connection as well.
+        if let Err(error) = serve(stream) {
+            log::debug!("a connection to a manager has ended: {error}");
+        }
+    };
     let accept = spawn(move || {
-        let serve = move |stream, _| {
-            // The client sees the end of the connection as well.
-            if let Err(error) = admit(stream).and_then(|(stream, pid)| server.serve(stream, pid)) {
-                log::debug!("a connection to a manager has ended: {error}");
-            }
-        };
         let ended = net::Server::streams(listener, serve).serve_forever();
         log::error!("a manager accepts no more connections: {ended:?}");
     });
     let watch = spawn(move || drop(io::wait_readable(parent.sentinel(), None)));
     join_first([accept, watch], 1);
-}
-
-impl Server {
-    /// Serves a connection until it ends.
-    fn serve(&self, stream: Stream, pid: Option<libc::pid_t>) -> std::io::Result<()> {
-        handshake::serve(&stream, &self.key)?;
-        let session = Rc::new(Session::new(stream));
-        // A process of another PID namespace has the id 0 here, and cannot be watched.
-        if let Some(pid) = pid.filter(|&pid| pid > 0) {
-            watch(&self.clients, pid, &session);
-        }
-        session.serve(|request, session| self.registry.call(request, session))
-    }
 }
 
 /// Closes `session` when process `pid` dies. One green thread and one descriptor watch a process until then.

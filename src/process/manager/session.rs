@@ -1,9 +1,9 @@
-//! A client's connection in the server: a green thread that receives one request at a time, executes it and replies.
+//! A client's connection in the server: replies, and what the client holds.
 //!
 //! Next: `process/manager/object.rs`, where a call waits.
 //!
 //! A call may wait, for a message for example, and its client may give up meanwhile: its process is killed, or it closes
-//! the connection. So a waiting call also waits for the end of its connection ([`Session::wait_or_peer_gone`]).
+//! the connection. So a waiting call also waits for the end of its connection (`object.rs`).
 //!
 //! If a client dies before it has received a reply, the server must not lose what it took out of an object for that
 //! client. Therefore such a reply asks for an acknowledgement, and the session reports to the object whether it came
@@ -13,11 +13,9 @@
 use super::endpoint::Stream;
 use super::manager_error::ManagerError;
 use super::protocol;
-use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
-use std::time::Instant;
 
 pub(super) struct Session {
     pub(super) stream: Stream,
@@ -64,27 +62,18 @@ impl Session {
         Session { stream, held: RefCell::default() }
     }
 
-    /// Executes requests by `call` until the client closes the connection.
+    /// Sends the result of a request, and waits until the client has acknowledged it if it has to.
     ///
     /// Errors: those of the connection.
-    pub(super) fn serve(
-        &self,
-        call: impl Fn(&[u8], &Session) -> Result<Reply, ManagerError>,
-    ) -> io::Result<()> {
-        while let Some(request) = protocol::receive(&self.stream)? {
-            match call(&request, self) {
-                Ok(reply) => self.send(reply)?,
-                Err(ManagerError::Io(error)) => return Err(error),
-                Err(error) => {
-                    let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
-                    protocol::send(&self.stream, &frame)?;
-                }
+    pub(super) fn send(&self, result: Result<Reply, ManagerError>) -> io::Result<()> {
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(ManagerError::Io(error)) => return Err(error),
+            Err(error) => {
+                let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
+                Reply { frame, on_ack: None }
             }
-        }
-        Ok(())
-    }
-
-    fn send(&self, reply: Reply) -> io::Result<()> {
+        };
         let sent = protocol::send(&self.stream, &reply.frame);
         let Some(on_ack) = reply.on_ack else { return sent };
         let acknowledged = sent.and_then(|()| match protocol::receive(&self.stream)? {
@@ -93,17 +82,6 @@ impl Session {
         });
         on_ack(acknowledged.is_ok().then_some(self));
         acknowledged
-    }
-
-    /// Parks until a ticket of this green thread is used or the deadline passes. Returns `false` if the deadline has
-    /// passed.
-    ///
-    /// Errors: `Io`: the connection has ended. A client sends nothing during a call, so a readable connection has ended.
-    pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, ManagerError> {
-        match park_unless_readable(&self.stream, deadline).map_err(ManagerError::Io)? {
-            Parked::Readable => Err(ManagerError::Io(io::ErrorKind::BrokenPipe.into())),
-            parked => Ok(parked == Parked::Woken),
-        }
     }
 
     /// Records that the client holds a lock or a permit of `object`. If the session ends before
