@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A process that will deliver the result of its closure.
 pub(super) struct ProcessWorker {
@@ -43,15 +42,14 @@ fn run<T: Serialize>(f: impl FnOnce() -> T, file: &ResultFile) -> i32 {
 
 impl ProcessWorker {
     /// Starts a process that runs `f` and delivers its return value.
-    pub(super) fn start<T: Serialize + 'static>(
-        f: impl FnOnce() -> T + 'static,
-    ) -> io::Result<ProcessWorker> {
+    pub(super) fn start<T: Serialize>(f: impl FnOnce() -> T + 'static) -> io::Result<ProcessWorker> {
         let file = Arc::new(ResultFile::new()?);
         let file_of_child = file.clone();
         let child = Process::new(move || run(f, &file_of_child)).start()?;
         Ok(ProcessWorker { child, file })
     }
 
+    /// Waits until the process has ended, and reads its result.
     pub(super) fn join<T: DeserializeOwned>(&self) -> Result<T, WorkerError> {
         let exit = self.child.join().map_err(WorkerError::Io)?;
         let encoded = self.file.read().map_err(WorkerError::Io)?;
@@ -59,17 +57,6 @@ impl ProcessWorker {
             Ok(Some(result)) => result,
             Ok(None) => Err(WorkerError::Died { exit }),
             Err(error) => Err(WorkerError::Codec(error.to_string())),
-        }
-    }
-
-    pub(super) fn join_timeout<T: DeserializeOwned>(
-        self,
-        timeout: Duration,
-    ) -> Result<Result<T, WorkerError>, ProcessWorker> {
-        match self.child.join_timeout(timeout) {
-            Ok(Some(_)) => Ok(self.join()),
-            Ok(None) => Err(self),
-            Err(error) => Ok(Err(WorkerError::Io(error))),
         }
     }
 }

@@ -128,7 +128,11 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let joined = match self.0 {
             Handle::Green(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::Green),
             Handle::OsThread(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::OsThread),
-            Handle::Process(worker) => worker.join_timeout(timeout).map_err(Handle::Process),
+            Handle::Process(worker) => match worker.child.join_timeout(timeout) {
+                Ok(Some(_)) => Ok(worker.join()),
+                Ok(None) => Err(Handle::Process(worker)),
+                Err(error) => Ok(Err(WorkerError::Io(error))),
+            },
         };
         joined.map_err(Worker)
     }

@@ -9,8 +9,8 @@
 //!     verdict, HMAC(key, "server" S C)      ------>
 //! ```
 //!
-//! Both challenges are part of both proofs, so nobody can replay a proof. Each proof names its role, so nobody can send
-//! a proof back to the end that made it. All messages have a fixed size, and nothing is decoded before the handshake is
+//! Both challenges are part of both proofs, so a proof cannot be replayed. Each proof names its role, so it is not valid at
+//! the end that made it. All messages have a fixed size, and nothing is decoded before the handshake is
 //! over. Proofs are compared in constant time. If an end has not finished within [`HANDSHAKE_TIMEOUT`], the other end
 //! drops the connection, even if bytes still trickle in.
 //!

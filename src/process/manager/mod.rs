@@ -23,7 +23,7 @@
 //! | `managers.rs`  | a manager that this process started, or another one              |
 //! | `client.rs`, `proxy.rs` | the client's side: connections and calls; proxies       |
 //! | `protocol.rs`, `manager_error.rs` | messages, encoded values, errors              |
-//! | `endpoint.rs`, `handshake.rs` | connections, and who may make one      |
+//! | `endpoint.rs`, `handshake.rs` | connections, and the check of both ends |
 //! | `server_process.rs`, `session.rs` | the server process and clients that die; its end of a connection |
 //! | `registry.rs`, `object.rs` | all objects; what an object is, and where calls wait |
 //! | `queue.rs`, `semaphore.rs`, `event.rs`, `dict.rs`, `list.rs` | one object each: its requests, the object in the server, its proxies |

@@ -5,7 +5,7 @@
 //! The file of an object has three parts: an enum of its requests; the object in the server, whose `call` is one `match`
 //! over the requests; and the proxy, whose methods each send one request. This file exports what the object needs, and
 //! `proxy.rs` exports what the proxy needs. To add an object, write such a file, and give
-//! it a line in [`Kind`](super::protocol::Kind) and `Registry::create`, and a method of `Manager` that creates it.
+//! it a line in [`Kind`](super::protocol::Kind) and one in `registry.rs: create`, and a method of `Manager` that creates it.
 //!
 //! Calls wait first in, first out. **No lost wake-up, no overtaking.** Only the first call in the queue tries. A change of
 //! the object wakes it ([`WaitQueue::wake`]). When a call leaves, for whatever reason, it wakes the next. So no call sleeps

@@ -137,14 +137,14 @@ impl Permit {
 
     fn acquire_within(remote: &Remote, limit: Limit) -> Result<Option<Permit>, ManagerError> {
         let Remote { client, object } = remote;
-        let request = SemaphoreRequest::Acquire(limit);
-        match client.call_over(client.connection()?, *object, &request)? {
-            (Some(was_abandoned), connection) => {
+        let connection = client.connection()?;
+        match client.call_over(&connection, *object, &SemaphoreRequest::Acquire(limit))? {
+            Ok(Some(was_abandoned)) => {
                 Ok(Some(Permit { remote: remote.clone(), connection: Some(connection), was_abandoned }))
             }
-            (None, connection) => {
+            not_acquired => {
                 client.put_back(connection);
-                Ok(None)
+                not_acquired.map(|_| None)
             }
         }
     }
@@ -155,7 +155,7 @@ impl Drop for Permit {
         // If nothing can be sent any more, the end of the connection gives the permit back. So does a failed call.
         let Some(connection) = self.connection.take().filter(Connection::is_usable) else { return };
         let Remote { client, object } = &self.remote;
-        if let Ok(((), connection)) = client.call_over(connection, *object, &SemaphoreRequest::Release) {
+        if client.call_over::<()>(&connection, *object, &SemaphoreRequest::Release).is_ok() {
             client.put_back(connection);
         }
     }

@@ -35,7 +35,7 @@ type AckCallback = dyn FnOnce(Option<&Session>);
 
 impl Reply {
     pub(super) fn of(value: &impl Serialize) -> Result<Reply, ManagerError> {
-        Ok(Reply { frame: reply(false, Ok(value))?, on_ack: None })
+        Ok(Reply { frame: protocol::frame(&(false, Ok::<_, ManagerError>(value)))?, on_ack: None })
     }
 
     /// Makes a reply that the client has to acknowledge. Then, or when the client is gone, `callback` runs.
@@ -43,7 +43,7 @@ impl Reply {
         value: &impl Serialize,
         callback: impl FnOnce(Option<&Session>) + 'static,
     ) -> Result<Reply, ManagerError> {
-        match reply(true, Ok(value)) {
+        match protocol::frame(&(true, Ok::<_, ManagerError>(value))) {
             Ok(frame) => Ok(Reply { frame, on_ack: Some(Box::new(callback)) }),
             Err(error) => {
                 callback(None);
@@ -51,10 +51,6 @@ impl Reply {
             }
         }
     }
-}
-
-fn reply(wants_ack: bool, result: Result<&impl Serialize, ManagerError>) -> Result<Vec<u8>, ManagerError> {
-    protocol::frame(&(wants_ack, result))
 }
 
 impl Session {
@@ -70,7 +66,7 @@ impl Session {
             Ok(reply) => reply,
             Err(ManagerError::Io(error)) => return Err(error),
             Err(error) => {
-                let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
+                let frame = protocol::frame(&(false, Err::<(), _>(error))).expect("text can be encoded");
                 Reply { frame, on_ack: None }
             }
         };
