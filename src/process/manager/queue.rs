@@ -11,7 +11,7 @@ use crate::process::queue_error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use std::time::Duration;
 enum QueueRequest {
     /// Returns whether the message was put, which it is not if the queue is closed, or `None` if the limit expired first.
     Put(Bytes, Limit),
-    /// Returns the message, or `None` if the limit expired first, or `Some(None)` if the queue is closed and empty.
+    /// Returns the message, as `Result<Bytes, bool>`. `Err(true)`: the queue is closed and empty. `Err(false)`: the limit
+    /// expired first. The reply is no longer than the request of `Put` was, so each message that was put can be got.
     Get(Limit),
     Len,
     Close,
@@ -35,7 +36,10 @@ enum QueueRequest {
 /// Shared with the callbacks of replies that are on their way.
 #[derive(Default)]
 pub(super) struct QueueObject {
-    messages: RefCell<VecDeque<Bytes>>,
+    /// By the order in which they were put.
+    messages: RefCell<BTreeMap<u64, Bytes>>,
+    /// Number of messages that were put so far.
+    put: Cell<u64>,
     /// Largest number of messages; 0: no limit.
     max_len: usize,
     closed: Cell<bool>,
@@ -91,7 +95,8 @@ impl QueueObject {
             if self.max_len != 0 && messages.len() >= self.max_len {
                 return None;
             }
-            messages.extend(message.take());
+            messages.extend(message.take().map(|message| (self.put.get(), message)));
+            self.put.set(self.put.get() + 1);
             self.unfinished.set(self.unfinished.get() + 1);
             Some(true)
         })?;
@@ -101,14 +106,14 @@ impl QueueObject {
 
     fn get(self: Rc<Self>, session: &Session, limit: Limit) -> Result<Reply, ManagerError> {
         let got = self.getters.wait(session, limit, || {
-            let message = self.messages.borrow_mut().pop_front();
+            let message = self.messages.borrow_mut().pop_first();
             (message.is_some() || self.closed.get()).then_some(message)
         })?;
         self.putters.wake();
-        let Some(Some(message)) = got else { return Reply::of(&got) };
-        Reply::with_ack(&Some(Some(message.clone())), move |acknowledged| {
+        let Some(Some((number, message))) = got else { return Reply::of(&Err::<(), _>(got.is_some())) };
+        Reply::with_ack(&Ok::<_, bool>(message.clone()), move |acknowledged| {
             if acknowledged.is_none() {
-                self.messages.borrow_mut().push_front(message);
+                self.messages.borrow_mut().insert(number, message);
                 self.getters.wake();
             }
         })
@@ -206,11 +211,11 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
-        match self.remote.call::<Option<Option<Bytes>>>(&QueueRequest::Get(limit))? {
-            Some(Some(message)) => Ok(message.decode()?),
-            Some(None) => Err(GetError::Closed),
-            None if limit == NO_WAIT => Err(GetError::Empty),
-            None => Err(GetError::TimedOut),
+        match self.remote.call::<Result<Bytes, bool>>(&QueueRequest::Get(limit))? {
+            Ok(message) => Ok(message.decode()?),
+            Err(true) => Err(GetError::Closed),
+            Err(false) if limit == NO_WAIT => Err(GetError::Empty),
+            Err(false) => Err(GetError::TimedOut),
         }
     }
 
