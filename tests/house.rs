@@ -14,7 +14,6 @@ const SAME_NAMES: &[(&str, &str)] = &[
     ("syscall.rs", "one for each processor"),
     ("thread_pointer.rs", "one for each processor"),
     ("prefetch.rs", "one for each processor, and the hub's use of them"),
-    ("barrier.rs", "between processes: in shared memory, and in a manager"),
     ("event.rs", "between processes: in shared memory, and in a manager"),
     ("queue.rs", "between processes: in shared memory, and in a manager"),
     ("semaphore.rs", "between processes: in shared memory, and in a manager"),

@@ -83,7 +83,7 @@ pub struct Worker<T>(Handle<T>);
 enum Handle<T> {
     Green(join::JoinHandle<T>),
     OsThread(thread::JoinHandle<T>),
-    Process(ProcessWorker<T>),
+    Process(ProcessWorker),
 }
 
 impl<T> Worker<T> {
@@ -128,7 +128,11 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         let joined = match self.0 {
             Handle::Green(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::Green),
             Handle::OsThread(handle) => handle.join_timeout(timeout).map(result).map_err(Handle::OsThread),
-            Handle::Process(worker) => worker.join_timeout(timeout).map_err(Handle::Process),
+            Handle::Process(worker) => match worker.child.join_timeout(timeout) {
+                Ok(Some(_)) => Ok(worker.join()),
+                Ok(None) => Err(Handle::Process(worker)),
+                Err(error) => Ok(Err(WorkerError::Io(error))),
+            },
         };
         joined.map_err(Worker)
     }
@@ -139,7 +143,7 @@ impl<T: DeserializeOwned + Send + 'static> Worker<T> {
         match &self.0 {
             Handle::Green(handle) => handle.is_finished(),
             Handle::OsThread(handle) => handle.is_finished(),
-            Handle::Process(worker) => worker.is_finished(),
+            Handle::Process(worker) => !worker.child.is_alive(),
         }
     }
 }

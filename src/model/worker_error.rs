@@ -4,11 +4,12 @@
 
 use crate::green::{JoinError, panic_message};
 use crate::sys::catch::drop_ignoring_panics;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 
 /// Why a worker has no result.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum WorkerError {
     /// The worker panicked with this message. The payload itself is dropped, because a process could not send it.
@@ -22,7 +23,8 @@ pub enum WorkerError {
     },
     /// The worker's result could not be serialized or deserialized, for this reason.
     Codec(String),
-    /// The worker could not be run, or the wait for it failed.
+    /// The worker could not be run, or the wait for it failed. No process sends it.
+    #[serde(skip)]
     Io(io::Error),
 }
 
@@ -45,15 +47,10 @@ impl fmt::Display for WorkerError {
         match self {
             WorkerError::Panicked(message) => write!(f, "the worker panicked: {message}"),
             WorkerError::Killed => f.write_str("the worker was killed"),
-            WorkerError::Died { exit: exit @ 0.. } => {
-                write!(f, "the worker's process ended with exit code {exit} before it had delivered a result")
-            }
             WorkerError::Died { exit } => {
-                write!(
-                    f,
-                    "the worker's process was ended by signal {} before it had delivered a result",
-                    -exit
-                )
+                let how = if *exit < 0 { "was ended by signal" } else { "ended with exit code" };
+                let number = exit.unsigned_abs();
+                write!(f, "the worker's process {how} {number} before it had delivered a result")
             }
             WorkerError::Codec(reason) => {
                 write!(f, "the worker's result cannot be sent to another process: {reason}")
@@ -65,9 +62,7 @@ impl fmt::Display for WorkerError {
 
 impl std::error::Error for WorkerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WorkerError::Io(error) => Some(error),
-            _ => None,
-        }
+        let WorkerError::Io(error) = self else { return None };
+        Some(error)
     }
 }

@@ -44,7 +44,8 @@ fn main() {
             get_lets_other_green_threads_run,
             get_killed_or_timed_out_takes_no_message,
             get_killed_leaves_although_a_child_has_its_connection,
-            get_by_process_that_dies_returns_the_message;
+            get_by_process_that_dies_returns_the_message,
+            get_by_processes_that_die_returns_their_messages_in_order;
         sync:
             lock_admits_one_at_a_time,
             lock_serves_waiters_in_order,

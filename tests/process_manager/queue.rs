@@ -200,3 +200,18 @@ pub(crate) fn get_by_process_that_dies_returns_the_message() {
     wait_until(|| queue.len().unwrap() == 2);
     assert_eq!((queue.get().unwrap(), queue.get().unwrap()), (1, 2));
 }
+
+pub(crate) fn get_by_processes_that_die_returns_their_messages_in_order() {
+    let manager = manager();
+    let queue = manager.queue::<u32>(0).unwrap();
+    let getters = [queue.clone(), queue.clone()].map(|queue| stopped_in(move || drop(queue.get())));
+    (1..=3).for_each(|n| queue.put(n).unwrap());
+    // The server sends a message to each of the stopped processes.
+    wait_until(|| queue.len().unwrap() == 1);
+    for (getter, len) in getters.iter().zip(2..) {
+        kill(getter);
+        wait_until(|| queue.len().unwrap() == len);
+    }
+    queue.close().unwrap();
+    assert_eq!(queue.iter().collect::<Vec<_>>(), [1, 2, 3]);
+}

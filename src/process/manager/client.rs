@@ -5,7 +5,7 @@
 //! A call takes an idle connection, or makes one, sends the request and waits for the reply. Only the calling green
 //! thread waits. A call that waits in the server for a long time has a connection of its own, so it delays no other
 //! call. After the reply the connection becomes idle. If the caller is unwound during the call, by a kill or a timeout,
-//! the connection is closed, and by that the server notices that nobody waits any more.
+//! the connection is closed, and by that the server notices that no caller waits any more.
 //!
 //! **Fork.** A forked child has copies of its parent's connections. If both used them, requests and replies would mix.
 //! So each connection stores the id of the process that made it, and the child makes its own. A copy would also keep a
@@ -76,19 +76,20 @@ impl Client {
         object: u64,
         request: &impl Serialize,
     ) -> Result<R, ManagerError> {
-        let (reply, connection) = self.call_over(self.connection()?, object, request)?;
+        let connection = self.connection()?;
+        let reply = self.call_over(&connection, object, request)?;
         self.put_back(connection);
-        Ok(reply)
+        reply
     }
 
-    /// Sends `request` over `connection`, and returns the reply and the connection. If the reply is an error, the
-    /// connection becomes idle. If the connection fails, it is closed.
+    /// Sends `request` over `connection` and returns the reply, which may be an error. The outer error: the connection
+    /// cannot be used any more.
     pub(super) fn call_over<R: DeserializeOwned>(
         &self,
-        connection: Connection,
+        connection: &Connection,
         object: u64,
         request: &impl Serialize,
-    ) -> Result<(R, Connection), ManagerError> {
+    ) -> Result<Result<R, ManagerError>, ManagerError> {
         let failed = |error: ManagerError| error.with_manager(&self.address);
         let gone = |error: io::Error| self.address.gone(error);
         let stream = &connection.stream;
@@ -99,13 +100,7 @@ impl Client {
         if wants_ack {
             protocol::send(stream, &protocol::ACK).map_err(gone)?;
         }
-        match reply {
-            Ok(reply) => Ok((reply, connection)),
-            Err(error) => {
-                self.put_back(connection);
-                Err(failed(error))
-            }
-        }
+        Ok(reply.map_err(failed))
     }
 
     /// Returns an idle connection that this process made, or a new one.
@@ -121,28 +116,20 @@ impl Client {
 
     /// Makes a connection and runs the handshake on it.
     pub(super) fn connect(&self) -> Result<Connection, ManagerError> {
-        let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
-        match handshake::connect(&connection.stream, &self.key) {
-            Ok(()) => Ok(connection),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(self.address.refused(error)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                let limit = handshake::HANDSHAKE_TIMEOUT;
-                Err(self.address.refused(format_args!("no manager has answered within {limit:?}")))
-            }
-            Err(error) => Err(self.address.gone(error)),
-        }
+        let connect = || {
+            let connection = Connection { stream: self.address.connect()?, pid: std::process::id() };
+            handshake::connect(&connection.stream, &self.key).map(|()| connection)
+        };
+        connect().map_err(|error| self.address.unreached(error))
     }
 
-    /// Makes `connection` idle. If there are enough idle ones, it is closed.
+    /// Makes `connection` idle. If there are too many idle ones, closes the oldest.
     pub(super) fn put_back(&self, connection: Connection) {
         // A surplus connection is dropped after the lock is released.
         let _surplus = with_blocking_disabled(|| {
             let mut idle = self.idle.lock();
-            if idle.len() >= MAX_IDLE {
-                return Some(connection);
-            }
             idle.push(connection);
-            None
+            (idle.len() > MAX_IDLE).then(|| idle.remove(0))
         });
     }
 }

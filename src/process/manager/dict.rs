@@ -17,18 +17,15 @@ const VALUE_KEY: Bytes = Bytes::EMPTY;
 #[derive(Serialize, Deserialize)]
 enum DictRequest {
     Get(Bytes),
-    /// Returns the previous value.
-    Insert(Bytes, Bytes),
-    /// Returns the previous value.
-    Remove(Bytes),
+    /// Replaces the value of a key. `None` means no value. Returns the previous one.
+    Replace(Bytes, Option<Bytes>),
     Contains(Bytes),
     Len,
     Keys,
     Values,
     Items,
     Clear,
-    /// Replaces the value of `key` by `new` if it is `expected` (compare and swap); `None` means no value. Returns
-    /// whether it was `expected`.
+    /// As `Replace`, if the value of `key` is `expected` (compare and swap). Returns whether it was.
     CompareAndSwap {
         key: Bytes,
         expected: Option<Bytes>,
@@ -53,8 +50,7 @@ impl Object for DictObject {
         let mut map = self.0.borrow_mut();
         match decode(request)? {
             DictRequest::Get(key) => Reply::of(&map.get(&key)),
-            DictRequest::Insert(key, value) => Reply::of(&map.insert(key, value)),
-            DictRequest::Remove(key) => Reply::of(&map.remove(&key)),
+            DictRequest::Replace(key, new) => Reply::of(&replace(&mut map, key, new)),
             DictRequest::Contains(key) => Reply::of(&map.contains_key(&key)),
             DictRequest::Len => Reply::of(&map.len()),
             DictRequest::Keys => Reply::of(&map.keys().collect::<Vec<_>>()),
@@ -63,14 +59,19 @@ impl Object for DictObject {
             DictRequest::Clear => Reply::of(&map.clear()),
             DictRequest::CompareAndSwap { key, expected, new } => {
                 let is_expected = map.get(&key) == expected.as_ref();
-                match new {
-                    Some(new) if is_expected => drop(map.insert(key, new)),
-                    None if is_expected => drop(map.remove(&key)),
-                    _ => {}
+                if is_expected {
+                    replace(&mut map, key, new);
                 }
                 Reply::of(&is_expected)
             }
         }
+    }
+}
+
+fn replace(map: &mut BTreeMap<Bytes, Bytes>, key: Bytes, new: Option<Bytes>) -> Option<Bytes> {
+    match new {
+        Some(new) => map.insert(key, new),
+        None => map.remove(&key),
     }
 }
 
@@ -105,7 +106,7 @@ where
     /// # Errors
     /// [`ManagerError`].
     pub fn insert(&self, key: &K, value: &V) -> Result<Option<V>, ManagerError> {
-        self.remote.call_for_value(&DictRequest::Insert(Bytes::of(key)?, Bytes::of(value)?))
+        self.remote.call_for_value(&DictRequest::Replace(Bytes::of(key)?, Some(Bytes::of(value)?)))
     }
 
     /// Removes `key`, and returns its value.
@@ -114,7 +115,7 @@ where
     /// [`ManagerError`].
     #[doc(alias = "pop")]
     pub fn remove(&self, key: &K) -> Result<Option<V>, ManagerError> {
-        self.remote.call_for_value(&DictRequest::Remove(Bytes::of(key)?))
+        self.remote.call_for_value(&DictRequest::Replace(Bytes::of(key)?, None))
     }
 
     /// Returns whether `key` has a value.
@@ -235,7 +236,7 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # Errors
     /// [`ManagerError`].
     pub fn set(&self, value: &T) -> Result<(), ManagerError> {
-        self.remote.call::<Option<Bytes>>(&DictRequest::Insert(VALUE_KEY, Bytes::of(value)?)).map(drop)
+        self.remote.call::<Option<Bytes>>(&DictRequest::Replace(VALUE_KEY, Some(Bytes::of(value)?))).map(drop)
     }
 
     /// Replaces the value, and returns the previous one.
@@ -243,7 +244,7 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     /// # Errors
     /// [`ManagerError`].
     pub fn replace(&self, value: &T) -> Result<T, ManagerError> {
-        present(self.remote.call_for_value(&DictRequest::Insert(VALUE_KEY, Bytes::of(value)?))?)
+        present(self.remote.call_for_value(&DictRequest::Replace(VALUE_KEY, Some(Bytes::of(value)?)))?)
     }
 
     /// Replaces the value by what `f` returns for it, and returns the new value.
@@ -260,5 +261,5 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
 
 /// Nothing removes the value. A server that returns none is broken.
 fn present<T>(value: Option<T>) -> Result<T, ManagerError> {
-    value.ok_or_else(|| ManagerError::Codec("the manager returned no value".into()))
+    value.ok_or_else(|| ManagerError::codec("the manager returned no value"))
 }

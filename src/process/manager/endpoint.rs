@@ -66,16 +66,7 @@ impl Address {
     }
 
     /// Connects. Whether the other end is a manager is not yet known.
-    pub(super) fn connect(&self) -> Result<Stream, ManagerError> {
-        self.try_connect().map_err(|error| match error.raw_os_error() {
-            // This process or this machine lacks a resource.
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => ManagerError::Io(error),
-            _ if error.kind() == io::ErrorKind::PermissionDenied => self.refused(error),
-            _ => self.gone(error),
-        })
-    }
-
-    fn try_connect(&self) -> io::Result<Stream> {
+    pub(super) fn connect(&self) -> io::Result<Stream> {
         match self {
             Address::Unix(name) => {
                 let stream = UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?;
@@ -89,8 +80,16 @@ impl Address {
         ManagerError::Gone { manager: self.to_string(), cause: cause.to_string() }
     }
 
-    pub(super) fn refused(&self, cause: impl fmt::Display) -> ManagerError {
-        ManagerError::Refused { manager: self.to_string(), cause: cause.to_string() }
+    /// Returns the error of a client that could not connect, or not complete the handshake.
+    pub(super) fn unreached(&self, error: io::Error) -> ManagerError {
+        match error.raw_os_error() {
+            // This process or this machine lacks a resource.
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => ManagerError::Io(error),
+            _ if error.kind() == io::ErrorKind::PermissionDenied => {
+                ManagerError::Refused { manager: self.to_string(), cause: error.to_string() }
+            }
+            _ => self.gone(error),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! An event in a manager: a flag that green threads wait for.
+//! An event in a manager, a flag that green threads wait for; and a barrier, whose waiters the last party to arrive wakes
+//! as the event does when it is set and cleared at once.
 //!
-//! Next: `process/manager/barrier.rs`, where green threads wait for each other.
+//! Next: `process/manager/dict.rs`, an object that stores values.
 
 use super::object::{Limit, Object, Reply, Session, WaitQueue, decode};
 use super::proxy::{ManagerError, Remote, proxy};
@@ -16,6 +17,9 @@ enum EventRequest {
     IsSet,
     /// Returns whether the event was set in time.
     Wait(Limit),
+    /// Waits for the other parties of a barrier. Returns whether this party was the last to arrive, or `None` if the limit
+    /// expired first.
+    Arrive(Limit),
 }
 
 // ---- in the server
@@ -23,9 +27,47 @@ enum EventRequest {
 #[derive(Default)]
 pub(super) struct EventObject {
     is_set: Cell<bool>,
-    /// Number of calls of `set`. A waiter goes on even if the event is cleared before the waiter runs.
+    /// Number of times that the waiters were woken. They go on even if the event is cleared before they run.
     times_set: Cell<u64>,
     waiters: WaitQueue,
+    /// Number of parties of a barrier; 0: an event.
+    parties: usize,
+    /// Number of parties that wait for the others.
+    arrived: Cell<usize>,
+}
+
+impl EventObject {
+    /// Returns the object behind a [`Barrier`], or, with no parties, behind an [`Event`].
+    pub(super) fn new(parties: usize) -> EventObject {
+        EventObject { parties, ..EventObject::default() }
+    }
+
+    fn wake_all(&self) {
+        self.times_set.set(self.times_set.get() + 1);
+        self.waiters.wake();
+    }
+
+    fn wait(&self, session: &Session, limit: Limit) -> Result<bool, ManagerError> {
+        let before = self.times_set.get();
+        let is_over = || (self.is_set.get() || self.times_set.get() != before).then_some(());
+        Ok(self.waiters.wait(session, limit, is_over)?.is_some())
+    }
+
+    fn arrive(&self, session: &Session, limit: Limit) -> Result<Option<bool>, ManagerError> {
+        self.arrived.set(self.arrived.get() + 1);
+        if self.arrived.get() >= self.parties {
+            self.arrived.set(0);
+            self.wake_all();
+            return Ok(Some(true));
+        }
+        let before = self.times_set.get();
+        let opened = self.wait(session, limit);
+        if self.times_set.get() == before {
+            // A party that gives up does not count.
+            self.arrived.set(self.arrived.get() - 1);
+        }
+        Ok(opened?.then_some(false))
+    }
 }
 
 impl Object for EventObject {
@@ -33,16 +75,12 @@ impl Object for EventObject {
         match decode(request)? {
             EventRequest::Set => {
                 self.is_set.set(true);
-                self.times_set.set(self.times_set.get() + 1);
-                Reply::of(&self.waiters.wake())
+                Reply::of(&self.wake_all())
             }
             EventRequest::Clear => Reply::of(&self.is_set.set(false)),
             EventRequest::IsSet => Reply::of(&self.is_set.get()),
-            EventRequest::Wait(limit) => {
-                let before = self.times_set.get();
-                let is_over = || (self.is_set.get() || self.times_set.get() != before).then_some(());
-                Reply::of(&self.waiters.wait(session, limit, is_over)?.is_some())
-            }
+            EventRequest::Wait(limit) => Reply::of(&self.wait(session, limit)?),
+            EventRequest::Arrive(limit) => Reply::of(&self.arrive(session, limit)?),
         }
     }
 
@@ -99,5 +137,35 @@ impl Event {
     /// [`ManagerError`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
         self.remote.call(&EventRequest::Wait(Some(timeout)))
+    }
+}
+
+// ---- the proxy of a barrier
+
+proxy! {
+    /// A meeting point for a number of green threads of any process. They wait until all have arrived. Then the barrier
+    /// can be used again.
+    ///
+    /// If a party gives up or dies, it counts as not arrived, and the others wait on. Source: Python's
+    /// `Manager().Barrier()`, which is broken then.
+    Barrier
+}
+
+impl Barrier {
+    /// Waits for the other parties. Returns `true` to the last one to arrive, and `false` to the others.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn wait(&self) -> Result<bool, ManagerError> {
+        let opened: Option<bool> = self.remote.call(&EventRequest::Arrive(None))?;
+        Ok(opened.expect("a wait without a limit ends when the barrier opens"))
+    }
+
+    /// Waits as [`wait`](Self::wait) does, at most for `timeout`. Returns `None` if the timeout expired first.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<bool>, ManagerError> {
+        self.remote.call(&EventRequest::Arrive(Some(timeout)))
     }
 }

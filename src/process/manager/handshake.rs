@@ -9,8 +9,8 @@
 //!     verdict, HMAC(key, "server" S C)      ------>
 //! ```
 //!
-//! Both challenges are part of both proofs, so nobody can replay a proof. Each proof names its role, so nobody can send
-//! a proof back to the end that made it. All messages have a fixed size, and nothing is decoded before the handshake is
+//! Both challenges are part of both proofs, so a proof cannot be replayed. Each proof names its role, so it is not valid at
+//! the end that made it. All messages have a fixed size, and nothing is decoded before the handshake is
 //! over. Proofs are compared in constant time. If an end has not finished within [`HANDSHAKE_TIMEOUT`], the other end
 //! drops the connection, even if bytes still trickle in.
 //!
@@ -25,7 +25,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 /// Longest duration of a handshake.
-pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The name and the version of the protocol.
 const MAGIC: [u8; 20] = *b"greenline manager 2\n";
@@ -90,7 +90,7 @@ pub(super) fn serve(mut stream: &Stream, key: &Key) -> io::Result<()> {
 /// Runs the client's side.
 ///
 /// Errors: `PermissionDenied` if the other end is not a manager, does not have the key, or says that this end does not
-/// have it; `TimedOut`; those of the connection.
+/// have it, or does not answer; those of the connection.
 pub(super) fn connect(mut stream: &Stream, key: &Key) -> io::Result<()> {
     crate::api::timeout::timeout(HANDSHAKE_TIMEOUT, || {
         if receive(stream)? != MAGIC {
@@ -104,5 +104,6 @@ pub(super) fn connect(mut stream: &Stream, key: &Key) -> io::Result<()> {
             ACCEPTED => refusal("the other end does not have the key"),
             _ => refusal("the key is wrong"),
         }
-    })?
+    })
+    .unwrap_or_else(|_| refusal(&format!("no manager has answered within {HANDSHAKE_TIMEOUT:?}")))
 }

@@ -41,10 +41,8 @@ impl Object for ListObject {
             ListRequest::Set(index, value) => {
                 Reply::of(&list.get_mut(index).map(|old| std::mem::replace(old, value)))
             }
-            ListRequest::Insert(index, _) if index > len => Reply::of(&false),
             ListRequest::Insert(index, value) => {
-                list.insert(index, value);
-                Reply::of(&true)
+                Reply::of(&(index <= len).then(|| list.insert(index, value)).is_some())
             }
             ListRequest::Remove(index) => Reply::of(&(index < len).then(|| list.remove(index))),
             ListRequest::Len => Reply::of(&len),

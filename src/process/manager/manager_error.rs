@@ -1,8 +1,7 @@
 //! The error of a call to a manager. The server sends it as the reply, and the client adds the name of the manager.
 //!
-//! Next: `process/manager/bytes.rs`, a value as the manager stores it.
+//! Next: `process/manager/protocol.rs`, the messages between a client and a server.
 
-use crate::process::codec::CodecError;
 use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 
@@ -59,12 +58,17 @@ pub enum ManagerError {
 }
 
 impl ManagerError {
+    /// Returns the error for a value that could not be encoded or decoded, for this reason.
+    pub(super) fn codec(cause: impl fmt::Display) -> ManagerError {
+        ManagerError::Codec(cause.to_string())
+    }
+
     /// Adds the name and the address of the manager, which a server leaves empty.
     pub(super) fn with_manager(mut self, name: &impl fmt::Display) -> ManagerError {
         match &mut self {
-            ManagerError::Gone { manager, .. }
-            | ManagerError::NoSuchObject { manager }
-            | ManagerError::Name { manager, .. } => *manager = name.to_string(),
+            ManagerError::NoSuchObject { manager } | ManagerError::Name { manager, .. } => {
+                *manager = name.to_string();
+            }
             ManagerError::Codec(cause) => *cause = format!("a message of {name}: {cause}"),
             _ => {}
         }
@@ -93,16 +97,8 @@ impl fmt::Display for ManagerError {
 
 impl std::error::Error for ManagerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ManagerError::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<CodecError> for ManagerError {
-    fn from(error: CodecError) -> ManagerError {
-        ManagerError::Codec(error.to_string())
+        let ManagerError::Io(error) = self else { return None };
+        Some(error)
     }
 }
 

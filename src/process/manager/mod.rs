@@ -1,6 +1,6 @@
 //! Managers: a server process that holds objects, and proxies by which other processes use them.
 //!
-//! Next: `process/manager/local_manager.rs`, which starts a server.
+//! Next: `process/manager/managers.rs`, where a program starts a server, or connects to one.
 //!
 //! Processes that share objects by a manager need not be forked from each other. A proxy is a small value: it can be
 //! sent as an argument of a task or through a queue. If the manager listens on TCP, another machine can look objects up
@@ -20,13 +20,13 @@
 //!
 //! | file           | subject                                                          |
 //! |----------------|------------------------------------------------------------------|
-//! | `local_manager.rs`, `remote_manager.rs` | a manager that this process started, or another one |
+//! | `managers.rs`  | a manager that this process started, or another one              |
 //! | `client.rs`, `proxy.rs` | the client's side: connections and calls; proxies       |
-//! | `protocol.rs`, `bytes.rs`, `manager_error.rs` | messages, encoded values, errors          |
-//! | `endpoint.rs`, `handshake.rs` | connections, and who may make one      |
-//! | `server_process.rs`, `session.rs`, `client_liveness.rs` | the server process, its end of a connection, clients that die |
-//! | `registry.rs`, `object.rs`, `wait_queue.rs` | all objects, what an object is, where calls wait |
-//! | `queue.rs`, `semaphore.rs`, `event.rs`, `barrier.rs`, `dict.rs`, `list.rs` | one object each: its requests, the object in the server, its proxies |
+//! | `protocol.rs`, `manager_error.rs` | messages, encoded values, errors              |
+//! | `endpoint.rs`, `handshake.rs` | connections, and the check of both ends |
+//! | `server_process.rs`, `session.rs` | the server process and clients that die; its end of a connection |
+//! | `registry.rs`, `object.rs` | all objects; what an object is, and where calls wait |
+//! | `queue.rs`, `semaphore.rs`, `event.rs`, `dict.rs`, `list.rs` | one object each: its requests, the object in the server, its proxies |
 //! | `sys.rs`       | system calls                                                     |
 //!
 //! # Lifetimes
@@ -57,36 +57,29 @@
 //! Source: Python's `multiprocessing.Manager` and `multiprocessing.managers`.
 #![deny(unsafe_code)]
 
-mod barrier;
-mod bytes;
 mod client;
-mod client_liveness;
 mod dict;
 mod endpoint;
 mod event;
 mod handshake;
 mod list;
-mod local_manager;
 mod manager_error;
+mod managers;
 mod object;
 mod protocol;
 mod proxy;
 mod queue;
 mod registry;
-mod remote_manager;
 mod semaphore;
 mod server_process;
 mod session;
 mod sys;
-mod wait_queue;
 
-pub use barrier::Barrier;
 pub use dict::{Dict, Value};
-pub use event::Event;
+pub use event::{Barrier, Event};
 pub use list::List;
-pub use local_manager::{Builder, Manager};
 pub use manager_error::ManagerError;
+pub use managers::{Builder, Manager, RemoteManager};
 pub use proxy::Proxy;
 pub use queue::{GetError, PutError, Queue};
-pub use remote_manager::RemoteManager;
 pub use semaphore::{Lock, LockGuard, Permit, Semaphore};

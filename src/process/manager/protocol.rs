@@ -11,10 +11,11 @@
 //! A frame longer than [`MAX_BODY`] is refused before any of it is stored, and memory is allocated only for bytes that
 //! have arrived. So a wrong length costs nothing.
 
-use super::bytes::Bytes;
 use super::endpoint::Stream;
 use super::manager_error::ManagerError;
-use serde::{Deserialize, Serialize};
+use crate::process::codec;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::io::{self, Read, Write};
 
 /// Largest body of a frame in bytes.
@@ -62,15 +63,40 @@ impl Kind {
     }
 }
 
-impl From<postcard::Error> for ManagerError {
-    fn from(error: postcard::Error) -> ManagerError {
-        ManagerError::Codec(error.to_string())
+/// A value of the user's, encoded by serde and postcard. The server stores, compares and returns the bytes, and never
+/// decodes them. In contrast to a `Vec<u8>`, serde copies them as a whole and not byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Bytes(Vec<u8>);
+
+impl Bytes {
+    pub(super) const EMPTY: Bytes = Bytes(Vec::new());
+
+    /// Encodes `value`.
+    pub(super) fn of<T: Serialize>(value: &T) -> Result<Bytes, ManagerError> {
+        codec::encode(value).map(|bytes| Bytes(bytes.into_vec())).map_err(ManagerError::codec)
+    }
+
+    /// Decodes the value. If bytes are left over, they were encoded from another type, which is an error.
+    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ManagerError> {
+        codec::decode(&self.0).map_err(ManagerError::codec)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(|bytes| Bytes(bytes.to_vec()))
     }
 }
 
 /// Encodes `message` as the body of a frame.
 pub(super) fn frame(message: &impl Serialize) -> Result<Vec<u8>, ManagerError> {
-    let mut frame = postcard::to_extend(message, vec![0; LENGTH])?;
+    let mut frame = postcard::to_extend(message, vec![0; LENGTH]).map_err(ManagerError::codec)?;
     let length = frame.len() - LENGTH;
     if length > MAX_BODY {
         return Err(ManagerError::TooLarge { size: length as u64, limit: MAX_BODY as u64 });
@@ -81,12 +107,7 @@ pub(super) fn frame(message: &impl Serialize) -> Result<Vec<u8>, ManagerError> {
 
 /// Decodes a body, or the part of a request after the object number.
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ManagerError> {
-    Ok(postcard::from_bytes(body)?)
-}
-
-/// Splits the body of a request into the object number and the rest.
-pub(super) fn split_request(body: &[u8]) -> Result<(u64, &[u8]), ManagerError> {
-    Ok(postcard::take_from_bytes(body)?)
+    postcard::from_bytes(body).map_err(ManagerError::codec)
 }
 
 /// Sends a frame.

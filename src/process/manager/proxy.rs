@@ -6,11 +6,11 @@
 //! [`Process`](crate::process::Process), and serialised, as an argument of a task or through a queue. All copies name
 //! the same object.
 
-pub(super) use super::bytes::Bytes;
 use super::client::Client;
 use super::endpoint::Address;
 use super::handshake::Key;
 pub(super) use super::manager_error::ManagerError;
+pub(super) use super::protocol::Bytes;
 use super::protocol::{Kind, REGISTRY, RegistryRequest};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,40 +46,28 @@ impl Remote {
         self.call::<Vec<Bytes>>(request)?.iter().map(Bytes::decode).collect()
     }
 
+    /// Serialises the proxy as the address, the key, the object's number and its kind. The key of a Unix address is among
+    /// them, because only processes of the same user can use that address. The key of a TCP address is not. The receiver
+    /// knows that key if it has started the manager or connected to it.
     pub(super) fn serialize<S: Serializer>(&self, kind: Kind, serializer: S) -> Result<S::Ok, S::Error> {
-        let address = self.client.address.clone();
-        let key = match address {
-            Address::Unix(_) => Some(self.client.key.0.clone()),
-            Address::Tcp(_) => None,
-        };
-        Packed { address, key, object: self.object, kind }.serialize(serializer)
+        let Client { address, key, .. } = &*self.client;
+        let key = matches!(address, Address::Unix(_)).then_some(&key.0);
+        (address, key, self.object, kind).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         wanted: Kind,
         deserializer: D,
     ) -> Result<Remote, D::Error> {
-        let Packed { address, key, object, kind: is } = Packed::deserialize(deserializer)?;
-        is.check(wanted).map_err(D::Error::custom)?;
-        let client = match key {
-            Some(key) => Some(Client::of(address.clone(), Key(key))),
-            None => Client::known(&address),
-        };
+        let (address, key, object, kind): (Address, Option<Vec<u8>>, u64, Kind) =
+            Deserialize::deserialize(deserializer)?;
+        kind.check(wanted).map_err(D::Error::custom)?;
+        let client = key.map(|key| Client::of(address.clone(), Key(key)));
         let unknown =
             || D::Error::custom(format!("this process does not know the key of {address}: connect first"));
-        Ok(Remote { client: client.ok_or_else(unknown)?, object })
+        let client = client.or_else(|| Client::known(&address)).ok_or_else(unknown)?;
+        Ok(Remote { client, object })
     }
-}
-
-/// A serialised proxy. It contains the key of a Unix address, because only processes of the same user can use that
-/// address. It does not contain the key of a TCP address. The receiver knows that key if it has started the manager or
-/// connected to it.
-#[derive(Serialize, Deserialize)]
-struct Packed {
-    address: Address,
-    key: Option<Vec<u8>>,
-    object: u64,
-    kind: Kind,
 }
 
 impl fmt::Debug for Remote {

@@ -11,15 +11,16 @@ use crate::process::queue_error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
 enum QueueRequest {
-    /// Returns `Result<(), Undone>`.
+    /// Returns whether the message was put, which it is not if the queue is closed, or `None` if the limit expired first.
     Put(Bytes, Limit),
-    /// Returns `Result<Bytes, Undone>`.
+    /// Returns the message, as `Result<Bytes, bool>`. `Err(true)`: the queue is closed and empty. `Err(false)`: the limit
+    /// expired first. The reply is no longer than the request of `Put` was, so each message that was put can be got.
     Get(Limit),
     Len,
     Close,
@@ -30,19 +31,15 @@ enum QueueRequest {
     Join(Limit),
 }
 
-/// The reason for which no message was put or got.
-#[derive(Serialize, Deserialize)]
-enum Undone {
-    TimedOut,
-    Closed,
-}
-
 // ---- in the server
 
 /// Shared with the callbacks of replies that are on their way.
 #[derive(Default)]
 pub(super) struct QueueObject {
-    messages: RefCell<VecDeque<Bytes>>,
+    /// By the order in which they were put.
+    messages: RefCell<BTreeMap<u64, Bytes>>,
+    /// Number of messages that were put so far.
+    put: Cell<u64>,
     /// Largest number of messages; 0: no limit.
     max_len: usize,
     closed: Cell<bool>,
@@ -88,42 +85,35 @@ impl QueueObject {
         QueueObject { max_len, ..QueueObject::default() }
     }
 
-    fn put(
-        &self,
-        message: Bytes,
-        session: &Session,
-        limit: Limit,
-    ) -> Result<Result<(), Undone>, ManagerError> {
+    fn put(&self, message: Bytes, session: &Session, limit: Limit) -> Result<Option<bool>, ManagerError> {
         let mut message = Some(message);
         let put = self.putters.wait(session, limit, || {
             if self.closed.get() {
-                return Some(Err(Undone::Closed));
+                return Some(false);
             }
             let mut messages = self.messages.borrow_mut();
             if self.max_len != 0 && messages.len() >= self.max_len {
                 return None;
             }
-            messages.extend(message.take());
+            messages.extend(message.take().map(|message| (self.put.get(), message)));
+            self.put.set(self.put.get() + 1);
             self.unfinished.set(self.unfinished.get() + 1);
-            Some(Ok(()))
+            Some(true)
         })?;
         self.getters.wake();
-        Ok(put.unwrap_or(Err(Undone::TimedOut)))
+        Ok(put)
     }
 
     fn get(self: Rc<Self>, session: &Session, limit: Limit) -> Result<Reply, ManagerError> {
         let got = self.getters.wait(session, limit, || {
-            let message = self.messages.borrow_mut().pop_front();
-            message.map(Ok).or_else(|| self.closed.get().then_some(Err(Undone::Closed)))
+            let message = self.messages.borrow_mut().pop_first();
+            (message.is_some() || self.closed.get()).then_some(message)
         })?;
         self.putters.wake();
-        let message = match got.unwrap_or(Err(Undone::TimedOut)) {
-            Ok(message) => message,
-            Err(undone) => return Reply::of(&Err::<(), _>(undone)),
-        };
-        Reply::with_ack(&Ok::<_, Undone>(message.clone()), move |acknowledged| {
+        let Some(Some((number, message))) = got else { return Reply::of(&Err::<(), _>(got.is_some())) };
+        Reply::with_ack(&Ok::<_, bool>(message.clone()), move |acknowledged| {
             if acknowledged.is_none() {
-                self.messages.borrow_mut().push_front(message);
+                self.messages.borrow_mut().insert(number, message);
                 self.getters.wake();
             }
         })
@@ -186,10 +176,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     fn put_within(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
         match Bytes::of(&value).and_then(|bytes| self.remote.call(&QueueRequest::Put(bytes, limit))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Undone::TimedOut)) if limit == NO_WAIT => Err(PutError::Full(value)),
-            Ok(Err(Undone::TimedOut)) => Err(PutError::TimedOut(value)),
-            Ok(Err(Undone::Closed)) => Err(PutError::Closed(value)),
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(PutError::Closed(value)),
+            Ok(None) if limit == NO_WAIT => Err(PutError::Full(value)),
+            Ok(None) => Err(PutError::TimedOut(value)),
             Err(error) => Err(PutError::Failed { value, error }),
         }
     }
@@ -221,11 +211,11 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     }
 
     fn get_within(&self, limit: Limit) -> Result<T, GetError> {
-        match self.remote.call::<Result<Bytes, Undone>>(&QueueRequest::Get(limit))? {
+        match self.remote.call::<Result<Bytes, bool>>(&QueueRequest::Get(limit))? {
             Ok(message) => Ok(message.decode()?),
-            Err(Undone::TimedOut) if limit == NO_WAIT => Err(GetError::Empty),
-            Err(Undone::TimedOut) => Err(GetError::TimedOut),
-            Err(Undone::Closed) => Err(GetError::Closed),
+            Err(true) => Err(GetError::Closed),
+            Err(false) if limit == NO_WAIT => Err(GetError::Empty),
+            Err(false) => Err(GetError::TimedOut),
         }
     }
 

@@ -62,9 +62,7 @@ impl Object for SemaphoreObject {
         match decode(request)? {
             SemaphoreRequest::Acquire(limit) => self.acquire(session, limit),
             SemaphoreRequest::Release if session.release(&*self) => Reply::of(&self.give_back(false)),
-            SemaphoreRequest::Release => {
-                Err(ManagerError::Codec("the client holds no permit to release".into()))
-            }
+            SemaphoreRequest::Release => Err(ManagerError::codec("the client holds no permit to release")),
             SemaphoreRequest::Available => Reply::of(&self.available.get()),
         }
     }
@@ -139,14 +137,14 @@ impl Permit {
 
     fn acquire_within(remote: &Remote, limit: Limit) -> Result<Option<Permit>, ManagerError> {
         let Remote { client, object } = remote;
-        let request = SemaphoreRequest::Acquire(limit);
-        match client.call_over(client.connection()?, *object, &request)? {
-            (Some(was_abandoned), connection) => {
+        let connection = client.connection()?;
+        match client.call_over(&connection, *object, &SemaphoreRequest::Acquire(limit))? {
+            Ok(Some(was_abandoned)) => {
                 Ok(Some(Permit { remote: remote.clone(), connection: Some(connection), was_abandoned }))
             }
-            (None, connection) => {
+            not_acquired => {
                 client.put_back(connection);
-                Ok(None)
+                not_acquired.map(|_| None)
             }
         }
     }
@@ -154,13 +152,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
         // If nothing can be sent any more, the end of the connection gives the permit back. So does a failed call.
-        if connection.is_usable() {
-            let Remote { client, object } = &self.remote;
-            if let Ok(((), connection)) = client.call_over(connection, *object, &SemaphoreRequest::Release) {
-                client.put_back(connection);
-            }
+        let Some(connection) = self.connection.take().filter(Connection::is_usable) else { return };
+        let Remote { client, object } = &self.remote;
+        if client.call_over::<()>(&connection, *object, &SemaphoreRequest::Release).is_ok() {
+            client.put_back(connection);
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The server process: a hub with one green thread for each connection, and one registry of objects.
 //!
-//! Next: `process/manager/client_liveness.rs`, which watches the processes of the clients.
+//! Next: `process/manager/endpoint.rs`, how clients reach a server.
 //!
 //! It ends with the process that started it, however that ends. It has nothing to clean up: its address has no file, and
 //! its end closes all connections, by which all clients notice.
+//!
+//! A dead client's connection ends by itself, except when another process has a copy of its descriptor. A child that was
+//! forked meanwhile has one, and keeps the connection open without ever using it. So the server watches each process
+//! that has connected to it by a pidfd.
 
-use super::client_liveness::ClientLiveness;
-use super::endpoint::Stream;
+use super::endpoint::{Stream, shut_down};
 use super::handshake::{self, Key};
+use super::protocol;
 use super::registry::Registry;
 use super::session::Session;
 use super::sys;
@@ -17,23 +21,22 @@ use crate::api::spawn::spawn;
 use crate::net::{self, Listener};
 use crate::process::builder::Process;
 use crate::process::child::Child;
+use crate::process::descriptor::Descriptor;
 use crate::process::this_process::parent;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Turns what a listener accepted into a connection and, on a Unix socket, the id of the client's process. Returns an
 /// error if the client must not be served.
 pub(super) type Admit<S> = fn(S) -> std::io::Result<(Stream, Option<libc::pid_t>)>;
 
-/// Shared by all green threads of the server.
-struct Server {
-    key: Key,
-    registry: Registry,
-    clients: ClientLiveness,
-}
+/// The processes of the clients on this machine, by process id, with their sessions.
+type Clients = Rc<RefCell<BTreeMap<libc::pid_t, Vec<Weak<Session>>>>>;
 
 /// Starts a server process. The parent's copy of `listener` is closed here, so from then on a client reaches the server
-/// or nobody.
+/// or no process.
 pub(super) fn start<L>(name: String, listener: L, key: Key, admit: Admit<L::Stream>) -> std::io::Result<Child>
 where
     L: Listener + AsFd + 'static,
@@ -51,14 +54,27 @@ fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stre
     if let Err(error) = sys::replace_inherited_descriptors(&keep) {
         log::warn!("a manager keeps the descriptors that it has inherited: {error}");
     }
-    let server = Server { key, registry: Registry::default(), clients: ClientLiveness::default() };
+    let (registry, clients) = (Registry::default(), Clients::default());
+    let serve = move |stream| -> std::io::Result<()> {
+        let (stream, pid) = admit(stream)?;
+        handshake::serve(&stream, &key)?;
+        let session = Rc::new(Session::new(stream));
+        // A process of another PID namespace has the id 0 here, and cannot be watched.
+        if let Some(pid) = pid.filter(|&pid| pid > 0) {
+            watch(&clients, pid, &session);
+        }
+        while let Some(request) = protocol::receive(&session.stream)? {
+            session.send(registry.call(&request, &session))?;
+        }
+        Ok(())
+    };
+    let serve = move |stream, _| {
+        // The client sees the end of the connection as well.
+        if let Err(error) = serve(stream) {
+            log::debug!("a connection to a manager has ended: {error}");
+        }
+    };
     let accept = spawn(move || {
-        let serve = move |stream, _| {
-            // The client sees the end of the connection as well.
-            if let Err(error) = admit(stream).and_then(|(stream, pid)| server.serve(stream, pid)) {
-                log::debug!("a connection to a manager has ended: {error}");
-            }
-        };
         let ended = net::Server::streams(listener, serve).serve_forever();
         log::error!("a manager accepts no more connections: {ended:?}");
     });
@@ -66,15 +82,26 @@ fn run<L: Listener + AsFd + 'static>(listener: L, key: Key, admit: Admit<L::Stre
     join_first([accept, watch], 1);
 }
 
-impl Server {
-    /// Serves a connection until it ends.
-    fn serve(&self, stream: Stream, pid: Option<libc::pid_t>) -> std::io::Result<()> {
-        handshake::serve(&stream, &self.key)?;
-        let session = Rc::new(Session::new(stream));
-        // A process of another PID namespace has the id 0 here, and cannot be watched.
-        if let Some(pid) = pid.filter(|&pid| pid > 0) {
-            self.clients.watch(pid, &session);
+/// Closes `session` when process `pid` dies. One green thread and one descriptor watch a process until then.
+fn watch(clients: &Clients, pid: libc::pid_t, session: &Rc<Session>) {
+    let mut processes = clients.borrow_mut();
+    let sessions = processes.entry(pid).or_insert_with(|| {
+        let clients = clients.clone();
+        spawn(move || close_when_dead(&clients, pid));
+        Vec::new()
+    });
+    sessions.retain(|session| session.strong_count() > 0);
+    sessions.push(Rc::downgrade(session));
+}
+
+fn close_when_dead(clients: &Clients, pid: libc::pid_t) {
+    let died = Descriptor::pidfd(pid as u32).and_then(|process| io::wait_readable(&process, None));
+    let sessions = clients.borrow_mut().remove(&pid).unwrap_or_default();
+    match died {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            // For example, no descriptor is left. The end of the connection still ends the session.
+            log::warn!("a manager cannot see whether process {pid} is alive: {error}");
         }
-        session.serve(|request, session| self.registry.call(request, session))
+        _ => sessions.iter().filter_map(Weak::upgrade).for_each(|session| shut_down(&session.stream)),
     }
 }

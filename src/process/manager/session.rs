@@ -1,26 +1,24 @@
-//! A client's connection in the server: a green thread that receives one request at a time, executes it and replies.
+//! A client's connection in the server: replies, and what the client holds.
 //!
-//! Next: `process/manager/wait_queue.rs`, where a call waits.
+//! Next: `process/manager/object.rs`, where a call waits.
 //!
 //! A call may wait, for a message for example, and its client may give up meanwhile: its process is killed, or it closes
-//! the connection. So a waiting call also waits for the end of its connection ([`Session::wait_or_peer_gone`]).
+//! the connection. So a waiting call also waits for the end of its connection (`object.rs`).
 //!
 //! If a client dies before it has received a reply, the server must not lose what it took out of an object for that
 //! client. Therefore such a reply asks for an acknowledgement, and the session reports to the object whether it came
 //! ([`Reply::with_ack`]). A lock or a permit is held by the session, and is given back when the session ends for any
 //! reason.
 
-use super::endpoint::{Stream, shut_down};
+use super::endpoint::Stream;
 use super::manager_error::ManagerError;
 use super::protocol;
-use crate::api::io::{Parked, park_unless_readable};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::io;
-use std::time::Instant;
 
 pub(super) struct Session {
-    stream: Stream,
+    pub(super) stream: Stream,
     /// Addresses of the objects of which the client holds a lock or a permit, each with a callback that gives it back.
     /// The callback runs if the session ends before the client has released it.
     held: RefCell<Vec<(*const (), Box<dyn FnOnce()>)>>,
@@ -37,7 +35,7 @@ type AckCallback = dyn FnOnce(Option<&Session>);
 
 impl Reply {
     pub(super) fn of(value: &impl Serialize) -> Result<Reply, ManagerError> {
-        Ok(Reply { frame: reply(false, Ok(value))?, on_ack: None })
+        Ok(Reply { frame: protocol::frame(&(false, Ok::<_, ManagerError>(value)))?, on_ack: None })
     }
 
     /// Makes a reply that the client has to acknowledge. Then, or when the client is gone, `callback` runs.
@@ -45,7 +43,7 @@ impl Reply {
         value: &impl Serialize,
         callback: impl FnOnce(Option<&Session>) + 'static,
     ) -> Result<Reply, ManagerError> {
-        match reply(true, Ok(value)) {
+        match protocol::frame(&(true, Ok::<_, ManagerError>(value))) {
             Ok(frame) => Ok(Reply { frame, on_ack: Some(Box::new(callback)) }),
             Err(error) => {
                 callback(None);
@@ -55,36 +53,23 @@ impl Reply {
     }
 }
 
-fn reply(wants_ack: bool, result: Result<&impl Serialize, ManagerError>) -> Result<Vec<u8>, ManagerError> {
-    protocol::frame(&(wants_ack, result))
-}
-
 impl Session {
     pub(super) fn new(stream: Stream) -> Session {
         Session { stream, held: RefCell::default() }
     }
 
-    /// Executes requests by `call` until the client closes the connection.
+    /// Sends the result of a request, and waits until the client has acknowledged it if it has to.
     ///
     /// Errors: those of the connection.
-    pub(super) fn serve(
-        &self,
-        call: impl Fn(&[u8], &Session) -> Result<Reply, ManagerError>,
-    ) -> io::Result<()> {
-        while let Some(request) = protocol::receive(&self.stream)? {
-            match call(&request, self) {
-                Ok(reply) => self.send(reply)?,
-                Err(ManagerError::Gone { .. }) => break,
-                Err(error) => {
-                    let frame = reply(false, Err::<&(), _>(error)).expect("text can be encoded");
-                    protocol::send(&self.stream, &frame)?;
-                }
+    pub(super) fn send(&self, result: Result<Reply, ManagerError>) -> io::Result<()> {
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(ManagerError::Io(error)) => return Err(error),
+            Err(error) => {
+                let frame = protocol::frame(&(false, Err::<(), _>(error))).expect("text can be encoded");
+                Reply { frame, on_ack: None }
             }
-        }
-        Ok(())
-    }
-
-    fn send(&self, reply: Reply) -> io::Result<()> {
+        };
         let sent = protocol::send(&self.stream, &reply.frame);
         let Some(on_ack) = reply.on_ack else { return sent };
         let acknowledged = sent.and_then(|()| match protocol::receive(&self.stream)? {
@@ -93,21 +78,6 @@ impl Session {
         });
         on_ack(acknowledged.is_ok().then_some(self));
         acknowledged
-    }
-
-    /// Parks until a ticket of this green thread is used or the deadline passes. Returns `false` if the deadline has
-    /// passed.
-    ///
-    /// Errors: `Gone`, which means the client. A client sends nothing during a call, so a readable connection has ended.
-    pub(super) fn wait_or_peer_gone(&self, deadline: Option<Instant>) -> Result<bool, ManagerError> {
-        match park_unless_readable(&self.stream, deadline) {
-            Ok(Parked::Woken) => Ok(true),
-            Ok(Parked::Expired) => Ok(false),
-            Ok(Parked::Readable) | Err(_) => Err(ManagerError::Gone {
-                manager: String::new(),
-                cause: "the client closed the connection".into(),
-            }),
-        }
     }
 
     /// Records that the client holds a lock or a permit of `object`. If the session ends before
@@ -121,12 +91,6 @@ impl Session {
         let mut held = self.held.borrow_mut();
         let position = held.iter().position(|(of, _)| *of == object.cast());
         position.map(|position| held.swap_remove(position)).is_some()
-    }
-
-    /// Ends the connection. Another green thread calls this when the client's process has died while a third process has
-    /// a copy of the client's end.
-    pub(super) fn close(&self) {
-        shut_down(&self.stream);
     }
 }
 

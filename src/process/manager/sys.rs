@@ -13,7 +13,7 @@ fn checked(result: i32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns random bytes that nobody can predict.
+/// Returns random bytes that no process can predict.
 pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     const { assert!(N <= 256, "getentropy fills up to 256 bytes") };
     let mut bytes = [0; N];
@@ -33,13 +33,11 @@ pub(super) fn check_peer(stream: &UnixStream) -> io::Result<libc::pid_t> {
         libc::getsockopt(stream.as_raw_fd(), level, option, (&raw mut peer).cast(), &raw mut len)
     })?;
     // SAFETY: geteuid has no preconditions.
-    match peer.uid == unsafe { libc::geteuid() } {
-        true => Ok(peer.pid),
-        false => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("the peer, process {}, belongs to user {}", peer.pid, peer.uid),
-        )),
+    if peer.uid == unsafe { libc::geteuid() } {
+        return Ok(peer.pid);
     }
+    let error = format!("the peer, process {}, belongs to user {}", peer.pid, peer.uid);
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
 }
 
 /// Makes the kernel end the connection some 30 seconds after the other host has fallen silent.
@@ -61,10 +59,9 @@ pub(super) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 /// Calls `f` with SIGINT blocked. The server process ignores SIGINT, but between the fork and that call Ctrl-C would
 /// kill it.
 pub(super) fn with_sigint_blocked<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: all zeros is a valid set, and all pointers point to values of this frame.
+    // SAFETY: all zeros is an empty set, and all pointers point to values of this frame.
     let before = unsafe {
         let (mut interrupt, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-        libc::sigemptyset(&raw mut interrupt);
         libc::sigaddset(&raw mut interrupt, libc::SIGINT);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const interrupt, &raw mut before);
         before
@@ -78,12 +75,11 @@ pub(super) fn with_sigint_blocked<R>(f: impl FnOnce() -> R) -> R {
 /// Sets the signal dispositions of the server process. It ignores SIGINT, because Ctrl-C is meant for the program, and
 /// the server ends when the program does. SIGTERM ends it, whatever handler the program installed.
 pub(super) fn set_server_signals() {
-    // SAFETY: neither disposition is a handler of ours, and `none` is an empty set of this frame.
+    // SAFETY: neither disposition is a handler of ours, and `none`, all zeros, is an empty set of this frame.
     unsafe {
         libc::signal(libc::SIGINT, libc::SIG_IGN);
         libc::signal(libc::SIGTERM, libc::SIG_DFL);
-        let mut none = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
+        let none = std::mem::zeroed();
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
 }

@@ -1,12 +1,11 @@
-//! A manager and its server process, as the process that started them sees them.
+//! A manager, as the process that started it and its server sees it, and as any other process does that connects by TCP.
 //!
 //! Next: `process/manager/client.rs`, the connections to the server.
 
-use super::barrier::Barrier;
 use super::client::Client;
 use super::dict::{Dict, Value};
 use super::endpoint::{Address, from_tcp};
-use super::event::Event;
+use super::event::{Barrier, Event};
 use super::handshake::Key;
 use super::list::List;
 use super::protocol::{REGISTRY, RegistryRequest};
@@ -72,7 +71,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn event(&self) -> Result<Event, ManagerError> {
-        self.create(&())
+        self.create(&0usize)
     }
 
     /// Creates a lock that is not locked.
@@ -80,7 +79,7 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub fn lock(&self) -> Result<Lock, ManagerError> {
-        self.create(&())
+        self.create(&1usize)
     }
 
     /// Creates a semaphore of `permits` permits.
@@ -128,7 +127,7 @@ impl Manager {
         Ok(P::new(Remote { client: self.client.clone(), object }))
     }
 
-    /// Gives an object of this manager a name, by which a [`RemoteManager`](super::RemoteManager) finds it.
+    /// Gives an object of this manager a name, by which a [`RemoteManager`] finds it.
     ///
     /// # Errors
     /// [`ManagerError::Name`] if another object has that name, or `proxy` belongs to another manager; any other
@@ -144,10 +143,8 @@ impl Manager {
 
     /// Returns the address of the manager if it listens on TCP.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
-        match &self.client.address {
-            Address::Tcp(address) => Some(*address),
-            Address::Unix(_) => None,
-        }
+        let Address::Tcp(address) = &self.client.address else { return None };
+        Some(*address)
     }
 
     /// Returns the process id of the server.
@@ -205,7 +202,7 @@ impl Builder {
     /// Makes the manager listen on TCP at `address`. Port 0 stands for any free port. A manager on TCP needs a
     /// [`key`](Builder::key).
     ///
-    /// On other machines, look objects up by a [`RemoteManager`](super::RemoteManager). A proxy that was created here
+    /// On other machines, look objects up by a [`RemoteManager`]. A proxy that was created here
     /// and sent to another machine contains the address that is used here.
     ///
     /// # Errors
@@ -247,5 +244,59 @@ impl Builder {
             }
         };
         Ok(Manager { client: Client::of(address, key), server, owner: std::process::id() })
+    }
+}
+
+/// A manager elsewhere, whose published objects can be looked up by name.
+///
+/// ```no_run
+/// use greenline::process::manager::{Queue, RemoteManager};
+///
+/// let manager = RemoteManager::connect("10.0.0.1:5000", "a long and secret key")?;
+/// let jobs: Queue<String> = manager.find("jobs")?;
+/// while let Ok(job) = jobs.get() {
+///     println!("{job}");
+/// }
+/// # Ok::<(), greenline::process::manager::ManagerError>(())
+/// ```
+///
+/// Source: Python's `BaseManager.connect`.
+#[derive(Clone, Debug)]
+pub struct RemoteManager(Arc<Client>);
+
+impl RemoteManager {
+    /// Connects to the manager at `address`. If that stands for several addresses, connects to the first manager that
+    /// accepts. Both ends prove that they have the key.
+    ///
+    /// # Errors
+    /// [`ManagerError::Refused`] if the keys differ, or the other end is no manager; [`ManagerError::Gone`] if no
+    /// process listens there; [`ManagerError::Io`] if the address cannot be resolved.
+    pub fn connect(
+        address: impl ToSocketAddrs,
+        key: impl AsRef<[u8]>,
+    ) -> Result<RemoteManager, ManagerError> {
+        let unresolved = "the address could not be resolved";
+        let mut connected = Err(ManagerError::Io(io::Error::new(io::ErrorKind::InvalidInput, unresolved)));
+        for address in address.to_socket_addrs().map_err(ManagerError::Io)? {
+            let client = Client::of(Address::Tcp(address), Key(key.as_ref().to_vec()));
+            connected = client
+                .connect()
+                .map(|connection| client.put_back(connection))
+                .map(|()| RemoteManager(client));
+            if connected.is_ok() {
+                break;
+            }
+        }
+        connected
+    }
+
+    /// Returns the object that was published by that name.
+    ///
+    /// # Errors
+    /// [`ManagerError::Name`] if nothing was published by that name; [`ManagerError::WrongKind`] if the object is of another
+    /// kind; any other [`ManagerError`].
+    pub fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
+        let object = self.0.call(REGISTRY, &RegistryRequest::Find(name.into(), P::KIND))?;
+        Ok(P::new(Remote { client: self.0.clone(), object }))
     }
 }
