@@ -78,10 +78,9 @@ mod semaphore;
 #[allow(unsafe_code)]
 mod shared;
 mod this_process;
-#[allow(unsafe_code)]
 mod value;
 
-pub use array::Array;
+pub use array::{Array, Plain};
 pub use barrier::{Arrival, Barrier, BrokenBarrier};
 pub use builder::Process;
 pub use child::{Child, active_children};
@@ -97,4 +96,4 @@ pub use queue::Queue;
 pub use queue_error::{GetError, PutError};
 pub use semaphore::{Permit, Semaphore};
 pub use this_process::{Current, Parent, current, parent};
-pub use value::{Plain, Value};
+pub use value::Value;
