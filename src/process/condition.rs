@@ -134,7 +134,7 @@ impl Condition {
     }
 
     fn wait_within<'a>(&self, guard: LockGuard<'a>, limit: Limit) -> (LockGuard<'a>, bool) {
-        let lock = guard.lock();
+        let lock = guard.lock;
         let begun = self.monitor.change(|state| {
             state.waiting += 1;
             state.times

@@ -40,7 +40,7 @@ const RELEASED: usize = 0;
 #[derive(Debug)]
 #[must_use = "dropped, it is released"]
 pub struct LockGuard<'a> {
-    lock: &'a Lock,
+    pub(super) lock: &'a Lock,
     holder: ProcessId,
     was_abandoned: bool,
 }
@@ -95,15 +95,10 @@ impl Lock {
     }
 }
 
-impl<'a> LockGuard<'a> {
+impl LockGuard<'_> {
     /// Returns whether the process that held it before has ended without releasing it.
     pub fn was_abandoned(&self) -> bool {
         self.was_abandoned
-    }
-
-    /// Returns the lock that it holds.
-    pub(super) fn lock(&self) -> &'a Lock {
-        self.lock
     }
 }
 
