@@ -43,7 +43,7 @@ const CHUNK: usize = 1 << 16;
 /// One green thread at a time uses an end. To send and receive at the same time, [`split`](Connection::split) it. To wait
 /// for several ends, use their descriptors.
 pub struct Connection<S, R> {
-    end: Arc<PipeEnd>,
+    pub(super) end: Arc<PipeEnd>,
     /// The received part of the next message.
     inbox: Vec<u8>,
     /// Messages to be sent.
@@ -113,11 +113,6 @@ impl<S, R> Connection<S, R> {
             Connection { outbox, sent, ..Connection::new(end.clone()) },
             Connection { inbox, ..Connection::new(end) },
         )
-    }
-
-    /// Returns a reference for another process, which closes its copy.
-    pub(super) fn weak(&self) -> Weak<PipeEnd> {
-        Arc::downgrade(&self.end)
     }
 }
 
