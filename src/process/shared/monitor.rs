@@ -169,7 +169,7 @@ impl<S: Copy> Monitor<S> {
         limit: Limit,
         mut f: impl FnMut(&mut Transaction<'_, S>) -> Option<R>,
     ) -> Option<R> {
-        self.wait_watching(&mut ExitWatch::default(), condvar, limit, |transaction, _| f(transaction))
+        self.wait_watching(condvar, limit, |transaction, _| f(transaction))
     }
 
     /// Waits as [`wait`](Monitor::wait) does. `f` may also ask `watch` whether a process has exited, and is called again
@@ -177,17 +177,17 @@ impl<S: Copy> Monitor<S> {
     #[inline]
     pub(crate) fn wait_watching<R>(
         &self,
-        watch: &mut ExitWatch,
         condvar: usize,
         limit: Limit,
         mut f: impl FnMut(&mut Transaction<'_, S>, &mut ExitWatch) -> Option<R>,
     ) -> Option<R> {
         let deadline = if let Limit::Until(deadline) = limit { Some(deadline) } else { None };
         let mut is_over = matches!(limit, Limit::Nonblocking);
+        let mut watch = ExitWatch::default();
         loop {
             let result = match is_over {
-                true => self.try_change(|transaction| f(transaction, watch)),
-                false => self.try_change_or_register(condvar, |transaction| f(transaction, watch)),
+                true => self.try_change(|transaction| f(transaction, &mut watch)),
+                false => self.try_change_or_register(condvar, |transaction| f(transaction, &mut watch)),
             };
             if result.is_some() {
                 return result;
