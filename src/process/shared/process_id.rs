@@ -10,8 +10,8 @@ use crate::hub::with_blocking_disabled;
 use crate::process::descriptor::Descriptor;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A process, this one or another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,19 +26,17 @@ impl ProcessId {
     #[inline]
     pub(crate) fn current() -> ProcessId {
         static CACHED_IN: AtomicU64 = AtomicU64::new(0);
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         static START_TIME: AtomicU64 = AtomicU64::new(0);
         let epoch = epoch().unwrap_or(0);
-        if epoch != 0 && CACHED_IN.load(Acquire) == epoch {
-            return ProcessId { number: NUMBER.load(Relaxed) as u32, start_time: START_TIME.load(Relaxed) };
+        if epoch == 0 || CACHED_IN.load(Acquire) != epoch {
+            // If several OS threads come here, all of them find the same.
+            let number = std::process::id();
+            NUMBER.store(number, Relaxed);
+            START_TIME.store(start_time(number), Relaxed);
+            CACHED_IN.store(epoch, Release);
         }
-        // If several OS threads come here, all of them find the same.
-        let number = std::process::id();
-        let process = ProcessId { number, start_time: start_time(number) };
-        NUMBER.store(u64::from(number), Relaxed);
-        START_TIME.store(process.start_time, Relaxed);
-        CACHED_IN.store(epoch, Release);
-        process
+        ProcessId { number: NUMBER.load(Relaxed), start_time: START_TIME.load(Relaxed) }
     }
 
     /// Opens a descriptor that is readable once the process has exited.

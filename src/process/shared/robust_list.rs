@@ -59,13 +59,10 @@ impl OsThread {
             static CACHED: Cell<(u64, OsThread)> = const { Cell::new((0, OsThread { id: 0, head: null() })) };
         }
         let epoch = epoch().unwrap_or(0);
-        let (cached_in, thread) = CACHED.get();
-        if cached_in == epoch && epoch != 0 {
-            return thread;
+        if epoch == 0 || CACHED.get().0 != epoch {
+            CACHED.set((epoch, OsThread::query()));
         }
-        let thread = OsThread::query();
-        CACHED.set((epoch, thread));
-        thread
+        CACHED.get().1
     }
 
     #[cold]
