@@ -26,7 +26,7 @@ pub struct Child(Arc<ChildRecord>);
 
 /// The parent's record of a child. The parent keeps it until the child is reaped.
 struct ChildRecord {
-    /// What it knows of itself.
+    /// Its name, and whether it is a daemon.
     current: Current,
     pid: u32,
     /// Process id of the parent.
