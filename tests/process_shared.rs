@@ -6,7 +6,7 @@ mod support;
 #[path = "support/trials.rs"]
 mod trials;
 
-use greenline::process::{Array, Child, Process, Value};
+use greenline::process::{Array, Child, Plain, Process, Value};
 use greenline::{join_all, sleep, spawn, thread, yield_now};
 use kill_stress::{KillStress, makes_no_system_calls, shared_mappings};
 use std::collections::HashSet;
@@ -111,6 +111,14 @@ fn array() {
     assert_eq!(format!("{small:?}"), "[1.5, 2.5]");
 }
 
+/// It is aligned to more than a cache line.
+#[derive(Clone, Copy)]
+#[repr(align(256))]
+struct Aligned([u8; 256]);
+
+// SAFETY: numbers only.
+unsafe impl Plain for Aligned {}
+
 fn edges() {
     let none = Array::<u8>::new(&[]).unwrap();
     assert!(none.is_empty());
@@ -123,6 +131,9 @@ fn edges() {
         let panic = catch_unwind(AssertUnwindSafe(|| f(&zeros))).unwrap_err();
         assert_eq!(panic.downcast_ref::<String>().unwrap(), "there is no element 3 in an array of 3");
     }
+    let aligned = Array::new(&[Aligned([1; 256]), Aligned([2; 256])]).unwrap();
+    aligned.set(0, Aligned([3; 256]));
+    assert_eq!(aligned.to_vec().iter().map(|element| element.0[255]).collect::<Vec<_>>(), [3, 2]);
     // It takes a gigabyte of address space.
     let large = Array::<u64>::zeroed(1 << 26).unwrap();
     large.set(1 << 25, 7);

@@ -3,21 +3,56 @@
 //! It is too large to be copied for each change. So there are two arrays, and the state says which one is current:
 //!
 //! ```text
-//!   state: | current: 0 or 1 | pending |      memory: | an element | array 0 | array 1 |
+//!   state: | current: 0 or 1 | pending: index, element |      memory: | array 0 | array 1 |
 //! ```
 //!
-//! To change all elements, a process writes the other array and makes it current. To change one element, it writes the
-//! element to the place before the arrays, commits that this element is *pending*, and then copies it into the current
-//! array. If it is killed before the copy, the next user of the array makes the copy.
+//! To change all elements, a process writes the other array and makes it current. To change one element, it commits that
+//! the new element is *pending* (a write-ahead log of one entry). The next user of the array copies it into the current
+//! array before anything else. If that user is killed before its own commit, the one after it makes the copy again.
 //!
 //! Next: `process/queue.rs`, messages.
 
 use super::shared::{Monitor, Transaction};
-use super::value::Plain;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
+
+/// A type whose values mean the same in all processes: plain data, without addresses in them.
+///
+/// Integers, floats and arrays of them implement it. For another type:
+///
+/// ```
+/// use greenline::process::{Plain, Value};
+///
+/// #[derive(Clone, Copy)]
+/// struct Point {
+///     x: f64,
+///     y: f64,
+/// }
+/// // SAFETY: numbers only.
+/// unsafe impl Plain for Point {}
+///
+/// let point = Value::new(Point { x: 1.0, y: 2.0 }).unwrap();
+/// point.update(|point| point.x += point.y);
+/// assert_eq!(point.get().x, 3.0);
+/// ```
+///
+/// # Safety
+/// A value is valid in every process that was forked from the one that has made it, and in its parents. So it has no
+/// references or pointers, and no handles to what belongs to one process. All zeros are a valid value.
+pub unsafe trait Plain: Copy + Send + 'static {}
+
+macro_rules! plain {
+    ($($type:ty)*) => {$(
+        // SAFETY: numbers only.
+        unsafe impl Plain for $type {}
+    )*};
+}
+
+plain!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64);
+
+// SAFETY: the elements are plain.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// An array that processes share, and change one at a time.
 ///
@@ -39,18 +74,18 @@ use std::ptr::NonNull;
 /// ```
 ///
 /// Source: Python's `multiprocessing.Array`.
+#[derive(Clone)]
 pub struct Array<T> {
-    monitor: Monitor<State>,
+    monitor: Monitor<State<T>>,
     length: usize,
-    of: PhantomData<fn(T) -> T>,
 }
 
 #[derive(Clone, Copy)]
-struct State {
+struct State<T> {
     /// Index of the current array.
     current: usize,
-    /// Index of the element that is still to be copied.
-    pending: Option<usize>,
+    /// Index and value of the element that is still to be copied into the current array.
+    pending: Option<(usize, T)>,
     /// Number of changes so far.
     version: u64,
 }
@@ -60,15 +95,9 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     /// No memory; or the kernel has no robust lists, without which it could not survive its users.
-    ///
-    /// # Panics
-    /// `T` must be aligned to more than 64 bytes.
     pub fn new(elements: &[T]) -> io::Result<Array<T>> {
-        let array = Array::<T>::zeroed(elements.len())?;
-        array.monitor.change(|state| {
-            // SAFETY: `place` has checked the length, and no other code has the array yet.
-            unsafe { array.place(state, 0, 0).copy_from_nonoverlapping(first(elements), elements.len()) };
-        });
+        let array = Array::zeroed(elements.len())?;
+        array.change(|state| state.write(0, elements));
         Ok(array)
     }
 
@@ -76,15 +105,11 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     /// The errors of [`new`](Array::new).
-    ///
-    /// # Panics
-    /// As for `new`: `T` must be aligned to more than 64 bytes.
     pub fn zeroed(length: usize) -> io::Result<Array<T>> {
-        assert!(align_of::<T>() <= 64, "shared memory is aligned to 64 bytes");
-        let size = length.checked_mul(2).and_then(|twice| twice.checked_add(1)?.checked_mul(size_of::<T>()));
+        let size = length.checked_mul(2).and_then(|twice| twice.checked_mul(size_of::<T>()));
         let state = State { current: 0, pending: None, version: 0 };
         let monitor = Monitor::with_memory(state, 0, size.ok_or(io::ErrorKind::OutOfMemory)?)?;
-        Ok(Array { monitor, length, of: PhantomData })
+        Ok(Array { monitor, length })
     }
 
     /// Returns the number of elements.
@@ -102,9 +127,7 @@ impl<T: Plain> Array<T> {
     /// # Panics
     /// There is no such element.
     pub fn get(&self, index: usize) -> T {
-        self.check(index);
-        // SAFETY: an element of the current array.
-        self.change(|state| unsafe { self.place(state, state.current, index).read() })
+        self.look(index).0
     }
 
     /// Sets the element at `index` to `value`.
@@ -113,7 +136,10 @@ impl<T: Plain> Array<T> {
     /// There is no such element.
     pub fn set(&self, index: usize, value: T) {
         self.check(index);
-        self.change(|state| self.put(state, index, value));
+        self.change(|state| {
+            state.pending = Some((index, value));
+            state.version += 1;
+        });
     }
 
     /// Changes the element at `index` by `f`, and returns what `f` returns. If another process changes the array while `f`
@@ -122,18 +148,10 @@ impl<T: Plain> Array<T> {
     /// # Panics
     /// There is no such element.
     pub fn update_at<R>(&self, index: usize, mut f: impl FnMut(&mut T) -> R) -> R {
-        self.check(index);
         loop {
-            // SAFETY: an element of the current array.
-            let (mut value, version) = self
-                .change(|state| unsafe { (self.place(state, state.current, index).read(), state.version) });
+            let (mut value, version) = self.look(index);
             let result = f(&mut value);
-            let is_stored = self.change(|state| {
-                let is_same = state.version == version;
-                is_same.then(|| self.put(state, index, value));
-                is_same
-            });
-            if is_stored {
+            if self.change_if(version, |state| state.pending = Some((index, value))) {
                 return result;
             }
         }
@@ -151,16 +169,9 @@ impl<T: Plain> Array<T> {
         loop {
             let (mut elements, version) = self.copy();
             let result = f(&mut elements);
-            let is_stored = self.change(|state| {
-                let (is_same, other) = (state.version == version, 1 - state.current);
-                if is_same {
-                    let to = self.place(state, other, 0);
-                    // SAFETY: the other array, which has as many elements.
-                    unsafe { to.copy_from_nonoverlapping(first(&elements), self.length) };
-                    state.current = other;
-                    state.version += 1;
-                }
-                is_same
+            let is_stored = self.change_if(version, |state| {
+                state.current = 1 - state.current;
+                state.write(self.place(state.current, 0), &elements);
             });
             if is_stored {
                 return result;
@@ -168,14 +179,25 @@ impl<T: Plain> Array<T> {
         }
     }
 
+    /// Returns the element at `index`, and the version of the array.
+    fn look(&self, index: usize) -> (T, u64) {
+        self.check(index);
+        self.change(|state| {
+            let place = state.memory(self.place(state.current, index), size_of::<T>());
+            // SAFETY: an element of the current array.
+            (unsafe { place.cast().read() }, state.version)
+        })
+    }
+
     /// Returns all elements and their version.
     fn copy(&self) -> (Vec<T>, u64) {
         let mut elements = Vec::with_capacity(self.length);
         let version = self.change(|state| {
+            let array = state.memory(self.place(state.current, 0), self.length * size_of::<T>());
             // SAFETY: the vector has room for all elements of the current array.
             unsafe {
-                let at = NonNull::new_unchecked(elements.as_mut_ptr());
-                self.place(state, state.current, 0).copy_to_nonoverlapping(at, self.length);
+                let room = NonNull::new_unchecked(elements.as_mut_ptr());
+                array.cast().copy_to_nonoverlapping(room, self.length);
                 elements.set_len(self.length);
             }
             state.version
@@ -187,53 +209,32 @@ impl<T: Plain> Array<T> {
         assert!(index < self.length, "there is no element {index} in an array of {}", self.length);
     }
 
-    /// Changes the state as [`Monitor::change`] does, after copying what is pending.
-    fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, State>) -> R) -> R {
+    /// Changes the state as [`Monitor::change`] does, after copying what is pending. Its writer did not copy it.
+    fn change<R>(&self, f: impl FnOnce(&mut Transaction<'_, State<T>>) -> R) -> R {
         self.monitor.change(|state| {
-            self.settle(state);
+            if let Some((index, value)) = state.pending.take() {
+                // Until the commit, the element is still pending. A second copy does no harm.
+                state.write(self.place(state.current, index), &[value]);
+            }
             f(state)
         })
     }
 
-    /// Writes one element of the current array.
-    fn put(&self, state: &mut Transaction<'_, State>, index: usize, value: T) {
-        // SAFETY: nothing is pending, so the place before the arrays is free.
-        unsafe { self.pending(state).write(value) };
-        state.pending = Some(index);
-        state.version += 1;
-        state.commit();
-        self.settle(state);
+    /// Changes the state by `f` if the array still has that version, and returns whether it has.
+    fn change_if(&self, version: u64, f: impl FnOnce(&mut Transaction<'_, State<T>>)) -> bool {
+        self.change(|state| {
+            let is_same = state.version == version;
+            if is_same {
+                state.version += 1;
+                f(state);
+            }
+            is_same
+        })
     }
 
-    /// Copies the pending element, whose writer may have been killed.
-    fn settle(&self, state: &mut Transaction<'_, State>) {
-        if let Some(index) = state.pending.take() {
-            // SAFETY: `place` and `pending` lie within the memory. A second copy does no harm.
-            unsafe {
-                self.place(state, state.current, index).copy_from_nonoverlapping(self.pending(state), 1)
-            };
-            state.commit();
-        }
-    }
-
-    fn pending(&self, state: &Transaction<'_, State>) -> NonNull<T> {
-        state.memory(0, size_of::<T>()).cast()
-    }
-
-    /// Returns where the element at `index` of that array is. The later elements follow.
-    fn place(&self, state: &Transaction<'_, State>, array: usize, index: usize) -> NonNull<T> {
-        let at = 1 + array * self.length + index;
-        state.memory(at * size_of::<T>(), (self.length - index) * size_of::<T>()).cast()
-    }
-}
-
-fn first<T>(elements: &[T]) -> NonNull<T> {
-    NonNull::from(elements).cast()
-}
-
-impl<T> Clone for Array<T> {
-    fn clone(&self) -> Array<T> {
-        Array { monitor: self.monitor.clone(), length: self.length, of: PhantomData }
+    /// Returns where in the memory the element at `index` of that array is. The later elements follow.
+    fn place(&self, array: usize, index: usize) -> usize {
+        (array * self.length + index) * size_of::<T>()
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Next: `process/value.rs`, shared data.
 
-use super::shared::{ExitWatch, Limit, Monitor, ProcessId, Transaction};
+use super::shared::{Limit, Monitor, ProcessId, Transaction};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct Barrier {
     parties: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// Number of parties that wait.
     arrived: u32,
@@ -98,8 +98,7 @@ impl Barrier {
     pub fn new(parties: usize) -> io::Result<Barrier> {
         let parties = u32::try_from(parties).expect("a barrier has fewer than 2^32 parties");
         assert!(parties > 0, "a barrier needs at least one party");
-        let state = State { arrived: 0, broken: false, rounds: 0, passed: 0, last: None };
-        Ok(Barrier { monitor: Monitor::new(state, 1)?, parties })
+        Ok(Barrier { monitor: Monitor::new(State::default(), 1)?, parties })
     }
 
     /// Waits until all parties have arrived.
@@ -147,41 +146,38 @@ impl Barrier {
     }
 
     fn wait_within(&self, limit: Limit) -> Result<Arrival, BrokenBarrier> {
-        let (this, mut watch) = (ProcessId::current(), ExitWatch::default());
-        // It fails only until the process that has arrived before is watched.
-        let arrived = self.monitor.wait_watching(&mut watch, CHANGED, Limit::Nonblocking, |state, watch| {
-            if state.broken {
-                return Some(Err(BrokenBarrier));
+        let this = ProcessId::current();
+        let mut waiter: Option<Waiter<'_>> = None;
+        let passed = self.monitor.wait_watching(CHANGED, limit, |state, watch| {
+            let (before, outcome) = match &waiter {
+                Some(waiter) => (waiter.before, outcome(state, waiter.round)),
+                None => (state.last.filter(|&last| last != this), state.broken.then_some(Err(BrokenBarrier))),
+            };
+            if outcome.is_some() {
+                return outcome;
             }
-            let before = state.last.filter(|&last| last != this);
+            // The party arrives only when the process that has arrived before it is watched.
             if before.map_or(Some(false), |before| watch.has_exited(before))? {
                 break_it(state);
                 return Some(Err(BrokenBarrier));
             }
-            let (index, round) = (state.arrived, state.rounds);
-            state.arrived += 1;
-            state.last = Some(this);
-            let is_leader = state.arrived == self.parties;
-            if is_leader {
-                begin_round(state, true);
+            if waiter.is_none() {
+                waiter = Some(Waiter { barrier: self, index: state.arrived, round: state.rounds, before });
+                state.arrived += 1;
+                state.last = Some(this);
+                if state.arrived == self.parties {
+                    begin_round(state, true);
+                    return Some(Ok(()));
+                }
+                // The party has arrived, although it cannot go on.
+                state.commit();
             }
-            Some(Ok((Arrival { index, is_leader }, round, before)))
+            None
         });
-        let (arrival, round, before) = arrived.expect("a process that is watched has exited or not")?;
-        if arrival.is_leader {
-            return Ok(arrival);
-        }
-        let waiter = Waiter { barrier: self, round };
-        let passed = self.monitor.wait_watching(&mut watch, CHANGED, limit, |state, watch| {
-            outcome(state, round).or_else(|| {
-                watch.has_exited(before?).filter(|&has_exited| has_exited)?;
-                break_it(state);
-                Some(Err(BrokenBarrier))
-            })
-        });
-        // If the limit is over, this breaks the barrier.
-        drop(waiter);
-        passed.unwrap_or(Err(BrokenBarrier)).map(|()| arrival)
+        // If the limit is over, dropping the waiter breaks the barrier.
+        passed.unwrap_or(Err(BrokenBarrier))?;
+        let index = waiter.expect("a party that has passed has arrived").index;
+        Ok(Arrival { index, is_leader: index + 1 == self.parties })
     }
 }
 
@@ -203,19 +199,18 @@ fn break_it(state: &mut Transaction<'_, State>) {
 
 fn begin_round(state: &mut Transaction<'_, State>, passed: bool) {
     state.notify_all(CHANGED);
-    **state = State {
-        arrived: 0,
-        broken: false,
-        rounds: state.rounds + 1,
-        passed: state.passed << 1 | u64::from(passed),
-        last: None,
-    };
+    let (rounds, passed) = (state.rounds + 1, state.passed << 1 | u64::from(passed));
+    **state = State { rounds, passed, ..State::default() };
 }
 
 /// A waiter. If it is dropped before its round has ended, it breaks the barrier.
 struct Waiter<'a> {
     barrier: &'a Barrier,
+    /// Its place in the order of arrival.
+    index: u32,
     round: u64,
+    /// Process of the party that has arrived before it, if that is another one.
+    before: Option<ProcessId>,
 }
 
 impl Drop for Waiter<'_> {

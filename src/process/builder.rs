@@ -3,13 +3,12 @@
 //! Next: `process/fork.rs`, the fork itself.
 
 use super::child::Child;
-use super::child_main;
-use super::exit::Exit;
+use super::child_main::{self, Exit};
 use super::fork::fork;
 use super::pipe::{Connection, PipeEnd};
 use super::this_process::ChildSpec;
 use std::io;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 /// A process to be started: a builder, like [`Thread`](crate::thread::Thread).
 ///
@@ -50,7 +49,7 @@ where
     /// end never sees that it is closed: see [`Connection`]. The pipe between the process and its parent does not need
     /// this.
     pub fn closing<S, T>(mut self, end: &Connection<S, T>) -> Process<F> {
-        self.closing.push(end.weak());
+        self.closing.push(Arc::downgrade(&end.end));
         self
     }
 

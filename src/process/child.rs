@@ -5,7 +5,9 @@
 //!
 //! Next: `process/children_at_exit.rs`, what happens to the children when their parent ends.
 
-use super::descriptor::{Descriptor, check};
+use super::descriptor::Descriptor;
+use super::this_process::Current;
+use crate::api::io::result;
 use crate::arch::syscall::syscall;
 use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
@@ -24,8 +26,8 @@ pub struct Child(Arc<ChildRecord>);
 
 /// The parent's record of a child. The parent keeps it until the child is reaped.
 struct ChildRecord {
-    name: Arc<str>,
-    daemon: bool,
+    /// Its name, and whether it is a daemon.
+    current: Current,
     pid: u32,
     /// Process id of the parent.
     parent: u32,
@@ -33,13 +35,8 @@ struct ChildRecord {
     ended: Lock<Option<Ended>>,
 }
 
-/// How a child has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    With(i32),
-    /// Other code has taken the exit status.
-    Unknown,
-}
+/// How a child has ended: its exit code, or -N if signal N has killed it. `None`: other code has taken the exit status.
+type Ended = Option<i32>;
 
 /// The children of this process.
 static CHILDREN: Lock<Children> = Lock::new(Children { parent: 0, started: 0, not_reaped: Vec::new() });
@@ -85,9 +82,9 @@ pub fn active_children() -> Vec<Child> {
 
 impl Child {
     /// Registers a child of this process. The process keeps it until it is reaped.
-    pub(super) fn register(name: Arc<str>, daemon: bool, pid: u32, pidfd: Descriptor) -> Child {
-        let parent = std::process::id();
-        let child = Child(Arc::new(ChildRecord { name, daemon, pid, parent, pidfd, ended: Lock::new(None) }));
+    pub(super) fn register(current: Current, pid: u32, pidfd: Descriptor) -> Child {
+        let (parent, ended) = (std::process::id(), Lock::default());
+        let child = Child(Arc::new(ChildRecord { current, pid, parent, pidfd, ended }));
         with_children(|children| {
             children.started += 1;
             children.not_reaped.push(child.clone());
@@ -97,7 +94,7 @@ impl Child {
 
     /// Returns its name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.0.current.name()
     }
 
     /// Returns its process id. The kernel does not reuse the id before this process has reaped the child.
@@ -107,7 +104,7 @@ impl Child {
 
     /// Returns whether it was started as a daemon.
     pub fn is_daemon(&self) -> bool {
-        self.0.daemon
+        self.0.current.is_daemon()
     }
 
     /// Returns whether it has not ended. If it has ended, it is reaped.
@@ -118,10 +115,7 @@ impl Child {
     /// Returns its exit code, or -N if signal N has killed it. If it is alive, or its exit code is not known, returns
     /// `None`.
     pub fn exit_code(&self) -> Option<i32> {
-        match self.reap()? {
-            Ended::With(code) => Some(code),
-            Ended::Unknown => None,
-        }
+        self.reap()?
     }
 
     /// Waits until it has ended. Returns what [`exit_code`](Child::exit_code) then returns. Parks the running green
@@ -151,8 +145,8 @@ impl Child {
         }
         loop {
             match self.reap() {
-                Some(Ended::With(code)) => return Ok(Some(code)),
-                Some(Ended::Unknown) => {
+                Some(Some(code)) => return Ok(Some(code)),
+                Some(None) => {
                     return Err(io::Error::other(format!(
                         "the exit code of process '{name}' is not known: other code has taken its status, by \
                          waiting for any child or by ignoring SIGCHLD"
@@ -167,12 +161,7 @@ impl Child {
     /// Blocks the OS thread until the child has ended: for destructors, and where no hub runs any more. If the deadline
     /// has passed, returns `false`.
     pub(super) fn wait_in_kernel(&self, deadline: Option<Instant>) -> bool {
-        while self.reap().is_none() {
-            if !self.0.pidfd.wait_in_kernel(deadline).unwrap_or(false) {
-                return false;
-            }
-        }
-        true
+        !matches!(with_blocking_disabled(|| self.wait(deadline)), Ok(None))
     }
 
     /// Returns whether it has ended, by one system call and without reaping it.
@@ -227,9 +216,9 @@ impl Child {
     /// # Errors
     /// There is no such signal, or this process may not send it.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        let args = [self.0.pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0];
+        let args = [self.0.pidfd.as_fd().as_raw_fd() as usize, signal as usize, 0, 0, 0, 0];
         // SAFETY: the call takes numbers, and null instead of a `siginfo_t`.
-        match check(unsafe { syscall(libc::SYS_pidfd_send_signal, args) }) {
+        match result(unsafe { syscall(libc::SYS_pidfd_send_signal, args) }) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
             _ => Ok(()),
         }
@@ -256,7 +245,7 @@ impl fmt::Debug for Child {
 fn wait_status(pidfd: &Descriptor) -> Option<Ended> {
     // SAFETY: a `siginfo_t` of zeros is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let id = pidfd.as_raw_fd() as libc::id_t;
+    let id = pidfd.as_fd().as_raw_fd() as libc::id_t;
     // SAFETY: `info` has room for the result. The kernel fills in the two fields that are read. With WNOHANG the call does
     // not wait, so no signal interrupts it.
     let (result, pid, status) = unsafe {
@@ -265,7 +254,7 @@ fn wait_status(pidfd: &Descriptor) -> Option<Ended> {
     };
     match (result, pid) {
         (0, 0) => None,
-        (0, _) => Some(Ended::With(if info.si_code == libc::CLD_EXITED { status } else { -status })),
-        _ => Some(Ended::Unknown),
+        (0, _) => Some(Some(if info.si_code == libc::CLD_EXITED { status } else { -status })),
+        _ => Some(None),
     }
 }

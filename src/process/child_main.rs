@@ -1,19 +1,72 @@
-//! The main function of a child. It runs on the stack that has forked, ends by `_exit`, and never returns.
+//! The main function of a child, and what the result of its closure becomes: an exit code.
 //!
-//! Next: `process/exit.rs`, the exit code.
+//! Next: `process/child.rs`, a child as its parent sees it.
 
 use super::children_at_exit;
 use super::descriptor::replace_by_dev_null;
-use super::exit::Exit;
 use super::pipe::PipeEnd;
 use super::this_process::current;
-use crate::green::catch_body;
-use crate::green::{JoinError, panic_message};
+use crate::green::{JoinError, catch_body, panic_message};
 use crate::observe::watchdog;
 use crate::sys::at_fork::become_independent;
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::process::ExitCode;
 use std::sync::Weak;
 
-/// Runs `f` and ends the process with the exit code of its result.
+/// A type that the closure of a [`Process`](super::Process) may return.
+///
+/// Source: `std::process::Termination`, whose result cannot be inspected; Python's `sys.exit`.
+pub trait Exit {
+    /// Returns the exit code. Its lower eight bits reach the parent; 0 is success.
+    fn exit_code(self) -> i32;
+}
+
+impl Exit for () {
+    fn exit_code(self) -> i32 {
+        0
+    }
+}
+
+impl Exit for i32 {
+    fn exit_code(self) -> i32 {
+        self
+    }
+}
+
+impl Exit for u8 {
+    fn exit_code(self) -> i32 {
+        self.into()
+    }
+}
+
+impl Exit for ExitCode {
+    fn exit_code(self) -> i32 {
+        // Its number cannot be read. It can only be compared.
+        (0..=u8::MAX).find(|&code| ExitCode::from(code) == self).map_or(1, i32::from)
+    }
+}
+
+impl Exit for Infallible {
+    fn exit_code(self) -> i32 {
+        match self {}
+    }
+}
+
+/// An error is printed to stderr with the process's name. The exit code is then 1.
+impl<T: Exit, E: Debug> Exit for Result<T, E> {
+    fn exit_code(self) -> i32 {
+        match self {
+            Ok(value) => value.exit_code(),
+            Err(error) => {
+                eprintln!("process '{}' failed: {error:?}", current().name());
+                1
+            }
+        }
+    }
+}
+
+/// Runs `f` and ends the process with the exit code of its result. It runs on the stack that has forked, ends by `_exit`, and never returns.
 ///
 /// `f` lies on the stack of the caller that has forked, like everything else that the parent has. Only `f` is moved and
 /// dropped.

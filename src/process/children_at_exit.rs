@@ -2,7 +2,7 @@
 //!
 //! Next: `process/this_process.rs`, what a process knows of itself.
 
-use super::child::{self, Child};
+use super::child;
 use super::this_process::parent;
 use crate::sys::exit_hooks::Stage;
 use crate::thread::wait_for_all;
@@ -46,15 +46,11 @@ fn leave(code: i32) -> ! {
 /// Terminates the daemons, waits for the other children, and reaps all. It blocks the OS thread, because no hub runs any
 /// more.
 fn end_children() {
-    let (daemons, others): (Vec<_>, Vec<_>) = child::children().into_iter().partition(Child::is_daemon);
+    let children = child::children();
+    let daemons = || children.iter().filter(|child| child.is_daemon());
     // An error is ignored: the process ends, and no caller could see it.
-    daemons.iter().for_each(|daemon| _ = daemon.terminate());
+    daemons().for_each(|daemon| _ = daemon.terminate());
     let deadline = Instant::now() + TERMINATION_GRACE;
-    for daemon in daemons {
-        if !daemon.wait_in_kernel(Some(deadline)) {
-            let _ = daemon.kill();
-            daemon.wait_in_kernel(None);
-        }
-    }
-    others.iter().for_each(|child| _ = child.wait_in_kernel(None));
+    daemons().filter(|daemon| !daemon.wait_in_kernel(Some(deadline))).for_each(|daemon| _ = daemon.kill());
+    children.iter().for_each(|child| _ = child.wait_in_kernel(None));
 }

@@ -82,26 +82,21 @@ impl Condition {
     ///
     /// # Panics
     /// As in [`wait`](Condition::wait): unwinds when the green thread is killed or a timeout around it fires.
-    pub fn wait_for<'a>(&self, guard: LockGuard<'a>, holds: impl FnMut() -> bool) -> LockGuard<'a> {
-        self.wait_for_within(guard, Limit::Unlimited, holds).0
+    pub fn wait_for<'a>(&self, mut guard: LockGuard<'a>, mut holds: impl FnMut() -> bool) -> LockGuard<'a> {
+        while !holds() {
+            guard = self.wait(guard);
+        }
+        guard
     }
 
     /// Waits as [`wait_for`](Condition::wait_for) does, for at most `timeout`. Also returns the last result of `holds`.
     pub fn wait_for_timeout<'a>(
         &self,
-        guard: LockGuard<'a>,
-        timeout: Duration,
-        holds: impl FnMut() -> bool,
-    ) -> (LockGuard<'a>, bool) {
-        self.wait_for_within(guard, Limit::timeout(timeout), holds)
-    }
-
-    fn wait_for_within<'a>(
-        &self,
         mut guard: LockGuard<'a>,
-        limit: Limit,
+        timeout: Duration,
         mut holds: impl FnMut() -> bool,
     ) -> (LockGuard<'a>, bool) {
+        let limit = Limit::timeout(timeout);
         let mut notified = true;
         loop {
             let result = holds();
@@ -134,7 +129,7 @@ impl Condition {
     }
 
     fn wait_within<'a>(&self, guard: LockGuard<'a>, limit: Limit) -> (LockGuard<'a>, bool) {
-        let lock = guard.lock();
+        let lock = guard.lock;
         let begun = self.monitor.change(|state| {
             state.waiting += 1;
             state.times

@@ -6,10 +6,11 @@
 //!
 //! Next: `process/child.rs`, which waits for a pidfd.
 
-use crate::api::io::wait_readable;
+use crate::api::io::{result, wait_readable};
 use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::hub::try_current;
+use crate::sys::poll_now::poll_now;
 use crate::sys::timespec::timespec_of;
 use std::fs::File;
 use std::io;
@@ -17,6 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// A descriptor that is closed when this is dropped. The hubs that wait for it are notified before.
+#[derive(Debug)]
 pub(super) struct Descriptor(OwnedFd);
 
 impl Descriptor {
@@ -39,7 +41,7 @@ impl Descriptor {
 
     fn open(call: libc::c_long, [first, second]: [usize; 2]) -> io::Result<Descriptor> {
         // SAFETY: the two calls above take numbers only.
-        let fd = check(unsafe { syscall(call, [first, second, 0, 0, 0, 0]) })? as RawFd;
+        let fd = result(unsafe { syscall(call, [first, second, 0, 0, 0, 0]) })? as RawFd;
         fd_table::invalidate(fd);
         // SAFETY: the kernel has just opened it for this function.
         Ok(Descriptor(unsafe { OwnedFd::from_raw_fd(fd) }))
@@ -47,57 +49,42 @@ impl Descriptor {
 
     /// Returns whether it is readable, by one system call that does not wait.
     pub(super) fn is_readable(&self) -> bool {
-        matches!(self.poll(Some(Duration::ZERO)), Ok(true))
+        poll_now(self.0.as_raw_fd(), libc::POLLIN) != 0
     }
 
     /// Waits until it is readable. If the deadline has passed, returns `false`.
     ///
     /// Parks the running green thread. Where no green thread can park, it blocks the OS thread.
     pub(super) fn wait_readable(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        if try_current().is_none_or(|hub| !hub.can_block()) {
-            return self.wait_in_kernel(deadline);
-        }
-        before_deadline(wait_readable(&self.0, deadline))
-    }
-
-    /// Blocks the OS thread until it is readable. If the deadline has passed, returns `false`.
-    pub(super) fn wait_in_kernel(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match self.poll(left) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn poll(&self, timeout: Option<Duration>) -> io::Result<bool> {
         /// The kernel refuses times that are too large.
         const MAX: Duration = Duration::from_secs(i32::MAX as u64);
-        let timeout = timeout.map(|timeout| timespec_of(timeout.min(MAX)));
-        let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| &raw const *timeout);
-        let mut fd = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let args = [&raw mut fd as usize, 1, timeout as usize, 0, 0, 0];
-        // SAFETY: `fd` and `timeout` live in this frame until the call returns.
-        Ok(check(unsafe { syscall(libc::SYS_ppoll, args) })? > 0)
+        if try_current().is_some_and(|hub| hub.can_block()) {
+            return before_deadline(wait_readable(&self.0, deadline));
+        }
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| timespec_of(left.min(MAX)));
+            let timeout = left.as_ref().map_or(std::ptr::null(), |left| &raw const *left);
+            let mut fd = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let args = [&raw mut fd as usize, 1, timeout as usize, 0, 0, 0];
+            // SAFETY: `fd` and `left` live in this frame until the call returns.
+            match result(unsafe { syscall(libc::SYS_ppoll, args) }) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                count => return Ok(count? > 0),
+            }
+        }
     }
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        fd_table::invalidate(self.as_raw_fd());
+        fd_table::invalidate(self.0.as_raw_fd());
     }
 }
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }
 
@@ -117,12 +104,7 @@ pub(super) fn replace_by_dev_null(fd: RawFd) -> io::Result<()> {
     fd_table::invalidate(fd);
     let args = [null.as_raw_fd() as usize, fd as usize, flags as usize, 0, 0, 0];
     // SAFETY: the call takes numbers only, and the owner of `fd` keeps owning an open descriptor of that number.
-    check(unsafe { syscall(libc::SYS_dup3, args) }).map(drop)
-}
-
-/// Turns what the kernel has returned, a number or a negative errno, into a result.
-pub(super) fn check(returned: isize) -> io::Result<usize> {
-    usize::try_from(returned).map_err(|_| io::Error::from_raw_os_error(-returned as i32))
+    result(unsafe { syscall(libc::SYS_dup3, args) }).map(drop)
 }
 
 /// Turns the error of a wait whose deadline has passed into `false`.

@@ -9,10 +9,9 @@
 use super::child::{self, Child};
 use super::children_at_exit;
 use super::descriptor::Descriptor;
-use super::this_process::{self, ChildSpec, ProcessInfo};
+use super::this_process::{self, ChildSpec};
 use crate::hub::{self, try_current, with_blocking_disabled};
-use crate::sys::quiescent::QuiescentThreads;
-use crate::sys::quiescent::hold_quiescent;
+use crate::sys::quiescent::{QuiescentThreads, hold_quiescent};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -64,7 +63,19 @@ fn fork_if_single_threaded(spec: &ChildSpec) -> io::Result<Option<Child>> {
         this_process::reset_after_fork(info);
         return Ok(None);
     }
-    register_child(info, pid).map(Some)
+    // Closes the descriptor that stands for the parent, so that at least one is left for the child's.
+    drop(info.parent);
+    let pidfd = Descriptor::pidfd(pid).inspect_err(|error| {
+        // ESRCH: the child has ended, and SIGCHLD is ignored, so its number may be another process's already.
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            // SAFETY: `pid` is a child of this process that was not reaped, and for which there is no descriptor.
+            unsafe {
+                libc::kill(pid as i32, libc::SIGKILL);
+                libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
+            }
+        }
+    })?;
+    Ok(Some(Child::register(info.current, pid, pidfd)))
 }
 
 /// Errors: there are other OS threads.
@@ -88,31 +99,6 @@ fn check_threads(threads: &QuiescentThreads) -> io::Result<()> {
 /// Returns whether the error is the one of `check_threads`, and not the kernel's.
 fn is_other_threads(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none()
-}
-
-fn register_child(info: ProcessInfo, pid: u32) -> io::Result<Child> {
-    let ProcessInfo { current, parent, .. } = info;
-    // Closes the descriptor that stands for the parent, so that at least one is left for the child's.
-    drop(parent);
-    match Descriptor::pidfd(pid) {
-        Ok(pidfd) => Ok(Child::register(current.name, current.daemon, pid, pidfd)),
-        Err(error) => {
-            // ESRCH: the child has ended, and SIGCHLD is ignored, so its number may be another process's already.
-            if error.raw_os_error() != Some(libc::ESRCH) {
-                kill_and_reap(pid);
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Ends a child that this process has no descriptor to wait for.
-fn kill_and_reap(pid: u32) {
-    // SAFETY: `pid` is a child of this process that was not reaped.
-    unsafe {
-        libc::kill(pid as i32, libc::SIGKILL);
-        libc::waitpid(pid as i32, std::ptr::null_mut(), 0);
-    }
 }
 
 /// Lets time pass until other OS threads have ended.

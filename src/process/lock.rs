@@ -2,7 +2,7 @@
 //!
 //! Next: `process/condition.rs`, waiting with such a lock.
 
-use super::shared::{ExitWatch, Limit, Monitor, ProcessId};
+use super::shared::{Limit, Monitor, ProcessId};
 use std::io;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const RELEASED: usize = 0;
 #[derive(Debug)]
 #[must_use = "dropped, it is released"]
 pub struct LockGuard<'a> {
-    lock: &'a Lock,
+    pub(super) lock: &'a Lock,
     holder: ProcessId,
     was_abandoned: bool,
 }
@@ -76,16 +76,12 @@ impl Lock {
 
     fn lock_within(&self, limit: Limit) -> Option<LockGuard<'_>> {
         let this = ProcessId::current();
-        let was_abandoned =
-            self.holder.wait_watching(&mut ExitWatch::default(), RELEASED, limit, |holder, watch| {
-                let was_abandoned = match **holder {
-                    None => false,
-                    Some(other) if other != this && watch.has_exited(other)? => true,
-                    Some(_) => return None,
-                };
-                **holder = Some(this);
-                Some(was_abandoned)
-            })?;
+        let was_abandoned = self.holder.wait_watching(RELEASED, limit, |holder, watch| {
+            if let Some(other) = **holder {
+                (other != this && watch.has_exited(other)?).then_some(())?;
+            }
+            Some(holder.replace(this).is_some())
+        })?;
         Some(LockGuard { lock: self, holder: this, was_abandoned })
     }
 
@@ -95,15 +91,10 @@ impl Lock {
     }
 }
 
-impl<'a> LockGuard<'a> {
+impl LockGuard<'_> {
     /// Returns whether the process that held it before has ended without releasing it.
     pub fn was_abandoned(&self) -> bool {
         self.was_abandoned
-    }
-
-    /// Returns the lock that it holds.
-    pub(super) fn lock(&self) -> &'a Lock {
-        self.lock
     }
 }
 

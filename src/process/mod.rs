@@ -16,8 +16,7 @@
 //! |--------------------|----------------------------------------------------------------|
 //! | `builder.rs`       | starting a process                                             |
 //! | `fork.rs`          | the fork: what must hold, what is flushed                      |
-//! | `child_main.rs`    | the child's main function                                      |
-//! | `exit.rs`          | from the result of a closure to an exit code                   |
+//! | `child_main.rs`    | the child's main function; from the result of a closure to an exit code |
 //! | `child.rs`         | a child, as its parent sees it: waiting, killing               |
 //! | `children_at_exit.rs` | the children when their parent ends                            |
 //! | `this_process.rs`  | what a process knows of itself and its parent                  |
@@ -65,7 +64,6 @@ mod condition;
 #[allow(unsafe_code)]
 mod descriptor;
 mod event;
-mod exit;
 #[allow(unsafe_code)]
 mod fork;
 mod lock;
@@ -78,17 +76,16 @@ mod semaphore;
 #[allow(unsafe_code)]
 mod shared;
 mod this_process;
-#[allow(unsafe_code)]
 mod value;
 
-pub use array::Array;
+pub use array::{Array, Plain};
 pub use barrier::{Arrival, Barrier, BrokenBarrier};
 pub use builder::Process;
 pub use child::{Child, active_children};
+pub use child_main::Exit;
 pub use codec::CodecError;
 pub use condition::Condition;
 pub use event::Event;
-pub use exit::Exit;
 pub use lock::{Lock, LockGuard};
 pub use manager::{Manager, RemoteManager};
 pub use pipe::{Connection, Nothing, Receiver, Sender, one_way, pipe};
@@ -97,4 +94,4 @@ pub use queue::Queue;
 pub use queue_error::{GetError, PutError};
 pub use semaphore::{Permit, Semaphore};
 pub use this_process::{Current, Parent, current, parent};
-pub use value::{Plain, Value};
+pub use value::Value;

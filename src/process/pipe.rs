@@ -24,6 +24,7 @@ use crate::net::UnixStream;
 use crate::sys::at_fork::forks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::marker::PhantomData;
@@ -43,13 +44,11 @@ const CHUNK: usize = 1 << 16;
 /// One green thread at a time uses an end. To send and receive at the same time, [`split`](Connection::split) it. To wait
 /// for several ends, use their descriptors.
 pub struct Connection<S, R> {
-    end: Arc<PipeEnd>,
+    pub(super) end: Arc<PipeEnd>,
     /// The received part of the next message.
     inbox: Vec<u8>,
-    /// Messages to be sent.
-    outbox: Vec<u8>,
-    /// Number of bytes of the outbox that were sent.
-    sent: usize,
+    /// The bytes that are to be sent.
+    outbox: VecDeque<u8>,
     messages: PhantomData<fn(S) -> R>,
 }
 
@@ -103,21 +102,13 @@ pub fn one_way<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
 
 impl<S, R> Connection<S, R> {
     fn new(end: Arc<PipeEnd>) -> Connection<S, R> {
-        Connection { end, inbox: Vec::new(), outbox: Vec::new(), sent: 0, messages: PhantomData }
+        Connection { end, inbox: Vec::new(), outbox: VecDeque::new(), messages: PhantomData }
     }
 
     /// Splits it into a sender and a receiver. The end is closed when both are dropped.
     pub fn split(self) -> (Sender<S>, Receiver<R>) {
-        let Connection { end, inbox, outbox, sent, .. } = self;
-        (
-            Connection { outbox, sent, ..Connection::new(end.clone()) },
-            Connection { inbox, ..Connection::new(end) },
-        )
-    }
-
-    /// Returns a reference for another process, which closes its copy.
-    pub(super) fn weak(&self) -> Weak<PipeEnd> {
-        Arc::downgrade(&self.end)
+        let Connection { end, inbox, outbox, .. } = self;
+        (Connection { outbox, ..Connection::new(end.clone()) }, Connection { inbox, ..Connection::new(end) })
     }
 }
 
@@ -145,18 +136,18 @@ impl<S: Serialize, R> Connection<S, R> {
         let len = u32::try_from(bytes.len())
             .map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a message must be smaller than 4 GiB"))?;
         self.outbox.reserve_exact(HEADER + bytes.len());
-        self.outbox.extend_from_slice(&len.to_le_bytes());
-        self.outbox.extend_from_slice(bytes);
+        self.outbox.extend(len.to_le_bytes());
+        self.outbox.extend(bytes);
         let sent = self.flush();
         // Not reached if `flush` unwinds. Then the next call goes on from there.
-        (self.outbox, self.sent) = (Vec::new(), 0);
+        self.outbox = VecDeque::new();
         sent
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.outbox.len() {
-            match (&self.end.stream).write(&self.outbox[self.sent..]) {
-                Ok(more) => self.sent += more,
+        while !self.outbox.is_empty() {
+            match (&self.end.stream).write(self.outbox.as_slices().0) {
+                Ok(sent) => drop(self.outbox.drain(..sent)),
                 Err(error) if is_closed(&error) => {
                     return Err(io::Error::new(ErrorKind::BrokenPipe, "the other end of the pipe is closed"));
                 }
@@ -221,10 +212,8 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
             let message = self.recv();
             let error = message.as_ref().err().map(io::Error::kind);
             is_over = error.is_some_and(|kind| kind != ErrorKind::InvalidData);
-            match error {
-                Some(ErrorKind::UnexpectedEof) if self.inbox.is_empty() => None,
-                _ => Some(message),
-            }
+            let is_end = error == Some(ErrorKind::UnexpectedEof) && self.inbox.is_empty();
+            (!is_end).then_some(message)
         })
     }
 
@@ -258,18 +247,16 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
             match (&self.end.stream).read(&mut room) {
                 Ok(more @ 1..) => self.inbox.extend_from_slice(&room[..more]),
                 Err(error) if !is_closed(&error) => return Err(error),
-                _ => return Err(self.ended()),
+                _ => {
+                    let text = match have {
+                        0 => "the other end of the pipe is closed",
+                        _ => "the other end of the pipe was closed in the middle of a message",
+                    };
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                }
             }
         }
         Ok(true)
-    }
-
-    fn ended(&self) -> io::Error {
-        let text = match self.inbox.len() {
-            0 => "the other end of the pipe is closed",
-            _ => "the other end of the pipe was closed in the middle of a message",
-        };
-        io::Error::new(ErrorKind::UnexpectedEof, text)
     }
 }
 

@@ -5,7 +5,6 @@
 use super::descriptor::Descriptor;
 use crate::hub::with_blocking_disabled;
 use crate::sys::raw_mutex::Lock;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -44,7 +43,7 @@ impl Current {
 /// The process that has started this one.
 ///
 /// Source: Python's `multiprocessing.parent_process`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Parent {
     name: Arc<str>,
     pid: u32,
@@ -70,12 +69,6 @@ impl Parent {
     /// Returns a descriptor that becomes readable when it ends, for [`io::wait_readable`](crate::io::wait_readable).
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-}
-
-impl fmt::Debug for Parent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parent").field("name", &self.name).field("pid", &self.pid).finish_non_exhaustive()
     }
 }
 

@@ -15,12 +15,12 @@ use crate::process::descriptor::Descriptor;
 use crate::time::NEVER;
 use std::hint::spin_loop;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Instant;
 
 pub(super) struct CondVar {
-    counter: Descriptor,
+    pub(super) counter: Descriptor,
     /// Number of next waits in this process that spin first. At 0 and below, minus the number of waits that did not.
     spin_budget: AtomicI32,
 }
@@ -46,7 +46,7 @@ impl CondVar {
     /// Wakes all waiters.
     pub(super) fn notify_all(&self) {
         let one = 1u64.to_ne_bytes();
-        let args = [self.counter.as_raw_fd() as usize, one.as_ptr() as usize, one.len(), 0, 0, 0];
+        let args = [self.counter.as_fd().as_raw_fd() as usize, one.as_ptr() as usize, one.len(), 0, 0, 0];
         // SAFETY: the kernel reads eight bytes of this frame. The call goes past the C library, whose function may be
         // patched. It fails only after 2^64 calls, or if other code has closed the descriptor.
         unsafe { syscall(libc::SYS_write, args) };
@@ -87,7 +87,7 @@ impl CondVar {
     pub(super) fn wait(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
         let hub = current_hub();
         let deadline = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
-        let fd = self.counter.as_raw_fd();
+        let fd = self.counter.as_fd().as_raw_fd();
         // Only edges count that the hub collects from now on. Earlier ones came before the caller looked.
         if beside.is_none() {
             if let Ok(in_time) = hub.wait_next_edge(fd, Read, deadline, OnInterrupt::Unwind) {
@@ -101,10 +101,5 @@ impl CondVar {
             FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
         }
         true
-    }
-
-    #[cfg(test)]
-    pub(super) fn as_raw_fd(&self) -> RawFd {
-        self.counter.as_raw_fd()
     }
 }

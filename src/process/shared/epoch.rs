@@ -28,7 +28,7 @@ fn detect_fork() -> io::Result<u64> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     if EPOCH.load(Acquire).is_null() {
         let page = Mapping::wiped_on_fork()?;
-        if EPOCH.compare_exchange(null_mut(), page.start().as_ptr().cast(), AcqRel, Acquire).is_ok() {
+        if EPOCH.compare_exchange(null_mut(), page.start.as_ptr().cast(), AcqRel, Acquire).is_ok() {
             // It stays mapped.
             std::mem::forget(page);
         }

@@ -9,8 +9,9 @@ use std::ptr::{NonNull, null_mut};
 
 /// A mapping of zeros. Dropping it unmaps it from this process; the last process frees the memory.
 pub(super) struct Mapping {
-    start: NonNull<u8>,
-    size: usize,
+    /// Its first address, the start of a page.
+    pub(super) start: NonNull<u8>,
+    pub(super) size: usize,
 }
 
 // SAFETY: an address and a length. Readers and writers of the memory synchronise themselves.
@@ -49,17 +50,6 @@ impl Mapping {
         }
     }
 
-    /// Returns its first address, the start of a page.
-    #[inline]
-    pub(super) fn start(&self) -> NonNull<u8> {
-        self.start
-    }
-
-    #[inline]
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Frees the memory of the whole pages in `range`, for all processes. They are zeros afterwards.
     pub(super) fn free_pages(&self, range: Range<usize>) {
         let (page, end) = (page_size(), range.end.min(self.size));
@@ -74,7 +64,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it was mapped in `new`. Users of its addresses borrow `self`.
+        // SAFETY: `new` has mapped it, and no other code assigns its fields. Users of its addresses borrow `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.size) };
     }
 }

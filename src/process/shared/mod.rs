@@ -30,5 +30,5 @@ mod ring;
 mod robust_list;
 
 pub(crate) use monitor::{Limit, Monitor, Transaction};
-pub(crate) use process_id::{ExitWatch, ProcessId};
+pub(crate) use process_id::ProcessId;
 pub(crate) use ring::{PopResult, Ring};

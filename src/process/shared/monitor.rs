@@ -45,6 +45,7 @@ mod tests;
 
 /// A state `S` that processes share; a handle to it. The state must mean the same in all of them: it has no addresses of
 /// allocated memory, and no descriptors that were opened after the fork.
+#[derive(Clone)]
 pub(crate) struct Monitor<S>(Arc<Inner<S>>);
 
 struct Inner<S> {
@@ -69,7 +70,7 @@ struct Header<S> {
     states: [UnsafeCell<MaybeUninit<S>>; 2],
 }
 
-/// Alignment of the memory beside the state: a cache line.
+/// Least alignment of the memory beside the state: a cache line.
 const ALIGNMENT: usize = 64;
 
 /// Time limit of a call.
@@ -96,7 +97,8 @@ impl<S: Copy> Monitor<S> {
         Monitor::with_memory(initial, condvars, 0)
     }
 
-    /// Returns a monitor with `size` bytes of memory beside its state. They are zeros, and aligned to 64 bytes.
+    /// Returns a monitor with `size` bytes of memory beside its state. They are zeros, and aligned to 64 bytes, or
+    /// as the state if that needs more.
     ///
     /// Errors: those of `new`.
     pub(crate) fn with_memory(initial: S, condvars: usize, size: usize) -> io::Result<Monitor<S>> {
@@ -104,7 +106,7 @@ impl<S: Copy> Monitor<S> {
         // The kernel's pages have at least 4096 bytes.
         const { assert!(align_of::<Header<S>>() <= 4096, "a mapping begins at a page") };
         let words = condvars * size_of::<AtomicU32>();
-        let memory_at = (size_of::<Header<S>>() + words).next_multiple_of(ALIGNMENT);
+        let memory_at = (size_of::<Header<S>>() + words).next_multiple_of(ALIGNMENT.max(align_of::<S>()));
         let size = memory_at.checked_add(size).ok_or(io::ErrorKind::OutOfMemory)?;
         let condvars = (0..condvars).map(|_| CondVar::new()).collect::<io::Result<_>>()?;
         let inner = Inner { mapping: Mapping::shared(size)?, condvars, memory_at, state: PhantomData };
@@ -167,7 +169,7 @@ impl<S: Copy> Monitor<S> {
         limit: Limit,
         mut f: impl FnMut(&mut Transaction<'_, S>) -> Option<R>,
     ) -> Option<R> {
-        self.wait_watching(&mut ExitWatch::default(), condvar, limit, |transaction, _| f(transaction))
+        self.wait_watching(condvar, limit, |transaction, _| f(transaction))
     }
 
     /// Waits as [`wait`](Monitor::wait) does. `f` may also ask `watch` whether a process has exited, and is called again
@@ -175,18 +177,17 @@ impl<S: Copy> Monitor<S> {
     #[inline]
     pub(crate) fn wait_watching<R>(
         &self,
-        watch: &mut ExitWatch,
         condvar: usize,
         limit: Limit,
         mut f: impl FnMut(&mut Transaction<'_, S>, &mut ExitWatch) -> Option<R>,
     ) -> Option<R> {
         let deadline = if let Limit::Until(deadline) = limit { Some(deadline) } else { None };
         let mut is_over = matches!(limit, Limit::Nonblocking);
+        let mut watch = ExitWatch::default();
         loop {
-            watch.begin_look();
             let result = match is_over {
-                true => self.try_change(|transaction| f(transaction, watch)),
-                false => self.try_change_or_register(condvar, |transaction| f(transaction, watch)),
+                true => self.try_change(|transaction| f(transaction, &mut watch)),
+                false => self.try_change_or_register(condvar, |transaction| f(transaction, &mut watch)),
             };
             if result.is_some() {
                 return result;
@@ -239,14 +240,14 @@ impl<S: Copy> Monitor<S> {
 
     fn header(&self) -> &Header<S> {
         // SAFETY: the mapping begins with it, at a page; `memory_at` leaves room for it. Zeros are a valid header.
-        unsafe { self.0.mapping.start().cast().as_ref() }
+        unsafe { self.0.mapping.start.cast().as_ref() }
     }
 
     /// Returns the word that is 1 if the condition variable may have waiters. Only the holder of the mutex changes it.
     fn has_waiters(&self, condvar: usize) -> &AtomicU32 {
         assert!(condvar < self.0.condvars.len(), "there is no condition variable {condvar}");
         // SAFETY: a word for each condition variable follows the header, whose size is a multiple of its alignment.
-        unsafe { self.0.mapping.start().cast::<Header<S>>().add(1).cast::<AtomicU32>().add(condvar).as_ref() }
+        unsafe { self.0.mapping.start.cast::<Header<S>>().add(1).cast::<AtomicU32>().add(condvar).as_ref() }
     }
 
     /// Returns where `size` bytes of the memory beside the state begin.
@@ -255,16 +256,10 @@ impl<S: Copy> Monitor<S> {
     /// There is less memory.
     #[inline]
     pub(crate) fn memory(&self, at: usize, size: usize) -> NonNull<u8> {
-        let memory = self.0.mapping.size() - self.0.memory_at;
+        let memory = self.0.mapping.size - self.0.memory_at;
         assert!(size <= memory && at <= memory - size, "{size} bytes at {at} of a memory of {memory}");
         // SAFETY: within the mapping, by the assertion.
-        unsafe { self.0.mapping.start().add(self.0.memory_at + at) }
-    }
-}
-
-impl<S> Clone for Monitor<S> {
-    fn clone(&self) -> Monitor<S> {
-        Monitor(self.0.clone())
+        unsafe { self.0.mapping.start.add(self.0.memory_at + at) }
     }
 }
 
@@ -295,16 +290,17 @@ impl<S: Copy> Transaction<'_, S> {
         has_waiters
     }
 
-    /// Writes to the memory beside the state, from byte `at`. Where the current state says that something is, the memory
-    /// must stay as it is until the commit, which may never come.
+    /// Copies `values` to the memory beside the state, from byte `at`. Where the current state says that something is, the
+    /// memory must stay as it is until the commit, which may never come.
     ///
     /// # Panics
     /// There is less memory.
     #[inline]
-    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
-        let memory = self.memory(at, bytes.len());
-        // SAFETY: `memory` has checked the length, and the mutex is held.
-        unsafe { memory.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+    pub(crate) fn write<T: Copy>(&self, at: usize, values: &[T]) {
+        let size = size_of_val(values);
+        let memory = self.memory(at, size);
+        // SAFETY: `memory` has checked the size, and the mutex is held.
+        unsafe { memory.copy_from_nonoverlapping(NonNull::from(values).cast(), size) };
     }
 
     /// Reads the memory beside the state.

@@ -56,8 +56,8 @@ impl Mutex {
     pub(super) fn lock(&self) -> Guard<'_> {
         let holder = OsThread::current();
         holder.set_pending(&self.word);
-        if self.word.compare_exchange(0, holder.id(), Acquire, Relaxed).is_err() {
-            self.wait(holder.id());
+        if self.word.compare_exchange(0, holder.id, Acquire, Relaxed).is_err() {
+            self.wait(holder.id);
         }
         Guard { mutex: self, holder }
     }

@@ -9,9 +9,9 @@ use super::epoch::epoch;
 use crate::hub::with_blocking_disabled;
 use crate::process::descriptor::Descriptor;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::AtomicU64;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A process, this one or another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,39 +26,33 @@ impl ProcessId {
     #[inline]
     pub(crate) fn current() -> ProcessId {
         static CACHED_IN: AtomicU64 = AtomicU64::new(0);
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         static START_TIME: AtomicU64 = AtomicU64::new(0);
         let epoch = epoch().unwrap_or(0);
-        if epoch != 0 && CACHED_IN.load(Acquire) == epoch {
-            return ProcessId { number: NUMBER.load(Relaxed) as u32, start_time: START_TIME.load(Relaxed) };
+        if epoch == 0 || CACHED_IN.load(Acquire) != epoch {
+            // If several OS threads come here, all of them find the same.
+            let number = std::process::id();
+            NUMBER.store(number, Relaxed);
+            START_TIME.store(start_time(number), Relaxed);
+            CACHED_IN.store(epoch, Release);
         }
-        // If several OS threads come here, all of them find the same.
-        let number = std::process::id();
-        let process = ProcessId { number, start_time: start_time(number) };
-        NUMBER.store(u64::from(number), Relaxed);
-        START_TIME.store(process.start_time, Relaxed);
-        CACHED_IN.store(epoch, Release);
-        process
+        ProcessId { number: NUMBER.load(Relaxed), start_time: START_TIME.load(Relaxed) }
     }
 
     /// Opens a descriptor that is readable once the process has exited.
     ///
     /// Errors: no descriptor is left.
     fn exit_fd(self) -> io::Result<Descriptor> {
-        /// Readable now.
-        fn exited() -> io::Result<Descriptor> {
-            Descriptor::eventfd(1)
-        }
-        let fd = match Descriptor::pidfd(self.number) {
-            // There is no such process, or an OS thread has the number now.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
-                return exited();
+        match Descriptor::pidfd(self.number) {
+            // Read after the descriptor was opened: if the number was reused before, this is the new process's start time.
+            Ok(fd) if [0, self.start_time].contains(&start_time(self.number)) || self.start_time == 0 => {
+                Ok(fd)
             }
-            fd => fd?,
-        };
-        // Read after the descriptor was opened: if the number was reused before, this is the new process's start time.
-        let started = start_time(self.number);
-        if started != 0 && self.start_time != 0 && started != self.start_time { exited() } else { Ok(fd) }
+            // There is no such process, or an OS thread has the number now.
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => Err(error),
+            // It is readable now.
+            _ => Descriptor::eventfd(1),
+        }
     }
 }
 
@@ -66,7 +60,7 @@ impl ProcessId {
 /// [`Monitor::wait_watching`](super::Monitor::wait_watching).
 #[derive(Default)]
 pub(crate) struct ExitWatch {
-    /// The process that the last look at the condition has asked about.
+    /// The process that this look at the condition has asked about.
     asked: Option<ProcessId>,
     /// The process that is watched. No descriptor: none was left.
     watched: Option<(ProcessId, Option<Descriptor>)>,
@@ -81,28 +75,20 @@ impl ExitWatch {
         Some(fd.as_ref().is_some_and(Descriptor::is_readable))
     }
 
-    /// Prepares for another look at the condition.
-    pub(super) fn begin_look(&mut self) {
-        self.asked = None;
-    }
-
-    /// Watches the process that was asked about. Returns whether it was not watched before, so that another look is due.
+    /// Ends a look at the condition: from now on watches the process that was asked about, if any, and no other. Returns
+    /// whether it was not watched before, so that another look is due.
     pub(super) fn end_look(&mut self) -> bool {
-        let Some(asked) = self.asked else { return false };
-        match &self.watched {
-            Some((watched, Some(_))) if *watched == asked => false,
-            watched => {
-                let is_new = watched.as_ref().is_none_or(|(watched, _)| *watched != asked);
-                self.watched = Some((asked, asked.exit_fd().ok()));
-                is_new
-            }
-        }
+        let asked = self.asked.take();
+        let before = self.watched.take().filter(|(watched, _)| Some(*watched) == asked);
+        let is_new = asked.is_some() && before.is_none();
+        let fd = before.and_then(|(_, fd)| fd);
+        self.watched = asked.map(|asked| (asked, fd.or_else(|| asked.exit_fd().ok())));
+        is_new
     }
 
-    /// Returns the descriptor of the process that was asked about.
+    /// Returns the descriptor of the process that is watched.
     pub(super) fn as_raw_fd(&self) -> Option<RawFd> {
-        self.asked?;
-        self.watched.as_ref()?.1.as_ref().map(Descriptor::as_raw_fd)
+        Some(self.watched.as_ref()?.1.as_ref()?.as_fd().as_raw_fd())
     }
 }
 
@@ -144,15 +130,12 @@ mod tests {
         let (this, mut watch) = (ProcessId::current(), ExitWatch::default());
         let exited = ProcessId { start_time: this.start_time + 1, ..this };
         for (process, has_exited) in [(this, false), (exited, true), (this, false)] {
-            watch.begin_look();
             assert_eq!(watch.has_exited(process), None);
             assert!(watch.end_look());
-            watch.begin_look();
             assert_eq!(watch.has_exited(process), Some(has_exited));
             assert!(!watch.end_look());
             assert!(watch.as_raw_fd().is_some());
         }
-        watch.begin_look();
         assert!(!watch.end_look());
         assert_eq!(watch.as_raw_fd(), None);
     }

@@ -13,8 +13,8 @@
 //! Next: `process/shared/process_id.rs`, identifying a process.
 
 use super::epoch::epoch;
+use crate::api::io::result;
 use crate::arch::syscall::syscall;
-use crate::process::descriptor::check;
 use crate::sys::tid::gettid;
 use std::cell::Cell;
 use std::io;
@@ -34,7 +34,8 @@ struct Head {
 /// The calling OS thread.
 #[derive(Clone, Copy)]
 pub(super) struct OsThread {
-    id: u32,
+    /// Its id, which the kernel expects in the word of a lock that it holds.
+    pub(super) id: u32,
     head: *const Head,
 }
 
@@ -58,13 +59,10 @@ impl OsThread {
             static CACHED: Cell<(u64, OsThread)> = const { Cell::new((0, OsThread { id: 0, head: null() })) };
         }
         let epoch = epoch().unwrap_or(0);
-        let (cached_in, thread) = CACHED.get();
-        if cached_in == epoch && epoch != 0 {
-            return thread;
+        if epoch == 0 || CACHED.get().0 != epoch {
+            CACHED.set((epoch, OsThread::query()));
         }
-        let thread = OsThread::query();
-        CACHED.set((epoch, thread));
-        thread
+        CACHED.get().1
     }
 
     #[cold]
@@ -72,12 +70,6 @@ impl OsThread {
         let id = gettid() as u32;
         let head = find_head().expect("the first monitor has checked that there are robust lists");
         OsThread { id, head }
-    }
-
-    /// Returns its id, which the kernel expects in the word of a lock that it holds.
-    #[inline]
-    pub(super) fn id(self) -> u32 {
-        self.id
     }
 
     /// Names the lock that it is about to take. If the OS thread dies from now on, and the word has its id, the kernel
@@ -108,14 +100,14 @@ fn find_head() -> io::Result<*const Head> {
     let (mut head, mut size) = (null_mut::<Head>(), 0usize);
     let args = [0, &raw mut head as usize, &raw mut size as usize, 0, 0, 0];
     // SAFETY: the kernel writes to two variables of this frame.
-    check(unsafe { syscall(libc::SYS_get_robust_list, args) })?;
+    result(unsafe { syscall(libc::SYS_get_robust_list, args) })?;
     if head.is_null() {
         let list_op_pending = AtomicUsize::new(0);
         head = Box::into_raw(Box::new(Head { list: null_mut(), futex_offset: 0, list_op_pending }));
         // SAFETY: an empty list ends in itself. It is never freed.
         unsafe {
             (*head).list = head;
-            check(syscall(libc::SYS_set_robust_list, [head as usize, size_of::<Head>(), 0, 0, 0, 0]))?;
+            result(syscall(libc::SYS_set_robust_list, [head as usize, size_of::<Head>(), 0, 0, 0, 0]))?;
         }
     }
     Ok(head)
@@ -127,19 +119,19 @@ mod tests {
 
     #[test]
     fn os_thread_current_has_a_new_id_after_any_fork() {
-        let own = OsThread::current().id();
+        let own = OsThread::current().id;
         assert_eq!(own, gettid() as u32);
         // SAFETY: a fork past the C library. The child allocates nothing and ends at once.
         unsafe {
             let child = syscall(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0, 0]);
             if child == 0 {
-                let id = OsThread::current().id();
+                let id = OsThread::current().id;
                 libc::_exit((id != own && id == gettid() as u32) as i32);
             }
             let mut status = 0;
             libc::waitpid(child as i32, &raw mut status, 0);
             assert_eq!(libc::WEXITSTATUS(status), 1);
         }
-        assert_eq!(OsThread::current().id(), own);
+        assert_eq!(OsThread::current().id, own);
     }
 }

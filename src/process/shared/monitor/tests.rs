@@ -3,6 +3,7 @@
 //! Next: `process/shared/monitor.rs`.
 
 use super::*;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -217,7 +218,9 @@ fn notify_all_without_waiters_makes_no_system_call() {
     let counter = || {
         let mut count = [0u8; 8];
         // SAFETY: `count` has room for eight bytes. The descriptor is non-blocking.
-        let read = unsafe { libc::read(monitor.0.condvars[0].as_raw_fd(), count.as_mut_ptr().cast(), 8) };
+        let read = unsafe {
+            libc::read(monitor.0.condvars[0].counter.as_fd().as_raw_fd(), count.as_mut_ptr().cast(), 8)
+        };
         if read == 8 { u64::from_ne_bytes(count) } else { 0 }
     };
     let notify = || monitor.change(|state| state.notify_all(0));
