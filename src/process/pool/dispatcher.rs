@@ -68,7 +68,7 @@ impl Chunk {
     }
 
     fn is_done(&self) -> bool {
-        self.done == self.calls.count()
+        self.done == self.calls.count
     }
 }
 

@@ -243,7 +243,7 @@ impl Pool {
         while failed.is_none() && all.peek().is_some() {
             let sent = EncodedCalls::new(f, all.by_ref().take(chunk.get())).and_then(|calls| {
                 let first = count;
-                count += calls.count();
+                count += calls.count;
                 self.dispatcher.send(&mut Some(calls), &batch, first, None)
             });
             failed = sent.err();

@@ -76,7 +76,7 @@ type Entry = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, TaskError>;
 pub(super) struct EncodedCalls {
     /// The address of an [`Entry`].
     entry: usize,
-    count: usize,
+    pub(super) count: usize,
     /// The length and the encoded arguments of each call.
     args: Vec<u8>,
 }
@@ -102,10 +102,6 @@ impl EncodedCalls {
             count += 1;
         }
         Ok(EncodedCalls { entry: entry as usize, count, args: encoded })
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count
     }
 
     /// Returns the message with the calls from index `first` on.
