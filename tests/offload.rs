@@ -313,6 +313,19 @@ fn offload_threads_of_zero_panics() {
     offload_threads(0);
 }
 
+/// Returns the id of the calling OS thread.
+fn os_thread() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() }
+}
+
+/// Leaves no memory for another OS thread.
+fn refuse_memory() {
+    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+    // SAFETY: `limit` is valid.
+    unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+}
+
 run_cases_before_main!(run);
 
 /// The cases that run in a child.
@@ -332,14 +345,25 @@ fn run(case: &str) {
         "no OS threads" => {
             assert!(spawn(name).join().is_ok());
             greenline::Handle::current().unwrap();
-            let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-            // SAFETY: `limit` is valid.
-            unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
-            // SAFETY: no arguments.
-            let os_thread = || unsafe { libc::gettid() };
+            refuse_memory();
             println!("in place: {}", offload(os_thread) == os_thread());
             println!("in place: {}", spawn(move || offload(os_thread)).join().unwrap() == os_thread());
             assert!(spawn(|| offload(|| panic!("boom"))).join().is_err());
+        }
+        "one OS thread" => {
+            let (first, began, go) = gated();
+            let one = spawn(move || {
+                offload(move || {
+                    first();
+                    os_thread()
+                })
+            });
+            until(|| began.try_recv().ok());
+            refuse_memory();
+            let two = spawn(move || offload(os_thread));
+            yield_now();
+            go.send(()).unwrap();
+            println!("on the worker: {}", one.join().unwrap() == two.join().unwrap());
         }
         #[cfg(feature = "patch")]
         "fork" => {
@@ -409,6 +433,12 @@ fn offload_environment_variable_limits_the_os_threads() {
 fn offload_without_os_threads_runs_in_place() {
     let text = output_of("no OS threads", &[("GREENLINE_WATCHDOG", "0"), ("RUST_BACKTRACE", "0")]);
     assert_eq!(text.matches("in place: true").count(), 2, "{text}");
+}
+
+#[test]
+fn offload_without_another_os_thread_waits_for_the_one_that_runs() {
+    let text = output_of("one OS thread", &[("GREENLINE_WATCHDOG", "0")]);
+    assert!(text.contains("on the worker: true"), "{text}");
 }
 
 #[test]

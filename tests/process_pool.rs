@@ -66,6 +66,7 @@ fn main() {
         apply_by_thousand_green_threads_wakes_each_once,
         apply_by_several_os_threads_works,
         join_of_broken_pool_returns,
+        apply_async_beside_a_waiter_for_results_is_woken_by_space,
     ];
     libtest_mimic::run(&args, trials).exit();
 }
@@ -725,4 +726,21 @@ fn join_of_broken_pool_returns() {
     let pool = Pool::builder().workers(1).initializer(|| std::process::exit(3)).start().unwrap();
     assert!(matches!(pool.apply(double, (1,)), Err(TaskError::Broken(_))));
     pool.join().unwrap();
+}
+
+fn apply_async_beside_a_waiter_for_results_is_woken_by_space() {
+    let pool = std::rc::Rc::new(Pool::builder().workers(2).bytes(4096).start().unwrap());
+    let copy = pool.clone();
+    // One worker is busy for ever, so its result wakes no waiter.
+    let waits = greenline::spawn(move || copy.apply(nap, (3_600_000,)));
+    greenline::sleep(Duration::from_millis(50));
+    let results = greenline::timeout(Duration::from_secs(60), || {
+        let send = |_| pool.apply_async(nap_with_large_argument, (20, vec![0; 3000]));
+        (0..5).map(send).collect::<Vec<_>>()
+    });
+    for result in results.expect("the waiter for space was not woken") {
+        assert_eq!(result.get(), Ok(20));
+    }
+    waits.kill();
+    assert!(waits.join().is_err());
 }

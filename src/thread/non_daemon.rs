@@ -10,11 +10,12 @@ use crate::sys::tid::gettid;
 use crate::sys::{at_fork, kernel_futex};
 use std::cell::Cell;
 use std::fs;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-static NON_DAEMONS: Lock<Vec<NonDaemon>> = Lock::new(Vec::new());
+/// The kernel's id of the OS thread of each guard. 0: it does not run yet.
+static NON_DAEMONS: Lock<Vec<Arc<AtomicI32>>> = Lock::new(Vec::new());
 
 /// Number of non-daemons that have ended. A futex.
 static ENDED: AtomicU32 = AtomicU32::new(0);
@@ -27,38 +28,31 @@ thread_local! {
     static GUARD: Cell<Option<NonDaemonGuard>> = const { Cell::new(None) };
 }
 
-struct NonDaemon {
-    number: u64,
-    /// The kernel's id of the OS thread. 0: it does not run yet.
-    tid: i32,
-}
-
 /// Makes the process wait for an OS thread until this is dropped.
-pub(super) struct NonDaemonGuard(u64);
+pub(super) struct NonDaemonGuard(Arc<AtomicI32>);
 
 impl NonDaemonGuard {
     /// Registers an OS thread that is about to be made.
     pub(super) fn new() -> NonDaemonGuard {
         at_fork::register(reset_after_fork);
         exit_hooks::register(Stage::Threads, |_| wait_for_all());
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        with_blocking_disabled(|| NON_DAEMONS.lock().push(NonDaemon { number, tid: 0 }));
-        NonDaemonGuard(number)
+        with_blocking_disabled(|| {
+            let tid = Arc::new(AtomicI32::new(0));
+            NON_DAEMONS.lock().push(tid.clone());
+            NonDaemonGuard(tid)
+        })
     }
 
     /// Keeps the guard until the last thread-local of the calling OS thread, which is the registered one, is destroyed.
     pub(super) fn keep_until_exit(self) {
-        if let Some(own) = NON_DAEMONS.lock().iter_mut().find(|thread| thread.number == self.0) {
-            own.tid = gettid();
-        }
+        self.0.store(gettid(), SeqCst);
         GUARD.set(Some(self));
     }
 }
 
 impl Drop for NonDaemonGuard {
     fn drop(&mut self) {
-        NON_DAEMONS.lock().retain(|thread| thread.number != self.0);
+        NON_DAEMONS.lock().retain(|tid| !Arc::ptr_eq(tid, &self.0));
         ENDED.fetch_add(1, SeqCst);
         kernel_futex::wake_one(&ENDED);
     }
@@ -70,7 +64,7 @@ impl Drop for NonDaemonGuard {
 pub(crate) fn wait_for_all() {
     let own = gettid();
     let others = || -> Vec<i32> {
-        NON_DAEMONS.lock().iter().map(|thread| thread.tid).filter(|&tid| tid != own).collect()
+        NON_DAEMONS.lock().iter().map(|tid| tid.load(SeqCst)).filter(|&tid| tid != own).collect()
     };
     if others().is_empty() {
         return;

@@ -29,9 +29,9 @@ use std::time::Duration;
 /// Source: Python's `threading.Thread`, whose counterpart under gevent is `monkey.get_original`.
 #[must_use = "it does nothing until it is started"]
 pub struct Thread<F> {
-    f: F,
-    name: Option<String>,
-    daemon: bool,
+    pub(super) f: F,
+    pub(super) name: Option<String>,
+    pub(super) daemon: bool,
 }
 
 impl<F, T> Thread<F>
@@ -75,13 +75,6 @@ where
         let guard = (!daemon).then(NonDaemonGuard::new);
         spawn_os_thread(&name, move || run(f, sender, guard))?;
         Ok(JoinHandle { result: handle, name })
-    }
-}
-
-impl<F> Thread<F> {
-    /// Replaces the function of an OS thread by another one.
-    pub(super) fn map<G>(self, wrap: impl FnOnce(F) -> G) -> Thread<G> {
-        Thread { f: wrap(self.f), name: self.name, daemon: self.daemon }
     }
 }
 

@@ -71,8 +71,8 @@ where
         let state = Arc::new(AtomicU32::new(WAITING));
         // `None`: the clock cannot represent the time.
         let deadline = Instant::now().checked_add(self.delay);
-        let waited = state.clone();
-        let thread = self.thread.map(|f| move || wait(&waited, deadline).then(f));
+        let (waited, Thread { f, name, daemon }) = (state.clone(), self.thread);
+        let thread = Thread { f: move || wait(&waited, deadline).then(f), name, daemon };
         Ok(TimerHandle { state, thread: thread.start()? })
     }
 }

@@ -5,23 +5,10 @@
 use super::task_error::TaskError;
 use crate::sys::raw_mutex::Lock;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The outcome of one call: its encoded result, or why there is none.
-pub(super) type Outcome = Result<ResultSlice, TaskError>;
-
-/// One result within a message.
-pub(super) struct ResultSlice {
-    pub(super) message: Arc<Vec<u8>>,
-    pub(super) range: Range<usize>,
-}
-
-impl ResultSlice {
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.message[self.range.clone()]
-    }
-}
+pub(super) type Outcome = Result<Vec<u8>, TaskError>;
 
 /// The order in which the outcomes of a batch are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]

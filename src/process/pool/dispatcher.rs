@@ -2,41 +2,44 @@
 //! waiter collects all messages that have arrived, and puts every result into its batch.
 //!
 //! **No lost wake-up.** A waiter holds the lock of [`InFlight`] from its check for new messages until it is registered as
-//! waiting. **Leader election.** When a waiter stops waiting for any reason, the drop of its [`WaitGuard`] promotes a
-//! follower, if its OS thread has followers and no leader.
+//! waiting. The check that finds no message registers the process at the shared condition, and then the waiter looks once
+//! more. **Leader election.** When a waiter stops waiting for any reason, the drop of its [`WaitGuard`] promotes a follower,
+//! if its OS thread has followers and no leader.
 //!
 //! Next: `process/pool/results.rs`, the handles that callers have.
 
-use super::batch::{Batch, ResultSlice};
-use super::message::{ResultHeader, decode, results};
-use super::shared_state::{PoolShared, Snapshot};
+use super::batch::{Batch, Outcome};
+use super::message::{ResultHeader, decode, parts};
+use super::shared_state::PoolShared;
 use super::task::EncodedCalls;
 use super::task_error::TaskError;
-use super::waiters::{Role, Waiter, Waiters};
+use super::waiters::{Waiter, Waiters};
 use crate::api::current_hub::current_hub;
-use crate::hub::{FdWaitResult, RemoteTicket, with_blocking_disabled};
+use crate::hub::{RemoteTicket, with_blocking_disabled};
+use crate::ids::{WaitReason, WaitResult};
 use crate::process::child::Child;
 use crate::process::shared::ProcessId;
 use crate::sys::raw_mutex::Lock;
 use crate::time::NEVER;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsRawFd;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(super) struct Dispatcher {
-    shared: Arc<PoolShared>,
+    pub(super) shared: Arc<PoolShared>,
     /// The process that created the pool. Other processes have copies of this struct.
     owner: ProcessId,
-    supervisor: Child,
+    pub(super) supervisor: Child,
     next_chunk: AtomicU64,
     in_flight: Lock<InFlight>,
 }
 
 /// The chunks without a result, and the green threads that wait for results.
 #[derive(Default)]
-struct InFlight {
+pub(super) struct InFlight {
     chunks: HashMap<u64, Chunk>,
     /// Chunks whose worker has died before it had done all calls. They wait for space to be sent again.
     resend: VecDeque<u64>,
@@ -59,30 +62,28 @@ struct Chunk {
 
 impl Chunk {
     /// Stores the outcome of the next call.
-    fn put(&mut self, outcome: Result<ResultSlice, TaskError>) {
+    fn put(&mut self, outcome: Outcome) {
         self.batch.put(self.first + self.done, outcome);
         self.done += 1;
     }
 
     fn is_done(&self) -> bool {
-        self.done == self.calls.count()
+        self.done == self.calls.count
     }
 }
 
 impl InFlight {
     /// Stores the results of a message.
-    fn accept(&mut self, message: &Arc<Vec<u8>>) {
+    fn accept(&mut self, message: &[u8]) {
         let (header, payload) = decode::<ResultHeader>(message);
         let Some(chunk) = self.chunks.get_mut(&header.chunk) else { return };
-        for (call, range) in (header.first as usize..).zip(results(message, payload)) {
+        for (call, result) in (header.first as usize..).zip(parts(payload)) {
             // A result that a dying worker had sent already arrives twice.
             if call == chunk.done {
-                chunk.put(Ok(ResultSlice { message: message.clone(), range }));
+                chunk.put(Ok(result.to_vec()));
             }
         }
-        if let Some(death) =
-            header.death.filter(|death| !chunk.is_done() && death.call as usize == chunk.done)
-        {
+        if let Some(death) = header.death.filter(|death| death.call as usize == chunk.done) {
             chunk.put(Err(TaskError::WorkerDied { exit: death.exit }));
         }
         self.waiters.wake(&chunk.batch);
@@ -109,22 +110,10 @@ impl InFlight {
     }
 }
 
-/// The next step of a waiter.
-enum Next<R> {
-    /// Return this; `None` if the deadline has passed.
-    Return(Option<R>),
-    Retry,
-    Park,
-}
-
 impl Dispatcher {
     pub(super) fn new(shared: Arc<PoolShared>, supervisor: Child) -> Dispatcher {
         let (owner, next_chunk) = (ProcessId::current(), AtomicU64::new(0));
         Dispatcher { shared, owner, supervisor, next_chunk, in_flight: Lock::default() }
-    }
-
-    pub(super) fn shared(&self) -> &PoolShared {
-        &self.shared
     }
 
     /// Calls `f` with the lock held. Green threads cannot park meanwhile: the allocator may use locks that are patched.
@@ -146,13 +135,14 @@ impl Dispatcher {
         let Some(calls) = unsent else { return Ok(true) };
         let id = self.next_chunk.fetch_add(1, Relaxed);
         let message = calls.encode(id, 0);
-        self.shared.check_size(message.len())?;
-        let sent = self.wait(deadline, Waiter::new(None), |in_flight| {
-            if let Some(why) = &in_flight.over {
+        let (size, limit) = (message.len(), self.shared.largest_message);
+        if size > limit {
+            return Err(TaskError::TooLarge { size, limit });
+        }
+        let sent = self.wait(deadline, None, |in_flight| {
+            let refusal = in_flight.over.as_ref().or(in_flight.closed.then_some(&TaskError::Closed));
+            if let Some(why) = refusal {
                 return Some(Err(why.clone()));
-            }
-            if in_flight.closed {
-                return Some(Err(TaskError::Closed));
             }
             if !self.shared.push_task(&message) {
                 return None;
@@ -164,63 +154,45 @@ impl Dispatcher {
         sent?.transpose().map(|sent| sent.is_some())
     }
 
-    /// Waits until `look` finds something. It is called again when results of `batch` have arrived. Returns `None` if the
+    /// Waits until `look` finds something: results of `batch`, or a change of the shared state. Returns `None` if the
     /// deadline has passed. If it has passed before the call, the caller does not wait.
     ///
     /// Errors: this is not the process that created the pool.
-    pub(super) fn wait_for<R>(
+    pub(super) fn wait<R>(
         &self,
         deadline: Option<Instant>,
-        batch: &Batch,
-        mut look: impl FnMut() -> Option<R>,
-    ) -> Result<Option<R>, TaskError> {
-        self.wait(deadline, Waiter::new(Some(batch)), |_| look())
-    }
-
-    /// Looks, collects, looks again. If there is nothing, registers the waiter and parks.
-    fn wait<R>(
-        &self,
-        deadline: Option<Instant>,
-        waiter: Waiter<'_>,
+        batch: Option<&Batch>,
         mut look: impl FnMut(&mut InFlight) -> Option<R>,
     ) -> Result<Option<R>, TaskError> {
         self.check_process()?;
-        let mut guard = WaitGuard { dispatcher: self, waiter };
+        let mut guard = WaitGuard { dispatcher: self, waiter: Waiter::new(batch) };
         let mut expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
             let (waiter, ticket) = (&mut guard.waiter, RemoteTicket::new(current_hub()).ok());
-            let next = self.with_in_flight(|in_flight| {
+            let found = self.with_in_flight(|in_flight| {
                 in_flight.waiters.unregister(waiter);
-                if let Some(found) = look(in_flight) {
-                    return Next::Return(Some(found));
-                }
-                let snapshot = self.collect(in_flight);
-                if let Some(found) = look(in_flight) {
-                    return Next::Return(Some(found));
-                }
-                if in_flight.waiters.would_lead(waiter) && self.supervisor.has_ended() {
-                    // All workers have ended with the supervisor. What they have sent before is collected first.
+                let found = look(in_flight).or_else(|| {
                     self.collect(in_flight);
-                    if let Some(found) = look(in_flight) {
-                        return Next::Return(Some(found));
-                    }
-                    in_flight.end(TaskError::Broken("its supervisor was killed".to_owned()));
-                    return Next::Retry;
-                }
-                if expired {
-                    return Next::Return(None);
-                }
-                if !self.shared.register_for_results(snapshot) {
-                    return Next::Retry;
+                    look(in_flight)
+                });
+                if found.is_some() {
+                    return found;
                 }
                 in_flight.waiters.register(waiter, ticket);
-                Next::Park
+                if !waiter.leads || !self.supervisor.has_ended() {
+                    return None;
+                }
+                // All workers have ended with the supervisor. What they have sent before is collected first.
+                self.collect(in_flight);
+                look(in_flight).or_else(|| {
+                    in_flight.end(TaskError::Broken("its supervisor was killed".to_owned()));
+                    look(in_flight)
+                })
             });
-            match next {
-                Next::Return(found) => return Ok(found),
-                Next::Retry => {}
-                Next::Park => expired = !guard.park(deadline),
+            if found.is_some() || expired {
+                return Ok(found);
             }
+            expired = !guard.park(deadline);
         }
     }
 
@@ -228,14 +200,11 @@ impl Dispatcher {
         if self.is_ours() { Ok(()) } else { Err(TaskError::NotOurs) }
     }
 
-    /// Collects all messages that have arrived, and sends again what has to be. Returns a snapshot of the shared state.
-    fn collect(&self, in_flight: &mut InFlight) -> Snapshot {
-        let snapshot = loop {
-            match self.shared.poll_results() {
-                Ok(message) => in_flight.accept(&Arc::new(message.into_vec())),
-                Err(snapshot) => break snapshot,
-            }
-        };
+    /// Collects all messages that have arrived, and sends again what has to be.
+    fn collect(&self, in_flight: &mut InFlight) {
+        while let Some(message) = self.shared.poll_results() {
+            in_flight.accept(&message);
+        }
         while let Some(id) = in_flight.resend.front() {
             // A chunk that has ended meanwhile is not in flight any more.
             let message = in_flight.chunks.get(id).map(|chunk| chunk.calls.encode(*id, chunk.done));
@@ -244,14 +213,13 @@ impl Dispatcher {
             }
             in_flight.resend.pop_front();
         }
-        let (status, _) = snapshot;
+        let status = self.shared.status();
         if let Some(broken) = status.broken {
             in_flight.end(TaskError::Broken(broken.describe()));
         }
         if in_flight.closed && in_flight.chunks.is_empty() && !status.finished {
             self.shared.update(|state| state.status.finished = true);
         }
-        snapshot
     }
 
     /// Refuses new tasks, unless this is another process than the one that created the pool.
@@ -287,16 +255,11 @@ impl Dispatcher {
         });
         assert!(is_ending, "the pool is still running: close or terminate it before the join");
         // The waiter notices the end of the supervisor, too.
-        self.wait(None, Waiter::new(None), |in_flight| {
+        self.wait(None, None, |in_flight| {
             (in_flight.over.is_some() || self.shared.status().staffed == 0).then_some(())
         })?;
         let _ = self.supervisor.join();
         Ok(())
-    }
-
-    /// Waits for the end of a terminated supervisor, which takes some milliseconds. Blocks the OS thread: for destructors.
-    pub(super) fn reap(&self) {
-        self.supervisor.wait_in_kernel(None);
     }
 
     /// Returns whether this is the process that created the pool.
@@ -311,30 +274,19 @@ struct WaitGuard<'a> {
     waiter: Waiter<'a>,
 }
 
-/// How long an unregistered waiter sleeps before it looks again.
-const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
-
 impl WaitGuard<'_> {
     /// Blocks until the waiter has to look again. Returns `false` if the deadline has passed.
     ///
     /// Unwinds if the green thread is killed or a timeout around it fires.
     fn park(&self, deadline: Option<Instant>) -> bool {
         let Dispatcher { shared, supervisor, .. } = self.dispatcher;
+        if self.waiter.leads {
+            return shared.wait_for_results(deadline, Some(supervisor.sentinel().as_raw_fd()));
+        }
         let hub = current_hub();
-        let mut until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
-        match self.waiter.role() {
-            Role::Leader => {
-                return shared.wait_for_results(deadline, Some(supervisor.sentinel().as_raw_fd()));
-            }
-            Role::Follower => {}
-            Role::Unregistered => until = until.min(hub.clock().at(Instant::now() + RECHECK_INTERVAL)),
-        }
-        match hub.wait_fds(&[], until, false) {
-            FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
-            FdWaitResult::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
-            FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
-        }
-        true
+        let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
+        let wait = WaitReason::For("a result of a pool of processes");
+        hub.block_at(hub.ticket(), until, wait, Location::caller()) == WaitResult::Notified
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct WorkerSlot {
     /// Number of bytes in the outbox.
     outbox_length: AtomicU32,
     /// Whether the initializer has returned.
-    initialized: AtomicBool,
+    pub(super) initialized: AtomicBool,
     outbox: UnsafeCell<[u8; OUTBOX]>,
 }
 
@@ -76,14 +76,6 @@ impl WorkerSlot {
         self.initialized.store(false, Relaxed);
     }
 
-    pub(super) fn set_initialized(&self) {
-        self.initialized.store(true, Relaxed);
-    }
-
-    pub(super) fn is_initialized(&self) -> bool {
-        self.initialized.load(Relaxed)
-    }
-
     /// Returns the chunk that the worker holds, and the index of the call that it is executing.
     pub(super) fn held_chunk(&self) -> Option<(u64, u32)> {
         let is_held = self.claimed.load(Acquire) > self.finished.load(Acquire);
@@ -119,7 +111,7 @@ impl WorkerSlot {
     /// the slot's worker, or after its death.
     pub(super) fn with_outbox<R>(&self, f: impl FnOnce(&[u8], u32) -> R) -> R {
         let length = self.outbox_length.load(Acquire) as usize;
-        // SAFETY: the worker has written that many bytes. Nobody writes meanwhile: the worker is the caller, or dead.
+        // SAFETY: the worker has written that many bytes. No process writes meanwhile: the worker is the caller, or dead.
         let content = unsafe { std::slice::from_raw_parts(self.outbox.get().cast::<u8>(), length) };
         f(content, self.outbox_first.load(Acquire))
     }

@@ -1,12 +1,11 @@
 //! The encoding of the two kinds of messages: chunks on their way to a worker, results on their way to the parent.
 //!
-//! Each message is a header, encoded by postcard, and a payload. A chunk's payload is its arguments (`task.rs`). The
-//! payload of results is a sequence of length and bytes, in the order of the calls.
+//! Each message is a header, encoded by postcard, and a payload: for each call, in their order, the length of its encoded
+//! arguments or of its encoded result, and their bytes.
 //!
 //! Next: `process/pool/ledger.rs`, where a worker collects results before it sends them.
 
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 /// The header of a chunk.
 #[derive(Serialize, Deserialize)]
@@ -14,9 +13,8 @@ pub(super) struct ChunkHeader {
     pub(super) id: u64,
     /// Address of the function that runs one call.
     pub(super) entry: usize,
-    /// Indices of the calls in this message: the calls before `first` have a result already.
+    /// Index of the first call in this message. The calls before it have a result already.
     pub(super) first: u32,
-    pub(super) end: u32,
 }
 
 /// The header of results.
@@ -37,7 +35,7 @@ pub(super) struct WorkerDeath {
     pub(super) exit: i32,
 }
 
-/// Size of the length before each result, in bytes.
+/// Size of the length before each part of a payload, in bytes.
 pub(super) const LENGTH: usize = size_of::<u64>();
 
 /// The most bytes that a message with one result has beside that result. An encoded `u64` has up to 10 bytes, a `u32` or
@@ -58,21 +56,17 @@ pub(super) fn decode<'a, H: Deserialize<'a>>(message: &'a [u8]) -> (H, &'a [u8])
     postcard::take_from_bytes(message).expect("the message was encoded by the same program")
 }
 
-/// Returns the length that precedes a result in a payload.
-pub(super) fn length_of(result: &[u8]) -> [u8; LENGTH] {
-    (result.len() as u64).to_ne_bytes()
+/// Returns the length that precedes a part of a payload.
+pub(super) fn length_of(part: &[u8]) -> [u8; LENGTH] {
+    (part.len() as u64).to_ne_bytes()
 }
 
-/// Returns where in the message each of the results is that its payload consists of.
-pub(super) fn results<'a>(
-    message: &'a [u8],
-    mut payload: &'a [u8],
-) -> impl Iterator<Item = Range<usize>> + 'a {
+/// Returns the parts of a payload.
+pub(super) fn parts(mut payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        let (length, bytes) = payload.split_first_chunk()?;
-        let start = message.len() - bytes.len();
-        let end = start + u64::from_ne_bytes(*length) as usize;
-        payload = &message[end..];
-        Some(start..end)
+        let (length, rest) = payload.split_first_chunk()?;
+        let (part, rest) = rest.split_at(u64::from_ne_bytes(*length) as usize);
+        payload = rest;
+        Some(part)
     })
 }

@@ -243,17 +243,17 @@ impl Pool {
         while failed.is_none() && all.peek().is_some() {
             let sent = EncodedCalls::new(f, all.by_ref().take(chunk.get())).and_then(|calls| {
                 let first = count;
-                count += calls.count();
+                count += calls.count;
                 self.dispatcher.send(&mut Some(calls), &batch, first, None)
             });
             failed = sent.err();
         }
-        AsyncResult::new(self.dispatcher.clone(), batch, count, failed, assemble)
+        AsyncResult { dispatcher: self.dispatcher.clone(), batch, count, failed, assemble }
     }
 
     /// Returns the number of workers.
     pub fn workers(&self) -> usize {
-        self.dispatcher.shared().slots()
+        self.dispatcher.shared.slots
     }
 
     /// Makes the pool refuse new tasks. Tasks that were sent are executed. Does not wait. In another process than the one
@@ -286,7 +286,8 @@ impl Drop for Pool {
         // A copy of the pool in another process does not end it.
         if self.dispatcher.is_ours() {
             self.terminate();
-            self.dispatcher.reap();
+            // This takes some milliseconds. A destructor blocks the OS thread.
+            self.dispatcher.supervisor.wait_in_kernel(None);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Next: `process/queue.rs`, another object that processes share.
 
 use super::batch::{Batch, Outcome};
-use super::dispatcher::Dispatcher;
+use super::dispatcher::{Dispatcher, InFlight};
 use super::task::{EncodedCalls, codec_error};
 use super::task_error::TaskError;
 use serde::de::DeserializeOwned;
@@ -13,23 +13,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Makes a result from the outcomes of a batch.
-pub(super) type Assemble<R> = fn(&mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError>;
+pub(super) type Assemble<R> = fn(&Batch) -> Result<R, TaskError>;
 
 /// Decodes what `run_call` of `task.rs` or `TaskError::encode` has encoded.
 fn decode<R: DeserializeOwned>(outcome: Outcome) -> Result<R, TaskError> {
-    postcard::from_bytes(outcome?.as_bytes()).map_err(codec_error("the result cannot be decoded"))?
+    postcard::from_bytes(&outcome?).map_err(codec_error("the result cannot be decoded"))?
 }
 
 /// Returns the result of a batch with one call.
-pub(super) fn one<R: DeserializeOwned>(outcomes: &mut dyn Iterator<Item = Outcome>) -> Result<R, TaskError> {
-    decode(outcomes.next().expect("the batch has one call"))
+pub(super) fn one<R: DeserializeOwned>(batch: &Batch) -> Result<R, TaskError> {
+    decode(batch.take().expect("the batch has one call"))
 }
 
 /// Returns all results, or the first error.
-pub(super) fn all<R: DeserializeOwned>(
-    outcomes: &mut dyn Iterator<Item = Outcome>,
-) -> Result<Vec<R>, TaskError> {
-    outcomes.map(decode).collect()
+pub(super) fn all<R: DeserializeOwned>(batch: &Batch) -> Result<Vec<R>, TaskError> {
+    std::iter::from_fn(|| batch.take()).map(decode).collect()
 }
 
 /// The result of tasks that were sent to a [`Pool`](super::Pool). Dropping the handle does not cancel them.
@@ -37,25 +35,15 @@ pub(super) fn all<R: DeserializeOwned>(
 /// Source: Python's `AsyncResult`.
 #[must_use = "the result and all errors are in it"]
 pub struct AsyncResult<R> {
-    dispatcher: Arc<Dispatcher>,
-    batch: Arc<Batch>,
-    count: usize,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) batch: Arc<Batch>,
+    pub(super) count: usize,
     /// Why not all tasks were sent.
-    failed: Option<TaskError>,
-    assemble: Assemble<R>,
+    pub(super) failed: Option<TaskError>,
+    pub(super) assemble: Assemble<R>,
 }
 
 impl<R> AsyncResult<R> {
-    pub(super) fn new(
-        dispatcher: Arc<Dispatcher>,
-        batch: Arc<Batch>,
-        count: usize,
-        failed: Option<TaskError>,
-        assemble: Assemble<R>,
-    ) -> AsyncResult<R> {
-        AsyncResult { dispatcher, batch, count, failed, assemble }
-    }
-
     /// Waits until all tasks are done. Blocks only the current green thread.
     ///
     /// # Errors
@@ -76,7 +64,7 @@ impl<R> AsyncResult<R> {
         match self.wait_until(deadline) {
             Err(error) => Ok(Err(error)),
             Ok(None) => Err(self),
-            Ok(Some(())) => Ok((self.assemble)(&mut std::iter::from_fn(|| self.batch.take()))),
+            Ok(Some(())) => Ok((self.assemble)(&self.batch)),
         }
     }
 
@@ -90,8 +78,8 @@ impl<R> AsyncResult<R> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let look = || (self.batch.arrived() == self.count).then_some(());
-        self.dispatcher.wait_for(deadline, &self.batch, look)
+        let look = |_: &mut InFlight| (self.batch.arrived() == self.count).then_some(());
+        self.dispatcher.wait(deadline, Some(&self.batch), look)
     }
 }
 
@@ -108,35 +96,34 @@ impl<R> fmt::Debug for AsyncResult<R> {
 pub struct Results<R> {
     dispatcher: Arc<Dispatcher>,
     batch: Arc<Batch>,
-    /// The calls that were not sent; `None` after the last one.
-    calls: Option<Box<dyn Iterator<Item = Result<EncodedCalls, TaskError>>>>,
+    /// The calls that were not sent. When no more are sent: the last result, if it is an error that is still to be returned.
+    calls: Result<Calls, Option<TaskError>>,
     /// The next of them, if there was no space for it.
     unsent: Option<EncodedCalls>,
     /// The most calls that are in flight at once.
     window: usize,
     sent: usize,
     taken: usize,
-    /// Why no more calls are sent: the last result.
-    failed: Option<TaskError>,
     result: PhantomData<fn() -> R>,
 }
+
+type Calls = Box<dyn Iterator<Item = Result<EncodedCalls, TaskError>>>;
 
 impl<R: DeserializeOwned> Results<R> {
     pub(super) fn new(
         dispatcher: Arc<Dispatcher>,
         batch: Arc<Batch>,
-        calls: Box<dyn Iterator<Item = Result<EncodedCalls, TaskError>>>,
+        calls: Calls,
         window: usize,
     ) -> Results<R> {
         let mut results = Results {
             dispatcher,
             batch,
-            calls: Some(calls),
+            calls: Ok(calls),
             unsent: None,
             window,
             sent: 0,
             taken: 0,
-            failed: None,
             result: PhantomData,
         };
         results.send_more(Some(Instant::now()));
@@ -148,12 +135,12 @@ impl<R: DeserializeOwned> Results<R> {
     fn send_more(&mut self, deadline: Option<Instant>) {
         // A result that is about to be taken is not in flight any more.
         let window = self.window + usize::from(self.batch.is_ready());
-        while self.calls.is_some() && self.sent - self.taken < window {
+        while self.calls.is_ok() && self.sent - self.taken < window {
             let until = if self.sent > self.taken { Some(Instant::now()) } else { deadline };
             match self.send_next(until) {
                 Ok(true) => self.sent += 1,
                 Ok(false) => return,
-                Err(error) => (self.failed, self.calls) = (error, None),
+                Err(last) => self.calls = Err(last),
             }
         }
     }
@@ -162,8 +149,8 @@ impl<R: DeserializeOwned> Results<R> {
     ///
     /// Errors: there are no more calls (`None`), or the call cannot be sent.
     fn send_next(&mut self, until: Option<Instant>) -> Result<bool, Option<TaskError>> {
-        if self.unsent.is_none() {
-            self.unsent = Some(self.calls.as_mut().and_then(Iterator::next).ok_or(None)??);
+        if let (Ok(calls), None) = (&mut self.calls, &self.unsent) {
+            self.unsent = Some(calls.next().ok_or(None)??);
         }
         Ok(self.dispatcher.send(&mut self.unsent, &self.batch, self.sent, until)?)
     }
@@ -179,11 +166,12 @@ impl<R: DeserializeOwned> Results<R> {
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Result<R, TaskError>>, TimedOut> {
         self.send_more(deadline);
         if self.taken == self.sent {
-            return if self.calls.is_none() { Ok(self.failed.take().map(Err)) } else { Err(TimedOut) };
+            return self.calls.as_mut().map_or_else(|last| Ok(last.take().map(Err)), |_| Err(TimedOut));
         }
-        match self.dispatcher.wait_for(deadline, &self.batch, || self.batch.is_ready().then_some(())) {
+        let look = |_: &mut InFlight| self.batch.is_ready().then_some(());
+        match self.dispatcher.wait(deadline, Some(&self.batch), look) {
             Err(error) => {
-                (self.taken, self.calls) = (self.sent, None);
+                (self.taken, self.calls) = (self.sent, Err(None));
                 return Ok(Some(Err(error)));
             }
             Ok(None) => return Err(TimedOut),

@@ -14,8 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::ledger::{LastClaim, WorkerSlot};
-use super::message::{ChunkHeader, RESULT_OVERHEAD, ResultHeader, WorkerDeath, decode, encode, length_of};
-use super::task_error::TaskError;
+use super::message::{ChunkHeader, ResultHeader, WorkerDeath, decode, encode, length_of};
 use crate::process::codec::Bytes;
 use crate::process::shared::{Limit, Monitor, PopResult, Ring, Transaction};
 use std::io;
@@ -43,7 +42,7 @@ pub(super) struct PoolState {
 }
 
 /// Whether the pool goes on.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Status {
     /// Whether the pool is closed and the parent has seen the end of all chunks.
     pub(super) finished: bool,
@@ -53,29 +52,24 @@ pub(super) struct Status {
     pub(super) staffed: usize,
 }
 
-/// The changes that the parent waits for, beside results: the status, and the number of chunks in the ring of tasks.
-pub(super) type Snapshot = (Status, u64);
-
 /// Why the supervisor cannot go on.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Broken {
+    /// A worker has ended before its initializer has returned.
     Initializer { exit: i32 },
-    NoProcess { errno: i32 },
-    LostWorker { errno: i32 },
+    /// A worker could not be started, or its exit code could not be read.
+    Worker { errno: i32 },
 }
 
 impl Broken {
     pub(super) fn describe(self) -> String {
-        let os_error = io::Error::from_raw_os_error;
         match self {
             Broken::Initializer { exit } => {
                 format!("the initializer of a worker failed: the worker ended with exit code {exit}")
             }
-            Broken::NoProcess { errno } => {
-                format!("no process could be started to replace a worker: {}", os_error(errno))
-            }
-            Broken::LostWorker { errno } => {
-                format!("the exit code of a worker could not be read: {}", os_error(errno))
+            Broken::Worker { errno } => {
+                let error = io::Error::from_raw_os_error(errno);
+                format!("a worker could not be started, or its exit code could not be read: {error}")
             }
         }
     }
@@ -93,25 +87,12 @@ impl Status {
     }
 }
 
-impl PoolState {
-    fn snapshot(&self) -> Snapshot {
-        (self.status, self.tasks.len())
-    }
-}
-
-/// A chunk that a worker has claimed.
-pub(super) struct ClaimedChunk {
-    /// Sequence number of this claim.
-    pub(super) sequence: u64,
-    pub(super) message: Bytes,
-}
-
 /// The shared state. The parent creates it, and the supervisor and the workers inherit it.
 pub(super) struct PoolShared {
     monitor: Monitor<PoolState>,
-    slots: usize,
+    pub(super) slots: usize,
     /// The most bytes that a message can have.
-    largest_message: usize,
+    pub(super) largest_message: usize,
     /// The most bytes that an outbox may have, so that the ring of results has space for them.
     outbox: usize,
 }
@@ -133,21 +114,6 @@ impl PoolShared {
         let monitor = Monitor::with_memory(state, FIRST_WORKER + slots, rings_at + 2 * ring)?;
         let largest_message = Ring::max_message(ring).expect("a ring of 4096 bytes has space for a message");
         Ok(PoolShared { monitor, slots, largest_message, outbox: ring / 2 })
-    }
-
-    pub(super) fn slots(&self) -> usize {
-        self.slots
-    }
-
-    /// Returns the largest size of an encoded result, in bytes.
-    pub(super) fn largest_result(&self) -> usize {
-        self.largest_message - RESULT_OVERHEAD
-    }
-
-    /// Errors: the ring will never have space for a chunk of that size.
-    pub(super) fn check_size(&self, size: usize) -> Result<(), TaskError> {
-        let limit = self.largest_message;
-        if size > limit { Err(TaskError::TooLarge { size, limit }) } else { Ok(()) }
     }
 
     pub(super) fn slot(&self, slot: usize) -> &WorkerSlot {
@@ -186,25 +152,16 @@ impl PoolShared {
         })
     }
 
-    /// Takes a message with results. If there is none, the error is a snapshot.
-    pub(super) fn poll_results(&self) -> Result<Bytes, Snapshot> {
+    /// Takes a message with results. If there is none, registers the parent as waiting for [`RESULTS`]: a change that it does
+    /// not find afterwards ends its next [wait](PoolShared::wait_for_results).
+    pub(super) fn poll_results(&self) -> Option<Bytes> {
         pop_message(|bytes| {
-            self.monitor.change(|state| {
-                let popped = Ring::pop(state, |state| &mut state.results, bytes, Some(SPACE));
-                let popped = popped.ok_or_else(|| state.snapshot())?;
+            self.monitor.try_change_or_register(RESULTS, |state| {
+                let popped = Ring::pop(state, |state| &mut state.results, bytes, Some(SPACE))?;
                 Ring::trim(state, |state| &mut state.results);
-                Ok(popped)
+                Some(popped)
             })
         })
-    }
-
-    /// Registers the parent as waiting for [`RESULTS`], unless there are messages or the snapshot is not `before` any more.
-    /// Returns whether the caller has to wait: by [`wait_for_results`](PoolShared::wait_for_results).
-    pub(super) fn register_for_results(&self, before: Snapshot) -> bool {
-        let has_news = |state: &mut Transaction<'_, PoolState>| {
-            (state.results.len() > 0 || state.snapshot() != before).then_some(())
-        };
-        self.monitor.try_change_or_register(RESULTS, has_news).is_none()
     }
 
     /// Waits until the parent may find something new, or `beside` is readable. Returns `false` if the deadline has passed.
@@ -214,30 +171,32 @@ impl PoolShared {
 
     // Called by workers and the supervisor.
 
-    /// Claims a chunk for the worker in `slot`. Blocks while there is none. Returns `None` if the pool is over.
-    pub(super) fn claim_chunk(&self, slot: usize) -> Option<ClaimedChunk> {
+    /// Claims a chunk for the worker in `slot`. Blocks while there is none. Returns the sequence number of the claim, and the
+    /// chunk; `None` if the pool is over.
+    pub(super) fn claim_chunk(&self, slot: usize) -> Option<(u64, Bytes)> {
         let mut sequence = 0;
         let mut claim = |state: &mut Transaction<'_, PoolState>, bytes: &mut Bytes| {
             if state.status.is_over() {
-                return Some(Err(()));
+                return Some(None);
             }
             let notified = state.wants_space.then_some(RESULTS);
             let popped = Ring::pop(state, |state| &mut state.tasks, bytes, notified)?;
             if let PopResult::Message = popped {
                 state.wants_space = false;
                 self.record_last_claim(state);
-                // The worker may still be registered as waiting, if nobody has woken it. The next chunk has to wake another.
+                // The worker may still be registered as waiting, if no process has woken it. The next chunk has to wake
+                // another.
                 state.notify_all(FIRST_WORKER + slot);
                 sequence = state.last.sequence + 1;
-                let (header, _) = decode::<ChunkHeader>(bytes.as_slice());
+                let (header, _) = decode::<ChunkHeader>(bytes);
                 state.last = LastClaim { sequence, slot, chunk: header.id };
                 Ring::trim(state, |state| &mut state.tasks);
             }
-            Some(Ok(popped))
+            Some(Some(popped))
         };
-        let popped =
+        let message =
             pop_message(|bytes| self.monitor.wait_spinning(FIRST_WORKER + slot, |state| claim(state, bytes)));
-        popped.ok().map(|message| ClaimedChunk { sequence, message })
+        message.map(|message| (sequence, message))
     }
 
     /// Copies the last claim to the slot of the claiming worker.
@@ -269,8 +228,8 @@ impl PoolShared {
         });
     }
 
-    /// Sends a message to the parent. Blocks while there is no space. If the pool is over, nobody reads the message, and it
-    /// is dropped.
+    /// Sends a message to the parent. Blocks while there is no space. If the pool is over, the message is dropped, because
+    /// the parent does not read it.
     fn send(&self, message: &[u8]) {
         self.monitor.wait(SPACE, Limit::Unlimited, |state| {
             if state.status.is_over() {
@@ -302,12 +261,10 @@ impl PoolShared {
 
 /// Calls `pop` until it has copied a message. The memory for a long message is allocated between two calls, outside of
 /// the monitor.
-fn pop_message<E>(mut pop: impl FnMut(&mut Bytes) -> Result<PopResult, E>) -> Result<Bytes, E> {
+fn pop_message(mut pop: impl FnMut(&mut Bytes) -> Option<PopResult>) -> Option<Bytes> {
     let mut bytes = Bytes::new();
-    loop {
-        match pop(&mut bytes)? {
-            PopResult::Message => return Ok(bytes),
-            PopResult::NeedsBuffer(length) => bytes = Bytes::from_vec(vec![0; length]),
-        }
+    while let PopResult::NeedsBuffer(length) = pop(&mut bytes)? {
+        bytes = Bytes::from_vec(vec![0; length]);
     }
+    Some(bytes)
 }

@@ -6,13 +6,11 @@
 //! Next: `process/pool/message.rs`, the header of what is sent.
 #![allow(unsafe_code)]
 
-use super::message::{ChunkHeader, decode, encode};
+use super::message::{ChunkHeader, LENGTH, encode, length_of, parts};
 use super::task_error::TaskError;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::any::Any;
+use crate::green::panic_message;
+use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Display;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A function that a [`Pool`](super::Pool) can call in another process. It captures nothing and has up to four arguments.
@@ -73,16 +71,12 @@ pub(super) fn codec_error<E: Display>(what: &str) -> impl FnOnce(E) -> TaskError
 /// Decodes arguments, calls the function, and appends its encoded result to the vector.
 type Entry = fn(&[u8], Vec<u8>) -> Result<Vec<u8>, TaskError>;
 
-/// Size of the length before the arguments of each call, in bytes.
-const LENGTH: usize = size_of::<usize>();
-
 /// Several calls of one function, with encoded arguments. The parent keeps them until they have results, to send the rest
 /// again if a worker dies.
 pub(super) struct EncodedCalls {
     /// The address of an [`Entry`].
     entry: usize,
-    /// Where each call begins in `args`.
-    starts: Vec<usize>,
+    pub(super) count: usize,
     /// The length and the encoded arguments of each call.
     args: Vec<u8>,
 }
@@ -98,65 +92,39 @@ impl EncodedCalls {
         const { assert!(size_of::<F>() == 0, "a task must be a function itself: one that captures nothing") };
         let _ = f;
         let entry: Entry = run_call::<F, Args>;
-        let (mut starts, mut encoded) = (Vec::new(), Vec::new());
+        let (mut count, mut encoded) = (0, Vec::new());
         for args in all {
             let start = encoded.len();
-            starts.push(start);
             encoded.extend_from_slice(&[0; LENGTH]);
             encoded = F::encode(&args, encoded)?;
-            let length = encoded.len() - start - LENGTH;
-            encoded[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
+            let length = length_of(&encoded[start + LENGTH..]);
+            encoded[start..start + LENGTH].copy_from_slice(&length);
+            count += 1;
         }
-        Ok(EncodedCalls { entry: entry as usize, starts, args: encoded })
+        Ok(EncodedCalls { entry: entry as usize, count, args: encoded })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Returns the message with the calls from index `first` on. Each one is preceded by its length.
+    /// Returns the message with the calls from index `first` on.
     pub(super) fn encode(&self, id: u64, first: usize) -> Vec<u8> {
-        let header = ChunkHeader { id, entry: self.entry, first: first as u32, end: self.count() as u32 };
-        encode(&header, &[&self.args[self.starts[first]..]])
+        let done: usize = parts(&self.args).take(first).map(|args| LENGTH + args.len()).sum();
+        let header = ChunkHeader { id, entry: self.entry, first: first as u32 };
+        encode(&header, &[&self.args[done..]])
     }
 }
 
-/// The calls of a claimed chunk, as its worker reads them.
-pub(super) struct CallReader<'a> {
-    header: ChunkHeader,
-    args: &'a [u8],
-}
-
-impl<'a> CallReader<'a> {
-    pub(super) fn new(message: &'a [u8]) -> CallReader<'a> {
-        let (header, args) = decode(message);
-        CallReader { header, args }
-    }
-
-    /// Returns the id of the chunk.
-    pub(super) fn id(&self) -> u64 {
-        self.header.id
-    }
-
-    /// Returns the indices of the calls.
-    pub(super) fn calls(&self) -> Range<u32> {
-        self.header.first..self.header.end
-    }
-
-    /// Calls the function with the next arguments, and appends the encoded result to `into`.
-    ///
-    /// Errors: the function panics, or its arguments or its result are refused by their codec.
-    pub(super) fn call_next(&mut self, into: Vec<u8>) -> Result<Vec<u8>, TaskError> {
-        let (length, rest) = self.args.split_first_chunk().expect("there is another call");
-        // Also if this call fails, the next call reads its own arguments.
-        let (args, rest) = rest.split_at(usize::from_ne_bytes(*length));
-        self.args = rest;
-        // SAFETY: `EncodedCalls::new` has made the address from an `Entry`, in the process that this one is a fork of.
-        let entry: Entry = unsafe { std::mem::transmute(self.header.entry) };
-        // Broken invariants stay in this process. A task shares values with the next one by globals only.
-        catch_unwind(AssertUnwindSafe(|| entry(args, into)))
-            .unwrap_or_else(|panic| Err(TaskError::Panicked(message_of(panic))))
-    }
+/// Calls the function of a chunk with the arguments of one call, and appends the encoded result to `into`.
+///
+/// Errors: the function panics, or its arguments or its result are refused by their codec.
+pub(super) fn call(chunk: &ChunkHeader, args: &[u8], into: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+    // SAFETY: `EncodedCalls::new` has made the address from an `Entry`, in the process that this one is a fork of.
+    let entry: Entry = unsafe { std::mem::transmute(chunk.entry) };
+    // Broken invariants stay in this process. A task shares values with the next one by globals only.
+    catch_unwind(AssertUnwindSafe(|| entry(args, into))).unwrap_or_else(|panic| {
+        let text = panic_message(&*panic).to_owned();
+        // The destructor of the payload could panic, too.
+        std::mem::forget(panic);
+        Err(TaskError::Panicked(text))
+    })
 }
 
 /// The [`Entry`] of `F`. The result is encoded as a `Result<F::Output, TaskError>`.
@@ -166,12 +134,4 @@ fn run_call<F: Task<Args>, Args>(args: &[u8], into: Vec<u8>) -> Result<Vec<u8>, 
     let result = f.call(F::decode(args)?);
     postcard::to_extend(&Ok::<_, TaskError>(result), into)
         .map_err(codec_error("the result cannot be encoded"))
-}
-
-/// Returns the text of a panic's payload.
-fn message_of(panic: Box<dyn Any + Send>) -> String {
-    let text = crate::green::panic_message(&*panic).to_owned();
-    // The destructor of the payload could panic, too.
-    std::mem::forget(panic);
-    text
 }

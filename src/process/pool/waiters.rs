@@ -17,20 +17,14 @@ type OsThread = usize;
 /// The address of a batch. Only one green thread at a time waits for a batch.
 type BatchAddress = usize;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Unregistered,
-    Leader,
-    Follower,
-}
-
 /// A green thread that may wait, from the point of view of that green thread.
 pub(super) struct Waiter<'a> {
-    /// The batch whose results the waiter waits for. `None` stands for a change of the shared state: space for a chunk, or the end of the workers.
-    /// Nobody could wake a follower for that, so the waiter becomes a leader beside others.
+    /// The batch whose results the waiter waits for. `None` stands for a change of the shared state: space for a chunk, or
+    /// the end of the workers. No green thread could wake a follower for that.
     batch: Option<&'a Batch>,
     os_thread: OsThread,
-    role: Role,
+    /// Whether it is registered as a leader.
+    pub(super) leads: bool,
 }
 
 /// All green threads that wait.
@@ -38,67 +32,59 @@ pub(super) struct Waiter<'a> {
 pub(super) struct Waiters {
     /// The OS thread of each leader.
     leaders: Vec<OsThread>,
-    followers: BTreeMap<BatchAddress, Follower>,
-}
-
-struct Follower {
-    os_thread: OsThread,
-    ticket: RemoteTicket,
+    followers: BTreeMap<BatchAddress, (OsThread, RemoteTicket)>,
 }
 
 impl Waiter<'_> {
     pub(super) fn new(batch: Option<&Batch>) -> Waiter<'_> {
-        Waiter { batch, os_thread: std::ptr::from_ref(current_hub()) as OsThread, role: Role::Unregistered }
-    }
-
-    pub(super) fn role(&self) -> Role {
-        self.role
+        Waiter { batch, os_thread: std::ptr::from_ref(current_hub()) as OsThread, leads: false }
     }
 }
 
 impl Waiters {
-    /// Returns whether the waiter would be registered as a leader now.
-    pub(super) fn would_lead(&self, waiter: &Waiter<'_>) -> bool {
-        waiter.batch.is_none() || !self.leaders.contains(&waiter.os_thread)
+    /// Returns whether the OS thread of the waiter has a leader.
+    fn has_leader(&self, waiter: &Waiter<'_>) -> bool {
+        self.leaders.contains(&waiter.os_thread)
     }
 
-    /// Makes the waiter a leader or a follower. A follower needs a `ticket`. Without one, the waiter stays unregistered.
+    /// Makes the waiter a leader or a follower. Results of its batch wake a follower, by its ticket. A waiter without a batch
+    /// or a ticket becomes a leader beside others.
     pub(super) fn register(&mut self, waiter: &mut Waiter<'_>, ticket: Option<RemoteTicket>) {
-        if self.would_lead(waiter) {
-            self.leaders.push(waiter.os_thread);
-            waiter.role = Role::Leader;
-        } else if let (Some(batch), Some(ticket)) = (waiter.batch, ticket) {
-            self.followers.insert(address(batch), Follower { os_thread: waiter.os_thread, ticket });
-            waiter.role = Role::Follower;
+        match (waiter.batch, ticket) {
+            (Some(batch), Some(ticket)) if self.has_leader(waiter) => {
+                self.followers.insert(address(batch), (waiter.os_thread, ticket));
+            }
+            _ => {
+                self.leaders.push(waiter.os_thread);
+                waiter.leads = true;
+            }
         }
     }
 
     pub(super) fn unregister(&mut self, waiter: &mut Waiter<'_>) {
-        match std::mem::replace(&mut waiter.role, Role::Unregistered) {
-            Role::Unregistered => {}
-            Role::Leader => {
-                let at = self.leaders.iter().position(|&os_thread| os_thread == waiter.os_thread);
-                at.map(|at| self.leaders.swap_remove(at));
-            }
-            Role::Follower => _ = waiter.batch.and_then(|batch| self.followers.remove(&address(batch))),
+        if std::mem::take(&mut waiter.leads) {
+            let at = self.leaders.iter().position(|&os_thread| os_thread == waiter.os_thread);
+            at.map(|at| self.leaders.swap_remove(at));
+        } else if let Some(batch) = waiter.batch {
+            self.followers.remove(&address(batch));
         }
     }
 
     /// If the waiter's OS thread has no leader, wakes a follower there, which becomes the leader.
     pub(super) fn promote_follower(&self, waiter: &Waiter<'_>) {
-        if !self.leaders.contains(&waiter.os_thread) {
-            let next = self.followers.values().find(|follower| follower.os_thread == waiter.os_thread);
-            next.inspect(|follower| follower.ticket.wake());
+        if !self.has_leader(waiter) {
+            let next = self.followers.values().find(|(os_thread, _)| *os_thread == waiter.os_thread);
+            next.inspect(|(_, ticket)| ticket.wake());
         }
     }
 
     /// Wakes the follower that waits for that batch.
     pub(super) fn wake(&self, batch: &Batch) {
-        self.followers.get(&address(batch)).inspect(|follower| follower.ticket.wake());
+        self.followers.get(&address(batch)).inspect(|(_, ticket)| ticket.wake());
     }
 
     pub(super) fn wake_all(&self) {
-        self.followers.values().for_each(|follower| follower.ticket.wake());
+        self.followers.values().for_each(|(_, ticket)| ticket.wake());
     }
 }
 

@@ -15,7 +15,7 @@
 //! a file, opens the other end of a pipe. It may need any kind of work for that. If external waits used up the limit, nothing
 //! would go on. So they are not limited.
 //!
-//! **Invariants.** (1) Submitted work runs once, on a worker, or on the submitting OS thread if no OS thread can be made.
+//! **Invariants.** (1) Submitted work runs once, on a worker, or on a submitting OS thread if no OS thread can be made.
 //! (2) All shared state is under one lock, under which no code blocks. (3) After a fork the child has an empty pool.
 //!
 //! Signals are for the program's own OS threads: one of those may have a signal blocked, to wait for it with `sigwait`, and
@@ -37,12 +37,11 @@ mod thread_pool;
 
 use crate::api::current_hub::current_hub;
 use crate::api::oneshot::oneshot;
-use crate::hub::with_blocking_disabled;
 use crate::ids::{Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
 use crate::time::NEVER;
-
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering::Relaxed;
 use thread_pool::Work;
 pub(crate) use thread_pool::WorkKind;
 
@@ -111,7 +110,7 @@ where
 /// Source: gevent's `threadpool.maxsize`.
 pub fn offload_threads(n: usize) {
     assert!(n > 0, "offload_threads(0): no offloaded function would ever run");
-    thread_pool::set_limit(n);
+    thread_pool::LIMIT.store(n, Relaxed);
     pool_worker::serve_queue_or_run();
 }
 
@@ -143,13 +142,6 @@ fn run_elsewhere<T: Send + 'static>(
 ) -> std::thread::Result<T> {
     let (sender, handle) = oneshot();
     let body = move || sender.complete(Ok(catch_unwind(AssertUnwindSafe(f))));
-    let work = Work { kind, body: Box::new(body) };
-    // Blocking is disabled, because the allocator may have locks, and std has some for its threads; and nothing may park
-    // while the pool is locked.
-    let mut left = with_blocking_disabled(|| pool_worker::submit(work));
-    while let Some(work) = left {
-        (work.body)();
-        left = with_blocking_disabled(pool_worker::serve_queue);
-    }
+    pool_worker::submit_or_run(Work { kind, body: Box::new(body) });
     handle.join_by(park).expect("work completes its oneshot channel")
 }
