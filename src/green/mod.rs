@@ -29,14 +29,14 @@ mod outcome;
 mod panic_count;
 
 use crate::context::{ActiveContext, Body};
-use crate::ids::{GreenId, WaitReason, WakeReason};
+use crate::ids::{GreenId, ParkResult, WaitReason};
 use crate::policy::Attributes;
 use crate::stack::StackSize;
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use crate::tls::Tcb;
 pub(crate) use completions::Completions;
-pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
+pub(crate) use interrupt::{Interrupt, Interruptible, TimeoutScope, carried_by};
 pub(crate) use locals::GreenLocals;
 pub use outcome::JoinError;
 pub(crate) use outcome::{Outcome, catch_body, panic_message};
@@ -51,10 +51,7 @@ use std::rc::Rc;
 pub(crate) enum GreenState {
     Delayed,
     Runnable,
-    /// `shielded`: neither kill nor timeout wakes it.
-    Parked {
-        shielded: bool,
-    },
+    Parked(Interruptible),
     Finished,
 }
 
@@ -107,8 +104,8 @@ pub(crate) struct Green {
     /// Number of parks that have ended; a ticket of an earlier epoch is stale.
     pub(crate) epoch: u32,
     pub(crate) state: GreenState,
-    /// Why it was woken, until the park has returned.
-    pub(crate) wake_reason: WakeReason,
+    /// The result of its park, from the wake-up until the park returns.
+    pub(crate) park_result: Option<ParkResult>,
     /// Whether a kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
     /// Whether it is inside of a timeout, which may have expired.
@@ -122,7 +119,7 @@ pub(crate) struct Green {
     /// Whether a kill is to be delivered: see `green/interrupt.rs`.
     pub(crate) killed: bool,
     /// Whether an interposed call has returned early for the pending interrupt; the next calls do not.
-    pub(crate) cut_short: bool,
+    pub(crate) interrupt_consumed: bool,
     /// Whether the destructors of its thread-locals run. They must not unwind, so it cannot be killed any more.
     pub(crate) running_tls_destructors: bool,
     /// Whether its outcome is dropped when it finishes: no handle will take it.
@@ -170,13 +167,13 @@ impl Green {
             wait: WaitReason::Nothing,
             epoch: 0,
             state: GreenState::Runnable,
-            wake_reason: WakeReason::None,
+            park_result: None,
             interrupted: false,
             has_timeouts: false,
             has_mask: false,
             stack_depth: 0,
             killed: false,
-            cut_short: false,
+            interrupt_consumed: false,
             running_tls_destructors: false,
             detached: false,
             stack_size: StackSize::DEFAULT,

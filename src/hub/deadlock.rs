@@ -63,7 +63,7 @@ impl HubState {
             "green thread '{}' {}; {}",
             green.name(),
             match green.state {
-                GreenState::Parked { .. } => format!("waits for {}", self.describe(green.wait)),
+                GreenState::Parked(_) => format!("waits for {}", self.describe(green.wait)),
                 _ => "is ready, but the policy has lost it".into(),
             },
             green.origin()

@@ -32,7 +32,7 @@ impl Hub {
         }
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        green.cut_short = false;
+        green.interrupt_consumed = false;
         let interrupt = if green.killed {
             green.killed = false;
             Some(Interrupt::Kill)
@@ -89,7 +89,7 @@ impl Hub {
         green.has_timeouts = true;
         if fired {
             green.interrupted = true;
-            green.cut_short = false;
+            green.interrupt_consumed = false;
             self.interrupted.set(true);
         } else if deadline != NEVER {
             state.timers.set(deadline, TimerAction::Interrupt(id, number));

@@ -8,7 +8,7 @@ use super::trace_event::Event;
 use super::{prefetch, status};
 use crate::context::{ActiveContext, Body};
 use crate::green::{BodyState, Green, GreenState, Interrupt, Joiner, Outcome, RareFields};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{Attributes, Custom, Policy, ReadyReason};
 use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
@@ -143,17 +143,17 @@ impl Hub {
         match joiner {
             Joiner::None => {}
             Joiner::One(id, epoch) => {
-                state.wake(Ticket::new(id, epoch), WakeReason::Notified);
+                state.wake(Ticket::new(id, epoch), ParkResult::Notified);
             }
             Joiner::Several(completions, index) => {
                 if let Some(ticket) = completions.push(index as usize) {
-                    state.wake(ticket, WakeReason::Notified);
+                    state.wake(ticket, ParkResult::Notified);
                 }
             }
         }
         if state.alive == 0 {
             if let Some(ticket) = state.join_all_waiter.take() {
-                state.wake(ticket, WakeReason::Notified);
+                state.wake(ticket, ParkResult::Notified);
             }
         }
         drop(state);

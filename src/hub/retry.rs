@@ -6,7 +6,7 @@
 use super::fields::Hub;
 use super::futex::{self, FutexWaitResult, Waiter};
 use super::interpose::keep_errno;
-use super::wait_fd::FdWaitResult;
+use crate::green::Interruptible;
 use crate::ids::{Direction, ParkResult, WaitReason};
 use crate::reactor::FdState;
 use crate::time::Time;
@@ -81,7 +81,8 @@ impl Hub {
         if let Some(state) = opts.drained {
             until = (opts.deadline)();
             if let Some(until) = until {
-                in_time = self.wait_drained(state, fd, direction, until, opts.on_interrupt)?;
+                let wait = |interruptible| self.wait_state(state, fd, direction, until, interruptible);
+                in_time = self.wait_with(opts.on_interrupt, wait)?;
             }
         }
         loop {
@@ -119,26 +120,25 @@ impl Hub {
         on_interrupt: OnInterrupt,
     ) -> io::Result<bool> {
         self.reactor.mark_not_ready(fd, direction);
-        let shield = self.shields(on_interrupt);
-        let wait = || self.wait_fd(fd, direction, deadline, shield);
-        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
-        self.is_in_time(end?, on_interrupt)
+        self.wait_with(on_interrupt, |interruptible| self.wait_fd(fd, direction, deadline, interruptible))
     }
 
-    /// Parks until the next edge of a descriptor that is registered and drained.
+    /// Calls `wait`, which parks for a descriptor. Returns `false` if the deadline has passed.
+    ///
+    /// Errors: as for `retry`.
     #[inline]
-    fn wait_drained(
+    fn wait_with(
         &self,
-        state: &FdState,
-        fd: RawFd,
-        direction: Direction,
-        deadline: Time,
         on_interrupt: OnInterrupt,
+        wait: impl FnOnce(Interruptible) -> io::Result<ParkResult>,
     ) -> io::Result<bool> {
-        let shield = self.shields(on_interrupt);
-        let wait = || self.wait_state(state, fd, direction, deadline, shield);
-        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
-        self.is_in_time(end, on_interrupt)
+        let wait = || wait(self.interruptible(on_interrupt));
+        match if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() }? {
+            ParkResult::Notified => Ok(true),
+            ParkResult::Expired => Ok(false),
+            ParkResult::Interrupted => self.end_interrupted(on_interrupt).map(|()| true),
+            ParkResult::Deadlocked => unreachable!("a descriptor may always become ready"),
+        }
     }
 
     /// Calls `attempt`, which must not block, until it returns something else than EAGAIN, or until the deadline, and
@@ -161,10 +161,10 @@ impl Hub {
             }
             let until = deadline.min(self.clock.after(pause));
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let shield = self.shields(on_interrupt);
+            let interruptible = self.interruptible(on_interrupt);
             let is_interrupted = keep_errno(|| match changed {
                 Some(word) => {
-                    let waiter = Waiter::Green { hub: self, deadline: until, shield };
+                    let waiter = Waiter::Green { hub: self, deadline: until, interruptible };
                     let is_unchanged = || Some(word.load(SeqCst)) == seen;
                     futex::wait(waiter, word.as_ptr() as usize, u32::MAX, is_unchanged)
                         == FutexWaitResult::Interrupted
@@ -173,7 +173,7 @@ impl Hub {
                     let ticket = self.ticket();
                     // After a signal the next attempt may succeed: SIGCHLD tells that a child has ended.
                     self.reactor.add_signal_waiter(ticket);
-                    let result = self.park(ticket, until, WaitReason::For(what), shield);
+                    let result = self.park(ticket, until, WaitReason::For(what), interruptible);
                     self.reactor.remove_signal_waiter(ticket);
                     result == ParkResult::Interrupted
                 }
@@ -184,25 +184,13 @@ impl Hub {
         }
     }
 
-    /// Returns `true` if a park must not be ended by an interrupt: an interposed call has already returned early for
-    /// it.
+    /// Returns whether an interrupt may end a park: it may not if an interposed call has already returned early for it.
     #[inline]
-    pub(crate) fn shields(&self, on_interrupt: OnInterrupt) -> bool {
-        on_interrupt == OnInterrupt::Eintr && self.was_cut_short()
-    }
-
-    #[inline]
-    fn is_in_time(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
-        if end == FdWaitResult::Ready { Ok(true) } else { self.end_wait_otherwise(end, on_interrupt) }
-    }
-
-    #[cold]
-    fn end_wait_otherwise(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
-        match end {
-            FdWaitResult::Ready | FdWaitResult::Signalled => Ok(true),
-            FdWaitResult::Expired => Ok(false),
-            FdWaitResult::Interrupted => self.end_interrupted(on_interrupt).map(|()| true),
-            FdWaitResult::Closed => Err(io::Error::from_raw_os_error(libc::EBADF)),
+    pub(crate) fn interruptible(&self, on_interrupt: OnInterrupt) -> Interruptible {
+        let is_consumed = || self.state.borrow_mut().record_mut(self.current()).interrupt_consumed;
+        match on_interrupt == OnInterrupt::Eintr && self.is_interrupted() && is_consumed() {
+            true => Interruptible::No,
+            false => Interruptible::Yes,
         }
     }
 

@@ -12,11 +12,12 @@
 
 use super::entry;
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
+use super::futex;
 use super::state::{HubState, TimerAction};
 use super::trace_event::Event;
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, GreenState};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
@@ -282,6 +283,20 @@ impl Hub {
         Some(context)
     }
 
+    /// Gives back the thread control block of a green thread that has ended. The block is not loaded.
+    fn end_tcb(&self, tcb: Tcb) {
+        let left = self.pthreads.get() - usize::from(tcb.is_pthread());
+        self.pthreads.set(left);
+        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
+        let futex = unsafe { self.tcbs.end(tcb) };
+        if left == 0 {
+            self.pthread_join_waiter.take().map(|ticket| self.wake(ticket));
+        }
+        if let Some(futex) = futex {
+            futex::wake(futex, usize::MAX, u32::MAX);
+        }
+    }
+
     /// Performs the actions of all expired timers. Returns whether there were any.
     fn fire_timers(&self) -> bool {
         let now = self.clock.now();
@@ -330,7 +345,7 @@ impl HubState {
     fn fire(&mut self, action: TimerAction, now: Time) {
         match action {
             TimerAction::Wake(id, epoch) => {
-                self.wake(Ticket::new(id, epoch), WakeReason::Expired);
+                self.wake(Ticket::new(id, epoch), ParkResult::Expired);
             }
             TimerAction::Start(id) => {
                 if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {

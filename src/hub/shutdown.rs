@@ -4,7 +4,7 @@
 
 use super::entry;
 use super::fields::Hub;
-use crate::green::Green;
+use crate::green::{Green, Interruptible};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult};
 use crate::sys::catch::drop_ignoring_panics;
 use crate::time::Time;
@@ -87,7 +87,8 @@ impl Hub {
         let mut retries = 0;
         while let Some(ticket) = self.join_all_ticket() {
             let deadline = self.clock.after(KILL_RETRY_TIME);
-            match self.park(ticket, deadline, WaitReason::For("all green threads to end"), true) {
+            let reason = WaitReason::For("all green threads to end");
+            match self.park(ticket, deadline, reason, Interruptible::No) {
                 ParkResult::Notified => {}
                 ParkResult::Expired if retries < KILL_RETRIES => retries += 1,
                 ParkResult::Expired | ParkResult::Interrupted | ParkResult::Deadlocked => {

@@ -3,8 +3,8 @@
 //!
 //! Next: `hub/scheduler.rs`.
 
-use crate::green::{Green, GreenState};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::green::{Green, GreenState, Interruptible};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{ReadyReason, RunQueue};
 use crate::time::{Time, Timers};
 use slab::Slab;
@@ -63,14 +63,14 @@ impl HubState {
     /// Makes a parked green thread ready. Returns `false` if the ticket is stale, or the green thread was woken already or is
     /// gone.
     #[inline]
-    pub(super) fn wake(&mut self, ticket: Ticket, cause: WakeReason) -> bool {
+    pub(super) fn wake(&mut self, ticket: Ticket, result: ParkResult) -> bool {
         match self.green(ticket.id) {
-            Some(green) if green.epoch == ticket.epoch && green.wake_reason == WakeReason::None => {
-                green.wake_reason = cause;
-                if let GreenState::Parked { .. } = green.state {
+            Some(green) if green.epoch == ticket.epoch && green.park_result.is_none() => {
+                green.park_result = Some(result);
+                if let GreenState::Parked(_) = green.state {
                     green.state = GreenState::Runnable;
-                    let why =
-                        if cause == WakeReason::Expired { ReadyReason::Expired } else { ReadyReason::Woken };
+                    let is_expired = result == ParkResult::Expired;
+                    let why = if is_expired { ReadyReason::Expired } else { ReadyReason::Woken };
                     self.make_ready(ticket.id, why);
                 }
                 true
@@ -85,10 +85,10 @@ impl HubState {
         if !green.refresh_pending_interrupt(|| now) {
             return;
         }
-        green.cut_short = false;
+        green.interrupt_consumed = false;
         match green.state {
-            GreenState::Parked { shielded: false } if green.wake_reason == WakeReason::None => {
-                green.wake_reason = WakeReason::Interrupted;
+            GreenState::Parked(Interruptible::Yes) if green.park_result.is_none() => {
+                green.park_result = Some(ParkResult::Interrupted);
                 green.state = GreenState::Runnable;
             }
             GreenState::Delayed => {

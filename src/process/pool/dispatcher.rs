@@ -14,7 +14,9 @@ use super::task::EncodedCalls;
 use super::task_error::TaskError;
 use super::waiters::{Role, Waiter, Waiters};
 use crate::api::current_hub::current_hub;
-use crate::hub::{FdWaitResult, RemoteTicket, with_blocking_disabled};
+use crate::green::Interruptible;
+use crate::hub::{RemoteTicket, with_blocking_disabled};
+use crate::ids::ParkResult;
 use crate::process::child::Child;
 use crate::process::shared::ProcessId;
 use crate::sys::raw_mutex::Lock;
@@ -188,6 +190,7 @@ impl Dispatcher {
         let mut guard = WaitGuard { dispatcher: self, waiter };
         let mut expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
+            let switches = current_hub().status().switches();
             let (waiter, ticket) = (&mut guard.waiter, RemoteTicket::new(current_hub()).ok());
             let next = self.with_in_flight(|in_flight| {
                 in_flight.waiters.unregister(waiter);
@@ -219,7 +222,7 @@ impl Dispatcher {
             match next {
                 Next::Return(found) => return Ok(found),
                 Next::Retry => {}
-                Next::Park => expired = !guard.park(deadline),
+                Next::Park => expired = !guard.park(deadline, switches),
             }
         }
     }
@@ -315,10 +318,11 @@ struct WaitGuard<'a> {
 const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 impl WaitGuard<'_> {
-    /// Blocks until the waiter has to look again. Returns `false` if the deadline has passed.
+    /// Blocks until the waiter has to look again. Returns `false` if the deadline has passed. `switches` is the hub's switch
+    /// count before the waiter looked.
     ///
     /// Unwinds if the green thread is killed or a timeout around it fires.
-    fn park(&self, deadline: Option<Instant>) -> bool {
+    fn park(&self, deadline: Option<Instant>, switches: u64) -> bool {
         let Dispatcher { shared, supervisor, .. } = self.dispatcher;
         let hub = current_hub();
         let mut until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
@@ -329,10 +333,10 @@ impl WaitGuard<'_> {
             Role::Follower => {}
             Role::Unregistered => until = until.min(hub.clock().at(Instant::now() + RECHECK_INTERVAL)),
         }
-        match hub.wait_fds(&[], until, false) {
-            FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
-            FdWaitResult::Expired => return deadline.is_none_or(|deadline| Instant::now() < deadline),
-            FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
+        match hub.wait_fds(&[], switches, until, Interruptible::Yes) {
+            Ok(ParkResult::Interrupted) => hub.throw_pending_interrupt(),
+            Ok(ParkResult::Expired) => return deadline.is_none_or(|deadline| Instant::now() < deadline),
+            _ => {}
         }
         true
     }
