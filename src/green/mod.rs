@@ -24,7 +24,6 @@
 
 mod completions;
 mod interrupt;
-mod locals;
 mod outcome;
 mod panic_count;
 
@@ -37,10 +36,10 @@ use crate::time::Time;
 use crate::tls::Tcb;
 pub(crate) use completions::Completions;
 pub(crate) use interrupt::{Interrupt, Interruptible, TimeoutScope, carried_by};
-pub(crate) use locals::GreenLocals;
 pub use outcome::JoinError;
 pub(crate) use outcome::{Outcome, catch_body, panic_message};
 pub(crate) use panic_count::{PanicCount, prepare as prepare_panic_count};
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -75,7 +74,8 @@ pub(crate) enum Joiner {
 #[derive(Default)]
 pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
-    pub(crate) locals: GreenLocals,
+    /// Values of `green_local!` by their keys. There are few, so this is a list.
+    pub(crate) locals: Vec<(*const (), Rc<dyn Any>)>,
     /// Bodies of green threads that are spawned when this one finishes.
     pub(crate) links: Vec<Body>,
     pub(crate) attributes: Option<Attributes>,

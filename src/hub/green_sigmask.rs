@@ -58,12 +58,6 @@ impl Hub {
         self.set_masked(true);
     }
 
-    /// Restores the OS thread's mask, after a green thread with its own has left its stack.
-    #[cold]
-    pub(super) fn restore_sigmask(&self) {
-        self.sigmask.get().block();
-    }
-
     /// Unblocks the signals that a green thread has held; it has finished.
     pub(super) fn unblock_held_signals(&self, rare: &RareFields) {
         self.sigmask.set(self.sigmask.get().without(rare.held));

@@ -108,15 +108,11 @@ impl Hub {
     pub(crate) fn leave_timeout(&self, number: u64) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        let mut fired = true;
-        if let Some(rare) = &mut green.rare {
-            if let Some(at) = rare.timeouts.iter().rposition(|scope| scope.number == number) {
-                let scope = rare.timeouts.remove(at);
-                fired = scope.fired || scope.deadline == NEVER;
-            }
-        }
+        let timeouts = &mut green.rare_mut().timeouts;
+        let at = timeouts.iter().rposition(|scope| scope.number == number);
+        let scope = at.map(|at| timeouts.remove(at));
         self.interrupted.set(green.refresh_pending_interrupt(|| self.clock.now()));
-        if !fired {
+        if scope.is_some_and(|scope| !scope.fired && scope.deadline != NEVER) {
             state.forget_timer();
         }
     }

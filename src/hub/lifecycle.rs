@@ -59,8 +59,8 @@ impl Hub {
             let attributes = green.rare.as_ref().and_then(|rare| rare.attributes);
             policy.spawned(green.id, &attributes.unwrap_or_default());
         }
+        policy.running(self.current());
         let old = state.ready.replace(policy);
-        state.ready.running(self.current());
         drop(state);
         self.after_switch.set(self.after_switch.get() | ACCOUNT);
         drop(old);
@@ -84,7 +84,6 @@ impl Hub {
         let serial = state.next_serial;
         // After 4,294,967,294 more spawns an old ticket could match a new green thread.
         state.next_serial = if serial >= u32::MAX - 1 { 1 } else { serial + 1 };
-        state.alive += 1;
         // While the hub shuts down, the destructors of killed green threads may spawn others: they are killed, too.
         let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
@@ -116,7 +115,7 @@ impl Hub {
             None => state.ready.ready(id, ReadyReason::New),
             Some(delay) => state.timers.set(self.clock.after(delay), TimerAction::Start(id)),
         }
-        self.status.set_alive(state.alive);
+        self.status.set_alive(self.status.alive() + 1);
         drop(state);
         self.emit(Event::Spawn(id));
         id
@@ -133,28 +132,20 @@ impl Hub {
     pub(crate) fn finish(&self, outcome: Outcome) {
         let id = self.current();
         let mut state = self.state.borrow_mut();
-        state.alive -= 1;
-        self.status.set_alive(state.alive);
+        let alive = self.status.alive() - 1;
+        self.status.set_alive(alive);
         let green = state.record_mut(id);
         green.state = GreenState::Finished;
         green.body.set(BodyState::Finished(outcome));
-        let joiner = green.joiner.replace(Joiner::None);
         let rare = green.rare.take();
-        match joiner {
-            Joiner::None => {}
-            Joiner::One(id, epoch) => {
-                state.wake(Ticket::new(id, epoch), ParkResult::Notified);
-            }
-            Joiner::Several(completions, index) => {
-                if let Some(ticket) = completions.push(index as usize) {
-                    state.wake(ticket, ParkResult::Notified);
-                }
-            }
-        }
-        if state.alive == 0 {
-            if let Some(ticket) = state.join_all_waiter.take() {
-                state.wake(ticket, ParkResult::Notified);
-            }
+        let joiner = match green.joiner.replace(Joiner::None) {
+            Joiner::None => None,
+            Joiner::One(id, epoch) => Some(Ticket::new(id, epoch)),
+            Joiner::Several(completions, index) => completions.push(index as usize),
+        };
+        let join_all_waiter = if alive == 0 { state.join_all_waiter.take() } else { None };
+        for ticket in joiner.into_iter().chain(join_all_waiter) {
+            state.wake(ticket, ParkResult::Notified);
         }
         drop(state);
         self.after_switch.set(self.after_switch.get() | RECYCLE);

@@ -32,7 +32,7 @@ impl Inbox {
                 hub.wake(ticket);
                 true
             }
-            None => self.send(Message::wake(ticket)).is_ok(),
+            None => self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::interpose::keep_errno;
 use crate::green::Interruptible;
 use crate::ids::{Direction, ParkResult, WaitReason};
 use crate::reactor::FdState;
+use crate::sys::hint::unlikely;
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
@@ -86,6 +87,7 @@ impl Hub {
             }
         }
         loop {
+            let switches = self.status.switches();
             match attempt() {
                 // After the deadline there is one more attempt: an edge may have come that was not collected yet.
                 EAGAIN if in_time => {}
@@ -103,12 +105,12 @@ impl Hub {
                 self.yield_if_polling();
                 return Ok(EAGAIN);
             };
-            in_time = self.wait_next_edge(fd, direction, until, opts.on_interrupt)?;
+            in_time = self.wait_next_edge(fd, direction, switches, until, opts.on_interrupt)?;
         }
     }
 
     /// Parks until the next edge of `fd`, which the kernel has just said is not ready. Returns `false` if the deadline
-    /// has passed.
+    /// has passed. `switches` is the hub's switch count before the kernel was asked.
     ///
     /// Errors: as for `retry`.
     #[inline(never)]
@@ -116,10 +118,15 @@ impl Hub {
         &self,
         fd: RawFd,
         direction: Direction,
+        switches: u64,
         deadline: Time,
         on_interrupt: OnInterrupt,
     ) -> io::Result<bool> {
         self.reactor.mark_not_ready(fd, direction);
+        if unlikely(self.status.switches() != switches) {
+            // The handler of a signal has parked since. The hub may have collected an edge, which is no longer marked.
+            return Ok(true);
+        }
         self.wait_with(on_interrupt, |interruptible| self.wait_fd(fd, direction, deadline, interruptible))
     }
 
@@ -216,8 +223,12 @@ mod tests {
 
     use super::*;
     use crate::api::current_hub::current_hub;
+    use crate::api::sleep::sleep;
     use crate::sys::tid::gettid;
     use crate::time::NEVER;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     #[test]
@@ -245,5 +256,35 @@ mod tests {
         // By now each pause would have its full length.
         let mut pauses = times.windows(2).skip(10).map(|pair| pair[1] - pair[0]);
         assert!(pauses.any(|pause| pause < LONGEST_PAUSE.as_nanos() as Time), "{times:?}");
+    }
+
+    #[test]
+    fn retry_sees_an_edge_that_is_collected_while_an_attempt_returns() {
+        let hub = current_hub();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let fd = there.as_raw_fd();
+        let until = |millis| hub.clock().after(Duration::from_millis(millis));
+        let registers = hub.wait_fd(fd, Direction::Read, until(1), Interruptible::Yes);
+        assert_eq!(registers.unwrap(), ParkResult::Expired);
+        let deadline = until(500);
+        let opts = RetryOpts {
+            deadline: || Some(deadline),
+            on_interrupt: OnInterrupt::Unwind,
+            tracking: Tracking::Complete,
+            drained: None,
+        };
+        let mut attempts = 0;
+        let answer = hub.retry(fd, Direction::Read, opts, || {
+            attempts += 1;
+            if attempts > 1 {
+                return 7;
+            }
+            // As the handler of a signal that comes at the end of the system call, and parks.
+            here.write_all(b"x").unwrap();
+            sleep(Duration::from_millis(1));
+            EAGAIN
+        });
+        assert_eq!(answer.unwrap(), 7);
+        assert!(hub.clock().now() < deadline);
     }
 }

@@ -93,7 +93,7 @@ impl Hub {
     fn prepare_custom_pick(&self, state: &HubState) {
         self.load_os_thread_tcb();
         self.after_switch.set(self.after_switch.get() | ACCOUNT);
-        state.prefetch_custom();
+        state.prefetch_custom(self.status.alive());
     }
 
     /// Polls the inbox, the signal counts, the timers, and (less often) the reactor.
@@ -127,7 +127,8 @@ impl Hub {
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
         let has_mask = green.has_mask;
-        state.prefetch(record, id, (self.fd_waiters.get() > 0) | tls::is_enabled());
+        let is_cold = (self.fd_waiters.get() > 0) | tls::is_enabled();
+        state.prefetch(record, id, is_cold, self.status.alive());
         drop(state);
         self.status.count_switch();
         self.interrupted.set(interrupted);
@@ -139,11 +140,7 @@ impl Hub {
         if unlikely(has_mask) {
             self.install_sigmask(id);
         }
-        if tcb != self.loaded_tcb.get() {
-            // SAFETY: the block is this green thread's or the OS thread's, and both live. The loop uses thread-locals only
-            // after `load_os_thread_tcb`.
-            unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
-        }
+        self.load_tcb(tcb);
         // SAFETY: `start` has given the context a body. The state was Runnable, so the context is suspended. Only this loop
         // resumes contexts of green threads.
         unsafe { context.resume() };
@@ -154,7 +151,7 @@ impl Hub {
                 self.account(id);
             }
             if work & RESTORE_SIGMASK != 0 {
-                self.restore_sigmask();
+                self.sigmask.get().block();
             }
             if work & RECYCLE != 0 {
                 self.recycle(id, context);
@@ -175,6 +172,16 @@ impl Hub {
         self.defer_log(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
     }
 
+    /// Loads a thread control block that lives, if another one is loaded.
+    #[inline(always)]
+    fn load_tcb(&self, tcb: Tcb) {
+        if tcb != self.loaded_tcb.get() {
+            // SAFETY: `loaded_tcb` is the loaded block, as an invariant. `tcb` is a green thread's or the OS thread's, and
+            // lives. The loop uses thread-locals only after `load_os_thread_tcb`.
+            unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
+        }
+    }
+
     /// Loads the OS thread's own thread control block, if another one is loaded. The loop calls this before any code that may
     /// use thread-locals.
     ///
@@ -182,11 +189,7 @@ impl Hub {
     /// address of a thread-local does not change within a function.
     #[inline(never)]
     pub(super) fn load_os_thread_tcb(&self) {
-        let own = self.tcbs.os_thread_tcb();
-        if self.loaded_tcb.get() != own {
-            // SAFETY: `loaded_tcb` is the loaded block, as an invariant; the OS thread's own lives as long as the OS thread.
-            unsafe { tls::load(self.loaded_tcb.replace(own), own) };
-        }
+        self.load_tcb(self.tcbs.os_thread_tcb());
     }
 
     /// Calls `f` with the OS thread's own thread control block loaded. `f` must not switch or unwind.
@@ -199,24 +202,27 @@ impl Hub {
         let here = self.loaded_tcb.get();
         self.load_os_thread_tcb();
         call(f);
-        if here != self.loaded_tcb.get() {
-            // SAFETY: the OS thread's block is loaded; `here` is the caller's, which lives.
-            unsafe { tls::load(self.loaded_tcb.replace(here), here) };
-        }
+        self.load_tcb(here);
     }
 
-    /// Gives a green thread its stack, at its first run; until then it is only a record. `None`: there is no memory, and
-    /// another green thread uses the emergency stack; try again later.
+    /// Gives a green thread its stack, at its first run; until then it is only a record. If there is no memory, the green
+    /// thread runs on the emergency stack, where it only drops its body, and its outcome is the error. `None`: another green
+    /// thread uses the emergency stack; try again later.
     #[inline(never)]
     fn start(&self, green: &mut Green) -> Option<ActiveContext> {
-        let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
-            Ok(allocated) => allocated,
-            Err(error) => return self.start_on_emergency_stack(green, error),
-        };
-        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
+        let (context, tcb, error) =
+            match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
+                Ok((context, tcb)) => (context, tcb, None),
+                Err(error) => (self.emergency_stack.lend(green.id)?, green.tcb, Some(error)),
+            };
+        let BodyState::NotStarted(mut body) = green.body.replace(BodyState::Running) else {
             unreachable!("a green thread without a context has not started");
         };
-        // SAFETY: contexts in the pool are idle.
+        if let Some(error) = error {
+            self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
+            body = entry::drop_body(body, error);
+        }
+        // SAFETY: contexts in the pool are idle, and so is the emergency stack when it is lent.
         unsafe { context.assign(body) };
         green.context = Some(context);
         green.tcb = tcb;
@@ -266,21 +272,6 @@ impl Hub {
         }
         drop(gone);
         self.emit(Event::Finish(id));
-    }
-
-    /// There is no memory for a green thread's stack. Lets it run on the emergency stack instead, where it only drops its
-    /// body; its outcome is the error. `None`: another green thread uses the emergency stack.
-    #[cold]
-    fn start_on_emergency_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
-        let context = self.emergency_stack.lend(green.id)?;
-        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
-            unreachable!("a green thread without a context has not started");
-        };
-        self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
-        // SAFETY: the emergency stack lends idle contexts.
-        unsafe { context.assign(entry::drop_body(body, error)) };
-        green.context = Some(context);
-        Some(context)
     }
 
     /// Gives back the thread control block of a green thread that has ended. The block is not loaded.

@@ -13,8 +13,6 @@ use slab::Slab;
 /// [`Hub`](super::Hub).
 #[repr(C)]
 pub(super) struct HubState {
-    /// Number of green threads that are not Finished, without the root.
-    pub(super) alive: usize,
     pub(super) greens: Slab<Green>,
     pub(super) ready: RunQueue,
     /// Green threads that became ready since the observer was last called, if there is an observer.
@@ -45,10 +43,8 @@ impl HubState {
 
     /// Returns the record of `id`, which must exist.
     pub(super) fn record_mut(&mut self, id: GreenId) -> &mut Green {
-        match self.greens.get_mut(id.key()) {
-            Some(green) if green.id == id => green,
-            _ => panic!("no green thread {id} in this hub (finished, or created before fork)"),
-        }
+        self.green(id)
+            .unwrap_or_else(|| panic!("no green thread {id} in this hub (finished, or created before fork)"))
     }
 
     /// Puts a green thread that was parked or delayed into the run queue.

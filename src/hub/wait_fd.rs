@@ -151,7 +151,7 @@ impl Hub {
         }
         let mut state = self.state.borrow_mut();
         self.reactor.dispatch(|ticket| notify(&mut state, ticket));
-        state.prefetch_first();
+        state.prefetch_first(self.status.alive());
         self.poll_interval.record_reactor_poll(self.status.switches(), state.ready.len());
     }
 }

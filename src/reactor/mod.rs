@@ -22,19 +22,17 @@ mod fd_state;
 mod poll;
 mod table;
 
-use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::fd_table::{Generation, WatchError};
 use crate::ids::{Direction, GreenId, Ticket};
 use crate::time::Time;
 pub(crate) use driver::Wake;
-use driver::{Driver, Event, Flags, Key, WaitEnd, limit_of};
+use driver::{Driver, Event, Flags, Key, ppoll};
 pub(crate) use fd_state::{FdNotes, FdState};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr::null;
 use std::sync::Arc;
 use table::Table;
 
@@ -254,14 +252,19 @@ impl<D: Driver> ReactorOf<D> {
     ///
     /// Errors: those of epoll_wait(2).
     pub(crate) fn collect(&self, timeout: Time) -> io::Result<()> {
-        let end = match self.attached.get() {
-            Some(attached) => {
-                attached.driver.wait(timeout, |key| self.known(key), &mut attached.events.borrow_mut())?
+        let result = match self.attached.get() {
+            Some(Attached { driver, events, .. }) => {
+                driver.wait(timeout, |key| self.known(key), &mut events.borrow_mut())
             }
-            None => sleep(timeout),
+            None => ppoll(&mut [], timeout),
         };
-        self.signalled.set(self.signalled.get() || end == WaitEnd::Signal);
-        Ok(())
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.signalled.set(true);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Calls `wake` for all waiters that may go on after what was collected.
@@ -306,17 +309,6 @@ impl<D: Driver> ReactorOf<D> {
 
 fn key(fd: RawFd, generation: Generation) -> Key {
     Key::from(generation) << 32 | fd as Key
-}
-
-/// Blocks the OS thread for `timeout` nanoseconds, or until a signal is handled.
-fn sleep(timeout: Time) -> WaitEnd {
-    let limit = limit_of(timeout);
-    let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
-    // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
-    match unsafe { syscall(libc::SYS_ppoll, [0, 0, limit as usize, 0, 0, 0]) } {
-        error if error == -libc::EINTR as isize => WaitEnd::Signal,
-        _ => WaitEnd::Events,
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 
-use super::driver::{Driver, Event, Flags, Key, WAKER, WaitEnd, Wake, limit_of};
+use super::driver::{Driver, Event, Flags, Key, WAKER, Wake, answer, ppoll};
 use crate::arch::syscall::syscall;
 use crate::time::Time;
 use libc::pollfd;
@@ -18,7 +18,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr::null;
 use std::sync::Arc;
 
 pub(crate) struct PollFds {
@@ -52,12 +51,10 @@ impl Wake for EventFd {
         let one = 1u64;
         let args = [self.0.as_raw_fd() as usize, &raw const one as usize, 8, 0, 0, 0];
         // SAFETY: eight bytes of this frame.
-        match unsafe { syscall(libc::SYS_write, args) } {
-            // EAGAIN: the counter is full, so it is readable.
-            error if error < 0 && error != -libc::EAGAIN as isize => {
-                Err(io::Error::from_raw_os_error(-error as i32))
-            }
-            _ => Ok(()),
+        match answer(unsafe { syscall(libc::SYS_write, args) }) {
+            // The counter is full, so it is readable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result.map(drop),
         }
     }
 }
@@ -109,12 +106,7 @@ impl Driver for PollFds {
         self.insert(counter, WAKER)
     }
 
-    fn wait(
-        &self,
-        timeout: Time,
-        known: impl Fn(Key) -> Flags,
-        events: &mut Vec<Event>,
-    ) -> io::Result<WaitEnd> {
+    fn wait(&self, timeout: Time, known: impl Fn(Key) -> Flags, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
         let mut registered = self.registered.borrow_mut();
         let mut fds: Vec<pollfd> = Vec::with_capacity(registered.len());
@@ -128,15 +120,7 @@ impl Driver for PollFds {
                 fds.push(pollfd { fd, events: wanted, revents: 0 });
             }
         }
-        let limit = limit_of(timeout);
-        let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
-        let args = [fds.as_mut_ptr() as usize, fds.len(), limit as usize, 0, 0, 0];
-        // SAFETY: so many descriptors; `limit` is null or points to a time of this frame.
-        match unsafe { syscall(libc::SYS_ppoll, args) } {
-            0.. => {}
-            error if error == -libc::EINTR as isize => return Ok(WaitEnd::Signal),
-            error => return Err(io::Error::from_raw_os_error(-error as i32)),
-        }
+        ppoll(&mut fds, timeout)?;
         for pollfd { fd, revents, .. } in fds.into_iter().filter(|fd| fd.revents != 0) {
             let Some(entry) = registered.get_mut(&fd) else { continue };
             if entry.key == WAKER {
@@ -150,7 +134,7 @@ impl Driver for PollFds {
                 registered.remove(&fd);
             }
         }
-        Ok(WaitEnd::Events)
+        Ok(())
     }
 }
 
@@ -159,8 +143,6 @@ fn identity(fd: RawFd) -> io::Result<Identity> {
     // SAFETY: all zeros is a valid `stat`.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: room for a `stat`.
-    match unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) } {
-        0 => Ok((stat.st_dev, stat.st_ino, stat.st_mode & libc::S_IFMT)),
-        error => Err(io::Error::from_raw_os_error(-error as i32)),
-    }
+    answer(unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) })?;
+    Ok((stat.st_dev, stat.st_ino, stat.st_mode & libc::S_IFMT))
 }

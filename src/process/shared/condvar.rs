@@ -92,7 +92,7 @@ impl CondVar {
         let fd = self.counter.as_raw_fd();
         // Only edges count that the hub collects from now on. Earlier ones came before the caller looked.
         if beside.is_none() {
-            if let Ok(in_time) = hub.wait_next_edge(fd, Read, deadline, OnInterrupt::Unwind) {
+            if let Ok(in_time) = hub.wait_next_edge(fd, Read, switches, deadline, OnInterrupt::Unwind) {
                 return in_time;
             }
         }
