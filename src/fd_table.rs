@@ -109,17 +109,12 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
 pub(crate) fn register_hub(listener: Weak<dyn FdListener>) -> u32 {
     at_fork::register(reset_after_fork);
     let mut hubs = HUBS.lock();
-    let free = hubs.iter().position(|hub| hub.strong_count() == 0);
-    match free {
-        Some(at) => {
-            hubs[at] = listener;
-            at as u32 + 1
-        }
-        None => {
-            hubs.push(listener);
-            hubs.len() as u32
-        }
+    let at = hubs.iter().position(|hub| hub.strong_count() == 0).unwrap_or(hubs.len());
+    match hubs.get_mut(at) {
+        Some(ended) => *ended = listener,
+        None => hubs.push(listener),
     }
+    at as u32 + 1
 }
 
 /// Makes `hub` watch `fd` from now on.
@@ -188,10 +183,7 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
         one => one as usize - 1..one as usize,
     };
     for at in hubs {
-        let hub = match HUBS.lock().get(at) {
-            Some(hub) => hub.upgrade(),
-            None => break,
-        };
+        let Some(hub) = HUBS.lock().get(at).map(Weak::upgrade) else { break };
         if let Some(hub) = hub {
             hub.fd_closed(fd, last);
         }

@@ -192,16 +192,12 @@ impl Green {
     /// Updates and returns whether an interrupt is to be delivered. Calls `now` only inside of a timeout.
     pub(crate) fn refresh_pending_interrupt(&mut self, now: impl FnOnce() -> Time) -> bool {
         self.interrupted = self.killed;
-        self.has_timeouts = false;
-        if let Some(rare) = &mut self.rare {
-            self.has_timeouts = !rare.timeouts.is_empty();
-            if self.has_timeouts {
-                let now = now();
-                for scope in &mut rare.timeouts {
-                    scope.fired |= !scope.delivered && scope.deadline <= now;
-                    self.interrupted |= scope.is_pending();
-                }
-            }
+        let timeouts = self.rare.as_mut().map_or(&mut [][..], |rare| &mut rare.timeouts);
+        self.has_timeouts = !timeouts.is_empty();
+        let now = if self.has_timeouts { now() } else { 0 };
+        for scope in timeouts {
+            scope.fired |= !scope.delivered && scope.deadline <= now;
+            self.interrupted |= scope.is_pending();
         }
         self.interrupted
     }

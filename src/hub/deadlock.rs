@@ -29,7 +29,7 @@ impl Hub {
         let state = self.state.borrow();
         let mut report = String::from(
             "deadlock: this would block for ever, for no green thread is ready, no timer is set, and \
-             nobody outside holds a handle to the hub\n",
+             no other OS thread holds a handle to the hub\n",
         );
         let root = &state.greens[GreenId::ROOT.key()];
         let _ = write!(report, "  root '{}' waits for {}", root.name(), state.describe(wait));

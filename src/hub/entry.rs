@@ -6,7 +6,7 @@
 use super::current::expect_current;
 use super::fields::Hub;
 use crate::context::Body;
-use crate::green::{JoinError, Outcome, catch_body};
+use crate::green::{Interrupt, JoinError, Outcome, catch_body};
 use crate::ids::GreenId;
 use crate::sys::catch::drop_ignoring_panics;
 use crate::tls::{has_tls_destructors, run_destructors};
@@ -20,7 +20,10 @@ where
     T: 'static,
 {
     Box::new(move || {
-        let outcome = if expect_current().killed_at_start() {
+        let hub = expect_current();
+        // A kill before the first run is delivered by that.
+        let is_killed = hub.is_interrupted() && hub.take_interrupt() == Some(Interrupt::Kill);
+        let outcome = if is_killed {
             drop_ignoring_panics(f);
             Err(JoinError::Killed)
         } else {

@@ -54,8 +54,8 @@ pub(crate) enum FutexWaitResult {
     Expired,
     /// A kill or a timeout is to be delivered.
     Interrupted,
-    /// Nobody is left that could change the word, which was reported on stderr. Only for the root. The caller has to wait
-    /// in the kernel.
+    /// No thread is left that could change the word, which was reported on stderr. Only for the root. The caller has to
+    /// wait in the kernel.
     Deadlocked,
     /// It did not begin, because other OS threads cannot reach the hub for want of a file descriptor. The caller has to
     /// wait in the kernel.
@@ -278,63 +278,44 @@ pub(crate) fn wake(word: usize, most: usize, bits: u32) -> usize {
     }
     let mut woken = 0;
     while woken < most {
-        let Some(found) = take_first(bucket, word, bits) else { break };
-        woken += usize::from(found.wake());
+        let Some(is_there) = bucket.wake_first(word, bits) else { break };
+        woken += usize::from(is_there);
     }
     woken
 }
 
-/// A waiter that was taken out of the table to be woken.
-enum Found {
-    /// On this OS thread's hub.
-    Here(&'static Hub, Ticket),
-    /// On another OS thread's hub.
-    There(Arc<Inbox>, Ticket),
-    /// An OS thread. If it still waits, it does so in the kernel at this address, where by now there may be another object.
-    OsThread(usize),
-}
-
-fn take_first(bucket: &Bucket, word: usize, bits: u32) -> Option<Found> {
-    let mut queue = bucket.queue.lock();
-    let entry = queue.take_first(word, bits)?;
-    bucket.count.fetch_sub(1, Relaxed);
-    Some(match entry.target {
-        WakeTarget::OsThread(ref woken) => {
-            woken.store(1, SeqCst);
-            Found::OsThread(woken.as_ptr() as usize)
-        }
-        WakeTarget::Green { hub, inbox, ticket } => {
-            match try_current().filter(|current| std::ptr::eq(*current, hub)) {
-                Some(hub) => Found::Here(hub, ticket),
-                // SAFETY: the pointer is into an Arc of the waiter's hub. As long as the lock is held, the waiter cannot
-                // return and its hub cannot end.
-                None => unsafe {
-                    Arc::increment_strong_count(inbox);
-                    Found::There(Arc::from_raw(inbox), ticket)
-                },
+impl Bucket {
+    /// Takes the first waiter for `word` that has one of `bits` out of the queue, and wakes it without the lock. Returns
+    /// `false` if the waiter is gone with its hub.
+    fn wake_first(&self, word: usize, bits: u32) -> Option<bool> {
+        let mut queue = self.queue.lock();
+        let entry = queue.take_first(word, bits)?;
+        self.count.fetch_sub(1, Relaxed);
+        let (hub, inbox, ticket) = match entry.target {
+            WakeTarget::Green { hub, inbox, ticket } => (hub, inbox, ticket),
+            WakeTarget::OsThread(ref woken) => {
+                woken.store(1, SeqCst);
+                let address = woken.as_ptr() as usize;
+                drop(queue);
+                // If it still waits, it does so in the kernel at this address, where by now there may be another object.
+                kernel_futex::wake_one_at(address);
+                return Some(true);
             }
+        };
+        if let Some(hub) = try_current().filter(|current| std::ptr::eq(*current, hub)) {
+            drop(queue);
+            // If the ticket is stale, something else has woken the waiter, which sees that it was taken out.
+            let woken = hub.state.try_borrow_mut().map(|mut state| state.wake(ticket, ParkResult::Notified));
+            return Some(woken.is_ok() || hub.inbox().is_ok_and(|inbox| inbox.wake(ticket)));
         }
-    })
-}
-
-impl Found {
-    /// Returns `false` if the waiter is gone with its hub.
-    fn wake(self) -> bool {
-        match self {
-            Found::Here(hub, ticket) => match hub.state.try_borrow_mut() {
-                Ok(mut state) => {
-                    // If the ticket is stale, something else has woken the waiter, which sees that it was taken out.
-                    state.wake(ticket, ParkResult::Notified);
-                    true
-                }
-                Err(_) => hub.inbox().is_ok_and(|inbox| inbox.wake(ticket)),
-            },
-            Found::There(inbox, ticket) => inbox.wake(ticket),
-            Found::OsThread(word) => {
-                kernel_futex::wake_one_at(word);
-                true
-            }
-        }
+        // SAFETY: the pointer is into an Arc of the waiter's hub. As long as the lock is held, the waiter cannot return and
+        // its hub cannot end.
+        let inbox = unsafe {
+            Arc::increment_strong_count(inbox);
+            Arc::from_raw(inbox)
+        };
+        drop(queue);
+        Some(inbox.wake(ticket))
     }
 }
 
@@ -354,7 +335,7 @@ pub(crate) fn requeue(from: usize, to: usize, most: usize) -> usize {
     let (source, sink) = (index(from), index(to));
     if source == sink {
         let queue = TABLE[source].queue.lock();
-        return queue.entries(from).take(most).map(|entry| entry.word.store(to, Relaxed)).count();
+        return queue.entries(from).take(most).inspect(|entry| entry.word.store(to, Relaxed)).count();
     }
     // Both locks, the lower first.
     let mut low = TABLE[source.min(sink)].queue.lock();

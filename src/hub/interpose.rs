@@ -78,7 +78,7 @@ impl Hub {
         drop(old);
     }
 
-    /// Reports on standard error that the root waits for the word at this address, and that nobody can change it. An
+    /// Reports on standard error that the root waits for the word at this address, and that no thread can change it. An
     /// interposed call must not panic; it waits in the kernel, as it would without the patch. Bypasses std and the logger,
     /// whose locks may be part of the deadlock.
     #[cold]

@@ -37,8 +37,8 @@ impl Hub {
             green.killed = false;
             Some(Interrupt::Kill)
         } else {
-            let scopes = green.rare.as_mut().map(|rare| rare.timeouts.iter_mut());
-            let expired = scopes.into_iter().flatten().filter(|scope| scope.is_pending());
+            let scopes = green.rare.iter_mut().flat_map(|rare| &mut rare.timeouts);
+            let expired = scopes.filter(|scope| scope.is_pending());
             expired.min_by_key(|scope| scope.deadline).map(|scope| {
                 scope.delivered = true;
                 Interrupt::Timeout(scope.number)

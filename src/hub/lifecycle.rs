@@ -7,7 +7,7 @@ use super::state::TimerAction;
 use super::trace_event::Event;
 use super::{prefetch, status};
 use crate::context::{ActiveContext, Body};
-use crate::green::{BodyState, Green, GreenState, Interrupt, Joiner, Outcome, RareFields};
+use crate::green::{BodyState, Green, GreenState, Joiner, Outcome, RareFields};
 use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{Attributes, Custom, Policy, ReadyReason};
 use crate::stack::StackSize;
@@ -121,12 +121,6 @@ impl Hub {
         id
     }
 
-    /// Returns whether the running green thread was killed before its first run. If so, the kill is delivered by that.
-    #[inline]
-    pub(crate) fn killed_at_start(&self) -> bool {
-        self.interrupted.get() && self.take_interrupt() == Some(Interrupt::Kill)
-    }
-
     /// Stores the outcome of the running green thread and wakes its joiner. The body returns right after this call.
     #[inline]
     pub(crate) fn finish(&self, outcome: Outcome) {
@@ -150,7 +144,8 @@ impl Hub {
         drop(state);
         self.after_switch.set(self.after_switch.get() | RECYCLE);
         if let Some(rare) = rare {
-            self.unblock_held_signals(&rare);
+            // Unblocks the signals that the green thread has held: see `green_sigmask.rs`.
+            self.sigmask.set(self.sigmask.get().without(rare.held));
             self.run_links(*rare);
         }
     }
@@ -188,16 +183,11 @@ impl Hub {
     /// Detaches `id`: its outcome is dropped, now or when it finishes.
     pub(crate) fn detach(&self, id: GreenId) {
         let mut state = self.state.borrow_mut();
-        let gone = match state.green(id) {
-            // Its outcome is dropped below without a borrow, because the destructor is the program's code.
-            Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
-            Some(green) => {
-                green.detached = true;
-                green.joiner.set(Joiner::None);
-                None
-            }
-            None => None,
-        };
+        let Some(green) = state.green(id) else { return };
+        green.detached = true;
+        green.joiner.set(Joiner::None);
+        // Its outcome is dropped without a borrow, because the destructor is the program's code.
+        let gone = (green.state == GreenState::Finished).then(|| state.greens.remove(id.key()));
         drop(state);
         drop(gone);
     }

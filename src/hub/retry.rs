@@ -122,7 +122,9 @@ impl Hub {
         deadline: Time,
         on_interrupt: OnInterrupt,
     ) -> io::Result<bool> {
-        self.reactor.mark_not_ready(fd, direction);
+        if let Some(state) = self.reactor.state(fd) {
+            state.mark_not_ready(direction);
+        }
         if unlikely(self.status.switches() != switches) {
             // The handler of a signal has parked since. The hub may have collected an edge, which is no longer marked.
             return Ok(true);

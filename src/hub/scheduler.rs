@@ -238,15 +238,11 @@ impl Hub {
     ) -> std::io::Result<(ActiveContext, Tcb)> {
         let context = self.pool.take(size)?;
         // SAFETY: the context came from the pool just now, and is idle.
-        unsafe {
-            match self.tcbs.take(current_word::get(), context.bounds(), kind) {
-                Ok(tcb) => Ok((context, tcb)),
-                Err(error) => {
-                    self.pool.put(context);
-                    Err(error)
-                }
-            }
-        }
+        let tcb = unsafe {
+            let tcb = self.tcbs.take(current_word::get(), context.bounds(), kind);
+            tcb.inspect_err(|_| self.pool.put(context))?
+        };
+        Ok((context, tcb))
     }
 
     /// Frees the context and the thread control block of `id`, whose body has ended. Its record stays until its outcome is
@@ -312,7 +308,7 @@ impl Hub {
         let deadline = self.state.borrow_mut().next_deadline();
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
-            None if self.has_handles() => (NEVER, true),
+            None if self.inbox.get().is_some_and(|inbox| inbox.has_handles()) => (NEVER, true),
             None if self.fd_waiters.get() > 0 => (NEVER, false),
             // The end of an OS thread is not announced, so the hub checks again after a while.
             None if self.others_may_wake() => (RECHECK_OS_THREADS, false),

@@ -103,8 +103,7 @@ impl HubState {
             TimerAction::Wake(id, epoch) => find(id).is_some_and(|green| green.epoch == epoch),
             TimerAction::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
             TimerAction::Interrupt(id, number) => find(id).is_some_and(|green| {
-                let scopes = green.rare.as_ref().map(|rare| rare.timeouts.iter());
-                scopes.into_iter().flatten().any(|scope| scope.number == number)
+                green.rare.iter().flat_map(|rare| &rare.timeouts).any(|scope| scope.number == number)
             }),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) trait Driver: Sized {
     /// Ends the registration of `fd`, if there is one.
     fn deregister(&self, fd: RawFd);
 
-    /// From now on each rise of `counter`, an eventfd that nobody reads, ends a wait, until it is deregistered.
+    /// From now on each rise of `counter`, an eventfd that no code reads, ends a wait, until it is deregistered.
     ///
     /// Errors: as for `register`.
     fn listen(&self, counter: RawFd) -> io::Result<()>;

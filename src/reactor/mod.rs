@@ -8,8 +8,8 @@
 //! OS thread holds a handle, has no driver: it only sleeps.
 //!
 //! **No stale state.** A state belongs to one generation of its descriptor's number (see `fd_table`), or it is not
-//! used. **No edge is lost.** Only the hub collects events, and the hub does not run between a green thread's failed
-//! attempt and its park.
+//! used. **No edge is lost.** Only the hub collects events. A green thread does not park if the hub has run since its
+//! failed attempt.
 //!
 //! Next: `reactor/driver.rs`, the contract of a backend.
 #![allow(unsafe_code)]
@@ -199,7 +199,7 @@ impl<D: Driver> ReactorOf<D> {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Registration::AlwaysReady),
             registered => registered?,
         }
-        // Nobody would wake the waiters of the earlier generation after this.
+        // After this, no event would wake the waiters of the earlier generation.
         state.wake_all(&mut wake);
         state.begin(watched);
         Ok(Registration::Registered(state))
@@ -225,14 +225,6 @@ impl<D: Driver> ReactorOf<D> {
 
     pub(crate) fn remove_signal_waiter(&self, ticket: Ticket) {
         self.signal_waiters.borrow_mut().remove(&(ticket.id, ticket.epoch));
-    }
-
-    /// See [`FdState::mark_not_ready`].
-    #[inline]
-    pub(crate) fn mark_not_ready(&self, fd: RawFd, direction: Direction) {
-        if let Some(state) = self.state(fd) {
-            state.mark_not_ready(direction);
-        }
     }
 
     /// Ends the registration of a generation of `fd` that is closed, and wakes its waiters, which then find that out.

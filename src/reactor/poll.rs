@@ -4,7 +4,7 @@
 //! believes that it is not ready (`known`), and is left out from its report until a green thread has used it up. Urgent
 //! data is left out once it was reported, until the descriptor is read from again.
 //!
-//! Not as good as epoll: each wait costs time for each descriptor; an error that nobody takes from a socket ends
+//! Not as good as epoll: each wait costs time for each descriptor; an error that no call takes from a socket ends
 //! each wait, and so does input while a green thread waits for urgent data alone; of several hubs that listen to one
 //! counter only one is woken by a rise.
 //!
@@ -21,7 +21,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 pub(crate) struct PollFds {
-    waker: Arc<EventFd>,
+    /// An eventfd.
+    waker: Arc<OwnedFd>,
     registered: RefCell<BTreeMap<RawFd, Entry>>,
 }
 
@@ -35,21 +36,17 @@ struct Entry {
 
 type Identity = (libc::dev_t, libc::ino_t, libc::mode_t);
 
-struct EventFd(OwnedFd);
-
-impl EventFd {
-    /// Reads the counter, so that it is no longer readable.
-    fn reset(counter: RawFd) {
-        let mut value = 0u64;
-        // SAFETY: room for eight bytes. The counter is non-blocking.
-        unsafe { syscall(libc::SYS_read, [counter as usize, &raw mut value as usize, 8, 0, 0, 0]) };
-    }
+/// Reads an eventfd, so that it is no longer readable.
+fn reset(counter: RawFd) {
+    let mut value = 0u64;
+    // SAFETY: room for eight bytes. The counter is non-blocking.
+    unsafe { syscall(libc::SYS_read, [counter as usize, &raw mut value as usize, 8, 0, 0, 0]) };
 }
 
-impl Wake for EventFd {
+impl Wake for OwnedFd {
     fn wake(&self) -> io::Result<()> {
         let one = 1u64;
-        let args = [self.0.as_raw_fd() as usize, &raw const one as usize, 8, 0, 0, 0];
+        let args = [self.as_raw_fd() as usize, &raw const one as usize, 8, 0, 0, 0];
         // SAFETY: eight bytes of this frame.
         match answer(unsafe { syscall(libc::SYS_write, args) }) {
             // The counter is full, so it is readable.
@@ -75,7 +72,7 @@ impl Driver for PollFds {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made it.
-        let waker = Arc::new(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }));
+        let waker = Arc::new(unsafe { OwnedFd::from_raw_fd(fd) });
         let this = PollFds { waker, registered: RefCell::default() };
         this.insert(fd, WAKER)?;
         Ok(this)
@@ -124,7 +121,7 @@ impl Driver for PollFds {
         for pollfd { fd, revents, .. } in fds.into_iter().filter(|fd| fd.revents != 0) {
             let Some(entry) = registered.get_mut(&fd) else { continue };
             if entry.key == WAKER {
-                EventFd::reset(fd);
+                reset(fd);
             }
             entry.urgent_seen =
                 revents & libc::POLLPRI != 0 || entry.urgent_seen && revents & libc::POLLIN == 0;
