@@ -109,35 +109,25 @@ fn word(fd: RawFd) -> Option<&'static AtomicU64> {
 pub(crate) fn register_hub(listener: Weak<dyn FdListener>) -> u32 {
     at_fork::register(reset_after_fork);
     let mut hubs = HUBS.lock();
-    let free = hubs.iter().position(|hub| hub.strong_count() == 0);
-    match free {
-        Some(at) => {
-            hubs[at] = listener;
-            at as u32 + 1
-        }
-        None => {
-            hubs.push(listener);
-            hubs.len() as u32
-        }
+    let at = hubs.iter().position(|hub| hub.strong_count() == 0).unwrap_or(hubs.len());
+    match hubs.get_mut(at) {
+        Some(ended) => *ended = listener,
+        None => hubs.push(listener),
     }
+    at as u32 + 1
 }
 
 /// Makes `hub` watch `fd` from now on.
 pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<FdGeneration, WatchError> {
     let word = word(fd).ok_or(WatchError::TooLarge)?;
-    let mut seen = word.load(Acquire);
-    loop {
-        let (generation, watcher) = unpack(seen);
-        let watcher = match watcher {
-            CLOSING => return Err(WatchError::Closing),
-            0 => hub,
-            same if same == hub => hub,
-            _ => SEVERAL,
-        };
-        match word.compare_exchange_weak(seen, pack(generation, watcher), AcqRel, Acquire) {
-            Ok(_) => return Ok(FdGeneration { word, generation }),
-            Err(now) => seen = now,
-        }
+    let change = |seen| match unpack(seen) {
+        (_, CLOSING) => None,
+        (generation, watcher) if watcher == 0 || watcher == hub => Some(pack(generation, hub)),
+        (generation, _) => Some(pack(generation, SEVERAL)),
+    };
+    match word.fetch_update(AcqRel, Acquire, change) {
+        Ok(seen) => Ok(FdGeneration { word, generation: unpack(seen).0 }),
+        Err(_) => Err(WatchError::Closing),
     }
 }
 
@@ -183,14 +173,9 @@ pub(crate) fn with_closing_mark<R>(fd: RawFd, close: impl FnOnce() -> R) -> R {
 /// Increments the generation, sets the hub of the new one to `mark`, and notifies the hubs that watched the old one. Returns
 /// the new generation.
 fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
-    let mut seen = word.load(Acquire);
-    let (last, watcher) = loop {
-        let (last, watcher) = unpack(seen);
-        match word.compare_exchange_weak(seen, pack(last.wrapping_add(1), mark), AcqRel, Acquire) {
-            Ok(_) => break (last, watcher),
-            Err(now) => seen = now,
-        }
-    };
+    let change = |seen| Some(pack(unpack(seen).0.wrapping_add(1), mark));
+    let (Ok(seen) | Err(seen)) = word.fetch_update(AcqRel, Acquire, change);
+    let (last, watcher) = unpack(seen);
     // Each hub is notified without the lock.
     let hubs = match watcher {
         0 | CLOSING => 0..0,
@@ -198,10 +183,7 @@ fn begin_generation(fd: RawFd, word: &AtomicU64, mark: u32) -> Generation {
         one => one as usize - 1..one as usize,
     };
     for at in hubs {
-        let hub = match HUBS.lock().get(at) {
-            Some(hub) => hub.upgrade(),
-            None => break,
-        };
+        let Some(hub) = HUBS.lock().get(at).map(Weak::upgrade) else { break };
         if let Some(hub) = hub {
             hub.fd_closed(fd, last);
         }

@@ -88,15 +88,6 @@ pub enum WaitResult {
     Expired,
 }
 
-/// Why a parked green thread was made ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WakeReason {
-    None,
-    Notified,
-    Expired,
-    Interrupted,
-}
-
 /// Why a park has returned, inside the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParkResult {

@@ -80,12 +80,13 @@ pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> 
         EAGAIN => Ok(false),
         answer => result(answer).map(|_| true),
     };
+    let switches = hub.status().switches();
     if is_readable()? {
         return Ok(Parked::Readable);
     }
     let deadline = deadline.map_or(NEVER, |instant| hub.clock().at(instant));
     // The ticket of this wait is the same as those that were taken since the last park.
-    let in_time = hub.wait_next_edge(fd, Direction::Read, deadline, OnInterrupt::Unwind)?;
+    let in_time = hub.wait_next_edge(fd, Direction::Read, switches, deadline, OnInterrupt::Unwind)?;
     Ok(match is_readable()? {
         true => Parked::Readable,
         false if in_time => Parked::Woken,

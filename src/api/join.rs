@@ -148,12 +148,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 fn unpack<T: 'static>(outcome: Outcome) -> Result<T, JoinError> {
-    match outcome {
-        Outcome::Returned(value) => Ok(*value.downcast().expect("the result has the type of the handle")),
-        Outcome::Panicked(payload) => Err(JoinError::Panicked(payload)),
-        Outcome::Killed => Err(JoinError::Killed),
-        Outcome::NoStack(error) => Err(JoinError::NoStack(error)),
-    }
+    outcome.map(|value| *value.downcast().expect("the result has the type of the handle"))
 }
 
 /// Waits for all green threads. Returns their results in the order of the handles.

@@ -1,6 +1,6 @@
 //! Green-thread-local storage: each green thread has its own value of a key.
 //!
-//! Next: `green/locals.rs`, where the values are kept.
+//! Next: `hub/info.rs`, which finds the values in the record.
 //!
 //! Source: gevent's `local.local`, in the shape of `std::thread_local!`.
 

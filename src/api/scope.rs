@@ -10,7 +10,7 @@
 
 use crate::api::current_hub::current_hub;
 use crate::api::join::JoinHandle;
-use crate::green::{Interrupt, JoinError, carried_by, catch_body};
+use crate::green::{Interrupt, Interruptible, JoinError, carried_by, catch_body};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
 use crate::sys::catch::drop_ignoring_panics;
@@ -191,7 +191,7 @@ impl<'scope> Scope<'scope, '_> {
             let ticket = hub.ticket();
             self.data.owner.set(Some(ticket));
             let wait = WaitReason::For("the green threads of a scope to end");
-            match hub.park(ticket, NEVER, wait, false) {
+            match hub.park(ticket, NEVER, wait, Interruptible::Yes) {
                 ParkResult::Notified | ParkResult::Expired => {}
                 ParkResult::Interrupted => {
                     self.kill_all();

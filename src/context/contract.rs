@@ -44,7 +44,7 @@ impl Header {
 /// context's own stack, where a switch touches memory anyway, and lives until `retire`.
 ///
 /// The hub names the implementation that it uses, [`ActiveContext`](super::ActiveContext), and is not generic. The trait
-/// is the contract for whoever writes another one.
+/// is the contract for another one.
 pub(crate) trait Context: Copy + 'static {
     /// Makes a context on `stack`. It is idle.
     fn new(stack: Stack) -> Self;

@@ -23,6 +23,13 @@ pub(crate) enum Interrupt {
     Exit,
 }
 
+/// Whether a kill or a timeout ends a park.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interruptible {
+    Yes,
+    No,
+}
+
 /// A `timeout(...)` that a green thread is inside of.
 pub(crate) struct TimeoutScope {
     pub(crate) number: u64,

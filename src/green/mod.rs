@@ -24,23 +24,22 @@
 
 mod completions;
 mod interrupt;
-mod locals;
 mod outcome;
 mod panic_count;
 
 use crate::context::{ActiveContext, Body};
-use crate::ids::{GreenId, WaitReason, WakeReason};
+use crate::ids::{GreenId, ParkResult, WaitReason};
 use crate::policy::Attributes;
 use crate::stack::StackSize;
 use crate::sys::sigset::Signals;
 use crate::time::Time;
 use crate::tls::Tcb;
 pub(crate) use completions::Completions;
-pub(crate) use interrupt::{Interrupt, TimeoutScope, carried_by};
-pub(crate) use locals::GreenLocals;
+pub(crate) use interrupt::{Interrupt, Interruptible, TimeoutScope, carried_by};
 pub use outcome::JoinError;
 pub(crate) use outcome::{Outcome, catch_body, panic_message};
 pub(crate) use panic_count::{PanicCount, prepare as prepare_panic_count};
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -51,10 +50,7 @@ use std::rc::Rc;
 pub(crate) enum GreenState {
     Delayed,
     Runnable,
-    /// `shielded`: neither kill nor timeout wakes it.
-    Parked {
-        shielded: bool,
-    },
+    Parked(Interruptible),
     Finished,
 }
 
@@ -78,7 +74,8 @@ pub(crate) enum Joiner {
 #[derive(Default)]
 pub(crate) struct RareFields {
     pub(crate) timeouts: Vec<TimeoutScope>,
-    pub(crate) locals: GreenLocals,
+    /// Values of `green_local!` by their keys. There are few, so this is a list.
+    pub(crate) locals: Vec<(*const (), Rc<dyn Any>)>,
     /// Bodies of green threads that are spawned when this one finishes.
     pub(crate) links: Vec<Body>,
     pub(crate) attributes: Option<Attributes>,
@@ -107,8 +104,8 @@ pub(crate) struct Green {
     /// Number of parks that have ended; a ticket of an earlier epoch is stale.
     pub(crate) epoch: u32,
     pub(crate) state: GreenState,
-    /// Why it was woken, until the park has returned.
-    pub(crate) wake_reason: WakeReason,
+    /// The result of its park, from the wake-up until the park returns.
+    pub(crate) park_result: Option<ParkResult>,
     /// Whether a kill or a timeout is to be delivered.
     pub(crate) interrupted: bool,
     /// Whether it is inside of a timeout, which may have expired.
@@ -122,7 +119,7 @@ pub(crate) struct Green {
     /// Whether a kill is to be delivered: see `green/interrupt.rs`.
     pub(crate) killed: bool,
     /// Whether an interposed call has returned early for the pending interrupt; the next calls do not.
-    pub(crate) cut_short: bool,
+    pub(crate) interrupt_consumed: bool,
     /// Whether the destructors of its thread-locals run. They must not unwind, so it cannot be killed any more.
     pub(crate) running_tls_destructors: bool,
     /// Whether its outcome is dropped when it finishes: no handle will take it.
@@ -170,13 +167,13 @@ impl Green {
             wait: WaitReason::Nothing,
             epoch: 0,
             state: GreenState::Runnable,
-            wake_reason: WakeReason::None,
+            park_result: None,
             interrupted: false,
             has_timeouts: false,
             has_mask: false,
             stack_depth: 0,
             killed: false,
-            cut_short: false,
+            interrupt_consumed: false,
             running_tls_destructors: false,
             detached: false,
             stack_size: StackSize::DEFAULT,
@@ -195,16 +192,12 @@ impl Green {
     /// Updates and returns whether an interrupt is to be delivered. Calls `now` only inside of a timeout.
     pub(crate) fn refresh_pending_interrupt(&mut self, now: impl FnOnce() -> Time) -> bool {
         self.interrupted = self.killed;
-        self.has_timeouts = false;
-        if let Some(rare) = &mut self.rare {
-            self.has_timeouts = !rare.timeouts.is_empty();
-            if self.has_timeouts {
-                let now = now();
-                for scope in &mut rare.timeouts {
-                    scope.fired |= !scope.delivered && scope.deadline <= now;
-                    self.interrupted |= scope.is_pending();
-                }
-            }
+        let timeouts = self.rare.as_mut().map_or(&mut [][..], |rare| &mut rare.timeouts);
+        self.has_timeouts = !timeouts.is_empty();
+        let now = if self.has_timeouts { now() } else { 0 };
+        for scope in timeouts {
+            scope.fired |= !scope.delivered && scope.deadline <= now;
+            self.interrupted |= scope.is_pending();
         }
         self.interrupted
     }

@@ -8,13 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The result of a body.
-pub(crate) enum Outcome {
-    Returned(Box<dyn Any>),
-    Panicked(Box<dyn Any + Send>),
-    Killed,
-    /// There was no memory for its stack. It never ran.
-    NoStack(std::io::Error),
-}
+pub(crate) type Outcome = Result<Box<dyn Any>, JoinError>;
 
 /// Calls `f`. Returns its panic, or the kill that ended it, as an error.
 #[inline]

@@ -12,13 +12,13 @@
 //!
 //! A green thread with its own thread control block (see `tls`) has its own count and needs none of this.
 //!
-//! Next: `green/locals.rs`.
+//! Next: `green/completions.rs`.
 #![allow(unsafe_code)]
 
 use crate::arch::thread_pointer;
 use crate::sys::tls_segments::{TlsSegment, tls_segments};
 use crate::tls::is_green;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicIsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -84,23 +84,25 @@ fn swap(count: usize) -> Option<usize> {
 
 /// Searches the count of the calling OS thread. Must not be called in a panic hook, where std counts differently.
 pub(crate) fn prepare() {
-    struct WhileUnwinding;
-    impl Drop for WhileUnwinding {
-        fn drop(&mut self) {
-            look();
-        }
-    }
     let distance = DISTANCE.load(Relaxed);
     if distance != 0 {
         return COUNT.set(Search::Found(thread_pointer::get().wrapping_add_signed(distance) as *mut usize));
     }
-    if panicking() {
-        return look();
+    if panicking() { look() } else { while_unwinding(look) }
+}
+
+/// Calls `f` during the unwind of a value, which raises the count by one.
+fn while_unwinding(f: impl FnMut()) {
+    struct OnDrop<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
     }
-    let _ = catch_unwind(|| {
-        let _look = WhileUnwinding;
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _on_drop = OnDrop(f);
         resume_unwind(Box::new(()));
-    });
+    }));
 }
 
 /// Searches while the count is not 0.
@@ -126,28 +128,13 @@ fn look() {
 }
 
 fn find() -> Option<*mut usize> {
-    struct LookWhileUnwinding<'a>(&'a RefCell<Vec<usize>>, &'a [TlsSegment]);
-    impl Drop for LookWhileUnwinding<'_> {
-        fn drop(&mut self) {
-            // The memory was allocated before, so that no other word changes now.
-            let mut image = self.0.borrow_mut();
-            image.clear();
-            words(self.1, &mut image);
-        }
-    }
-
     let ranges = tls_segments();
     let len = ranges.iter().map(|range| words_of(range).count()).sum();
-    let mut before = Vec::with_capacity(len);
-    let during = RefCell::new(Vec::with_capacity(len));
-    let mut after = Vec::with_capacity(len);
+    // The memory is allocated first, so that no other word changes meanwhile.
+    let [mut before, mut during, mut after] = [(); 3].map(|()| Vec::with_capacity(len));
     words(&ranges, &mut before);
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        let _look = LookWhileUnwinding(&during, &ranges);
-        resume_unwind(Box::new(()));
-    }));
+    while_unwinding(|| words(&ranges, &mut during));
     words(&ranges, &mut after);
-    let during = during.into_inner();
 
     let mut counts = ranges
         .iter()

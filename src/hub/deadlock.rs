@@ -7,7 +7,7 @@
 use super::fields::Hub;
 use super::state::HubState;
 use super::status::helper_threads;
-use crate::green::{Green, GreenState};
+use crate::green::GreenState;
 use crate::ids::{Direction, GreenId, WaitReason};
 use std::fmt::Write;
 use std::panic::Location;
@@ -29,7 +29,7 @@ impl Hub {
         let state = self.state.borrow();
         let mut report = String::from(
             "deadlock: this would block for ever, for no green thread is ready, no timer is set, and \
-             nobody outside holds a handle to the hub\n",
+             no other OS thread holds a handle to the hub\n",
         );
         let root = &state.greens[GreenId::ROOT.key()];
         let _ = write!(report, "  root '{}' waits for {}", root.name(), state.describe(wait));
@@ -38,9 +38,13 @@ impl Hub {
         }
         report.push('\n');
         for (key, green) in &state.greens {
-            if key != GreenId::ROOT.key() && green.state != GreenState::Finished {
-                let _ = writeln!(report, "  {}", state.line(green));
-            }
+            let does = match green.state {
+                _ if key == GreenId::ROOT.key() => continue,
+                GreenState::Finished => continue,
+                GreenState::Parked(_) => format!("waits for {}", state.describe(green.wait)),
+                _ => "is ready, but the policy has lost it".into(),
+            };
+            let _ = writeln!(report, "  green thread '{}' {does}; {}", green.name(), green.origin());
         }
         report.push_str(
             "(a wait for something that only another OS thread can do needs a greenline::Handle there)",
@@ -58,18 +62,6 @@ fn os_threads() -> u64 {
 }
 
 impl HubState {
-    fn line(&self, green: &Green) -> String {
-        format!(
-            "green thread '{}' {}; {}",
-            green.name(),
-            match green.state {
-                GreenState::Parked { .. } => format!("waits for {}", self.describe(green.wait)),
-                _ => "is ready, but the policy has lost it".into(),
-            },
-            green.origin()
-        )
-    }
-
     fn describe(&self, wait: WaitReason) -> String {
         match wait {
             WaitReason::Nothing => "nothing".into(),
@@ -80,13 +72,10 @@ impl HubState {
             WaitReason::Futex(word) => {
                 format!("a lock, a condition or a thread of std's (the futex at {word:#x})")
             }
-            WaitReason::Join(id) => {
-                let green = self.greens.get(id.key()).filter(|green| green.id == id);
-                match green {
-                    Some(green) => format!("green thread '{}' to end", green.name()),
-                    None => "a green thread that has ended".into(),
-                }
-            }
+            WaitReason::Join(id) => match self.greens.get(id.key()).filter(|green| green.id == id) {
+                Some(green) => format!("green thread '{}' to end", green.name()),
+                None => "a green thread that has ended".into(),
+            },
         }
     }
 }

@@ -7,6 +7,7 @@
 use crate::context::{ActiveContext, ContextPool};
 use crate::ids::GreenId;
 use crate::stack::StackSize;
+use crate::sys::hint::unlikely;
 use std::cell::Cell;
 use std::io;
 
@@ -16,12 +17,11 @@ pub(super) struct EmergencyStack {
     idle: Cell<Option<ActiveContext>>,
     /// The green thread that uses it; `GreenId::HUB` if none does.
     user: Cell<GreenId>,
-    exists: Cell<bool>,
 }
 
 impl EmergencyStack {
     pub(super) fn new() -> EmergencyStack {
-        EmergencyStack { idle: Cell::new(None), user: Cell::new(GreenId::HUB), exists: Cell::new(false) }
+        EmergencyStack { idle: Cell::new(None), user: Cell::new(GreenId::HUB) }
     }
 
     /// Makes sure that it exists. Called before a green thread is spawned.
@@ -29,13 +29,9 @@ impl EmergencyStack {
     /// Errors: there is no memory for it.
     #[inline]
     pub(super) fn ensure(&self, pool: &ContextPool) -> io::Result<()> {
-        if self.exists.get() { Ok(()) } else { self.allocate(pool) }
-    }
-
-    #[cold]
-    fn allocate(&self, pool: &ContextPool) -> io::Result<()> {
-        self.idle.set(Some(pool.take(StackSize::RESERVE)?));
-        self.exists.set(true);
+        if unlikely(self.idle.get().is_none() && self.user.get() == GreenId::HUB) {
+            self.idle.set(Some(pool.take(StackSize::RESERVE)?));
+        }
         Ok(())
     }
 

@@ -6,10 +6,11 @@
 use super::current::expect_current;
 use super::fields::Hub;
 use crate::context::Body;
-use crate::green::{JoinError, Outcome, catch_body};
+use crate::green::{Interrupt, JoinError, Outcome, catch_body};
 use crate::ids::GreenId;
 use crate::sys::catch::drop_ignoring_panics;
 use crate::tls::{has_tls_destructors, run_destructors};
+use std::any::Any;
 
 /// Returns the body that runs `f` and stores its outcome. If `f` captures nothing and returns nothing, neither box allocates.
 #[inline]
@@ -19,16 +20,14 @@ where
     T: 'static,
 {
     Box::new(move || {
-        let outcome = if expect_current().killed_at_start() {
+        let hub = expect_current();
+        // A kill before the first run is delivered by that.
+        let is_killed = hub.is_interrupted() && hub.take_interrupt() == Some(Interrupt::Kill);
+        let outcome = if is_killed {
             drop_ignoring_panics(f);
-            Outcome::Killed
+            Err(JoinError::Killed)
         } else {
-            match catch_body(f) {
-                Ok(value) => Outcome::Returned(Box::new(value)),
-                Err(JoinError::Killed) => Outcome::Killed,
-                Err(JoinError::Panicked(payload)) => Outcome::Panicked(payload),
-                Err(_) => unreachable!("a body that ran returned, panicked or was killed"),
-            }
+            catch_body(f).map(|value| Box::new(value) as Box<dyn Any>)
         };
         finish_current(outcome);
     })
@@ -38,7 +37,7 @@ where
 pub(super) fn drop_body(body: Body, error: std::io::Error) -> Body {
     Box::new(move || {
         drop_ignoring_panics(body);
-        finish_current(Outcome::NoStack(error));
+        finish_current(Err(JoinError::NoStack(error)));
     })
 }
 
@@ -74,7 +73,7 @@ fn run_tls_destructors(hub: &Hub) -> bool {
 /// the process then exits.
 #[cold]
 fn exit_forked_child(outcome: &Outcome) -> ! {
-    std::process::exit(if matches!(outcome, Outcome::Panicked(_)) { 101 } else { 0 })
+    std::process::exit(if matches!(outcome, Err(JoinError::Panicked(_))) { 101 } else { 0 })
 }
 
 #[cold]
@@ -93,15 +92,11 @@ fn finish_with_destructors(outcome: Outcome) {
         }
     }
     // The outcome of a detached green thread is never taken, so any value does.
-    hub.finish(outcome.unwrap_or(Outcome::Killed));
+    hub.finish(outcome.unwrap_or(Err(JoinError::Killed)));
 }
 
 /// Drops the root's green-thread locals, when its OS thread ends.
 pub(super) fn drop_locals_of_root() {
-    for _ in 0..MAX_DROPS {
-        match expect_current().take_local() {
-            Some(local) => drop_ignoring_panics(local),
-            None => return,
-        }
-    }
+    let locals = (0..MAX_DROPS).map_while(|_| expect_current().take_local());
+    locals.for_each(drop_ignoring_panics);
 }

@@ -113,7 +113,6 @@ impl Hub {
                 ready: RunQueue::Fifo(Fifo::default()),
                 timers: Timers::new(),
                 unreported_wakes: None,
-                alive: 0,
                 join_all_waiter: None,
                 next_serial: 1,
                 next_timeout: 0,

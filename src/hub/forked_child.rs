@@ -9,7 +9,6 @@
 //!
 //! Next: `sys/at_fork.rs`, what else a child resets.
 #![allow(unsafe_code)]
-// Some of this is for processes, and some for interposed calls.
 
 use super::current::{replace, try_current};
 use super::fields::Hub;

@@ -22,6 +22,8 @@
 use super::current::try_current;
 use super::fields::Hub;
 use super::inbox::Inbox;
+use super::interpose::keep_errno;
+use crate::green::Interruptible;
 use crate::ids::{ParkResult, Ticket, WaitReason};
 use crate::sys::kernel_futex;
 use crate::sys::raw_mutex::Lock;
@@ -36,8 +38,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, fence};
 /// The thread that waits.
 #[derive(Clone, Copy)]
 pub(crate) enum Waiter {
-    /// The running green thread, or the root, of this hub. If `shield`, neither a kill nor a timeout ends the wait.
-    Green { hub: &'static Hub, deadline: Time, shield: bool },
+    /// The running green thread, or the root, of this hub.
+    Green { hub: &'static Hub, deadline: Time, interruptible: Interruptible },
     /// An OS thread without a hub, until an absolute time of a clock.
     OsThread { until: Option<(clockid_t, timespec)> },
 }
@@ -50,10 +52,10 @@ pub(crate) enum FutexWaitResult {
     /// It did not begin, because the condition did not hold.
     Refused,
     Expired,
-    /// A kill or a timeout is to be delivered; never when shielded.
+    /// A kill or a timeout is to be delivered.
     Interrupted,
-    /// Nobody is left that could change the word, which was reported on stderr. Only for the root. The caller has to wait
-    /// in the kernel.
+    /// No thread is left that could change the word, which was reported on stderr. Only for the root. The caller has to
+    /// wait in the kernel.
     Deadlocked,
     /// It did not begin, because other OS threads cannot reach the hub for want of a file descriptor. The caller has to
     /// wait in the kernel.
@@ -125,28 +127,21 @@ impl WaitQueue {
         waiter.queued.set(false);
     }
 
-    /// Returns the first entry for `word` that has one of `bits`.
-    fn find(&self, word: usize, bits: u32) -> Option<&QueuedWaiter> {
-        let mut at = self.first;
+    /// Returns the entries for `word`.
+    fn entries(&self, word: usize) -> impl Iterator<Item = &QueuedWaiter> {
         // SAFETY: as in `push`; they stay while the lock is held, as long as `self` is borrowed.
-        while let Some(waiter) = unsafe { at.as_ref() } {
-            if waiter.word.load(Relaxed) == word && waiter.bits & bits != 0 {
-                return Some(waiter);
-            }
-            at = waiter.after.get();
-        }
-        None
+        let follow = |at: *const QueuedWaiter| unsafe { at.as_ref() };
+        let all = std::iter::successors(follow(self.first), move |entry| follow(entry.after.get()));
+        all.filter(move |entry| entry.word.load(Relaxed) == word)
     }
 
-    /// Returns the number of entries for `word`.
-    fn count(&self, word: usize) -> usize {
-        let (mut at, mut count) = (self.first, 0);
-        // SAFETY: as in `find`.
-        while let Some(waiter) = unsafe { at.as_ref() } {
-            count += usize::from(waiter.word.load(Relaxed) == word);
-            at = waiter.after.get();
-        }
-        count
+    /// Takes out the first entry for `word` that has one of `bits`.
+    fn take_first(&mut self, word: usize, bits: u32) -> Option<&QueuedWaiter> {
+        let first: *const QueuedWaiter = self.entries(word).find(|entry| entry.bits & bits != 0)?;
+        // SAFETY: as in `entries`.
+        let first = unsafe { &*first };
+        self.remove(first);
+        Some(first)
     }
 }
 
@@ -227,9 +222,14 @@ impl QueuedWaiter {
     /// Blocks `waiter`, whose entry this is.
     fn block(&self, waiter: Waiter) -> FutexWaitResult {
         match (waiter, &self.target) {
-            (Waiter::Green { hub, deadline, shield }, &WakeTarget::Green { ticket, .. }) => {
+            (Waiter::Green { hub, deadline, interruptible }, &WakeTarget::Green { ticket, .. }) => {
                 let word = self.word.load(Relaxed);
-                match hub.park_on_futex(ticket, deadline, WaitReason::Futex(word), shield) {
+                let waiters = &hub.futex_waiters;
+                waiters.set(waiters.get() + 1);
+                let result =
+                    keep_errno(|| hub.park(ticket, deadline, WaitReason::Futex(word), interruptible));
+                waiters.set(waiters.get() - 1);
+                match result {
                     ParkResult::Notified => FutexWaitResult::Woken,
                     ParkResult::Expired => FutexWaitResult::Expired,
                     ParkResult::Interrupted => FutexWaitResult::Interrupted,
@@ -278,63 +278,44 @@ pub(crate) fn wake(word: usize, most: usize, bits: u32) -> usize {
     }
     let mut woken = 0;
     while woken < most {
-        let Some(found) = take_first(bucket, word, bits) else { break };
-        woken += usize::from(found.wake());
+        let Some(is_there) = bucket.wake_first(word, bits) else { break };
+        woken += usize::from(is_there);
     }
     woken
 }
 
-/// A waiter that was taken out of the table to be woken.
-enum Found {
-    /// On this OS thread's hub.
-    Here(&'static Hub, Ticket),
-    /// On another OS thread's hub.
-    There(Arc<Inbox>, Ticket),
-    /// An OS thread. If it still waits, it does so in the kernel at this address, where by now there may be another object.
-    OsThread(usize),
-}
-
-fn take_first(bucket: &Bucket, word: usize, bits: u32) -> Option<Found> {
-    let mut queue = bucket.queue.lock();
-    let entry: *const QueuedWaiter = queue.find(word, bits)?;
-    bucket.count.fetch_sub(1, Relaxed);
-    // SAFETY: the entry was in the queue, and stays alive as long as the lock is held.
-    let entry = unsafe { &*entry };
-    queue.remove(entry);
-    let (hub, inbox, ticket) = match &entry.target {
-        WakeTarget::Green { hub, inbox, ticket } => (*hub, *inbox, *ticket),
-        WakeTarget::OsThread(woken) => {
-            woken.store(1, SeqCst);
-            return Some(Found::OsThread(woken.as_ptr() as usize));
-        }
-    };
-    Some(match try_current().filter(|current| std::ptr::eq(*current, hub)) {
-        Some(hub) => Found::Here(hub, ticket),
-        None => {
-            // SAFETY: the pointer is into an Arc of the waiter's hub. As long as the lock is held, the waiter cannot return
-            // and its hub cannot end.
-            let inbox = unsafe {
-                Arc::increment_strong_count(inbox);
-                Arc::from_raw(inbox)
-            };
-            Found::There(inbox, ticket)
-        }
-    })
-}
-
-impl Found {
-    /// Returns `false` if the waiter is gone with its hub.
-    fn wake(self) -> bool {
-        match self {
-            Found::Here(hub, ticket) => {
-                hub.try_wake(ticket) || hub.inbox().is_ok_and(|inbox| inbox.wake(ticket))
+impl Bucket {
+    /// Takes the first waiter for `word` that has one of `bits` out of the queue, and wakes it without the lock. Returns
+    /// `false` if the waiter is gone with its hub.
+    fn wake_first(&self, word: usize, bits: u32) -> Option<bool> {
+        let mut queue = self.queue.lock();
+        let entry = queue.take_first(word, bits)?;
+        self.count.fetch_sub(1, Relaxed);
+        let (hub, inbox, ticket) = match entry.target {
+            WakeTarget::Green { hub, inbox, ticket } => (hub, inbox, ticket),
+            WakeTarget::OsThread(ref woken) => {
+                woken.store(1, SeqCst);
+                let address = woken.as_ptr() as usize;
+                drop(queue);
+                // If it still waits, it does so in the kernel at this address, where by now there may be another object.
+                kernel_futex::wake_one_at(address);
+                return Some(true);
             }
-            Found::There(inbox, ticket) => inbox.wake(ticket),
-            Found::OsThread(word) => {
-                kernel_futex::wake_one_at(word);
-                true
-            }
+        };
+        if let Some(hub) = try_current().filter(|current| std::ptr::eq(*current, hub)) {
+            drop(queue);
+            // If the ticket is stale, something else has woken the waiter, which sees that it was taken out.
+            let woken = hub.state.try_borrow_mut().map(|mut state| state.wake(ticket, ParkResult::Notified));
+            return Some(woken.is_ok() || hub.inbox().is_ok_and(|inbox| inbox.wake(ticket)));
         }
+        // SAFETY: the pointer is into an Arc of the waiter's hub. As long as the lock is held, the waiter cannot return and
+        // its hub cannot end.
+        let inbox = unsafe {
+            Arc::increment_strong_count(inbox);
+            Arc::from_raw(inbox)
+        };
+        drop(queue);
+        Some(inbox.wake(ticket))
     }
 }
 
@@ -348,26 +329,23 @@ pub(crate) fn reset_after_fork() {
     }
 }
 
-/// Moves up to `most` waiters of `from` to `to`. Returns their number. If both are the same word, they are only counted, as
-/// the kernel does.
+/// Moves up to `most` waiters of `from` to `to`. Returns their number. If both words are in the same bucket, the waiters
+/// keep their places, as in the kernel.
 pub(crate) fn requeue(from: usize, to: usize, most: usize) -> usize {
-    if from == to {
-        return TABLE[index(from)].queue.lock().count(from).min(most);
-    }
     let (source, sink) = (index(from), index(to));
-    // Both locks, the lower first. If source and sink are the same bucket, there is one lock.
+    if source == sink {
+        let queue = TABLE[source].queue.lock();
+        return queue.entries(from).take(most).inspect(|entry| entry.word.store(to, Relaxed)).count();
+    }
+    // Both locks, the lower first.
     let mut low = TABLE[source.min(sink)].queue.lock();
-    let mut high = (source != sink).then(|| TABLE[source.max(sink)].queue.lock());
+    let mut high = TABLE[source.max(sink)].queue.lock();
+    let (out_of, into) = if source < sink { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
     let mut moved = 0;
     while moved < most {
-        let out_of = if source <= sink { &mut *low } else { high.as_deref_mut().unwrap_or(&mut *low) };
-        let Some(waiter) = out_of.find(from, u32::MAX).map(|waiter| &raw const *waiter) else { break };
-        // SAFETY: the entry is in the queue, whose lock is held.
-        let waiter = unsafe { &*waiter };
-        out_of.remove(waiter);
-        waiter.word.store(to, Relaxed);
-        let into = if source >= sink { &mut *low } else { high.as_deref_mut().unwrap_or(&mut *low) };
-        into.push(waiter);
+        let Some(entry) = out_of.take_first(from, u32::MAX) else { break };
+        entry.word.store(to, Relaxed);
+        into.push(entry);
         moved += 1;
     }
     TABLE[sink].count.fetch_add(moved as u32, SeqCst);

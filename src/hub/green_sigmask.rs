@@ -9,7 +9,7 @@
 //! Next: `hub/subscriptions.rs`.
 
 use super::fields::{Hub, RESTORE_SIGMASK};
-use crate::green::{Green, RareFields};
+use crate::green::Green;
 use crate::ids::GreenId;
 use crate::sys::sigset::Signals;
 
@@ -56,17 +56,6 @@ impl Hub {
         let mask = self.state.borrow_mut().record_mut(id).rare_mut().mask;
         self.sigmask.set(mask.block());
         self.set_masked(true);
-    }
-
-    /// Restores the OS thread's mask, after a green thread with its own has left its stack.
-    #[cold]
-    pub(super) fn restore_sigmask(&self) {
-        self.sigmask.get().block();
-    }
-
-    /// Unblocks the signals that a green thread has held; it has finished.
-    pub(super) fn unblock_held_signals(&self, rare: &RareFields) {
-        self.sigmask.set(self.sigmask.get().without(rare.held));
     }
 
     /// Gives `green` the mask of the running green thread, which spawns it.

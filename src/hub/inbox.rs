@@ -14,7 +14,7 @@
 //! Next: `hub/remote.rs`, which sends and receives.
 
 use crate::fd_table::Generation;
-use crate::ids::{GreenId, Ticket};
+use crate::ids::GreenId;
 use crate::reactor::Wake;
 use crate::sys::catch::drop_ignoring_panics;
 use crate::sys::raw_mutex::Lock;
@@ -57,12 +57,6 @@ pub(super) enum Message {
     /// The parts of a [`Ticket`], which is not `Send`.
     Wake(GreenId, u32),
     FdClosed(RawFd, Generation),
-}
-
-impl Message {
-    pub(super) fn wake(ticket: Ticket) -> Message {
-        Message::Wake(ticket.id, ticket.epoch)
-    }
 }
 
 impl Inbox {

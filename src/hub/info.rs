@@ -33,13 +33,13 @@ impl fmt::Display for Stats {
 
 impl Hub {
     pub(crate) fn stats(&self) -> Stats {
-        let alive = self.state.borrow().alive;
+        let alive = self.status.alive() as usize;
         Stats { switches: self.status.switches(), alive, stacks: self.pool.stacks().high_water_mark() }
     }
 
     /// Returns whether there are no green threads. Then a root that does not block keeps none from running.
     pub(crate) fn has_no_green_threads(&self) -> bool {
-        self.state.borrow().alive == 0
+        self.status.alive() == 0
     }
 
     pub(crate) fn name_of(&self, id: GreenId) -> Option<Rc<str>> {
@@ -64,17 +64,21 @@ impl Hub {
 
     /// Returns the running green thread's value of `key`.
     pub(crate) fn local(&self, key: *const ()) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().record_mut(self.current()).rare.as_ref()?.locals.get(key)
+        let mut state = self.state.borrow_mut();
+        let locals = &state.record_mut(self.current()).rare.as_ref()?.locals;
+        locals.iter().find(|(of, _)| *of == key).map(|(_, value)| value.clone())
     }
 
     /// Gives the running green thread a value of `key`.
     pub(crate) fn set_local(&self, key: *const (), value: Rc<dyn Any>) -> Rc<dyn Any> {
-        self.state.borrow_mut().record_mut(self.current()).rare_mut().locals.set(key, value.clone());
+        self.state.borrow_mut().record_mut(self.current()).rare_mut().locals.push((key, value.clone()));
         value
     }
 
     /// Takes the value that the running green thread has made first.
     pub(crate) fn take_local(&self) -> Option<Rc<dyn Any>> {
-        self.state.borrow_mut().record_mut(self.current()).rare.as_mut()?.locals.take_first()
+        let mut state = self.state.borrow_mut();
+        let locals = &mut state.record_mut(self.current()).rare.as_mut()?.locals;
+        (!locals.is_empty()).then(|| locals.remove(0).1)
     }
 }

@@ -6,13 +6,13 @@
 
 use super::fields::Hub;
 use super::lifecycle::Spawn;
-use super::{futex, status};
+use super::status;
 use crate::context::{Body, Context};
-use crate::green::BodyState;
-use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WakeReason};
+use crate::green::{BodyState, Interruptible};
+use crate::ids::{GreenId, ParkResult, WaitReason};
 use crate::stack::StackSize;
 use crate::sys::stderr;
-use crate::time::{NEVER, Time};
+use crate::time::NEVER;
 use crate::tls::{PthreadKind, Tcb};
 
 /// Calls `f`, which may switch, and keeps `errno`.
@@ -53,29 +53,13 @@ impl Hub {
         Ok(tcb)
     }
 
-    /// Gives back the thread control block of a green thread that has ended. The block is not loaded.
-    pub(super) fn end_tcb(&self, tcb: Tcb) {
-        let left = self.pthreads.get() - usize::from(tcb.is_pthread());
-        self.pthreads.set(left);
-        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
-        let futex = unsafe { self.tcbs.end(tcb) };
-        if left == 0 {
-            if let Some(ticket) = self.pthread_join_waiter.take() {
-                self.wake(ticket);
-            }
-        }
-        if let Some(futex) = futex {
-            futex::wake(futex, usize::MAX, u32::MAX);
-        }
-    }
-
     /// Parks the root until no green thread is left that `pthread_create` has made. Does not unwind.
     pub(crate) fn wait_for_pthreads(&self) {
         while self.current() == GreenId::ROOT && self.pthreads.get() > 0 {
             let ticket = self.ticket();
             self.pthread_join_waiter.set(Some(ticket));
             let reason = WaitReason::For("the threads that were made here to end");
-            if self.park(ticket, NEVER, reason, true) == ParkResult::Deadlocked {
+            if self.park(ticket, NEVER, reason, Interruptible::No) == ParkResult::Deadlocked {
                 log::error!("{}", self.deadlock_report(reason, None));
                 return;
             }
@@ -94,37 +78,13 @@ impl Hub {
         drop(old);
     }
 
-    /// Parks as [`park`](Hub::park) does, until any OS thread uses `ticket`.
-    pub(crate) fn park_on_futex(
-        &self,
-        ticket: Ticket,
-        deadline: Time,
-        reason: WaitReason,
-        shield: bool,
-    ) -> ParkResult {
-        let waiters = &self.futex_waiters;
-        waiters.set(waiters.get() + 1);
-        let result = keep_errno(|| self.park(ticket, deadline, reason, shield));
-        waiters.set(waiters.get() - 1);
-        result
-    }
-
-    /// Reports on standard error that the root waits for the word at this address, and that nobody can change it. An
+    /// Reports on standard error that the root waits for the word at this address, and that no thread can change it. An
     /// interposed call must not panic; it waits in the kernel, as it would without the patch. Bypasses std and the logger,
     /// whose locks may be part of the deadlock.
     #[cold]
     pub(super) fn report_deadlock(&self, word: usize) {
         let report = self.deadlock_report(WaitReason::Futex(word), None);
         stderr::write(format!("greenline: {report}\n").as_bytes());
-    }
-
-    /// Wakes as [`wake`](Hub::wake) does, from anywhere on this OS thread. Returns `false` if the state is in use; then
-    /// the caller has to send a message.
-    pub(crate) fn try_wake(&self, ticket: Ticket) -> bool {
-        let Ok(mut state) = self.state.try_borrow_mut() else { return false };
-        // If the ticket is stale, something else has woken the waiter, and the waiter sees that it was taken out.
-        state.wake(ticket, WakeReason::Notified);
-        true
     }
 
     /// Lets the other green threads run now and then. Call this when an interposed call returned without blocking.
@@ -141,15 +101,10 @@ impl Hub {
         }
     }
 
-    /// Returns whether an interposed call has already returned early for the pending interrupt. An interrupt does not
-    /// unwind interposed calls: one of them returns early, once.
-    pub(crate) fn was_cut_short(&self) -> bool {
-        self.is_interrupted() && self.state.borrow_mut().record_mut(self.current()).cut_short
-    }
-
-    /// Ends an interposed call early for the pending interrupt: notes it, and lets the other green threads run.
+    /// Ends an interposed call early for the pending interrupt: notes it, and lets the other green threads run. (An interrupt
+    /// does not unwind interposed calls. One of them returns early, once.)
     pub(crate) fn consume_interrupt(&self) {
-        self.state.borrow_mut().record_mut(self.current()).cut_short = true;
+        self.state.borrow_mut().record_mut(self.current()).interrupt_consumed = true;
         keep_errno(|| self.yield_now());
     }
 }

@@ -32,13 +32,13 @@ impl Hub {
         }
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        green.cut_short = false;
+        green.interrupt_consumed = false;
         let interrupt = if green.killed {
             green.killed = false;
             Some(Interrupt::Kill)
         } else {
-            let scopes = green.rare.as_mut().map(|rare| rare.timeouts.iter_mut());
-            let expired = scopes.into_iter().flatten().filter(|scope| scope.is_pending());
+            let scopes = green.rare.iter_mut().flat_map(|rare| &mut rare.timeouts);
+            let expired = scopes.filter(|scope| scope.is_pending());
             expired.min_by_key(|scope| scope.deadline).map(|scope| {
                 scope.delivered = true;
                 Interrupt::Timeout(scope.number)
@@ -89,7 +89,7 @@ impl Hub {
         green.has_timeouts = true;
         if fired {
             green.interrupted = true;
-            green.cut_short = false;
+            green.interrupt_consumed = false;
             self.interrupted.set(true);
         } else if deadline != NEVER {
             state.timers.set(deadline, TimerAction::Interrupt(id, number));
@@ -108,15 +108,11 @@ impl Hub {
     pub(crate) fn leave_timeout(&self, number: u64) {
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(self.current());
-        let mut fired = true;
-        if let Some(rare) = &mut green.rare {
-            if let Some(at) = rare.timeouts.iter().rposition(|scope| scope.number == number) {
-                let scope = rare.timeouts.remove(at);
-                fired = scope.fired || scope.deadline == NEVER;
-            }
-        }
+        let timeouts = &mut green.rare_mut().timeouts;
+        let at = timeouts.iter().rposition(|scope| scope.number == number);
+        let scope = at.map(|at| timeouts.remove(at));
         self.interrupted.set(green.refresh_pending_interrupt(|| self.clock.now()));
-        if !fired {
+        if scope.is_some_and(|scope| !scope.fired && scope.deadline != NEVER) {
             state.forget_timer();
         }
     }

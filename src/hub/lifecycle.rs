@@ -7,8 +7,8 @@ use super::state::TimerAction;
 use super::trace_event::Event;
 use super::{prefetch, status};
 use crate::context::{ActiveContext, Body};
-use crate::green::{BodyState, Green, GreenState, Interrupt, Joiner, Outcome, RareFields};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::green::{BodyState, Green, GreenState, Joiner, Outcome, RareFields};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{Attributes, Custom, Policy, ReadyReason};
 use crate::stack::StackSize;
 use crate::sys::hint::unlikely;
@@ -59,8 +59,8 @@ impl Hub {
             let attributes = green.rare.as_ref().and_then(|rare| rare.attributes);
             policy.spawned(green.id, &attributes.unwrap_or_default());
         }
+        policy.running(self.current());
         let old = state.ready.replace(policy);
-        state.ready.running(self.current());
         drop(state);
         self.after_switch.set(self.after_switch.get() | ACCOUNT);
         drop(old);
@@ -84,7 +84,6 @@ impl Hub {
         let serial = state.next_serial;
         // After 4,294,967,294 more spawns an old ticket could match a new green thread.
         state.next_serial = if serial >= u32::MAX - 1 { 1 } else { serial + 1 };
-        state.alive += 1;
         // While the hub shuts down, the destructors of killed green threads may spawn others: they are killed, too.
         let closing = self.closing.get();
         let entry = state.greens.vacant_entry();
@@ -116,16 +115,10 @@ impl Hub {
             None => state.ready.ready(id, ReadyReason::New),
             Some(delay) => state.timers.set(self.clock.after(delay), TimerAction::Start(id)),
         }
-        self.status.set_alive(state.alive);
+        self.status.set_alive(self.status.alive() + 1);
         drop(state);
         self.emit(Event::Spawn(id));
         id
-    }
-
-    /// Returns whether the running green thread was killed before its first run. If so, the kill is delivered by that.
-    #[inline]
-    pub(crate) fn killed_at_start(&self) -> bool {
-        self.interrupted.get() && self.take_interrupt() == Some(Interrupt::Kill)
     }
 
     /// Stores the outcome of the running green thread and wakes its joiner. The body returns right after this call.
@@ -133,33 +126,26 @@ impl Hub {
     pub(crate) fn finish(&self, outcome: Outcome) {
         let id = self.current();
         let mut state = self.state.borrow_mut();
-        state.alive -= 1;
-        self.status.set_alive(state.alive);
+        let alive = self.status.alive() - 1;
+        self.status.set_alive(alive);
         let green = state.record_mut(id);
         green.state = GreenState::Finished;
         green.body.set(BodyState::Finished(outcome));
-        let joiner = green.joiner.replace(Joiner::None);
         let rare = green.rare.take();
-        match joiner {
-            Joiner::None => {}
-            Joiner::One(id, epoch) => {
-                state.wake(Ticket::new(id, epoch), WakeReason::Notified);
-            }
-            Joiner::Several(completions, index) => {
-                if let Some(ticket) = completions.push(index as usize) {
-                    state.wake(ticket, WakeReason::Notified);
-                }
-            }
-        }
-        if state.alive == 0 {
-            if let Some(ticket) = state.join_all_waiter.take() {
-                state.wake(ticket, WakeReason::Notified);
-            }
+        let joiner = match green.joiner.replace(Joiner::None) {
+            Joiner::None => None,
+            Joiner::One(id, epoch) => Some(Ticket::new(id, epoch)),
+            Joiner::Several(completions, index) => completions.push(index as usize),
+        };
+        let join_all_waiter = if alive == 0 { state.join_all_waiter.take() } else { None };
+        for ticket in joiner.into_iter().chain(join_all_waiter) {
+            state.wake(ticket, ParkResult::Notified);
         }
         drop(state);
         self.after_switch.set(self.after_switch.get() | RECYCLE);
         if let Some(rare) = rare {
-            self.unblock_held_signals(&rare);
+            // Unblocks the signals that the green thread has held: see `green_sigmask.rs`.
+            self.sigmask.set(self.sigmask.get().without(rare.held));
             self.run_links(*rare);
         }
     }
@@ -197,16 +183,11 @@ impl Hub {
     /// Detaches `id`: its outcome is dropped, now or when it finishes.
     pub(crate) fn detach(&self, id: GreenId) {
         let mut state = self.state.borrow_mut();
-        let gone = match state.green(id) {
-            // Its outcome is dropped below without a borrow, because the destructor is the program's code.
-            Some(green) if green.state == GreenState::Finished => Some(state.greens.remove(id.key())),
-            Some(green) => {
-                green.detached = true;
-                green.joiner.set(Joiner::None);
-                None
-            }
-            None => None,
-        };
+        let Some(green) = state.green(id) else { return };
+        green.detached = true;
+        green.joiner.set(Joiner::None);
+        // Its outcome is dropped without a borrow, because the destructor is the program's code.
+        let gone = (green.state == GreenState::Finished).then(|| state.greens.remove(id.key()));
         drop(state);
         drop(gone);
     }

@@ -60,4 +60,3 @@ pub(crate) use lifecycle::Spawn;
 pub(crate) use remote::{InboxHandle, RemoteTicket};
 pub(crate) use retry::{BackoffOpts, EAGAIN, OnInterrupt, RetryOpts, Tracking};
 pub use trace_event::Event;
-pub(crate) use wait_fd::FdWaitResult;

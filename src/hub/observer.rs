@@ -7,12 +7,9 @@ use super::trace_event::Event;
 use crate::green::catch_body;
 use crate::ids::GreenId;
 
-/// The program's function.
-pub(crate) type Observer = Box<dyn FnMut(Event)>;
-
 impl Hub {
     /// Replaces the observer.
-    pub(crate) fn observe(&self, observer: Option<Observer>) {
+    pub(crate) fn observe(&self, observer: Option<Box<dyn FnMut(Event)>>) {
         self.observed.set(observer.is_some());
         self.state.borrow_mut().unreported_wakes = observer.is_some().then(Vec::new);
         let old = self.observer.replace(observer);

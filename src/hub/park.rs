@@ -5,10 +5,10 @@
 use super::fields::Hub;
 use super::prefetch::stack_depth;
 use super::scheduler::suspend_current;
-use super::state::{HubState, TimerAction};
+use super::state::TimerAction;
 use super::trace_event::Event;
-use crate::green::{Green, GreenState, PanicCount};
-use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult, WakeReason};
+use crate::green::{Green, GreenState, Interruptible, PanicCount};
+use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult};
 use crate::policy::ReadyReason;
 use crate::sys::hint::unlikely;
 use crate::time::{NEVER, Time};
@@ -33,19 +33,25 @@ impl Hub {
 
     /// Makes the green thread of `ticket` ready. Returns `false` if the ticket is stale.
     pub(crate) fn wake(&self, ticket: Ticket) -> bool {
-        self.state.borrow_mut().wake(ticket, WakeReason::Notified)
+        self.state.borrow_mut().wake(ticket, ParkResult::Notified)
     }
 
-    /// Parks the running green thread until the ticket is used, the deadline passes, or an interrupt is to be delivered. An
-    /// interrupt does not end a `shield`ed park. If the ticket is stale, returns at once.
+    /// Parks the running green thread until the ticket is used, the deadline passes, or, if the park is `interruptible`, an
+    /// interrupt is to be delivered. If the ticket is stale, returns at once.
     #[inline]
-    pub(crate) fn park(&self, ticket: Ticket, deadline: Time, wait: WaitReason, shield: bool) -> ParkResult {
+    pub(crate) fn park(
+        &self,
+        ticket: Ticket,
+        deadline: Time,
+        wait: WaitReason,
+        interruptible: Interruptible,
+    ) -> ParkResult {
         assert!(self.current() == ticket.id, "a ticket is good only for the green thread that took it");
         if self.state.borrow_mut().record_mut(ticket.id).epoch != ticket.epoch {
             // The ticket is from before the last park: the caller has to check its condition again.
             return ParkResult::Notified;
         }
-        self.park_armed(|_| true, deadline, wait, shield).1
+        self.park_armed(|_| true, deadline, wait, interruptible).1
     }
 
     /// Parks with a new ticket.
@@ -62,20 +68,21 @@ impl Hub {
         arm: impl FnOnce(Ticket) -> bool,
         deadline: Time,
         wait: WaitReason,
-        shield: bool,
+        interruptible: Interruptible,
     ) -> (Ticket, ParkResult) {
         let id = self.current_checked();
         let mut state = self.state.borrow_mut();
         let green = state.record_mut(id);
         debug_assert_eq!(green.state, GreenState::Runnable);
         let ticket = Ticket::new(id, green.epoch);
-        if unlikely(green.wake_reason != WakeReason::None) {
+        if unlikely(green.park_result.is_some()) {
             // The ticket was used before this call.
             return (ticket, green.end_park(ticket));
         }
         let panicking = std::thread::panicking();
-        let shield = shield || panicking;
-        let must_check_interrupts = !shield && (green.must_check_interrupts() | self.closing.get());
+        let interruptible = if panicking { Interruptible::No } else { interruptible };
+        let must_check_interrupts = interruptible == Interruptible::Yes
+            && (green.interrupted | green.has_timeouts | self.closing.get());
         if unlikely(must_check_interrupts) && self.is_to_be_interrupted(green) {
             drop(state);
             return (ticket, self.start_interrupt());
@@ -83,7 +90,7 @@ impl Hub {
         if unlikely(!arm(ticket)) {
             return (ticket, green.end_park(ticket));
         }
-        green.state = GreenState::Parked { shielded: shield };
+        green.state = GreenState::Parked(interruptible);
         green.wait = wait;
         green.stack_depth = stack_depth(green.context);
         if unlikely(deadline != NEVER) {
@@ -123,7 +130,7 @@ impl Hub {
     #[cold]
     fn end_deadlocked(&self, ticket: Ticket) -> ParkResult {
         // Deferred lines are not logged now: a logger may wait for a lock that is never unlocked.
-        self.state.borrow_mut().end_wait(ticket);
+        self.state.borrow_mut().record_mut(ticket.id).end_park(ticket);
         ParkResult::Deadlocked
     }
 
@@ -131,7 +138,7 @@ impl Hub {
     #[inline(always)]
     fn end_park(&self, ticket: Ticket, deadline: Time) -> ParkResult {
         let mut state = self.state.borrow_mut();
-        let result = state.end_wait(ticket);
+        let result = state.record_mut(ticket.id).end_park(ticket);
         if unlikely(deadline != NEVER) && result != ParkResult::Expired {
             state.forget_timer();
         }
@@ -158,7 +165,7 @@ impl Hub {
         wait: WaitReason,
         at: &'static Location<'static>,
     ) -> WaitResult {
-        match self.park(ticket, deadline, wait, false) {
+        match self.park(ticket, deadline, wait, Interruptible::Yes) {
             ParkResult::Notified => WaitResult::Notified,
             ParkResult::Expired => WaitResult::Expired,
             ParkResult::Interrupted => {
@@ -208,32 +215,12 @@ impl Hub {
     }
 }
 
-impl HubState {
-    /// Ends the wait of a green thread that was resumed.
-    #[inline(always)]
-    fn end_wait(&mut self, ticket: Ticket) -> ParkResult {
-        let green = self.record_mut(ticket.id);
-        green.wait = WaitReason::Nothing;
-        green.end_park(ticket)
-    }
-}
-
 impl Green {
-    /// Returns whether a blocking call has to check for interrupts: one is pending, or a timeout may have expired.
-    #[inline]
-    fn must_check_interrupts(&self) -> bool {
-        self.interrupted | self.has_timeouts
-    }
-
     /// Ends the epoch of `ticket`. Returns why the park ended.
     #[inline]
     fn end_park(&mut self, ticket: Ticket) -> ParkResult {
         debug_assert_eq!(self.epoch, ticket.epoch);
         self.epoch = self.epoch.wrapping_add(1);
-        match std::mem::replace(&mut self.wake_reason, WakeReason::None) {
-            WakeReason::Notified | WakeReason::None => ParkResult::Notified,
-            WakeReason::Expired => ParkResult::Expired,
-            WakeReason::Interrupted => ParkResult::Interrupted,
-        }
+        self.park_result.take().unwrap_or(ParkResult::Notified)
     }
 }

@@ -10,6 +10,7 @@ use std::cell::Cell;
 /// Reading the clock costs more than a switch, so the loop does not read it each time. But green threads that compute for
 /// long must not make timers late. So the interval doubles while it takes less time than `AIM`, and shrinks down to one
 /// switch when it takes longer.
+#[derive(Default)]
 #[repr(C)]
 pub(super) struct PollInterval {
     /// Switches until the next poll.
@@ -33,18 +34,6 @@ const LONGEST: u32 = 64;
 /// is a system call and costs as much as serving a few requests, so the reactor is not polled more often.
 const REACTOR_INTERVAL: Time = 250_000;
 
-impl Default for PollInterval {
-    fn default() -> PollInterval {
-        PollInterval {
-            left: Cell::new(0),
-            interval: Cell::new(1),
-            polled_at: Cell::new(0),
-            reactor_polled_at: Cell::new(0),
-            round_end: Cell::new(0),
-        }
-    }
-}
-
 impl PollInterval {
     /// Counts a switch. Returns whether to poll now.
     #[inline]
@@ -59,7 +48,7 @@ impl PollInterval {
         let took = now - self.polled_at.get();
         let interval = self.interval.get();
         let next = match took {
-            ..=AIM => (interval * 2).min(LONGEST),
+            ..=AIM => (interval * 2).clamp(1, LONGEST),
             _ if took > 4 * AIM => 1,
             _ => (interval / 2).max(1),
         };

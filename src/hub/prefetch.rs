@@ -17,7 +17,7 @@ use crate::tls;
 /// prefetched as many switches earlier.
 const AHEAD: usize = 4;
 /// With more green threads than this, what they and the kernel keep of as many sockets does not fit into the nearer caches.
-const MANY: usize = 32;
+const MANY: u64 = 32;
 /// Size of a cache line in bytes.
 const LINE: usize = 64;
 /// Number of cache lines of a stack, from its lowest frame upwards: the frames that are returned to first.
@@ -50,8 +50,8 @@ impl HubState {
     /// where there are many, and if they are `cold`: they have waited for descriptors, or loading their thread control
     /// blocks keeps the processor from looking ahead by itself.
     #[inline]
-    pub(super) fn prefetch(&self, running: *const Green, id: GreenId, cold: bool) {
-        let [next, later] = self.ready.peek([AHEAD, 2 * AHEAD], cold && self.alive > MANY);
+    pub(super) fn prefetch(&self, running: *const Green, id: GreenId, cold: bool, alive: u64) {
+        let [next, later] = self.ready.peek([AHEAD, 2 * AHEAD], cold && alive > MANY);
         if let Some(later) = later {
             prefetch::<1>(record_address(running, id, later) as usize);
         }
@@ -62,8 +62,8 @@ impl HubState {
 
     /// The same where a custom policy chooses. A function of its own, so that the loop keeps its values in registers.
     #[cold]
-    pub(super) fn prefetch_custom(&self) {
-        if self.alive > MANY {
+    pub(super) fn prefetch_custom(&self, alive: u64) {
+        if alive > MANY {
             let next = self.ready.peek_custom(AHEAD);
             next.and_then(|id| self.greens.get(id.key())).into_iter().for_each(prefetch_stack);
         }
@@ -72,8 +72,8 @@ impl HubState {
     /// Prefetches for the first switches after a poll of the reactor, which has just woken the green threads: their records
     /// are in the cache.
     #[inline]
-    pub(super) fn prefetch_first(&self) {
-        if self.alive > MANY {
+    pub(super) fn prefetch_first(&self, alive: u64) {
+        if alive > MANY {
             let first = self.ready.peek::<AHEAD>(std::array::from_fn(|ahead| ahead), true);
             first.into_iter().flatten().filter_map(|id| self.greens.get(id.key())).for_each(prefetch_stack);
         }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 /// Returns this OS thread's hub, if the inbox is its own and it may be called directly.
 fn hub_of(inbox: &Inbox) -> Option<&'static Hub> {
-    try_current().filter(|hub| hub.can_block() && hub.owns(inbox))
+    let owns = |hub: &Hub| hub.inbox.get().is_some_and(|own| std::ptr::eq(&raw const **own, inbox));
+    try_current().filter(|hub| hub.can_block() && owns(hub))
 }
 
 impl Inbox {
@@ -32,7 +33,7 @@ impl Inbox {
                 hub.wake(ticket);
                 true
             }
-            None => self.send(Message::wake(ticket)).is_ok(),
+            None => self.send(Message::Wake(ticket.id, ticket.epoch)).is_ok(),
         }
     }
 
@@ -61,15 +62,6 @@ impl Hub {
         }
         let waker = self.reactor.waker()?;
         Ok(self.inbox.get_or_init(|| Arc::new(Inbox::new(waker))))
-    }
-
-    fn owns(&self, inbox: &Inbox) -> bool {
-        self.inbox.get().is_some_and(|own| std::ptr::eq(&raw const **own, inbox))
-    }
-
-    /// Returns whether another OS thread could still send a message.
-    pub(super) fn has_handles(&self) -> bool {
-        self.inbox.get().is_some_and(|inbox| inbox.has_handles())
     }
 
     /// Returns whether other OS threads have sent messages.

@@ -6,9 +6,10 @@
 use super::fields::Hub;
 use super::futex::{self, FutexWaitResult, Waiter};
 use super::interpose::keep_errno;
-use super::wait_fd::FdWaitResult;
+use crate::green::Interruptible;
 use crate::ids::{Direction, ParkResult, WaitReason};
 use crate::reactor::FdState;
+use crate::sys::hint::unlikely;
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
@@ -81,10 +82,12 @@ impl Hub {
         if let Some(state) = opts.drained {
             until = (opts.deadline)();
             if let Some(until) = until {
-                in_time = self.wait_drained(state, fd, direction, until, opts.on_interrupt)?;
+                let wait = |interruptible| self.wait_state(state, fd, direction, until, interruptible);
+                in_time = self.wait_with(opts.on_interrupt, wait)?;
             }
         }
         loop {
+            let switches = self.status.switches();
             match attempt() {
                 // After the deadline there is one more attempt: an edge may have come that was not collected yet.
                 EAGAIN if in_time => {}
@@ -102,12 +105,12 @@ impl Hub {
                 self.yield_if_polling();
                 return Ok(EAGAIN);
             };
-            in_time = self.wait_next_edge(fd, direction, until, opts.on_interrupt)?;
+            in_time = self.wait_next_edge(fd, direction, switches, until, opts.on_interrupt)?;
         }
     }
 
     /// Parks until the next edge of `fd`, which the kernel has just said is not ready. Returns `false` if the deadline
-    /// has passed.
+    /// has passed. `switches` is the hub's switch count before the kernel was asked.
     ///
     /// Errors: as for `retry`.
     #[inline(never)]
@@ -115,30 +118,36 @@ impl Hub {
         &self,
         fd: RawFd,
         direction: Direction,
+        switches: u64,
         deadline: Time,
         on_interrupt: OnInterrupt,
     ) -> io::Result<bool> {
-        self.reactor.mark_not_ready(fd, direction);
-        let shield = self.shields(on_interrupt);
-        let wait = || self.wait_fd(fd, direction, deadline, shield);
-        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
-        self.is_in_time(end?, on_interrupt)
+        if let Some(state) = self.reactor.state(fd) {
+            state.mark_not_ready(direction);
+        }
+        if unlikely(self.status.switches() != switches) {
+            // The handler of a signal has parked since. The hub may have collected an edge, which is no longer marked.
+            return Ok(true);
+        }
+        self.wait_with(on_interrupt, |interruptible| self.wait_fd(fd, direction, deadline, interruptible))
     }
 
-    /// Parks until the next edge of a descriptor that is registered and drained.
+    /// Calls `wait`, which parks for a descriptor. Returns `false` if the deadline has passed.
+    ///
+    /// Errors: as for `retry`.
     #[inline]
-    fn wait_drained(
+    fn wait_with(
         &self,
-        state: &FdState,
-        fd: RawFd,
-        direction: Direction,
-        deadline: Time,
         on_interrupt: OnInterrupt,
+        wait: impl FnOnce(Interruptible) -> io::Result<ParkResult>,
     ) -> io::Result<bool> {
-        let shield = self.shields(on_interrupt);
-        let wait = || self.wait_state(state, fd, direction, deadline, shield);
-        let end = if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() };
-        self.is_in_time(end, on_interrupt)
+        let wait = || wait(self.interruptible(on_interrupt));
+        match if on_interrupt == OnInterrupt::Eintr { keep_errno(wait) } else { wait() }? {
+            ParkResult::Notified => Ok(true),
+            ParkResult::Expired => Ok(false),
+            ParkResult::Interrupted => self.end_interrupted(on_interrupt).map(|()| true),
+            ParkResult::Deadlocked => unreachable!("a descriptor may always become ready"),
+        }
     }
 
     /// Calls `attempt`, which must not block, until it returns something else than EAGAIN, or until the deadline, and
@@ -161,10 +170,10 @@ impl Hub {
             }
             let until = deadline.min(self.clock.after(pause));
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let shield = self.shields(on_interrupt);
+            let interruptible = self.interruptible(on_interrupt);
             let is_interrupted = keep_errno(|| match changed {
                 Some(word) => {
-                    let waiter = Waiter::Green { hub: self, deadline: until, shield };
+                    let waiter = Waiter::Green { hub: self, deadline: until, interruptible };
                     let is_unchanged = || Some(word.load(SeqCst)) == seen;
                     futex::wait(waiter, word.as_ptr() as usize, u32::MAX, is_unchanged)
                         == FutexWaitResult::Interrupted
@@ -173,7 +182,7 @@ impl Hub {
                     let ticket = self.ticket();
                     // After a signal the next attempt may succeed: SIGCHLD tells that a child has ended.
                     self.reactor.add_signal_waiter(ticket);
-                    let result = self.park(ticket, until, WaitReason::For(what), shield);
+                    let result = self.park(ticket, until, WaitReason::For(what), interruptible);
                     self.reactor.remove_signal_waiter(ticket);
                     result == ParkResult::Interrupted
                 }
@@ -184,25 +193,13 @@ impl Hub {
         }
     }
 
-    /// Returns `true` if a park must not be ended by an interrupt: an interposed call has already returned early for
-    /// it.
+    /// Returns whether an interrupt may end a park: it may not if an interposed call has already returned early for it.
     #[inline]
-    pub(crate) fn shields(&self, on_interrupt: OnInterrupt) -> bool {
-        on_interrupt == OnInterrupt::Eintr && self.was_cut_short()
-    }
-
-    #[inline]
-    fn is_in_time(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
-        if end == FdWaitResult::Ready { Ok(true) } else { self.end_wait_otherwise(end, on_interrupt) }
-    }
-
-    #[cold]
-    fn end_wait_otherwise(&self, end: FdWaitResult, on_interrupt: OnInterrupt) -> io::Result<bool> {
-        match end {
-            FdWaitResult::Ready | FdWaitResult::Signalled => Ok(true),
-            FdWaitResult::Expired => Ok(false),
-            FdWaitResult::Interrupted => self.end_interrupted(on_interrupt).map(|()| true),
-            FdWaitResult::Closed => Err(io::Error::from_raw_os_error(libc::EBADF)),
+    pub(crate) fn interruptible(&self, on_interrupt: OnInterrupt) -> Interruptible {
+        let is_consumed = || self.state.borrow_mut().record_mut(self.current()).interrupt_consumed;
+        match on_interrupt == OnInterrupt::Eintr && self.is_interrupted() && is_consumed() {
+            true => Interruptible::No,
+            false => Interruptible::Yes,
         }
     }
 
@@ -228,8 +225,12 @@ mod tests {
 
     use super::*;
     use crate::api::current_hub::current_hub;
+    use crate::api::sleep::sleep;
     use crate::sys::tid::gettid;
     use crate::time::NEVER;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     #[test]
@@ -257,5 +258,35 @@ mod tests {
         // By now each pause would have its full length.
         let mut pauses = times.windows(2).skip(10).map(|pair| pair[1] - pair[0]);
         assert!(pauses.any(|pause| pause < LONGEST_PAUSE.as_nanos() as Time), "{times:?}");
+    }
+
+    #[test]
+    fn retry_sees_an_edge_that_is_collected_while_an_attempt_returns() {
+        let hub = current_hub();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let fd = there.as_raw_fd();
+        let until = |millis| hub.clock().after(Duration::from_millis(millis));
+        let registers = hub.wait_fd(fd, Direction::Read, until(1), Interruptible::Yes);
+        assert_eq!(registers.unwrap(), ParkResult::Expired);
+        let deadline = until(500);
+        let opts = RetryOpts {
+            deadline: || Some(deadline),
+            on_interrupt: OnInterrupt::Unwind,
+            tracking: Tracking::Complete,
+            drained: None,
+        };
+        let mut attempts = 0;
+        let answer = hub.retry(fd, Direction::Read, opts, || {
+            attempts += 1;
+            if attempts > 1 {
+                return 7;
+            }
+            // As the handler of a signal that comes at the end of the system call, and parks.
+            here.write_all(b"x").unwrap();
+            sleep(Duration::from_millis(1));
+            EAGAIN
+        });
+        assert_eq!(answer.unwrap(), 7);
+        assert!(hub.clock().now() < deadline);
     }
 }

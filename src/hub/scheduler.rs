@@ -12,11 +12,12 @@
 
 use super::entry;
 use super::fields::{ACCOUNT, Hub, RECYCLE, RESTORE_SIGMASK};
+use super::futex;
 use super::state::{HubState, TimerAction};
 use super::trace_event::Event;
 use crate::context::{ActiveContext, Context};
 use crate::green::{BodyState, Green, GreenState};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{ReadyReason, StopReason};
 use crate::stack::StackSize;
 use crate::sys::abort::AbortOnUnwind;
@@ -92,7 +93,7 @@ impl Hub {
     fn prepare_custom_pick(&self, state: &HubState) {
         self.load_os_thread_tcb();
         self.after_switch.set(self.after_switch.get() | ACCOUNT);
-        state.prefetch_custom();
+        state.prefetch_custom(self.status.alive());
     }
 
     /// Polls the inbox, the signal counts, the timers, and (less often) the reactor.
@@ -126,7 +127,8 @@ impl Hub {
         };
         let (tcb, interrupted, record) = (green.tcb, green.interrupted, &raw const *green);
         let has_mask = green.has_mask;
-        state.prefetch(record, id, (self.fd_waiters.get() > 0) | tls::is_enabled());
+        let is_cold = (self.fd_waiters.get() > 0) | tls::is_enabled();
+        state.prefetch(record, id, is_cold, self.status.alive());
         drop(state);
         self.status.count_switch();
         self.interrupted.set(interrupted);
@@ -138,11 +140,7 @@ impl Hub {
         if unlikely(has_mask) {
             self.install_sigmask(id);
         }
-        if tcb != self.loaded_tcb.get() {
-            // SAFETY: the block is this green thread's or the OS thread's, and both live. The loop uses thread-locals only
-            // after `load_os_thread_tcb`.
-            unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
-        }
+        self.load_tcb(tcb);
         // SAFETY: `start` has given the context a body. The state was Runnable, so the context is suspended. Only this loop
         // resumes contexts of green threads.
         unsafe { context.resume() };
@@ -153,7 +151,7 @@ impl Hub {
                 self.account(id);
             }
             if work & RESTORE_SIGMASK != 0 {
-                self.restore_sigmask();
+                self.sigmask.get().block();
             }
             if work & RECYCLE != 0 {
                 self.recycle(id, context);
@@ -174,6 +172,16 @@ impl Hub {
         self.defer_log(log::Level::Warn, format!("the policy picked green thread {id}, which is not ready"));
     }
 
+    /// Loads a thread control block that lives, if another one is loaded.
+    #[inline(always)]
+    fn load_tcb(&self, tcb: Tcb) {
+        if tcb != self.loaded_tcb.get() {
+            // SAFETY: `loaded_tcb` is the loaded block, as an invariant. `tcb` is a green thread's or the OS thread's, and
+            // lives. The loop uses thread-locals only after `load_os_thread_tcb`.
+            unsafe { tls::load(self.loaded_tcb.replace(tcb), tcb) };
+        }
+    }
+
     /// Loads the OS thread's own thread control block, if another one is loaded. The loop calls this before any code that may
     /// use thread-locals.
     ///
@@ -181,11 +189,7 @@ impl Hub {
     /// address of a thread-local does not change within a function.
     #[inline(never)]
     pub(super) fn load_os_thread_tcb(&self) {
-        let own = self.tcbs.os_thread_tcb();
-        if self.loaded_tcb.get() != own {
-            // SAFETY: `loaded_tcb` is the loaded block, as an invariant; the OS thread's own lives as long as the OS thread.
-            unsafe { tls::load(self.loaded_tcb.replace(own), own) };
-        }
+        self.load_tcb(self.tcbs.os_thread_tcb());
     }
 
     /// Calls `f` with the OS thread's own thread control block loaded. `f` must not switch or unwind.
@@ -198,24 +202,27 @@ impl Hub {
         let here = self.loaded_tcb.get();
         self.load_os_thread_tcb();
         call(f);
-        if here != self.loaded_tcb.get() {
-            // SAFETY: the OS thread's block is loaded; `here` is the caller's, which lives.
-            unsafe { tls::load(self.loaded_tcb.replace(here), here) };
-        }
+        self.load_tcb(here);
     }
 
-    /// Gives a green thread its stack, at its first run; until then it is only a record. `None`: there is no memory, and
-    /// another green thread uses the emergency stack; try again later.
+    /// Gives a green thread its stack, at its first run; until then it is only a record. If there is no memory, the green
+    /// thread runs on the emergency stack, where it only drops its body, and its outcome is the error. `None`: another green
+    /// thread uses the emergency stack; try again later.
     #[inline(never)]
     fn start(&self, green: &mut Green) -> Option<ActiveContext> {
-        let (context, tcb) = match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
-            Ok(allocated) => allocated,
-            Err(error) => return self.start_on_emergency_stack(green, error),
-        };
-        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
+        let (context, tcb, error) =
+            match self.allocate_stack_and_tcb(green.stack_size, PthreadKind::NotPthread) {
+                Ok((context, tcb)) => (context, tcb, None),
+                Err(error) => (self.emergency_stack.lend(green.id)?, green.tcb, Some(error)),
+            };
+        let BodyState::NotStarted(mut body) = green.body.replace(BodyState::Running) else {
             unreachable!("a green thread without a context has not started");
         };
-        // SAFETY: contexts in the pool are idle.
+        if let Some(error) = error {
+            self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
+            body = entry::drop_body(body, error);
+        }
+        // SAFETY: contexts in the pool are idle, and so is the emergency stack when it is lent.
         unsafe { context.assign(body) };
         green.context = Some(context);
         green.tcb = tcb;
@@ -231,15 +238,11 @@ impl Hub {
     ) -> std::io::Result<(ActiveContext, Tcb)> {
         let context = self.pool.take(size)?;
         // SAFETY: the context came from the pool just now, and is idle.
-        unsafe {
-            match self.tcbs.take(current_word::get(), context.bounds(), kind) {
-                Ok(tcb) => Ok((context, tcb)),
-                Err(error) => {
-                    self.pool.put(context);
-                    Err(error)
-                }
-            }
-        }
+        let tcb = unsafe {
+            let tcb = self.tcbs.take(current_word::get(), context.bounds(), kind);
+            tcb.inspect_err(|_| self.pool.put(context))?
+        };
+        Ok((context, tcb))
     }
 
     /// Frees the context and the thread control block of `id`, whose body has ended. Its record stays until its outcome is
@@ -267,19 +270,18 @@ impl Hub {
         self.emit(Event::Finish(id));
     }
 
-    /// There is no memory for a green thread's stack. Lets it run on the emergency stack instead, where it only drops its
-    /// body; its outcome is the error. `None`: another green thread uses the emergency stack.
-    #[cold]
-    fn start_on_emergency_stack(&self, green: &mut Green, error: std::io::Error) -> Option<ActiveContext> {
-        let context = self.emergency_stack.lend(green.id)?;
-        let BodyState::NotStarted(body) = green.body.replace(BodyState::Running) else {
-            unreachable!("a green thread without a context has not started");
-        };
-        self.defer_log(log::Level::Error, format!("green thread '{}' never runs: {error}", green.name()));
-        // SAFETY: the emergency stack lends idle contexts.
-        unsafe { context.assign(entry::drop_body(body, error)) };
-        green.context = Some(context);
-        Some(context)
+    /// Gives back the thread control block of a green thread that has ended. The block is not loaded.
+    fn end_tcb(&self, tcb: Tcb) {
+        let left = self.pthreads.get() - usize::from(tcb.is_pthread());
+        self.pthreads.set(left);
+        // SAFETY: the caller upholds that the block is not loaded and that its green thread runs no more.
+        let futex = unsafe { self.tcbs.end(tcb) };
+        if left == 0 {
+            self.pthread_join_waiter.take().map(|ticket| self.wake(ticket));
+        }
+        if let Some(futex) = futex {
+            futex::wake(futex, usize::MAX, u32::MAX);
+        }
     }
 
     /// Performs the actions of all expired timers. Returns whether there were any.
@@ -306,7 +308,7 @@ impl Hub {
         let deadline = self.state.borrow_mut().next_deadline();
         let (timeout, needs_handle) = match deadline {
             Some(deadline) => (deadline.saturating_sub(self.clock.now()), false),
-            None if self.has_handles() => (NEVER, true),
+            None if self.inbox.get().is_some_and(|inbox| inbox.has_handles()) => (NEVER, true),
             None if self.fd_waiters.get() > 0 => (NEVER, false),
             // The end of an OS thread is not announced, so the hub checks again after a while.
             None if self.others_may_wake() => (RECHECK_OS_THREADS, false),
@@ -330,7 +332,7 @@ impl HubState {
     fn fire(&mut self, action: TimerAction, now: Time) {
         match action {
             TimerAction::Wake(id, epoch) => {
-                self.wake(Ticket::new(id, epoch), WakeReason::Expired);
+                self.wake(Ticket::new(id, epoch), ParkResult::Expired);
             }
             TimerAction::Start(id) => {
                 if let Some(green) = self.green(id).filter(|green| green.state == GreenState::Delayed) {

@@ -4,7 +4,7 @@
 
 use super::entry;
 use super::fields::Hub;
-use crate::green::Green;
+use crate::green::{Green, Interruptible};
 use crate::ids::{GreenId, ParkResult, Ticket, WaitReason, WaitResult};
 use crate::sys::catch::drop_ignoring_panics;
 use crate::time::Time;
@@ -20,20 +20,17 @@ impl Hub {
     pub(super) fn close(&self) -> bool {
         self.close_inbox();
         let subscribers = self.end_subscriptions();
-        let alive = self.state.borrow().alive;
-        if alive == 0 {
+        if self.has_no_green_threads() {
             drop_ignoring_panics(subscribers);
             entry::drop_locals_of_root();
             self.observe(None);
             let finished: Vec<Green> = {
-                let mut state = self.state.borrow_mut();
-                let ids: Vec<GreenId> = state.greens.iter().map(|(_, green)| green.id).collect();
-                let others = ids.into_iter().filter(|&id| id != GreenId::ROOT);
-                others.map(|id| state.greens.remove(id.key())).collect()
+                let (ids, mut state) = (self.ids(), self.state.borrow_mut());
+                ids.into_iter().map(|id| state.greens.remove(id.key())).collect()
             };
             drop_ignoring_panics(finished);
         }
-        let alive = self.state.borrow().alive;
+        let alive = self.status.alive();
         if alive > 0 {
             log::warn!(
                 "an OS thread has ended with {alive} green threads alive; they are abandoned: \
@@ -44,15 +41,17 @@ impl Hub {
         alive == 0
     }
 
+    /// Returns the ids of all green threads.
+    fn ids(&self) -> Vec<GreenId> {
+        let state = self.state.borrow();
+        state.greens.iter().map(|(_, green)| green.id).filter(|&id| id != GreenId::ROOT).collect()
+    }
+
     /// Returns a ticket of the root that is used when no green thread is alive. `None`: none is alive now.
     fn join_all_ticket(&self) -> Option<Ticket> {
         let ticket = self.ticket();
-        let mut state = self.state.borrow_mut();
-        if state.alive == 0 {
-            return None;
-        }
-        state.join_all_waiter = Some(ticket);
-        Some(ticket)
+        let is_any_alive = !self.has_no_green_threads();
+        is_any_alive.then(|| *self.state.borrow_mut().join_all_waiter.insert(ticket))
     }
 
     /// Parks the root until no green thread is alive. Returns `false` if the deadline passes before.
@@ -76,22 +75,19 @@ impl Hub {
     /// Kills all green threads and waits until they have ended, so that their destructors have run. Abandons green threads
     /// that catch every kill, and their stacks. Only for the root.
     pub(crate) fn shut_down(&self) {
-        let ids: Vec<GreenId> = {
-            let state = self.state.borrow();
-            state.greens.iter().map(|(_, green)| green.id).filter(|&id| id != GreenId::ROOT).collect()
-        };
-        for id in ids {
+        for id in self.ids() {
             self.kill(id);
         }
         self.closing.set(true);
         let mut retries = 0;
         while let Some(ticket) = self.join_all_ticket() {
             let deadline = self.clock.after(KILL_RETRY_TIME);
-            match self.park(ticket, deadline, WaitReason::For("all green threads to end"), true) {
+            let reason = WaitReason::For("all green threads to end");
+            match self.park(ticket, deadline, reason, Interruptible::No) {
                 ParkResult::Notified => {}
                 ParkResult::Expired if retries < KILL_RETRIES => retries += 1,
                 ParkResult::Expired | ParkResult::Interrupted | ParkResult::Deadlocked => {
-                    let alive = self.stats().alive;
+                    let alive = self.status.alive();
                     log::error!("{alive} green threads do not end when killed; they are abandoned");
                     break;
                 }

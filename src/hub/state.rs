@@ -3,8 +3,8 @@
 //!
 //! Next: `hub/scheduler.rs`.
 
-use crate::green::{Green, GreenState};
-use crate::ids::{GreenId, Ticket, WakeReason};
+use crate::green::{Green, GreenState, Interruptible};
+use crate::ids::{GreenId, ParkResult, Ticket};
 use crate::policy::{ReadyReason, RunQueue};
 use crate::time::{Time, Timers};
 use slab::Slab;
@@ -13,8 +13,6 @@ use slab::Slab;
 /// [`Hub`](super::Hub).
 #[repr(C)]
 pub(super) struct HubState {
-    /// Number of green threads that are not Finished, without the root.
-    pub(super) alive: usize,
     pub(super) greens: Slab<Green>,
     pub(super) ready: RunQueue,
     /// Green threads that became ready since the observer was last called, if there is an observer.
@@ -45,10 +43,8 @@ impl HubState {
 
     /// Returns the record of `id`, which must exist.
     pub(super) fn record_mut(&mut self, id: GreenId) -> &mut Green {
-        match self.greens.get_mut(id.key()) {
-            Some(green) if green.id == id => green,
-            _ => panic!("no green thread {id} in this hub (finished, or created before fork)"),
-        }
+        self.green(id)
+            .unwrap_or_else(|| panic!("no green thread {id} in this hub (finished, or created before fork)"))
     }
 
     /// Puts a green thread that was parked or delayed into the run queue.
@@ -63,14 +59,14 @@ impl HubState {
     /// Makes a parked green thread ready. Returns `false` if the ticket is stale, or the green thread was woken already or is
     /// gone.
     #[inline]
-    pub(super) fn wake(&mut self, ticket: Ticket, cause: WakeReason) -> bool {
+    pub(super) fn wake(&mut self, ticket: Ticket, result: ParkResult) -> bool {
         match self.green(ticket.id) {
-            Some(green) if green.epoch == ticket.epoch && green.wake_reason == WakeReason::None => {
-                green.wake_reason = cause;
-                if let GreenState::Parked { .. } = green.state {
+            Some(green) if green.epoch == ticket.epoch && green.park_result.is_none() => {
+                green.park_result = Some(result);
+                if let GreenState::Parked(_) = green.state {
                     green.state = GreenState::Runnable;
-                    let why =
-                        if cause == WakeReason::Expired { ReadyReason::Expired } else { ReadyReason::Woken };
+                    let is_expired = result == ParkResult::Expired;
+                    let why = if is_expired { ReadyReason::Expired } else { ReadyReason::Woken };
                     self.make_ready(ticket.id, why);
                 }
                 true
@@ -85,10 +81,10 @@ impl HubState {
         if !green.refresh_pending_interrupt(|| now) {
             return;
         }
-        green.cut_short = false;
+        green.interrupt_consumed = false;
         match green.state {
-            GreenState::Parked { shielded: false } if green.wake_reason == WakeReason::None => {
-                green.wake_reason = WakeReason::Interrupted;
+            GreenState::Parked(Interruptible::Yes) if green.park_result.is_none() => {
+                green.park_result = Some(ParkResult::Interrupted);
                 green.state = GreenState::Runnable;
             }
             GreenState::Delayed => {
@@ -107,8 +103,7 @@ impl HubState {
             TimerAction::Wake(id, epoch) => find(id).is_some_and(|green| green.epoch == epoch),
             TimerAction::Start(id) => find(id).is_some_and(|green| green.state == GreenState::Delayed),
             TimerAction::Interrupt(id, number) => find(id).is_some_and(|green| {
-                let scopes = green.rare.as_ref().map(|rare| rare.timeouts.iter());
-                scopes.into_iter().flatten().any(|scope| scope.number == number)
+                green.rare.iter().flat_map(|rare| &rare.timeouts).any(|scope| scope.number == number)
             }),
         }
     }

@@ -55,16 +55,16 @@ unsafe impl Send for HubPtr {}
 /// The readable part of a hub. The fields that every switch touches come last, next to the hub's other such fields.
 #[repr(C)]
 pub(crate) struct HubStatus {
-    /// Number of green threads that have not ended.
-    alive: AtomicU64,
     /// Number of the hub in this process. Unlike its address, it is not reused.
-    number: u64,
+    pub(crate) number: u64,
     /// The kernel's id of the hub's OS thread.
     tid: AtomicI32,
     /// Name of the OS thread.
-    os_thread: Box<str>,
+    pub(crate) os_thread: Box<str>,
     /// Names by the key of the record. The name of an ended green thread stays until its record is reused.
     labels: Lock<Vec<Option<GreenLabel>>>,
+    /// Number of green threads that are not Finished, without the root.
+    alive: AtomicU64,
     current: AtomicU64,
     switches: AtomicU64,
 }
@@ -113,25 +113,18 @@ impl HubStatus {
         self.switches.store(self.switches() + 1, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn alive(&self) -> u64 {
         self.alive.load(Relaxed)
     }
 
     #[inline]
-    pub(super) fn set_alive(&self, alive: usize) {
-        self.alive.store(alive as u64, Relaxed);
-    }
-
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    pub(super) fn set_alive(&self, alive: u64) {
+        self.alive.store(alive, Relaxed);
     }
 
     pub(crate) fn tid(&self) -> i32 {
         self.tid.load(Relaxed)
-    }
-
-    pub(crate) fn os_thread(&self) -> &str {
-        &self.os_thread
     }
 
     /// Keeps the name and the origin of `id`. Called while the hub's state is borrowed, so that nothing parks in the allocator
@@ -222,12 +215,12 @@ mod tests {
     fn for_each_hub_lists_a_hub_until_its_os_thread_ends() {
         let count = |number| {
             let mut seen = 0;
-            for_each_hub(|status| seen += u32::from(status.number() == number));
+            for_each_hub(|status| seen += u32::from(status.number == number));
             seen
         };
         let number = std::thread::spawn(move || {
             crate::api::sleep::yield_now();
-            let number = crate::hub::try_current().unwrap().status().number();
+            let number = crate::hub::try_current().unwrap().status().number;
             assert_eq!(count(number), 1);
             number
         });

@@ -6,7 +6,8 @@ use super::fields::Hub;
 use super::state::HubState;
 use crate::fd_table;
 use crate::fd_table::{FdListener, Generation};
-use crate::ids::{Direction, ParkResult, Ticket, WaitReason, WakeReason};
+use crate::green::Interruptible;
+use crate::ids::{Direction, ParkResult, Ticket, WaitReason};
 use crate::reactor::{FdState, Registration};
 use crate::sys::hint::unlikely;
 use crate::time::Time;
@@ -14,62 +15,31 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-/// How a wait for a descriptor ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FdWaitResult {
-    /// Try now.
-    Ready,
-    Expired,
-    /// A kill or a timeout is to be delivered. Never if the wait was shielded.
-    Interrupted,
-    /// The descriptor was closed meanwhile.
-    Closed,
-    /// A signal was handled. Only `wait_fds` returns it.
-    Signalled,
-}
-
-impl FdWaitResult {
-    #[inline]
-    fn of(wake: ParkResult) -> FdWaitResult {
-        match wake {
-            ParkResult::Notified => FdWaitResult::Ready,
-            ParkResult::Expired => FdWaitResult::Expired,
-            ParkResult::Interrupted => FdWaitResult::Interrupted,
-            ParkResult::Deadlocked => unreachable!("a descriptor may always become ready"),
-        }
-    }
-}
-
 /// How long a green thread waits for a descriptor that cannot be registered just now, in nanoseconds.
 const RECHECK_INTERVAL: Time = 1_000_000;
 
 impl Hub {
-    /// Parks the running green thread until `fd` may be ready in that direction, or until the deadline. If `shield`,
-    /// an interrupt does not end the wait.
+    /// Parks the running green thread until the next edge of `fd` in that direction, or until the deadline.
     ///
-    /// Errors: `fd` is not open; the kernel has no memory for another registration; no descriptor is left for the
-    /// reactor.
+    /// Errors: `fd` is not open, or was closed meanwhile (EBADF); the kernel has no memory for another registration; no
+    /// descriptor is left for the reactor.
     pub(crate) fn wait_fd(
         &self,
         fd: RawFd,
         direction: Direction,
         deadline: Time,
-        shield: bool,
-    ) -> io::Result<FdWaitResult> {
-        let state = match self.register(fd)? {
-            Registration::Registered(state) => state,
-            Registration::Closing => return Ok(self.wait_for_close(fd, direction, deadline, shield)),
-            Registration::AlwaysReady => return Ok(FdWaitResult::Ready),
-        };
-        // An edge that has come and was not used up is as good as the next.
-        if state.is_ready(direction) {
-            return Ok(FdWaitResult::Ready);
+        interruptible: Interruptible,
+    ) -> io::Result<ParkResult> {
+        match self.register(fd)? {
+            Registration::Registered(state) => self.wait_state(state, fd, direction, deadline, interruptible),
+            Registration::AlwaysReady => Ok(ParkResult::Notified),
+            Registration::Closing => {
+                self.wait_fds(&[(fd, direction)], self.status.switches(), deadline, interruptible)
+            }
         }
-        Ok(self.wait_state(state, fd, direction, deadline, shield))
     }
 
-    /// Parks the running green thread until the next edge of `fd` in that direction, or until the deadline. `state` is
-    /// the current state of `fd`.
+    /// Waits as `wait_fd` does. `state` is the current state of `fd`.
     #[inline(never)]
     pub(crate) fn wait_state(
         &self,
@@ -77,8 +47,8 @@ impl Hub {
         fd: RawFd,
         direction: Direction,
         deadline: Time,
-        shield: bool,
-    ) -> FdWaitResult {
+        interruptible: Interruptible,
+    ) -> io::Result<ParkResult> {
         let generation = state.generation();
         let mut armed = false;
         // Since the last look, the handler of a signal may have parked, and the hub may have collected an edge.
@@ -90,16 +60,13 @@ impl Hub {
             }
             armed
         };
-        let (ticket, wake) = self.park_armed(arm, deadline, WaitReason::Io(fd, direction), shield);
+        let (ticket, result) = self.park_armed(arm, deadline, WaitReason::Io(fd, direction), interruptible);
         if armed {
             self.fd_waiters.set(self.fd_waiters.get() - 1);
         }
         let _entered = self.reactor.enter();
         state.remove_waiter(direction, ticket);
-        if unlikely(generation.is_none() || state.current() != generation) {
-            return FdWaitResult::Closed;
-        }
-        FdWaitResult::of(wake)
+        check_open(state, generation).map(|()| result)
     }
 
     /// See [`Reactor::register`](crate::reactor::Reactor::register).
@@ -121,10 +88,18 @@ impl Hub {
         }
     }
 
-    /// Parks until any of `fds` gets a new edge, or a signal handler runs. Before the call, the caller must have
-    /// checked that none of them is ready. If a descriptor cannot be registered, the function returns after 1 ms and
-    /// the caller must check again.
-    pub(crate) fn wait_fds(&self, fds: &[(RawFd, Direction)], deadline: Time, shield: bool) -> FdWaitResult {
+    /// Parks until any of `fds` gets a new edge, or a signal handler runs. Before the call, the caller must have found
+    /// that none of them is ready; `switches` is the hub's switch count before it looked. If a descriptor cannot be
+    /// registered just now, the function returns after 1 ms and the caller must look again.
+    ///
+    /// Errors: one of `fds` was closed meanwhile (EBADF).
+    pub(crate) fn wait_fds(
+        &self,
+        fds: &[(RawFd, Direction)],
+        switches: u64,
+        deadline: Time,
+        interruptible: Interruptible,
+    ) -> io::Result<ParkResult> {
         let ticket = self.ticket();
         let mut armed = Vec::with_capacity(fds.len());
         let mut until = deadline;
@@ -142,35 +117,24 @@ impl Hub {
                 }
             }
         }
-        let signals = self.reactor.signals();
         self.reactor.add_signal_waiter(ticket);
         let wait = fds.first().map_or(WaitReason::Sleep, |&(fd, direction)| WaitReason::Io(fd, direction));
         self.fd_waiters.set(self.fd_waiters.get() + 1);
-        let ended = FdWaitResult::of(self.park(ticket, until, wait, shield));
+        // If the handler of a signal has parked since the look, the hub may have collected an edge that no waiter got.
+        let result = match self.status.switches() == switches {
+            true => self.park(ticket, until, wait, interruptible),
+            false => ParkResult::Notified,
+        };
         self.fd_waiters.set(self.fd_waiters.get() - 1);
         self.reactor.remove_signal_waiter(ticket);
         let _entered = self.reactor.enter();
-        let mut closed = false;
+        let mut open = Ok(());
         for (state, generation, direction) in armed {
             state.remove_waiter(direction, ticket);
-            closed |= generation.is_none() || state.current() != generation;
+            open = open.and(check_open(state, generation));
         }
-        match ended {
-            _ if closed => FdWaitResult::Closed,
-            FdWaitResult::Ready if signals != self.reactor.signals() => FdWaitResult::Signalled,
-            FdWaitResult::Expired if until < deadline => FdWaitResult::Ready,
-            ended => ended,
-        }
-    }
-
-    /// Parks for a moment, because another OS thread is just closing `fd`. Then the caller may try again.
-    #[cold]
-    fn wait_for_close(&self, fd: RawFd, direction: Direction, deadline: Time, shield: bool) -> FdWaitResult {
-        let until = deadline.min(self.clock.now() + RECHECK_INTERVAL);
-        match FdWaitResult::of(self.park(self.ticket(), until, WaitReason::Io(fd, direction), shield)) {
-            FdWaitResult::Expired if until < deadline => FdWaitResult::Ready,
-            ended => ended,
-        }
+        let is_early = result == ParkResult::Expired && until < deadline;
+        open.map(|()| if is_early { ParkResult::Notified } else { result })
     }
 
     /// Wakes the waiters of a generation of `fd` that is closed.
@@ -187,21 +151,33 @@ impl Hub {
         }
         let mut state = self.state.borrow_mut();
         self.reactor.dispatch(|ticket| notify(&mut state, ticket));
-        state.prefetch_first();
+        state.prefetch_first(self.status.alive());
         self.poll_interval.record_reactor_poll(self.status.switches(), state.ready.len());
     }
+}
+
+/// Errors: `generation`, which was registered, is closed (EBADF).
+#[inline]
+fn check_open(state: &FdState, generation: Option<Generation>) -> io::Result<()> {
+    let is_open = generation.is_some() && state.current() == generation;
+    if unlikely(!is_open) { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(()) }
 }
 
 /// Not inlined, because it would be inlined once for each direction.
 #[inline(never)]
 fn notify(state: &mut HubState, ticket: Ticket) {
-    state.wake(ticket, WakeReason::Notified);
+    state.wake(ticket, ParkResult::Notified);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::current_hub::current_hub;
+    use crate::api::sleep::sleep;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
 
     #[test]
     fn can_block_is_false_inside_reactor() {
@@ -213,5 +189,23 @@ mod tests {
         };
         assert!(hub.reactor().register(0, enlist, |_| panic!("there is no waiter")).is_err());
         assert!(hub.can_block());
+    }
+
+    #[test]
+    fn wait_fds_returns_at_once_if_the_hub_has_run_since_the_look() {
+        let hub = current_hub();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let wait = |switches| {
+            let deadline = hub.clock().after(Duration::from_millis(20));
+            hub.wait_fds(&[(there.as_raw_fd(), Direction::Read)], switches, deadline, Interruptible::Yes)
+        };
+        let switches = || hub.status().switches();
+        assert_eq!(wait(switches()).unwrap(), ParkResult::Expired, "registered, and not ready");
+        let before = switches();
+        here.write_all(b"x").unwrap();
+        // As the handler of a signal that parks: the hub collects the edge, for which there is no waiter.
+        sleep(Duration::from_millis(1));
+        assert_eq!(wait(before).unwrap(), ParkResult::Notified);
+        assert_eq!(wait(switches()).unwrap(), ParkResult::Expired, "the edge was before the look");
     }
 }

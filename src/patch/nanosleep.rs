@@ -4,7 +4,7 @@
 
 use super::kind::{Kind, patched_hub};
 use super::symbol::{failed, interpose, kernel, with_errno};
-use crate::hub::{Hub, keep_errno};
+use crate::hub::{Hub, OnInterrupt, keep_errno};
 use crate::ids::{ParkResult, WaitReason};
 use crate::sys::timespec::{ZERO, duration_of, now, timespec_of};
 use libc::{c_int, c_uint, clockid_t, timespec};
@@ -19,8 +19,8 @@ fn park_for(hub: &Hub, duration: Duration) {
     let deadline = hub.clock().after(duration);
     loop {
         // An interrupt cuts a sleep short only once, so that a loop of sleeps does not spin.
-        let shield = hub.was_cut_short();
-        match keep_errno(|| hub.park(hub.ticket(), deadline, WaitReason::Sleep, shield)) {
+        let interruptible = hub.interruptible(OnInterrupt::Eintr);
+        match keep_errno(|| hub.park(hub.ticket(), deadline, WaitReason::Sleep, interruptible)) {
             ParkResult::Expired => return,
             // The root sleeps forever, and there is no other green thread: the kernel does that.
             ParkResult::Deadlocked => {

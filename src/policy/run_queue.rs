@@ -61,7 +61,8 @@ impl Custom {
         Some(picked)
     }
 
-    fn running(&mut self, green: GreenId) {
+    /// Notes that `green` runs from now on.
+    pub(crate) fn running(&mut self, green: GreenId) {
         self.running = Some((green, self.now()));
     }
 
@@ -107,13 +108,6 @@ impl RunQueue {
     pub(crate) fn spawned(&mut self, green: GreenId, attributes: Option<&Attributes>) {
         if let RunQueue::Custom(custom) = self {
             custom.spawned(green, attributes.unwrap_or(&Attributes::default()));
-        }
-    }
-
-    /// Notes that `green` runs from now on.
-    pub(crate) fn running(&mut self, green: GreenId) {
-        if let RunQueue::Custom(custom) = self {
-            custom.running(green);
         }
     }
 

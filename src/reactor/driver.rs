@@ -5,9 +5,11 @@
 //!
 //! Next: `reactor/epoll.rs`, the backend in use.
 
+use crate::arch::syscall::syscall;
 use crate::time::{NEVER, Time};
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr::{from_ref, null};
 use std::sync::Arc;
 
 /// The reactor passes a key when it registers a descriptor, and finds it in the events of that descriptor.
@@ -24,15 +26,6 @@ pub(crate) type Flags = libc::c_short;
 pub(crate) struct Event {
     pub(crate) key: Key,
     pub(crate) flags: Flags,
-}
-
-/// How a wait of the backend ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WaitEnd {
-    /// There are events, or the time is over.
-    Events,
-    /// A signal was handled.
-    Signal,
 }
 
 /// Ends the wait of one hub, from any OS thread.
@@ -65,7 +58,7 @@ pub(crate) trait Driver: Sized {
     /// Ends the registration of `fd`, if there is one.
     fn deregister(&self, fd: RawFd);
 
-    /// From now on each rise of `counter`, an eventfd that nobody reads, ends a wait, until it is deregistered.
+    /// From now on each rise of `counter`, an eventfd that no code reads, ends a wait, until it is deregistered.
     ///
     /// Errors: as for `register`.
     fn listen(&self, counter: RawFd) -> io::Result<()>;
@@ -76,13 +69,8 @@ pub(crate) trait Driver: Sized {
     /// `known` returns which of POLLIN and POLLOUT was reported for a key, was not used up by a green thread since, and
     /// has no waiter. A backend over a level-triggered call must not wait for these.
     ///
-    /// Errors: those of the system call.
-    fn wait(
-        &self,
-        timeout: Time,
-        known: impl Fn(Key) -> Flags,
-        events: &mut Vec<Event>,
-    ) -> io::Result<WaitEnd>;
+    /// Errors: those of the system call. EINTR: a signal was handled.
+    fn wait(&self, timeout: Time, known: impl Fn(Key) -> Flags, events: &mut Vec<Event>) -> io::Result<()>;
 }
 
 /// Converts a timeout for the kernel. `None`: for ever.
@@ -91,4 +79,21 @@ pub(crate) fn limit_of(timeout: Time) -> Option<libc::timespec> {
         tv_sec: (timeout / 1_000_000_000) as libc::time_t,
         tv_nsec: (timeout % 1_000_000_000) as libc::c_long,
     })
+}
+
+/// Waits by ppoll(2) for descriptors, past the C library, whose functions may be patched.
+///
+/// Errors: those of ppoll.
+pub(crate) fn ppoll(fds: &mut [libc::pollfd], timeout: Time) -> io::Result<()> {
+    let limit = limit_of(timeout);
+    let limit = limit.as_ref().map_or(null(), from_ref);
+    let args = [fds.as_mut_ptr() as usize, fds.len(), limit as usize, 0, 0, 0];
+    // SAFETY: so many descriptors; `limit` is null or points to a time of this frame.
+    answer(unsafe { syscall(libc::SYS_ppoll, args) }).map(drop)
+}
+
+/// Converts a raw answer of the kernel.
+#[inline]
+pub(crate) fn answer(raw: isize) -> io::Result<usize> {
+    usize::try_from(raw).map_err(|_| io::Error::from_raw_os_error(-raw as i32))
 }

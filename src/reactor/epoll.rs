@@ -8,7 +8,7 @@
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 
-use super::driver::{Driver, Event, Flags, Key, WAKER, WaitEnd, Wake, limit_of};
+use super::driver::{Driver, Event, Flags, Key, WAKER, Wake, answer, limit_of, ppoll};
 use crate::arch::syscall::syscall;
 use crate::time::Time;
 use mio::unix::SourceFd;
@@ -16,7 +16,7 @@ use mio::{Interest, Poll, Token, Waker};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::null;
+use std::ptr::{from_ref, null};
 use std::sync::Arc;
 
 /// Urgent data is included because a read stops before it.
@@ -69,55 +69,38 @@ impl Driver for Epoll {
     }
 
     #[inline]
-    fn wait(
-        &self,
-        timeout: Time,
-        _known: impl Fn(Key) -> Flags,
-        events: &mut Vec<Event>,
-    ) -> io::Result<WaitEnd> {
+    fn wait(&self, timeout: Time, _known: impl Fn(Key) -> Flags, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
         let mut buffer = self.buffer.borrow_mut();
-        let limit = limit_of(timeout);
-        let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
-        let mut count = self.collect(&mut buffer, limit);
+        let mut count = self.collect(&mut buffer, timeout);
         // EPERM is what some filters of system calls return instead of ENOSYS.
-        if matches!(-count as i32, libc::ENOSYS | libc::EPERM) && !self.by_ppoll.replace(true) {
-            count = self.collect(&mut buffer, limit);
+        let is_refused = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM));
+        if count.as_ref().is_err_and(is_refused) && !self.by_ppoll.replace(true) {
+            count = self.collect(&mut buffer, timeout);
         }
-        match count {
-            0.. => {
-                // SAFETY: the kernel has written so many events.
-                unsafe { buffer.set_len(count as usize) };
-                events.extend(
-                    buffer.iter().map(|event| Event { key: event.u64, flags: event.events as Flags }),
-                );
-                Ok(WaitEnd::Events)
-            }
-            _ if count == -libc::EINTR as isize => Ok(WaitEnd::Signal),
-            _ => Err(io::Error::from_raw_os_error(-count as i32)),
-        }
+        // SAFETY: the kernel has written so many events.
+        unsafe { buffer.set_len(count?) };
+        events.extend(buffer.iter().map(|event| Event { key: event.u64, flags: event.events as Flags }));
+        Ok(())
     }
 }
 
 impl Epoll {
-    /// Waits for events. Returns the kernel's answer: the number of events, or an error number negated.
-    fn collect(&self, buffer: &mut Vec<libc::epoll_event>, limit: *const libc::timespec) -> isize {
+    /// Waits for events. Returns their number.
+    fn collect(&self, buffer: &mut Vec<libc::epoll_event>, timeout: Time) -> io::Result<usize> {
         let (epoll, events) = (self.poll.as_raw_fd(), buffer.as_mut_ptr() as usize);
         let wait = |number, limit| {
             let args = [epoll as usize, events, EVENTS, limit, 0, size_of::<libc::c_ulong>()];
-            // SAFETY: the buffer has room for EVENTS events; `limit` is null or points to a time of the caller. Past
-            // the C library, whose functions may be patched.
-            unsafe { syscall(number, args) }
+            // SAFETY: the buffer has room for EVENTS events; `limit` is 0, or points to a time of this frame. Past the C
+            // library, whose functions may be patched.
+            answer(unsafe { syscall(number, args) })
         };
-        if !self.by_ppoll.get() {
-            return wait(libc::SYS_epoll_pwait2, limit as usize);
+        if self.by_ppoll.get() {
+            ppoll(&mut [libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 }], timeout)?;
+            return wait(libc::SYS_epoll_pwait, 0);
         }
-        let mut fd = libc::pollfd { fd: epoll, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one descriptor of this frame, and `limit` as above.
-        match unsafe { syscall(libc::SYS_ppoll, [&raw mut fd as usize, 1, limit as usize, 0, 0, 0]) } {
-            1.. => wait(libc::SYS_epoll_pwait, 0),
-            none => none,
-        }
+        let limit = limit_of(timeout);
+        wait(libc::SYS_epoll_pwait2, limit.as_ref().map_or(null(), from_ref) as usize)
     }
 }
 

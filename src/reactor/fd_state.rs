@@ -27,8 +27,8 @@ pub(crate) struct FdNotes {
 pub(crate) struct FdState {
     /// The generation that is registered, if one is.
     watched: Cell<Option<FdGeneration>>,
-    read: DirectionState,
-    write: DirectionState,
+    /// By direction.
+    sides: [DirectionState; 2],
     /// See [`FdNotes`].
     version: Cell<u32>,
     flags: Cell<u16>,
@@ -63,16 +63,10 @@ impl Default for DirectionState {
 }
 
 /// Further waiters of each direction, and timeouts. Few descriptors have any.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct RareState {
     waiters: [Vec<Ticket>; 2],
     timeouts: [u64; 2],
-}
-
-impl RareState {
-    fn is_empty(&self) -> bool {
-        self.waiters.iter().all(Vec::is_empty) && self.timeouts == [0; 2]
-    }
 }
 
 impl FdState {
@@ -97,7 +91,7 @@ impl FdState {
     /// The descriptor was registered again. It has no waiters.
     pub(super) fn begin(&self, watched: FdGeneration) {
         self.watched.set(Some(watched));
-        for side in [&self.read, &self.write] {
+        for side in &self.sides {
             debug_assert!(side.waiter.get() == GreenId::HUB);
             side.ready.set(false);
             side.ended.set(false);
@@ -112,10 +106,7 @@ impl FdState {
 
     #[inline]
     fn side(&self, direction: Direction) -> &DirectionState {
-        match direction {
-            Direction::Read => &self.read,
-            Direction::Write => &self.write,
-        }
+        &self.sides[direction as usize]
     }
 
     /// Returns `true` if an edge has come and was not used up.
@@ -227,7 +218,7 @@ impl FdState {
     fn with_rare(&self, f: impl FnOnce(&mut RareState)) {
         let mut rare = self.rare.take().unwrap_or_default();
         f(&mut rare);
-        let rare = (!rare.is_empty()).then_some(rare);
+        let rare = (*rare != RareState::default()).then_some(rare);
         self.has_rare.set(rare.is_some());
         self.rare.set(rare);
     }

@@ -8,8 +8,8 @@
 //! OS thread holds a handle, has no driver: it only sleeps.
 //!
 //! **No stale state.** A state belongs to one generation of its descriptor's number (see `fd_table`), or it is not
-//! used. **No edge is lost.** Only the hub collects events, and the hub does not run between a green thread's failed
-//! attempt and its park.
+//! used. **No edge is lost.** Only the hub collects events. A green thread does not park if the hub has run since its
+//! failed attempt.
 //!
 //! Next: `reactor/driver.rs`, the contract of a backend.
 #![allow(unsafe_code)]
@@ -22,19 +22,17 @@ mod fd_state;
 mod poll;
 mod table;
 
-use crate::arch::syscall::syscall;
 use crate::fd_table;
 use crate::fd_table::{Generation, WatchError};
 use crate::ids::{Direction, GreenId, Ticket};
 use crate::time::Time;
 pub(crate) use driver::Wake;
-use driver::{Driver, Event, Flags, Key, WaitEnd, limit_of};
+use driver::{Driver, Event, Flags, Key, ppoll};
 pub(crate) use fd_state::{FdNotes, FdState};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr::null;
 use std::sync::Arc;
 use table::Table;
 
@@ -201,7 +199,7 @@ impl<D: Driver> ReactorOf<D> {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(Registration::AlwaysReady),
             registered => registered?,
         }
-        // Nobody would wake the waiters of the earlier generation after this.
+        // After this, no event would wake the waiters of the earlier generation.
         state.wake_all(&mut wake);
         state.begin(watched);
         Ok(Registration::Registered(state))
@@ -229,14 +227,6 @@ impl<D: Driver> ReactorOf<D> {
         self.signal_waiters.borrow_mut().remove(&(ticket.id, ticket.epoch));
     }
 
-    /// See [`FdState::mark_not_ready`].
-    #[inline]
-    pub(crate) fn mark_not_ready(&self, fd: RawFd, direction: Direction) {
-        if let Some(state) = self.state(fd) {
-            state.mark_not_ready(direction);
-        }
-    }
-
     /// Ends the registration of a generation of `fd` that is closed, and wakes its waiters, which then find that out.
     pub(crate) fn on_closed(&self, fd: RawFd, generation: Generation, mut wake: impl FnMut(Ticket)) {
         let Some(attached) = self.attached.get() else { return };
@@ -254,14 +244,19 @@ impl<D: Driver> ReactorOf<D> {
     ///
     /// Errors: those of epoll_wait(2).
     pub(crate) fn collect(&self, timeout: Time) -> io::Result<()> {
-        let end = match self.attached.get() {
-            Some(attached) => {
-                attached.driver.wait(timeout, |key| self.known(key), &mut attached.events.borrow_mut())?
+        let result = match self.attached.get() {
+            Some(Attached { driver, events, .. }) => {
+                driver.wait(timeout, |key| self.known(key), &mut events.borrow_mut())
             }
-            None => sleep(timeout),
+            None => ppoll(&mut [], timeout),
         };
-        self.signalled.set(self.signalled.get() || end == WaitEnd::Signal);
-        Ok(())
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.signalled.set(true);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Calls `wake` for all waiters that may go on after what was collected.
@@ -306,17 +301,6 @@ impl<D: Driver> ReactorOf<D> {
 
 fn key(fd: RawFd, generation: Generation) -> Key {
     Key::from(generation) << 32 | fd as Key
-}
-
-/// Blocks the OS thread for `timeout` nanoseconds, or until a signal is handled.
-fn sleep(timeout: Time) -> WaitEnd {
-    let limit = limit_of(timeout);
-    let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
-    // SAFETY: no descriptors; `limit` is null or points to a value of this frame.
-    match unsafe { syscall(libc::SYS_ppoll, [0, 0, limit as usize, 0, 0, 0]) } {
-        error if error == -libc::EINTR as isize => WaitEnd::Signal,
-        _ => WaitEnd::Events,
-    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! believes that it is not ready (`known`), and is left out from its report until a green thread has used it up. Urgent
 //! data is left out once it was reported, until the descriptor is read from again.
 //!
-//! Not as good as epoll: each wait costs time for each descriptor; an error that nobody takes from a socket ends
+//! Not as good as epoll: each wait costs time for each descriptor; an error that no call takes from a socket ends
 //! each wait, and so does input while a green thread waits for urgent data alone; of several hubs that listen to one
 //! counter only one is woken by a rise.
 //!
 //! Next: `reactor/fd_state.rs`, what becomes of the edges.
 
-use super::driver::{Driver, Event, Flags, Key, WAKER, WaitEnd, Wake, limit_of};
+use super::driver::{Driver, Event, Flags, Key, WAKER, Wake, answer, ppoll};
 use crate::arch::syscall::syscall;
 use crate::time::Time;
 use libc::pollfd;
@@ -18,11 +18,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr::null;
 use std::sync::Arc;
 
 pub(crate) struct PollFds {
-    waker: Arc<EventFd>,
+    /// An eventfd.
+    waker: Arc<OwnedFd>,
     registered: RefCell<BTreeMap<RawFd, Entry>>,
 }
 
@@ -36,28 +36,22 @@ struct Entry {
 
 type Identity = (libc::dev_t, libc::ino_t, libc::mode_t);
 
-struct EventFd(OwnedFd);
-
-impl EventFd {
-    /// Reads the counter, so that it is no longer readable.
-    fn reset(counter: RawFd) {
-        let mut value = 0u64;
-        // SAFETY: room for eight bytes. The counter is non-blocking.
-        unsafe { syscall(libc::SYS_read, [counter as usize, &raw mut value as usize, 8, 0, 0, 0]) };
-    }
+/// Reads an eventfd, so that it is no longer readable.
+fn reset(counter: RawFd) {
+    let mut value = 0u64;
+    // SAFETY: room for eight bytes. The counter is non-blocking.
+    unsafe { syscall(libc::SYS_read, [counter as usize, &raw mut value as usize, 8, 0, 0, 0]) };
 }
 
-impl Wake for EventFd {
+impl Wake for OwnedFd {
     fn wake(&self) -> io::Result<()> {
         let one = 1u64;
-        let args = [self.0.as_raw_fd() as usize, &raw const one as usize, 8, 0, 0, 0];
+        let args = [self.as_raw_fd() as usize, &raw const one as usize, 8, 0, 0, 0];
         // SAFETY: eight bytes of this frame.
-        match unsafe { syscall(libc::SYS_write, args) } {
-            // EAGAIN: the counter is full, so it is readable.
-            error if error < 0 && error != -libc::EAGAIN as isize => {
-                Err(io::Error::from_raw_os_error(-error as i32))
-            }
-            _ => Ok(()),
+        match answer(unsafe { syscall(libc::SYS_write, args) }) {
+            // The counter is full, so it is readable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result.map(drop),
         }
     }
 }
@@ -78,7 +72,7 @@ impl Driver for PollFds {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made it.
-        let waker = Arc::new(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }));
+        let waker = Arc::new(unsafe { OwnedFd::from_raw_fd(fd) });
         let this = PollFds { waker, registered: RefCell::default() };
         this.insert(fd, WAKER)?;
         Ok(this)
@@ -109,12 +103,7 @@ impl Driver for PollFds {
         self.insert(counter, WAKER)
     }
 
-    fn wait(
-        &self,
-        timeout: Time,
-        known: impl Fn(Key) -> Flags,
-        events: &mut Vec<Event>,
-    ) -> io::Result<WaitEnd> {
+    fn wait(&self, timeout: Time, known: impl Fn(Key) -> Flags, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
         let mut registered = self.registered.borrow_mut();
         let mut fds: Vec<pollfd> = Vec::with_capacity(registered.len());
@@ -128,19 +117,11 @@ impl Driver for PollFds {
                 fds.push(pollfd { fd, events: wanted, revents: 0 });
             }
         }
-        let limit = limit_of(timeout);
-        let limit = limit.as_ref().map_or(null(), |limit| &raw const *limit);
-        let args = [fds.as_mut_ptr() as usize, fds.len(), limit as usize, 0, 0, 0];
-        // SAFETY: so many descriptors; `limit` is null or points to a time of this frame.
-        match unsafe { syscall(libc::SYS_ppoll, args) } {
-            0.. => {}
-            error if error == -libc::EINTR as isize => return Ok(WaitEnd::Signal),
-            error => return Err(io::Error::from_raw_os_error(-error as i32)),
-        }
+        ppoll(&mut fds, timeout)?;
         for pollfd { fd, revents, .. } in fds.into_iter().filter(|fd| fd.revents != 0) {
             let Some(entry) = registered.get_mut(&fd) else { continue };
             if entry.key == WAKER {
-                EventFd::reset(fd);
+                reset(fd);
             }
             entry.urgent_seen =
                 revents & libc::POLLPRI != 0 || entry.urgent_seen && revents & libc::POLLIN == 0;
@@ -150,7 +131,7 @@ impl Driver for PollFds {
                 registered.remove(&fd);
             }
         }
-        Ok(WaitEnd::Events)
+        Ok(())
     }
 }
 
@@ -159,8 +140,6 @@ fn identity(fd: RawFd) -> io::Result<Identity> {
     // SAFETY: all zeros is a valid `stat`.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: room for a `stat`.
-    match unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) } {
-        0 => Ok((stat.st_dev, stat.st_ino, stat.st_mode & libc::S_IFMT)),
-        error => Err(io::Error::from_raw_os_error(-error as i32)),
-    }
+    answer(unsafe { syscall(libc::SYS_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) })?;
+    Ok((stat.st_dev, stat.st_ino, stat.st_mode & libc::S_IFMT))
 }

@@ -3,6 +3,7 @@
 //! Next: `hub/wait_fd.rs`, which parks green threads for descriptors.
 
 use super::*;
+use crate::arch::syscall::syscall;
 use crate::time::NEVER;
 use std::cell::Cell;
 use std::io::{Read, Write};

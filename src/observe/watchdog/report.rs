@@ -28,7 +28,7 @@ pub(super) fn examine(
     let mut reports = Vec::new();
     let mut known = std::mem::take(detectors);
     status::for_each_hub(|hub| {
-        let mut detector = known.remove(&hub.number()).unwrap_or_default();
+        let mut detector = known.remove(&hub.number).unwrap_or_default();
         let id = hub.current();
         let keeps_others = match id {
             GreenId::HUB => false,
@@ -47,7 +47,7 @@ pub(super) fn examine(
                 reports.push(Report { text, thread: None });
             }
         }
-        detectors.insert(hub.number(), detector);
+        detectors.insert(hub.number, detector);
     });
     reports
 }
@@ -67,7 +67,7 @@ fn origin(hub: &HubStatus, id: GreenId) -> String {
     if let Some(label) = hub.label(id).filter(|_| id != GreenId::ROOT) {
         text += &format!("; spawned at {}", label.spawned_at);
     }
-    text += &format!("; on OS thread '{}' ({})", hub.os_thread(), hub.tid());
+    text += &format!("; on OS thread '{}' ({})", hub.os_thread, hub.tid());
     match hub.alive().saturating_sub(u64::from(id != GreenId::ROOT)) {
         0 => {}
         1 => text += ", where another is alive",

@@ -6,6 +6,7 @@
 //! Next: `patch/io/file.rs`, which takes the lock.
 
 use super::iovec::Slices;
+use crate::green::Interruptible;
 use crate::hub::Hub;
 use crate::hub::futex::{self, Waiter};
 use crate::ids::Direction;
@@ -85,7 +86,7 @@ impl FilePositionLock {
     pub(super) fn wait_unlocked(hub: &'static Hub, fd: c_int) {
         let word = FilePositionLock::word(fd);
         while word.load(Acquire) != 0 {
-            let waiter = Waiter::Green { hub, deadline: NEVER, shield: true };
+            let waiter = Waiter::Green { hub, deadline: NEVER, interruptible: Interruptible::No };
             futex::wait(waiter, word.as_ptr() as usize, u32::MAX, || word.load(Acquire) != 0);
         }
     }

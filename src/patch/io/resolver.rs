@@ -4,6 +4,7 @@
 //! Next: `thread/offload/mod.rs`, the pool.
 
 use super::blocking::{hub, offload};
+use crate::green::Interruptible;
 use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::Waiter;
@@ -49,7 +50,7 @@ unsafe fn look_up<T: Send + 'static>(hub: Option<&'static Hub>, call: impl FnOnc
 fn acquire_lookup_slot(hub: &'static Hub) {
     let take = |free: u32| free.checked_sub(1);
     while FREE.fetch_update(AcqRel, Acquire, take).is_err() {
-        let waiter = Waiter::Green { hub, deadline: NEVER, shield: true };
+        let waiter = Waiter::Green { hub, deadline: NEVER, interruptible: Interruptible::No };
         futex::wait(waiter, FREE.as_ptr() as usize, u32::MAX, || FREE.load(Acquire) == 0);
     }
 }

@@ -9,8 +9,8 @@
 
 use super::blocking::raw;
 use super::mask::Mask;
-use crate::hub::{FdWaitResult, Hub, OnInterrupt, keep_errno};
-use crate::ids::Direction;
+use crate::hub::{Hub, OnInterrupt, keep_errno};
+use crate::ids::{Direction, ParkResult};
 use crate::patch::symbol::failed;
 use crate::time::NEVER;
 use libc::c_int;
@@ -30,6 +30,7 @@ pub(super) fn wait_any(
     wanted: impl FnOnce() -> Vec<Wanted>,
     mut look: impl FnMut() -> isize,
 ) -> isize {
+    let mut switches = hub.status().switches();
     let found = look();
     if found != 0 || limit == Some(Duration::ZERO) {
         hub.yield_if_polling();
@@ -42,19 +43,21 @@ pub(super) fn wait_any(
     // Once only, since it makes an edge of what is ready already, in ways that are not waited for as well.
     wanted.iter().for_each(|&(fd, _)| hub.revalidate_fd(fd));
     loop {
-        let shield = hub.shields(OnInterrupt::Eintr);
-        let ended = keep_errno(|| hub.wait_fds(&wanted, deadline, shield));
-        if ended == FdWaitResult::Closed {
+        let interruptible = hub.interruptible(OnInterrupt::Eintr);
+        let signals = hub.reactor().signals();
+        let result = match keep_errno(|| hub.wait_fds(&wanted, switches, deadline, interruptible)) {
+            Ok(result) => result,
             // The number may be another's by now, which must not be looked at.
-            return failed(libc::EBADF);
-        }
+            Err(error) => return raw(Err(error)),
+        };
+        switches = hub.status().switches();
         let found = look();
-        match ended {
+        match result {
             _ if found != 0 => return found,
-            FdWaitResult::Expired => return 0,
-            FdWaitResult::Signalled => return failed(libc::EINTR),
-            FdWaitResult::Interrupted => return raw(hub.end_interrupted(OnInterrupt::Eintr).map(|()| 0)),
-            FdWaitResult::Ready | FdWaitResult::Closed => {}
+            ParkResult::Expired => return 0,
+            ParkResult::Interrupted => return raw(hub.end_interrupted(OnInterrupt::Eintr).map(|()| 0)),
+            _ if signals != hub.reactor().signals() => return failed(libc::EINTR),
+            _ => {}
         }
     }
 }

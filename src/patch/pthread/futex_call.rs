@@ -6,9 +6,9 @@
 //! Next: `patch/pthread/sync/mod.rs`, C's locks.
 
 use super::clock_time::{check, deadline, next_look};
-use crate::hub::Hub;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
+use crate::hub::{Hub, OnInterrupt};
 use crate::patch::kind::{Kind, is_patched, patched_hub};
 use crate::patch::symbol::{failed, interpose, kernel, with_errno};
 use crate::sys::timespec::duration_of;
@@ -122,7 +122,8 @@ unsafe fn wait(hub: &'static Hub, command: c_int, args: [usize; 6], bits: u32) -
     let still = || unsafe { load(word) == value as u32 };
     loop {
         let deadline = next_look(hub, limit, !is_private);
-        let waiter = Waiter::Green { hub, deadline, shield: hub.was_cut_short() };
+        let interruptible = hub.interruptible(OnInterrupt::Eintr);
+        let waiter = Waiter::Green { hub, deadline, interruptible };
         return match futex::wait(waiter, word, bits, still) {
             FutexWaitResult::Woken => Some(0),
             FutexWaitResult::Refused => Some(failed(libc::EAGAIN)),

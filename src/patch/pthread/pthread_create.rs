@@ -2,7 +2,7 @@
 //!
 //! Next: `patch/pthread/pthread_exit.rs`.
 
-use crate::green::{Outcome, catch_body};
+use crate::green::catch_body;
 use crate::hub::{Hub, finish_current};
 use crate::patch::kind::{Kind, patched_hub};
 use crate::patch::symbol::interpose;
@@ -64,7 +64,7 @@ unsafe fn create(
         if let Ok(result) = result {
             tls::with_green_tls(|green| green.result.set(Some(result as *mut c_void)));
         }
-        finish_current(Outcome::Returned(Box::new(())));
+        finish_current(Ok(Box::new(())));
     });
     let is_detached = state == libc::PTHREAD_CREATE_DETACHED;
     let kind = if is_detached { PthreadKind::Detached } else { PthreadKind::Joinable };

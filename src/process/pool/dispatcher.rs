@@ -16,7 +16,7 @@ use super::task_error::TaskError;
 use super::waiters::{Waiter, Waiters};
 use crate::api::current_hub::current_hub;
 use crate::hub::{RemoteTicket, with_blocking_disabled};
-use crate::ids::{WaitReason, WaitResult};
+use crate::ids::{Ticket, WaitReason, WaitResult};
 use crate::process::child::Child;
 use crate::process::shared::ProcessId;
 use crate::sys::raw_mutex::Lock;
@@ -168,6 +168,8 @@ impl Dispatcher {
         let mut guard = WaitGuard { dispatcher: self, waiter: Waiter::new(batch) };
         let mut expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
+            // Of the same park as the remote ticket. A signal handler that parks in between makes both stale.
+            let park_ticket = current_hub().ticket();
             let (waiter, ticket) = (&mut guard.waiter, RemoteTicket::new(current_hub()).ok());
             let found = self.with_in_flight(|in_flight| {
                 in_flight.waiters.unregister(waiter);
@@ -192,7 +194,7 @@ impl Dispatcher {
             if found.is_some() || expired {
                 return Ok(found);
             }
-            expired = !guard.park(deadline);
+            expired = !guard.park(park_ticket, deadline);
         }
     }
 
@@ -278,7 +280,7 @@ impl WaitGuard<'_> {
     /// Blocks until the waiter has to look again. Returns `false` if the deadline has passed.
     ///
     /// Unwinds if the green thread is killed or a timeout around it fires.
-    fn park(&self, deadline: Option<Instant>) -> bool {
+    fn park(&self, ticket: Ticket, deadline: Option<Instant>) -> bool {
         let Dispatcher { shared, supervisor, .. } = self.dispatcher;
         if self.waiter.leads {
             return shared.wait_for_results(deadline, Some(supervisor.sentinel().as_raw_fd()));
@@ -286,7 +288,7 @@ impl WaitGuard<'_> {
         let hub = current_hub();
         let until = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let wait = WaitReason::For("a result of a pool of processes");
-        hub.block_at(hub.ticket(), until, wait, Location::caller()) == WaitResult::Notified
+        hub.block_at(ticket, until, wait, Location::caller()) == WaitResult::Notified
     }
 }
 

@@ -9,8 +9,9 @@
 
 use crate::api::current_hub::current_hub;
 use crate::arch::syscall::syscall;
-use crate::hub::{FdWaitResult, OnInterrupt};
-use crate::ids::Direction::Read;
+use crate::green::Interruptible;
+use crate::hub::OnInterrupt;
+use crate::ids::{Direction::Read, ParkResult};
 use crate::process::descriptor::Descriptor;
 use crate::time::NEVER;
 use std::hint::spin_loop;
@@ -86,20 +87,21 @@ impl CondVar {
     /// Unwinds when the green thread is killed or a timeout around it fires.
     pub(super) fn wait(&self, deadline: Option<Instant>, beside: Option<RawFd>) -> bool {
         let hub = current_hub();
+        let switches = hub.status().switches();
         let deadline = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
         let fd = self.counter.as_fd().as_raw_fd();
         // Only edges count that the hub collects from now on. Earlier ones came before the caller looked.
         if beside.is_none() {
-            if let Ok(in_time) = hub.wait_next_edge(fd, Read, deadline, OnInterrupt::Unwind) {
+            if let Ok(in_time) = hub.wait_next_edge(fd, Read, switches, deadline, OnInterrupt::Unwind) {
                 return in_time;
             }
         }
         let fds = [(fd, Read), (beside.unwrap_or(fd), Read)];
-        match hub.wait_fds(&fds[..1 + usize::from(beside.is_some())], deadline, false) {
-            FdWaitResult::Expired => return false,
-            FdWaitResult::Interrupted => hub.throw_pending_interrupt(),
-            FdWaitResult::Ready | FdWaitResult::Closed | FdWaitResult::Signalled => {}
+        let fds = &fds[..1 + usize::from(beside.is_some())];
+        let result = hub.wait_fds(fds, switches, deadline, Interruptible::Yes);
+        if let Ok(ParkResult::Interrupted) = result {
+            hub.throw_pending_interrupt();
         }
-        true
+        !matches!(result, Ok(ParkResult::Expired))
     }
 }

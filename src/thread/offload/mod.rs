@@ -37,6 +37,7 @@ mod thread_pool;
 
 use crate::api::current_hub::current_hub;
 use crate::api::oneshot::oneshot;
+use crate::green::Interruptible;
 use crate::ids::{Ticket, WaitReason};
 use crate::sys::abort::AbortOnUnwind;
 use crate::time::NEVER;
@@ -127,7 +128,7 @@ pub(crate) fn shielded<T: Send + 'static>(
     // was sent, and by then `f` and its captures are gone. The guard keeps it from unwinding before.
     let f: Box<dyn FnOnce() -> T + Send> = unsafe { std::mem::transmute(f) };
     let result = run_elsewhere(kind, f, |ticket| {
-        current_hub().park(ticket, NEVER, WaitReason::For(what), true);
+        current_hub().park(ticket, NEVER, WaitReason::For(what), Interruptible::No);
     });
     guard.disarm();
     result.unwrap_or_else(|payload| resume_unwind(payload))

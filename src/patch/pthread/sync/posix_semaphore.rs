@@ -2,7 +2,8 @@
 //!
 //! Next: `patch/nanosleep.rs`.
 
-use super::take::{Interruptible, field, take, wake};
+use super::take::{field, take, wake};
+use crate::green::Interruptible;
 use crate::patch::pthread::clock_time::{ClockTime, check};
 use crate::patch::symbol::{failed, interpose, with_errno};
 use libc::{c_int, clockid_t, sem_t, timespec};

@@ -4,6 +4,7 @@
 
 use super::pthread_mutex::{is_kernel_mutex, pthread_mutex_lock, pthread_mutex_unlock};
 use super::take::{ANY, field, hub, is_patched, wake};
+use crate::hub::OnInterrupt;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
 use crate::patch::pthread::clock_time::{ClockTime, check, deadline};
@@ -67,7 +68,8 @@ unsafe fn wait_condition(
     let mut wait = |waiter| futex::wait_after(waiter, cond as usize, ANY, || true, &mut release);
     let mut result = FutexWaitResult::Unreachable;
     if let Some(hub) = hub {
-        result = wait(Waiter::Green { hub, deadline: deadline(hub, until), shield: hub.was_cut_short() });
+        let interruptible = hub.interruptible(OnInterrupt::Eintr);
+        result = wait(Waiter::Green { hub, deadline: deadline(hub, until), interruptible });
     }
     if result == FutexWaitResult::Unreachable {
         result = wait(Waiter::OsThread { until });

@@ -3,7 +3,8 @@
 //! Next: `patch/pthread/sync/pthread_cond.rs`.
 
 use super::owner::{mutex_owner_tid, with_green_tid};
-use super::take::{Interruptible, field, hub, take, wake};
+use super::take::{field, hub, take, wake};
+use crate::green::Interruptible;
 use crate::patch::pthread::clock_time::{ClockTime, is_clock};
 use crate::patch::symbol::interpose;
 use crate::sys::tid::gettid;

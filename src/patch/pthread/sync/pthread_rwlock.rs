@@ -3,7 +3,8 @@
 //! Next: `patch/pthread/sync/pthread_barrier.rs`.
 
 use super::owner::{mutex_owner_tid, with_green_tid};
-use super::take::{Interruptible, field, take, wake};
+use super::take::{field, take, wake};
+use crate::green::Interruptible;
 use crate::patch::pthread::clock_time::{ClockTime, check};
 use crate::patch::symbol::interpose;
 use crate::sys::tid::gettid;

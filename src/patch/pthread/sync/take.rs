@@ -2,9 +2,10 @@
 //!
 //! Next: `patch/pthread/sync/owner.rs`.
 
-use crate::hub::Hub;
+use crate::green::Interruptible;
 use crate::hub::futex;
 use crate::hub::futex::{FutexWaitResult, Waiter};
+use crate::hub::{Hub, OnInterrupt};
 use crate::patch::kind;
 use crate::patch::kind::{Kind, patched_hub};
 use crate::patch::pthread::clock_time::{ClockTime, check, deadline, next_look};
@@ -39,13 +40,6 @@ pub(super) unsafe fn field<T>(object: *const T, offset: usize) -> i32 {
     unsafe { (*object.byte_add(offset).cast::<AtomicI32>()).load(Relaxed) }
 }
 
-/// Whether a kill or a timeout ends the wait for an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interruptible {
-    Yes,
-    No,
-}
-
 /// Takes an object: calls `attempt` until it returns something else than `EBUSY`, and waits at `address` in between.
 /// `is_shared`: other processes may release the object. Returns C's error number; it is `EINVAL` for a time that C refuses
 /// only if the caller would have to wait.
@@ -70,12 +64,15 @@ pub(super) fn take<T>(
         }
         let limit = deadline(hub, until);
         let deadline = next_look(hub, limit, is_shared);
-        let shield = interruptible == Interruptible::No || hub.was_cut_short();
+        let interruptible = match interruptible {
+            Interruptible::Yes => hub.interruptible(OnInterrupt::Eintr),
+            Interruptible::No => Interruptible::No,
+        };
         let still = || {
             result = attempt();
             result == libc::EBUSY
         };
-        match futex::wait(Waiter::Green { hub, deadline, shield }, address as usize, ANY, still) {
+        match futex::wait(Waiter::Green { hub, deadline, interruptible }, address as usize, ANY, still) {
             FutexWaitResult::Woken => {}
             FutexWaitResult::Refused => return Some(result),
             FutexWaitResult::Expired if deadline < limit => {}
@@ -102,7 +99,8 @@ pub(crate) fn wait_while(
     while still() {
         let mut result = FutexWaitResult::Unreachable;
         if let Some(hub) = hub() {
-            result = wait(Waiter::Green { hub, deadline: deadline(hub, until), shield: true });
+            result =
+                wait(Waiter::Green { hub, deadline: deadline(hub, until), interruptible: Interruptible::No });
         }
         if matches!(result, FutexWaitResult::Deadlocked | FutexWaitResult::Unreachable) {
             result = wait(Waiter::OsThread { until });
