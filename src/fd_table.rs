@@ -132,7 +132,7 @@ pub(crate) fn watch(fd: RawFd, hub: u32) -> Result<FdGeneration, WatchError> {
 }
 
 /// Begins a new generation of `fd`, which was just opened or closed. Notifies the hubs that watch the old generation.
-pub(crate) fn invalidate(fd: RawFd) {
+pub fn invalidate(fd: RawFd) {
     forget_listener(fd);
     let Some(word) = existing(fd) else { return };
     if unpack(word.load(Acquire)).1 != 0 {

@@ -97,12 +97,8 @@
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(
-    any(not(feature = "patch"), not(feature = "process"), target_feature = "crt-static"),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "parts of the core are used by interposed calls or by processes alone"
-    )
+    any(not(feature = "patch"), target_feature = "crt-static"),
+    allow(dead_code, unused_imports, reason = "parts of the core are used by interposed calls alone")
 )]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
@@ -117,15 +113,12 @@ mod fd_table;
 mod green;
 mod hub;
 mod ids;
-#[cfg(feature = "process")]
-pub mod model;
+pub mod internals;
 pub mod net;
 mod observe;
 #[cfg(feature = "patch")]
 pub mod patch;
 pub mod policy;
-#[cfg(feature = "process")]
-pub mod process;
 mod reactor;
 pub mod signal;
 mod stack;
@@ -154,11 +147,6 @@ pub use observe::watchdog;
 pub use thread::offload::{offload, offload_threads};
 
 /// The programs of the README, as doctests.
-#[cfg(all(doctest, feature = "patch", feature = "process"))]
+#[cfg(all(doctest, feature = "patch"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
-
-/// The programs of the book's list of examples, as doctests.
-#[cfg(all(doctest, feature = "patch", feature = "process"))]
-#[doc = include_str!("../docs/src/examples.md")]
-mod book_examples {}

@@ -10,7 +10,7 @@ use core::arch::asm;
 /// # Safety
 /// The pointers among the arguments are valid for what the kernel does with them.
 #[inline]
-pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
+pub unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     let result;
     // SAFETY: the registers are those of the convention above; memory is assumed to be written.
     unsafe {

@@ -1,7 +1,7 @@
 //! Workloads with several processes.
 
-use greenline::process::{Pool, Process, Queue};
 use greenline_bench::emit_per;
+use greenline_process::{Pool, Process, Queue};
 use std::time::Instant;
 
 /// Measures a queue: a child puts, this process gets.

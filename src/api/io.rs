@@ -62,9 +62,10 @@ fn wait(fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Resul
 
 /// How a park beside a descriptor has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parked {
+pub enum Parked {
     /// A ticket was used, or may have been.
     Woken,
+    /// The deadline has passed.
     Expired,
     /// Anything else.
     Readable,
@@ -74,7 +75,7 @@ pub(crate) enum Parked {
 /// readable or has ended. If `fd` is readable when this returns, the result says so, whatever else happened.
 ///
 /// Errors: as for [`wait_readable`].
-pub(crate) fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
+pub fn park_unless_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<Parked> {
     let (hub, fd) = (current_hub(), fd.as_fd().as_raw_fd());
     let is_readable = || match readiness(fd, Direction::Read) {
         EAGAIN => Ok(false),

@@ -12,7 +12,7 @@ pub(crate) type Outcome = Result<Box<dyn Any>, JoinError>;
 
 /// Calls `f`. Returns its panic, or the kill that ended it, as an error.
 #[inline]
-pub(crate) fn catch_body<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
+pub fn catch_body<T>(f: impl FnOnce() -> T) -> Result<T, JoinError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match carried_by(&*payload) {
         Some(Interrupt::Kill | Interrupt::Exit) => JoinError::Killed,
         _ => JoinError::Panicked(payload),
@@ -56,7 +56,7 @@ impl fmt::Display for JoinError {
 }
 
 /// Returns the text of a panic, or what std prints if the payload is no text.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("Box<dyn Any>")
 }

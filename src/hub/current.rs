@@ -56,7 +56,7 @@ pub(crate) fn has_ended() -> bool {
 }
 
 /// Calls `f` with blocking disabled, if there is a hub: see [`Hub::with_blocking_disabled`].
-pub(crate) fn with_blocking_disabled<R>(f: impl FnOnce() -> R) -> R {
+pub fn with_blocking_disabled<R>(f: impl FnOnce() -> R) -> R {
     match try_current() {
         Some(hub) => hub.with_blocking_disabled(f),
         None => f(),

@@ -43,7 +43,7 @@ pub(crate) fn reset_after_fork() {
 /// to frames whose code must run in the parent only.
 ///
 /// Errors: no memory, or too many processes.
-pub(crate) unsafe fn fork() -> io::Result<u32> {
+pub unsafe fn fork() -> io::Result<u32> {
     let before = at_fork::forks();
     before_fork();
     // SAFETY: the caller's promise is the one that fork(2) asks for.

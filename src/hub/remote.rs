@@ -124,7 +124,7 @@ impl Drop for InboxHandle {
 }
 
 /// A ticket that any OS thread may use.
-pub(crate) struct RemoteTicket {
+pub struct RemoteTicket {
     inbox: Arc<Inbox>,
     id: GreenId,
     epoch: u32,
@@ -140,7 +140,7 @@ impl RemoteTicket {
     }
 
     /// Makes the green thread ready, if it is still in that park.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         self.inbox.wake(Ticket::new(self.id, self.epoch));
     }
 }

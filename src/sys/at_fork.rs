@@ -51,12 +51,12 @@ pub(crate) fn run_hooks() {
 }
 
 /// Returns the number of forks between the first process and this one.
-pub(crate) fn forks() -> u32 {
+pub fn forks() -> u32 {
     FORKS.load(Relaxed)
 }
 
 /// Makes this process an independent child: it does not run the exit work that its parent's code has left.
-pub(crate) fn become_independent() {
+pub fn become_independent() {
     INDEPENDENT_SINCE.store(forks(), Relaxed);
 }
 

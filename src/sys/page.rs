@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 /// Returns the size of a page, in bytes. It is 4 KiB on x86_64, and up to 64 KiB on aarch64.
-pub(crate) fn page_size() -> usize {
+pub fn page_size() -> usize {
     static PAGE: OnceLock<usize> = OnceLock::new();
     // SAFETY: sysconf has no preconditions.
     *PAGE.get_or_init(|| unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize)

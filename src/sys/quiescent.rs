@@ -28,13 +28,13 @@ pub(crate) fn quiescent<R>(wait: impl FnOnce() -> R) -> R {
 }
 
 /// While this lives, the quiescent OS threads stay quiescent.
-pub(crate) struct QuiescentThreads(Guard<'static, Vec<i32>>);
+pub struct QuiescentThreads(Guard<'static, Vec<i32>>);
 
 impl QuiescentThreads {
     /// Returns the names of all other OS threads that are not quiescent.
     ///
     /// Errors: `/proc` cannot be read.
-    pub(crate) fn others(&self) -> io::Result<Vec<String>> {
+    pub fn others(&self) -> io::Result<Vec<String>> {
         let own = gettid();
         let tids = fs::read_dir("/proc/self/task").map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -49,7 +49,7 @@ impl QuiescentThreads {
     }
 
     /// Forgets the guard: in a forked child the lock was reset.
-    pub(crate) fn forget(self) {
+    pub fn forget(self) {
         std::mem::forget(self);
     }
 }
@@ -60,7 +60,7 @@ fn reset_after_fork() {
 }
 
 /// Keeps the quiescent OS threads quiescent. While the guard lives nothing may park, so the caller has disabled blocking.
-pub(crate) fn hold_quiescent() -> QuiescentThreads {
+pub fn hold_quiescent() -> QuiescentThreads {
     // A caller that forks holds the lock meanwhile: the child has to reset it, also if `quiescent` was never called.
     at_fork::register(reset_after_fork);
     QuiescentThreads(QUIESCENT.lock())

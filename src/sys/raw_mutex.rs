@@ -18,7 +18,9 @@ const HELD: u32 = 1;
 /// Held, and another OS thread may wait.
 const CONTENDED: u32 = 2;
 
-pub(crate) struct Lock<T> {
+/// A mutex that the patch never interposes, and that blocks the OS thread. The holder must not park: see
+/// [`with_blocking_disabled`](crate::internals::with_blocking_disabled).
+pub struct Lock<T> {
     state: AtomicU32,
     value: UnsafeCell<T>,
 }
@@ -27,14 +29,15 @@ pub(crate) struct Lock<T> {
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
-    pub(crate) const fn new(value: T) -> Lock<T> {
+    /// Returns a mutex that is free.
+    pub const fn new(value: T) -> Lock<T> {
         Lock { state: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
     }
 
     /// Locks; blocks the OS thread while another holds the lock. The caller must not hold it already, nor keep it over a
     /// switch.
     #[inline]
-    pub(crate) fn lock(&self) -> Guard<'_, T> {
+    pub fn lock(&self) -> Guard<'_, T> {
         if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
             self.wait();
         }
@@ -63,7 +66,7 @@ impl<T> Lock<T> {
     ///
     /// # Safety
     /// This is the only OS thread of the child, and it does not hold the lock.
-    pub(crate) unsafe fn reset_after_fork(&self, value: T) {
+    pub unsafe fn reset_after_fork(&self, value: T) {
         // SAFETY: no other OS thread exists, as the caller promises. The old value may be half changed, so it is not dropped.
         unsafe { self.value.get().write(value) };
         self.state.store(FREE, Relaxed);
@@ -89,7 +92,8 @@ impl<T: Default> Default for Lock<T> {
     }
 }
 
-pub(crate) struct Guard<'a, T>(&'a Lock<T>);
+/// Keeps a [`Lock`] locked.
+pub struct Guard<'a, T>(&'a Lock<T>);
 
 impl<T> Drop for Guard<'_, T> {
     #[inline]

@@ -26,6 +26,7 @@ pub(crate) fn now(clock: clockid_t) -> Duration {
     duration_of(now).unwrap_or_default()
 }
 
-pub(crate) fn timespec_of(duration: Duration) -> timespec {
+/// Converts a duration for the kernel.
+pub fn timespec_of(duration: Duration) -> timespec {
     timespec { tv_sec: duration.as_secs() as libc::time_t, tv_nsec: duration.subsec_nanos() as libc::c_long }
 }

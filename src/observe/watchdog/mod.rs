@@ -65,5 +65,5 @@ mod report;
 mod stall;
 mod thread_state;
 
-pub use control::{start, stop};
 pub(crate) use control::{start_as_in_parent, start_by_itself};
+pub use control::{start, stop};
