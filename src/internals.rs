@@ -6,7 +6,7 @@
 //! | forking a process that has hubs | [`fork`], [`forks`], [`become_independent`], [`hold_quiescent`], [`start_watchdog_as_in_parent`] |
 //! | its end | [`at_exit`], [`wait_for_os_threads`] |
 //! | code that must not park | [`with_blocking_disabled`], [`can_block`], [`can_block_here`], [`RawMutex`] |
-//! | parking | [`park`], [`park_for_edge`], [`RemoteTicket`], [`hub_address`], [`has_no_green_threads`] |
+//! | parking | [`park_for_edge`], [`RemoteTicket`], [`hub_address`], [`has_no_green_threads`] |
 //! | the body of a thread | [`catch_body`], [`panic_message`], [`drop_ignoring_panics`] |
 //! | system calls past the C library, whose functions may be interposed | [`syscall`], [`result`], [`invalidate_fd`], [`poll_now`], [`timespec_of`], [`gettid`], [`page_size`] |
 //!
@@ -15,13 +15,12 @@
 use crate::api::current_hub::{current_hub, current_or_init};
 use crate::green::Interruptible;
 use crate::hub::{OnInterrupt, try_current};
-use crate::ids::{Direction::Read, ParkResult, Ticket, WaitReason, WaitResult};
+use crate::ids::{Direction::Read, ParkResult};
 use crate::observe::watchdog;
 use crate::sys::exit_hooks::{Stage, register};
 use crate::time::NEVER;
 use std::io;
 use std::os::fd::RawFd;
-use std::panic::Location;
 use std::time::Instant;
 
 pub use crate::arch::syscall::syscall;
@@ -78,14 +77,6 @@ pub fn hub_address() -> usize {
 /// Returns whether the hub has no green thread beside the root, so that a root that spins keeps no other from running.
 pub fn has_no_green_threads() -> bool {
     current_hub().has_no_green_threads()
-}
-
-/// Parks as [`wait::park_until`](crate::wait::park_until) does. A report of a deadlock names `waits_for`.
-#[track_caller]
-pub fn park(ticket: Ticket, deadline: Option<Instant>, waits_for: &'static str) -> WaitResult {
-    let hub = current_hub();
-    let deadline = deadline.map_or(NEVER, |deadline| hub.clock().at(deadline));
-    hub.block_at(ticket, deadline, WaitReason::For(waits_for), Location::caller())
 }
 
 /// Parks the running green thread until the kernel reports `fd` readable once more, which it does for each write to an event

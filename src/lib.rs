@@ -29,8 +29,7 @@
 //! | functions that compute for long, or block and cannot be patched | [`offload()`] |
 //! | Ctrl-C and other signals | [`signal`] |
 //! | other OS threads: making them, spawning on their hubs | [`thread`], [`Handle`] |
-//! | other processes, and memory shared with them | [`process`] |
-//! | green threads, OS threads and processes with one interface | [`model`] |
+//! | other processes, and memory shared with them; one interface for all three | the crate `greenline-process` |
 //! | a green thread that does not yield | [`watchdog`] |
 //! | building more | [`wait`], [`io`], [`policy`], [`trace`], [`Generator`] |
 //!
@@ -50,9 +49,9 @@
 //! - To **offload** a function is to run it on another OS thread while the calling green thread waits: [`offload()`].
 //! - An **OS thread** is scheduled by the kernel: a [`thread::Thread`], also after the patch. It has a hub of its own if it
 //!   needs one. Other OS threads spawn there through a [`Handle`].
-//! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a [`process::Process`]. A wait for
+//! - A **process** is a copy of this one, forked to run a closure, with memory of its own: a `greenline_process::Process`. A wait for
 //!   a process, or for an object shared with it, blocks only the calling green thread.
-//! - A **model** is one of these three ways to run a closure concurrently: [`model::Model`].
+//! - A **model** is one of these three ways to run a closure concurrently: `greenline_process::model::Model`.
 //! - A **signal** that is [subscribed](signal::handle) to starts a green thread at each delivery.
 //! - The **policy** chooses which ready green thread runs next. The default is first in, first out. [`install_policy`]
 //!   installs another one.
@@ -66,7 +65,7 @@
 //! threads are abandoned, with a warning in the log, and their stacks stay mapped. To unwind them then would be unsound,
 //! because `thread_local!` values that they have borrowed are gone.
 //!
-//! Before the process ends, it waits for each [`thread::Thread`] and each [`process::Process`] that is no daemon.
+//! Before the process ends, it waits for each [`thread::Thread`] and each `greenline_process::Process` that is no daemon.
 //!
 //! # Deadlock
 //!
@@ -78,8 +77,8 @@
 //!
 //! The crate needs Linux on x86_64 or aarch64, glibc, and `panic = "unwind"` (for kill and timeout). There is no preemption:
 //! a green thread that computes without blocking keeps the other green threads of its OS thread from running. The [`watchdog`]
-//! reports it. A hub uses one core. A program that wants several has [OS threads](thread) or [processes](process), which it
-//! [makes first](process#one-os-thread).
+//! reports it. A hub uses one core. A program that wants several has [OS threads](thread) or processes, which it makes
+//! first.
 //!
 //! The [patch](patch::coverage) covers most blocking calls, but not all. Memory-mapped files, directories, and what the C
 //! library does by itself (its `FILE`s) block the OS thread. A kill or a timeout does not unwind an interposed call, but makes

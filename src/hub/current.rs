@@ -55,7 +55,7 @@ pub(crate) fn has_ended() -> bool {
     current_word::get() == ENDED
 }
 
-/// Calls `f` with blocking disabled, if there is a hub: see [`Hub::with_blocking_disabled`].
+/// Calls `f`. If there is a hub, it does not let the caller park meanwhile: what would park blocks the OS thread.
 pub fn with_blocking_disabled<R>(f: impl FnOnce() -> R) -> R {
     match try_current() {
         Some(hub) => hub.with_blocking_disabled(f),

@@ -4,7 +4,7 @@
 //! OS thread are destroyed, and its hub does not run any more.
 //!
 //! A forked child has a copy of its parent's list of C handlers. The C library runs them in the reverse of the order in
-//! which they were registered. So the handler that is registered again in a child runs first; in a `process::Process` it
+//! which they were registered. So the handler that is registered again in a child runs first; in a `greenline_process::Process` it
 //! does not return.
 //!
 //! Next: `sys/tid.rs`.

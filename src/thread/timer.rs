@@ -60,7 +60,7 @@ where
         self
     }
 
-    /// Starts the timer. While it waits, [processes](crate::process) can be started.
+    /// Starts the timer. While it waits, processes can be started.
     ///
     /// # Errors
     /// No OS thread can be made.

@@ -7,7 +7,7 @@
 //! the queue or for the pool keeps no other from running. In Python this is `Pool` with `Manager().Queue()`, which does
 //! not work in a program that gevent has patched.
 //!
-//! Next: `src/process/manager/mod.rs`, how a manager works.
+//! Next: `crates/greenline-process/src/manager/mod.rs`, how a manager works.
 
 use greenline_process::manager::{GetError, Queue};
 use greenline_process::{Manager, Pool};

@@ -49,6 +49,8 @@
 //!
 //! Source: Python's `multiprocessing`.
 //! Next: `this_process.rs`.
+#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used)]
 
 #[allow(unsafe_code)]
 mod array;
@@ -96,3 +98,13 @@ pub use queue_error::{GetError, PutError};
 pub use semaphore::{Permit, Semaphore};
 pub use this_process::{Current, Parent, current, parent};
 pub use value::Value;
+
+/// The program of the README, as a doctest.
+#[cfg(all(doctest, feature = "patch"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The programs of the book's list of examples, as doctests.
+#[cfg(all(doctest, feature = "patch"))]
+#[doc = include_str!("../../../docs/src/examples.md")]
+mod book_examples {}

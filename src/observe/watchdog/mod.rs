@@ -44,7 +44,7 @@
 //!
 //! The watchdog does not see a hang in the hub's own loop, in a policy or an observer. The signal may interrupt a short
 //! system call (`EINTR`) of code that computes for long. Green threads that other OS threads spawned before [`start`] are
-//! reported without a name. After `fork` the child has no watchdog until it calls [`start`]. A `process::Process` has one if
+//! reported without a name. After `fork` the child has no watchdog until it calls [`start`]. A `greenline_process::Process` has one if
 //! its parent has.
 //!
 //! | file              | concept                                            |
@@ -65,5 +65,5 @@ mod report;
 mod stall;
 mod thread_state;
 
-pub(crate) use control::{start_as_in_parent, start_by_itself};
 pub use control::{start, stop};
+pub(crate) use control::{start_as_in_parent, start_by_itself};

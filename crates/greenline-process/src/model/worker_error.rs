@@ -1,6 +1,6 @@
 //! Why a worker has no result, in terms that hold for all three models.
 //!
-//! Next: `mod.rs`, the processes that one of the models uses.
+//! Next: `lib.rs`, the processes that one of the models uses.
 
 use greenline::internals::drop_ignoring_panics;
 use greenline::{JoinError, internals::panic_message};

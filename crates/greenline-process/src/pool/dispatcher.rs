@@ -17,7 +17,7 @@ use super::waiters::{Waiter, Waiters};
 use crate::child::Child;
 use crate::shared::ProcessId;
 use greenline::internals::RawMutex;
-use greenline::internals::{self, RemoteTicket, with_blocking_disabled};
+use greenline::internals::{RemoteTicket, with_blocking_disabled};
 use greenline::wait::{self, Ticket, WaitResult};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsRawFd;
@@ -282,7 +282,7 @@ impl WaitGuard<'_> {
         if self.waiter.leads {
             return shared.wait_for_results(deadline, Some(supervisor.sentinel().as_raw_fd()));
         }
-        internals::park(ticket, deadline, "a result of a pool of processes") == WaitResult::Notified
+        wait::park(ticket, deadline, "a result of a pool of processes") == WaitResult::Notified
     }
 }
 

@@ -65,7 +65,10 @@ pub(crate) const TESTS: &[(&str, fn(bool))] = &[
     ("panic_is_printed_with_the_processs_name", |patched| {
         let ended = run("a panic", patched);
         assert_eq!(ended.stdout, "1\n");
-        assert!(ended.stderr.contains("panicked at tests/process_lifecycle.rs"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("panicked at crates/greenline-process/tests/process/lifecycle.rs"),
+            "{ended:?}"
+        );
         assert!(ended.stderr.contains("process 'singer' panicked: out of tune: 3"), "{ended:?}");
     }),
     ("error_is_printed_with_the_processs_name", |patched| {
