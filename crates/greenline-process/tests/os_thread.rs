@@ -13,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use support::subprocess::{Case, run};
 use support::time::HOUR;
+use support::trials::Group;
 
 const ALONE: &[Case] = &[
     ("join_timeout_expired_returns_the_thread", join_timeout),
@@ -46,7 +47,7 @@ const OTHERS: &[Case] = &[
 
 fn main() -> ExitCode {
     support::trials::main(
-        &[("os_thread", ALONE)],
+        &[Group::both_ways("os_thread", ALONE)],
         OTHERS,
         &[
             ("panic_is_reported_with_the_name_of_the_thread", |patched| {

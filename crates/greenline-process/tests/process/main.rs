@@ -1,7 +1,9 @@
-//! Processes, and what they share. Each test runs in a process of its own, without a patch and patched.
+//! Processes, what they share, pools and managers. Each test runs in a process of its own.
 
 mod lifecycle;
+mod manager;
 mod pipe;
+mod pool;
 mod queue;
 mod shared;
 #[path = "../support/mod.rs"]
@@ -9,14 +11,17 @@ mod support;
 mod sync;
 
 use std::process::ExitCode;
+use support::trials::Group;
 
 fn main() -> ExitCode {
-    let alone = [
-        ("lifecycle", lifecycle::ALONE),
-        ("pipe", pipe::ALONE),
-        ("queue", queue::ALONE),
-        ("shared", shared::ALONE),
-        ("sync", sync::ALONE),
+    let groups = [
+        Group::both_ways("lifecycle", lifecycle::ALONE),
+        Group::both_ways("pipe", pipe::ALONE),
+        Group::both_ways("queue", queue::ALONE),
+        Group::both_ways("shared", shared::ALONE),
+        Group::both_ways("sync", sync::ALONE),
+        Group { module: "pool", cases: pool::CASES, also_patched: false, call: pool::call },
+        Group { module: "manager", cases: manager::CASES, also_patched: false, call: manager::call },
     ];
-    support::trials::main(&alone, lifecycle::OTHERS, lifecycle::TESTS)
+    support::trials::main(&groups, lifecycle::OTHERS, lifecycle::TESTS)
 }

@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for Fussy {
 fn codec() {
     let queue = Queue::bounded(1).unwrap();
     let error = queue.put(Fussy(1)).unwrap_err();
-    assert!(error.to_string().starts_with("cannot encode a value of type process_queue::Fussy"), "{error}");
+    assert!(error.to_string().starts_with("cannot encode a value of type process::queue::Fussy"), "{error}");
     assert_eq!(error.into_inner(), Fussy(1));
     assert!(queue.is_empty());
     queue.put(Fussy(102)).unwrap();

@@ -1,6 +1,6 @@
 //! Proxies: on other OS threads, in other processes, many at once, and in a patched program.
 
-use super::support::time::wait_until;
+use crate::support::time::wait_until;
 use super::{LONG, child, children, joined, manager, open_fds, pair, receive};
 use super::{lifetime, queue, sync};
 use greenline::thread::Thread;

@@ -1,6 +1,6 @@
 //! Locks, semaphores, events and barriers, and holders and waiters that die.
 
-use super::support::time::wait_until;
+use crate::support::time::wait_until;
 use super::{
     LONG, MOMENT, child, children, holder, in_green_threads, joined, kill, manager, pair, send, signal,
     stopped_in, wait_until_stopped,

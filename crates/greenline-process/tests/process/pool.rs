@@ -1,85 +1,76 @@
-//! Pools of worker processes. The main thread runs the tests in sequence, because a fork needs a process with one OS
-//! thread.
+//! Pools of worker processes.
 
+use crate::support::subprocess::Case;
 use greenline_process::pool::{Task, TimedOut};
 use greenline_process::{Pool, TaskError, Value, active_children};
-use libtest_mimic::{Arguments, Trial};
 use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-fn main() {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
-    // If a test hangs, SIGALRM ends the process.
-    // SAFETY: `alarm` takes no pointers.
-    unsafe { libc::alarm(170) };
-    macro_rules! trials {
-        ($($name:ident),* $(,)?) => {
-            vec![$(Trial::test(stringify!($name), || { $name(); check_for_leaks(); Ok(()) })),*]
-        };
-    }
-    let trials = trials![
-        apply_runs_function_in_another_process,
-        apply_takes_functions_of_up_to_four_arguments,
-        apply_takes_closures_that_capture_nothing,
-        map_returns_results_in_order,
-        map_and_imap_of_no_items_are_empty,
-        starmap_takes_tuples,
-        imap_returns_results_in_order,
-        imap_unordered_returns_each_result_once,
-        imap_takes_only_items_that_workers_can_begin_soon,
-        apply_by_many_green_threads_works,
-        apply_blocks_only_its_green_thread,
-        get_timeout_gives_handle_back_until_ready,
-        apply_of_panicking_task_is_panicked_and_worker_goes_on,
-        apply_of_exiting_task_is_worker_died,
-        apply_of_killed_worker_is_worker_died_and_worker_is_replaced,
-        imap_fails_only_the_call_in_which_the_worker_died,
-        max_tasks_per_child_replaces_workers,
-        initializer_runs_in_each_worker,
-        apply_after_failed_initializer_is_broken,
-        apply_of_too_large_value_is_too_large,
-        apply_of_unserializable_value_is_codec_error,
-        map_of_large_arguments_and_results_works,
-        apply_async_of_more_tasks_than_space_blocks_until_space,
-        close_finishes_sent_tasks_and_refuses_new_ones,
-        terminate_fails_unfinished_tasks,
-        get_after_death_of_supervisor_is_broken,
-        drop_of_pool_ends_workers,
-        drop_of_async_result_loses_only_its_result,
-        apply_in_another_process_is_not_ours,
-        kill_of_waiter_leaves_pool_usable,
-        apply_and_map_lose_no_result_of_workers_killed_at_random,
-        new_with_bad_number_of_workers_is_invalid_input,
-        apply_of_task_with_too_long_panic_message_is_panicked_with_short_one,
-        map_fails_only_the_call_whose_arguments_cannot_be_decoded,
-        apply_while_parent_ignores_sigchld_is_worker_died,
-        imap_of_panicking_iterator_loses_no_result,
-        imap_next_unwound_by_timeout_loses_no_item,
-        next_timeout_without_space_times_out,
-        apply_async_loses_no_large_chunk_of_worker_killed_while_claiming,
-        get_timeout_after_unnoticed_death_of_supervisor_is_broken,
-        drop_of_pool_ends_workers_inside_initializer,
-        kill_of_leader_promotes_follower,
-        apply_by_thousand_green_threads_wakes_each_once,
-        apply_by_several_os_threads_works,
-        join_of_broken_pool_returns,
-        apply_async_beside_a_waiter_for_results_is_woken_by_space,
-    ];
-    libtest_mimic::run(&args, trials).exit();
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
 }
 
-/// Checks that no child and no new descriptor is left.
-fn check_for_leaks() {
-    thread_local!(static DESCRIPTORS: Cell<Option<usize>> = const { Cell::new(None) });
+pub(crate) const CASES: &[Case] = cases![
+    apply_runs_function_in_another_process,
+    apply_takes_functions_of_up_to_four_arguments,
+    apply_takes_closures_that_capture_nothing,
+    map_returns_results_in_order,
+    map_and_imap_of_no_items_are_empty,
+    starmap_takes_tuples,
+    imap_returns_results_in_order,
+    imap_unordered_returns_each_result_once,
+    imap_takes_only_items_that_workers_can_begin_soon,
+    apply_by_many_green_threads_works,
+    apply_blocks_only_its_green_thread,
+    get_timeout_gives_handle_back_until_ready,
+    apply_of_panicking_task_is_panicked_and_worker_goes_on,
+    apply_of_exiting_task_is_worker_died,
+    apply_of_killed_worker_is_worker_died_and_worker_is_replaced,
+    imap_fails_only_the_call_in_which_the_worker_died,
+    max_tasks_per_child_replaces_workers,
+    initializer_runs_in_each_worker,
+    apply_after_failed_initializer_is_broken,
+    apply_of_too_large_value_is_too_large,
+    apply_of_unserializable_value_is_codec_error,
+    map_of_large_arguments_and_results_works,
+    apply_async_of_more_tasks_than_space_blocks_until_space,
+    close_finishes_sent_tasks_and_refuses_new_ones,
+    terminate_fails_unfinished_tasks,
+    get_after_death_of_supervisor_is_broken,
+    drop_of_pool_ends_workers,
+    drop_of_async_result_loses_only_its_result,
+    apply_in_another_process_is_not_ours,
+    kill_of_waiter_leaves_pool_usable,
+    apply_and_map_lose_no_result_of_workers_killed_at_random,
+    new_with_bad_number_of_workers_is_invalid_input,
+    apply_of_task_with_too_long_panic_message_is_panicked_with_short_one,
+    map_fails_only_the_call_whose_arguments_cannot_be_decoded,
+    apply_while_parent_ignores_sigchld_is_worker_died,
+    imap_of_panicking_iterator_loses_no_result,
+    imap_next_unwound_by_timeout_loses_no_item,
+    next_timeout_without_space_times_out,
+    apply_async_loses_no_large_chunk_of_worker_killed_while_claiming,
+    get_timeout_after_unnoticed_death_of_supervisor_is_broken,
+    drop_of_pool_ends_workers_inside_initializer,
+    kill_of_leader_promotes_follower,
+    apply_by_thousand_green_threads_wakes_each_once,
+    apply_by_several_os_threads_works,
+    join_of_broken_pool_returns,
+    apply_async_beside_a_waiter_for_results_is_woken_by_space,
+];
+
+/// Calls `case`, and checks that it leaves no child and no descriptor.
+pub(crate) fn call(case: fn()) {
+    // Creates the descriptors of the hub.
+    assert_eq!(Pool::new(1).unwrap().apply(double, (1,)), Ok(2));
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    case();
     assert!(active_children().is_empty(), "children are left: {:?}", active_children());
-    let now = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    // The first test has created the descriptors of the hub.
-    let first = DESCRIPTORS.get().unwrap_or(now);
-    DESCRIPTORS.set(Some(first.max(now)));
-    assert!(now <= first + 3, "{now} descriptors are open, and {first} were open after the first test");
+    let now = descriptors();
+    assert!(now <= before + 3, "{now} descriptors are open, and {before} were open before the test");
 }
 
 fn double(n: u64) -> u64 {

@@ -1,40 +1,33 @@
 //! Managers: what each object promises to several processes, and what happens when a client or the server dies.
-//!
-//! The tests fork, so they run one after another, on the main thread of a process without another OS thread.
 
 mod lifetime;
 mod network;
 mod proxy;
 mod queue;
-#[path = "../support/mod.rs"]
-mod support;
 mod sync;
 mod values;
 
+use crate::support::subprocess::Case;
+use crate::support::time::wait_until;
 use greenline::net::UnixStream;
 use greenline::{join_all, sleep, spawn, timeout, yield_now};
 use greenline_process::manager::{Manager, ManagerError};
 use greenline_process::{Child, Process};
-use libtest_mimic::{Arguments, Failed, Trial};
 use std::io::{Read, Write};
 use std::time::Duration;
-use support::time::wait_until;
 
 /// Longest duration of a test.
 const LONG: Duration = Duration::from_secs(40);
 /// Time in which a call reaches the server, or in which a test expects nothing to happen.
 const MOMENT: Duration = Duration::from_millis(50);
 
-macro_rules! trials {
+macro_rules! cases {
     ($($module:ident: $($name:ident),*;)*) => {
-        vec![$($(Trial::test(concat!(stringify!($module), "::", stringify!($name)), || run($module::$name))),*),*]
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*),*]
     };
 }
 
-fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let trials = trials![
+pub(crate) const CASES: &[Case] = cases![
         queue:
             get_returns_messages_in_order_and_len_counts_them,
             put_waits_while_the_queue_is_full,
@@ -81,21 +74,12 @@ fn main() {
             connect_by_another_user_is_refused,
             handshake_drops_garbage_and_silence,
             connect_to_false_manager_is_refused;
-    ];
-    libtest_mimic::run(&arguments, trials).exit();
-}
+];
 
-/// Runs a test with a time limit: greenline ends it if it can, otherwise the kernel does.
-fn run(test: fn()) -> Result<(), Failed> {
+/// Calls `case` with a time limit: greenline ends it if it can, otherwise the kernel does.
+pub(crate) fn call(case: fn()) {
     set_alarm();
-    match std::panic::catch_unwind(|| timeout(LONG, test)) {
-        Ok(ended) => Ok(ended?),
-        Err(payload) => {
-            let text = payload.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| text.to_string()));
-            Err(text.unwrap_or_default().into())
-        }
-    }
+    timeout(LONG, case).unwrap();
 }
 
 /// Makes the kernel end this process after twice the limit.
