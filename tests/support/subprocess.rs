@@ -86,6 +86,11 @@ pub(crate) fn output(case: &str) -> Ended {
     finish(command(case), |_| true)
 }
 
+/// Runs `case` to its end, without a patch, for as long as the alarm of the test program allows.
+pub(crate) fn output_of_long(case: &str) -> Ended {
+    finish_within(command(case), |_| true, Duration::from_secs(ALARM_SECONDS.into()))
+}
+
 /// Runs `case` to its end, patched if that is wanted.
 pub(crate) fn run(case: &str, patched: bool) -> Ended {
     run_until(case, patched, |_| true)
@@ -101,14 +106,18 @@ pub(crate) fn run_until(case: &str, patched: bool, enough: impl Fn(&str) -> bool
 }
 
 /// Runs `command` to its end. Then waits for the processes it has left behind, until the output is `enough`.
-pub(crate) fn finish(mut command: Command, enough: impl Fn(&str) -> bool) -> Ended {
+pub(crate) fn finish(command: Command, enough: impl Fn(&str) -> bool) -> Ended {
+    finish_within(command, enough, HANG_TIMEOUT)
+}
+
+fn finish_within(mut command: Command, enough: impl Fn(&str) -> bool, limit: Duration) -> Ended {
     let (mut out, mut err) = (file(), file());
     let clone = |file: &File| Stdio::from(file.try_clone().unwrap());
     // Not pipes: a process that is left behind would keep them open.
     command.process_group(0).stdin(Stdio::piped()).stdout(clone(&out)).stderr(clone(&err));
     let mut child = command.spawn().unwrap();
     let group = child.id() as i32;
-    let deadline = Instant::now() + HANG_TIMEOUT;
+    let deadline = Instant::now() + limit;
     let mut status = None;
     while Instant::now() < deadline {
         status = child.try_wait().unwrap();

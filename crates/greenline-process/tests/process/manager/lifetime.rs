@@ -1,8 +1,8 @@
 //! The end of objects, of managers and of server processes, and what is left after it.
 
+use super::{LONG, MOMENT, assert_gone, child, joined, manager, open_fds, pair, receive, send, signal};
 use crate::support::proc_fs;
 use crate::support::time::wait_until;
-use super::{LONG, MOMENT, assert_gone, child, joined, manager, open_fds, pair, receive, send, signal};
 use greenline::{JoinHandle, join_all, kill_all, sleep, spawn, yield_now};
 use greenline_process::manager::{GetError, Manager, ManagerError, Proxy, PutError, Queue};
 use std::cell::Cell;

@@ -1,8 +1,8 @@
 //! Proxies: on other OS threads, in other processes, many at once, and in a patched program.
 
-use crate::support::time::wait_until;
 use super::{LONG, child, children, joined, manager, open_fds, pair, receive};
 use super::{lifetime, queue, sync};
+use crate::support::time::wait_until;
 use greenline::thread::Thread;
 use greenline::{join_all, spawn};
 use greenline_process::manager::{List, Queue};

@@ -1,7 +1,7 @@
 //! Queues: order, limits, closing, joining, and getters that give up or die.
 
-use crate::support::time::wait_until;
 use super::{LONG, MOMENT, child, children, in_green_threads, joined, kill, manager, pair, send, stopped_in};
+use crate::support::time::wait_until;
 use greenline::{kill_all, sleep, spawn, timeout, yield_now};
 use greenline_process::manager::{GetError, PutError};
 use std::cell::Cell;

@@ -1,10 +1,10 @@
 //! Locks, semaphores, events and barriers, and holders and waiters that die.
 
-use crate::support::time::wait_until;
 use super::{
     LONG, MOMENT, child, children, holder, in_green_threads, joined, kill, manager, pair, send, signal,
     stopped_in, wait_until_stopped,
 };
+use crate::support::time::wait_until;
 use greenline::{join_all, sleep, spawn, yield_now};
 use std::cell::Cell;
 use std::io::Read;

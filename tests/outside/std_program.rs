@@ -1,10 +1,7 @@
 //! Programs with std's threads, seen from outside: their output, their end, their number of OS threads. Each case runs in
 //! a child, which is this program again with the case's name in the environment.
 
-#![cfg(feature = "patch")]
-
-mod support;
-
+use crate::support::subprocess::{command, finish, output};
 use greenline::patch;
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,14 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
-use support::subprocess::{command, finish, output, run_cases_before_main};
 
 const LONG: &str = "a name that is much longer than fifteen bytes";
 
-run_cases_before_main!(run);
-
 /// Runs a case. To the hub, each runs in a `main`.
-fn run(case: &str) {
+pub(crate) fn run(case: &str) {
     patch::all();
     match case {
         "println" => {
@@ -254,7 +248,7 @@ fn recurse(n: u64) -> u64 {
 
 #[test]
 fn println_by_a_thousand_threads_writes_whole_lines_to_a_slow_pipe() {
-    let mut printing = command("println").stdout(Stdio::piped()).spawn().unwrap();
+    let mut printing = command("std_program::println").stdout(Stdio::piped()).spawn().unwrap();
     let mut pipe = printing.stdout.take().unwrap();
     let mut stdout = Vec::new();
     let mut piece = [0; 16 << 10];
@@ -278,14 +272,14 @@ fn println_by_a_thousand_threads_writes_whole_lines_to_a_slow_pipe() {
 
 #[test]
 fn stack_overflow_names_the_thread_and_aborts() {
-    let output = output("overflow");
+    let output = output("std_program::overflow");
     assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
     assert!(output.stderr.contains(&format!("'{LONG}' has overflowed its stack")), "{}", output.stderr);
 }
 
 #[test]
 fn stack_overflow_of_an_unnamed_thread_is_reported_and_aborts() {
-    let output = output("overflow without a name");
+    let output = output("std_program::overflow without a name");
     assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
     assert!(output.stderr.contains("has overflowed its stack"), "{}", output.stderr);
 }
@@ -302,7 +296,7 @@ impl Drop for HangingChild {
 
 #[test]
 fn deadlock_of_std_mutexes_is_reported_with_names_and_hangs() {
-    let mut child = HangingChild(command("deadlock").stderr(Stdio::piped()).spawn().unwrap());
+    let mut child = HangingChild(command("std_program::deadlock").stderr(Stdio::piped()).spawn().unwrap());
     let mut stderr = String::new();
     for line in BufReader::new(child.0.stderr.take().unwrap()).lines() {
         stderr += &line.unwrap();
@@ -321,8 +315,9 @@ fn deadlock_of_std_mutexes_is_reported_with_names_and_hangs() {
 
 #[test]
 fn deadlock_is_reported_while_stderr_is_locked() {
-    let mut child =
-        HangingChild(command("deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap());
+    let mut child = HangingChild(
+        command("std_program::deadlock with stderr locked").stderr(Stdio::piped()).spawn().unwrap(),
+    );
     let mut first = String::new();
     BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.starts_with("greenline: deadlock: "), "{first}");
@@ -331,13 +326,13 @@ fn deadlock_is_reported_while_stderr_is_locked() {
 
 #[test]
 fn kill_and_shutdown_do_not_interrupt_a_thread_local_destructor() {
-    assert_eq!(output("killed at its end").success(), "dropped whole\ndropped whole\n");
+    assert_eq!(output("std_program::killed at its end").success(), "dropped whole\ndropped whole\n");
 }
 
 #[test]
 fn main_that_returns_ends_sleeping_threads_with_the_process() {
     let start = Instant::now();
-    let output = output("main ends first");
+    let output = output("std_program::main ends first");
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!((output.stdout, output.stderr), ("main ends\n".into(), String::new()));
     assert!(start.elapsed() < Duration::from_secs(60));
@@ -345,16 +340,16 @@ fn main_that_returns_ends_sleeping_threads_with_the_process() {
 
 #[test]
 fn exit_in_a_thread_ends_the_process_with_its_code() {
-    let output = output("exit in a thread");
+    let output = output("std_program::exit in a thread");
     assert_eq!(output.code, 7, "{}", output.stderr);
 }
 
 #[test]
 fn panic_of_a_thread_is_reported_once_and_as_by_std() {
-    let output = output("panic");
+    let output = output("std_program::panic");
     assert!(output.code == 0, "{}", output.stderr);
     let stderr = output.stderr;
-    assert_eq!(stderr.matches("panicked at tests/std_process.rs:").count(), 2, "{stderr}");
+    assert_eq!(stderr.matches("panicked at tests/outside/std_program.rs:").count(), 2, "{stderr}");
     assert!(stderr.contains(&format!("thread '{LONG}'")), "{stderr}");
     assert!(
         stderr.contains("boom") && stderr.contains("thread '<unnamed>'") && stderr.contains("bang"),
@@ -365,30 +360,30 @@ fn panic_of_a_thread_is_reported_once_and_as_by_std() {
 
 #[test]
 fn command_in_eight_threads_passes_stdin_stdout_and_stderr() {
-    assert_eq!(output("command").success(), "all talked\n");
+    assert_eq!(output("std_program::command").success(), "all talked\n");
 }
 
 #[test]
 fn fork_in_a_thread_leaves_a_child_that_can_allocate_and_spawn() {
-    assert_eq!(output("fork").success(), "the child is well\nthe parent, too\n");
+    assert_eq!(output("std_program::fork").success(), "the child is well\nthe parent, too\n");
 }
 
 #[test]
 fn sleep_of_ten_thousand_threads_takes_one_os_thread() {
     // In debug builds the watchdog takes an OS thread of its own.
-    let mut command = command("ten thousand");
+    let mut command = command("std_program::ten thousand");
     command.env("GREENLINE_WATCHDOG", "0");
     assert_eq!(finish(command, |_| true).success(), "0 finished, 1 OS threads\n");
 }
 
 #[test]
 fn spawn_without_file_descriptors_makes_os_threads() {
-    let stdout = output("no file descriptors").success();
+    let stdout = output("std_program::no file descriptors").success();
     assert!(stdout.contains("no file descriptor for the hub's reactor"), "{stdout}");
     assert!(stdout.ends_with("both are well\n"), "{stdout}");
 }
 
 #[test]
 fn spawn_without_memory_returns_an_error_and_others_go_on() {
-    assert_eq!(output("no memory").success(), "some were made: true\n");
+    assert_eq!(output("std_program::no memory").success(), "some were made: true\n");
 }

@@ -1,10 +1,8 @@
-//! Memory is given back. This file has one test, because it measures the whole process.
+//! Memory is given back. The test measures its whole process.
 
-mod support;
-
+use crate::support::proc_fs::{open_fds, resident_kib};
 use greenline::*;
 use std::time::Duration;
-use support::proc_fs::{open_fds, resident_kib};
 
 /// Runs `work` until its memory is warm, then twice more. Returns the smaller growth of the two, in KiB: a leak grows each
 /// time, but a huge page of 2 MiB is touched for the first time only once.
@@ -18,8 +16,7 @@ fn grown_kib(mut work: impl FnMut()) -> i64 {
     again().min(again())
 }
 
-#[test]
-fn memory_of_kills_timeouts_generators_and_hubs_is_given_back() {
+pub(crate) fn memory_of_kills_timeouts_generators_and_hubs_is_given_back() {
     let waves = grown_kib(|| {
         for _ in 0..250 {
             let wave: Vec<_> = (0..2000u64)

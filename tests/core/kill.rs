@@ -1,12 +1,10 @@
 //! Kill: where it is delivered, which code it runs, and what it cannot break.
 
-mod support;
-
+use crate::support::time::{HOUR, ms};
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use support::time::{HOUR, ms};
 
 type Log = Rc<RefCell<Vec<&'static str>>>;
 

@@ -1,14 +1,12 @@
 //! A million green threads asleep at once, each on a guarded stack of its own, with the kernel's default limit of
 //! mappings. A million need about 4.5 GiB of free memory. A smaller machine runs as many as fit.
 
-mod support;
-
+use crate::support::proc_fs::value;
+use crate::support::time::HOUR;
 use greenline::*;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::proc_fs::value;
-use support::time::HOUR;
 
 /// Returns the number of mappings of this process.
 fn mappings() -> usize {
@@ -28,8 +26,7 @@ fn has_markers() -> bool {
     }
 }
 
-#[test]
-fn spawn_of_a_million_green_threads_that_sleep_at_once_succeeds() {
+pub(crate) fn spawn_of_a_million_green_threads_that_sleep_at_once_succeeds() {
     // Each takes a page of stack, a record, a timer, a handle, and page tables. 6 KiB leave room.
     let fit = value("/proc/meminfo", "MemAvailable:").parse::<usize>().unwrap() / 6;
     let most = if has_markers() { 1_000_000 } else { 20_000 };

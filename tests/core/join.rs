@@ -1,12 +1,10 @@
 //! Spawning and joining: order, errors, detaching, waiting for several green threads.
 
-mod support;
-
+use crate::support::time::{HOUR, ms};
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::time::{HOUR, ms};
 
 type Log = Rc<RefCell<Vec<String>>>;
 

@@ -7,16 +7,14 @@ mod multilevel;
 mod observer;
 mod priority;
 mod stride;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::random::Random;
 use greenline::policy::{self, Attributes, Policy, ReadyReason, StopReason};
 use greenline::trace;
 use greenline::*;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
-use support::random::Random;
 
 type Log<T> = Rc<RefCell<Vec<T>>>;
 

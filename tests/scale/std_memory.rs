@@ -1,17 +1,13 @@
-//! std's threads give all their memory back: stacks, control blocks, thread-locals, the values of C's keys. There is one
-//! test, because it measures the whole process.
+//! std's threads give all their memory back: stacks, control blocks, thread-locals, the values of C's keys. The test
+//! measures its whole process.
 
-#![cfg(feature = "patch")]
-
-mod support;
-
+use crate::support::proc_fs::{open_fds, resident_kib};
 use greenline::{patch, thread::Thread};
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
-use support::proc_fs::{open_fds, resident_kib};
 
 const WAVE: usize = 1000;
 
@@ -99,8 +95,7 @@ fn with_keys(n: usize) -> usize {
     n
 }
 
-#[test]
-fn spawn_and_join_of_a_million_threads_leak_nothing() {
+pub(crate) fn spawn_and_join_of_a_million_threads_leak_nothing() {
     patch::all();
     let plain = growth_kb(1000, |n| n);
     assert!(plain < 512, "200,000 threads: {plain} KiB more");

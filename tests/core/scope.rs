@@ -1,12 +1,10 @@
 //! Scopes: borrowed data, which no green thread touches after the end of the scope, whatever happens.
 
-mod support;
-
+use crate::support::time::{HOUR, ms};
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use support::time::{HOUR, ms};
 
 /// Lets the owner of a scope and its green threads run into their waits, and kills the owner, that many times.
 fn kill_inside(owner: JoinHandle<()>, times: u32) {
@@ -182,7 +180,7 @@ fn scope_in_a_deadlock_reports_it_after_its_green_threads_have_ended() {
         })
     }));
     let report = *thrown.unwrap_err().downcast::<String>().unwrap();
-    assert!(report.contains("what never comes") && report.contains("tests/scope.rs"), "{report}");
+    assert!(report.contains("what never comes") && report.contains("tests/core/scope.rs"), "{report}");
     assert!(unwound.get());
 }
 

@@ -4,10 +4,9 @@
 //! The clients are another process, this program again, with plain std and without a hub. Therefore each process needs one
 //! descriptor for a connection. If the limit of descriptors is too low, the test makes fewer connections and prints so.
 
-#![cfg(feature = "patch")]
-
-mod support;
-
+use crate::support::proc_fs::{open_fds, resident_kib};
+use crate::support::subprocess::command;
+use crate::support::time::HANG_TIMEOUT;
 use greenline::patch;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,18 +14,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::proc_fs::{open_fds, resident_kib};
-use support::subprocess::{command, run_cases_before_main};
-use support::time::HANG_TIMEOUT;
-
-/// Lets one test run at a time, because the tests count descriptors.
-fn exclusive() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Raises the limit of descriptors to its maximum. Returns how many of `wanted` connections it allows.
 fn room_for(wanted: usize) -> usize {
@@ -103,7 +93,7 @@ fn use_all(streams: &mut [TcpStream], round: usize) {
 }
 
 /// The clients' process: no hub, no green threads. `case` is the server's address and the number of connections.
-fn clients(case: &str) {
+pub(crate) fn clients(case: &str) {
     let (address, count) = case.split_once(' ').unwrap();
     let (address, count): (SocketAddr, usize) = (address.parse().unwrap(), count.parse().unwrap());
     assert_eq!(room_for(count), count);
@@ -121,8 +111,6 @@ fn clients(case: &str) {
         println!("used");
     }
 }
-
-run_cases_before_main!(clients);
 
 /// Makes `count` connections, and then uses all at once, `rounds` times.
 fn hold(count: usize, rounds: usize) {
@@ -164,15 +152,11 @@ fn hold(count: usize, rounds: usize) {
     assert_eq!(open_fds(), before);
 }
 
-#[test]
-fn tcp_listener_serves_5000_connections_by_threads_on_one_os_thread() {
-    let _exclusive = exclusive();
+pub(crate) fn tcp_listener_serves_5000_connections_by_threads_on_one_os_thread() {
     hold(5_000, 10);
 }
 
-#[test]
-fn tcp_stream_threads_hold_10000_idle_connections_and_then_use_all() {
-    let _exclusive = exclusive();
+pub(crate) fn tcp_stream_threads_hold_10000_idle_connections_and_then_use_all() {
     hold(10_000, 1);
 }
 
@@ -186,9 +170,7 @@ fn close_at_once(stream: TcpStream) {
 }
 
 /// `bench churn 1000000` does the same with a million connections.
-#[test]
-fn tcp_listener_serves_50000_connections_in_a_row_without_a_leak() {
-    let _exclusive = exclusive();
+pub(crate) fn tcp_listener_serves_50000_connections_in_a_row_without_a_leak() {
     patch::all();
     let served = Arc::new(Served::default());
     let address = echo_server(served.clone());

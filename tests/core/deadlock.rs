@@ -23,9 +23,9 @@ fn deadlock_report_names_every_green_thread_its_wait_and_its_origin() {
     assert!(said.starts_with("deadlock: "), "{said}");
     assert!(said.contains("green thread 'reader' waits for a letter from nobody"), "{said}");
     assert!(said.contains("green thread 'joiner' waits for green thread 'reader' to end"), "{said}");
-    assert!(said.contains(&format!("spawned at tests/deadlock.rs:{line}")), "{said}");
+    assert!(said.contains(&format!("spawned at tests/core/deadlock.rs:{line}")), "{said}");
     assert!(said.contains("waits for green thread 'joiner' to end"), "{said}");
-    assert!(said.contains(&format!("at tests/deadlock.rs:{at}")), "{said}");
+    assert!(said.contains(&format!("at tests/core/deadlock.rs:{at}")), "{said}");
 }
 
 #[test]

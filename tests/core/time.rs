@@ -1,12 +1,10 @@
 //! Sleeping, yielding, and time limits.
 
-mod support;
-
+use crate::support::time::{HOUR, ms};
 use greenline::*;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use support::time::{HOUR, ms};
 
 #[test]
 fn sleep_overlaps_and_wakes_in_the_order_of_deadlines() {

@@ -1,15 +1,13 @@
 //! Behaviour that only another process can observe: the output of a process, and how it ends. Each case runs in a child.
 
-mod support;
-
+use crate::support::limits::{limit_fds, limit_memory};
+use crate::support::subprocess::output;
 use greenline::policy::{Policy, ReadyReason};
 use greenline::*;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use support::limits::{limit_fds, limit_memory};
-use support::subprocess::{output, run_cases_before_main};
 
 /// Exit code of a case that needs a permission that this process does not have.
 const NOT_PERMITTED: i32 = 77;
@@ -37,10 +35,8 @@ fn with_bad_policy(method: &'static str) {
     let _ = spawn(|| ()).join();
 }
 
-run_cases_before_main!(run);
-
 /// The cases that run in a child. To the hub, each is a `main`.
-fn run(case: &str) {
+pub(crate) fn run(case: &str) {
     match case {
         "overflow" => {
             let deep = Builder::new().name("deep").stack_size(64 << 10).spawn(|| recurse(0)).unwrap();
@@ -244,23 +240,23 @@ fn fault() {
 
 #[test]
 fn stack_overflow_names_the_green_thread_and_its_size_and_aborts() {
-    let output = output("overflow");
+    let output = output("program::overflow");
     assert_eq!(output.code, -libc::SIGABRT);
     let said = output.stderr;
     assert!(said.contains("green thread 'deep' has overflowed its stack (128 KiB"), "{said}");
-    assert!(said.contains("spawned at tests/process.rs:"), "{said}");
+    assert!(said.contains("spawned at tests/outside/program.rs:"), "{said}");
 }
 
 #[test]
 fn stack_overflow_in_a_generator_is_reported() {
-    let output = output("overflow in a generator");
+    let output = output("program::overflow in a generator");
     assert_eq!(output.code, -libc::SIGABRT);
     assert!(output.stderr.contains("a generator has overflowed its stack"), "{}", output.stderr);
 }
 
 #[test]
 fn stack_overflow_is_caught_in_locked_memory() {
-    let output = output("stacks in locked memory");
+    let output = output("program::stacks in locked memory");
     if output.code != NOT_PERMITTED {
         assert_eq!(output.code, -libc::SIGABRT, "{}", output.stderr);
         assert!(output.stderr.contains("green thread 'deep' has overflowed its stack"), "{}", output.stderr);
@@ -270,7 +266,7 @@ fn stack_overflow_is_caught_in_locked_memory() {
 #[test]
 fn policy_that_panics_aborts_the_process() {
     for (case, why) in [("a policy panics in pick", "in pick"), ("a policy panics in ready", "in ready")] {
-        let output = output(case);
+        let output = output(&format!("program::{case}"));
         assert_eq!(output.code, -libc::SIGABRT, "{case}");
         let said = output.stderr;
         assert!(said.contains(why) && said.contains("a policy panicked"), "{said}");
@@ -280,7 +276,7 @@ fn policy_that_panics_aborts_the_process() {
 #[test]
 fn sigsegv_that_is_no_stack_overflow_kills_the_process() {
     for case in ["other fault in a green thread", "fault in main after a hub was made"] {
-        let output = output(case);
+        let output = output(&format!("program::{case}"));
         assert_eq!(output.code, -libc::SIGSEGV, "{case}");
         assert!(!output.stderr.contains("overflow"), "{case}: {}", output.stderr);
     }
@@ -288,12 +284,12 @@ fn sigsegv_that_is_no_stack_overflow_kills_the_process() {
 
 #[test]
 fn sigsegv_that_is_no_stack_overflow_reaches_the_former_handler() {
-    assert_eq!(output("fault with a handler").code, 42);
+    assert_eq!(output("program::fault with a handler").code, 42);
 }
 
 #[test]
 fn panic_hook_reports_a_panic_once_with_the_name_of_the_green_thread() {
-    let output = output("panic");
+    let output = output("program::panic");
     assert!(output.code == 0);
     let said = output.stderr;
     assert_eq!(said.matches("panicked at").count(), 1, "a kill is not a panic: {said}");
@@ -303,24 +299,24 @@ fn panic_hook_reports_a_panic_once_with_the_name_of_the_green_thread() {
 
 #[test]
 fn panic_hook_that_was_set_before_is_called() {
-    let said = output("panic with a hook").stderr;
+    let said = output("program::panic with a hook").stderr;
     assert!(said.contains("green thread 'green-1': my hook: panicked at"), "{said}");
 }
 
 #[test]
 fn main_return_ends_the_process_and_shutdown_unwinds_before_it() {
-    assert_eq!(output("main ends first").stdout, "main ends\n");
-    assert_eq!(output("shutdown").stdout, "unwound\n");
+    assert_eq!(output("program::main ends first").stdout, "main ends\n");
+    assert_eq!(output("program::shutdown").stdout, "unwound\n");
 }
 
 #[test]
 fn exit_in_a_green_thread_ends_the_process_with_its_code() {
-    assert_eq!(output("exit").code, 7);
+    assert_eq!(output("program::exit").code, 7);
 }
 
 #[test]
 fn deadlock_ends_the_program_with_the_report() {
-    let output = output("deadlock");
+    let output = output("program::deadlock");
     assert_eq!(output.code, 101);
     let said = output.stderr;
     assert!(said.contains("deadlock: ") && said.contains("'lonely' waits for what never comes"), "{said}");
@@ -328,14 +324,14 @@ fn deadlock_ends_the_program_with_the_report() {
 
 #[test]
 fn deadlock_is_reported_before_deferred_logs() {
-    let output = output("deadlock while the logger is in use");
+    let output = output("program::deadlock while the logger is in use");
     assert_eq!(output.code, 101, "{output:#?}");
     assert!(output.stderr.contains("deadlock: "), "{}", output.stderr);
 }
 
 #[test]
 fn spawn_without_memory_for_stacks_returns_an_error_from_join_and_the_hub_goes_on() {
-    let output = output("no memory for stacks");
+    let output = output("program::no memory for stacks");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains("never ran: no memory for a green thread's stack"), "{said}");
@@ -344,33 +340,33 @@ fn spawn_without_memory_for_stacks_returns_an_error_from_join_and_the_hub_goes_o
 
 #[test]
 fn handle_current_without_descriptors_returns_an_error_and_the_hub_goes_on() {
-    let said = output("no file descriptors").stdout;
+    let said = output("program::no file descriptors").stdout;
     assert!(said.contains("no file descriptor for the hub's reactor"), "{said}");
     assert!(said.contains("the hub is alive"), "{said}");
 }
 
 #[test]
 fn policy_that_panics_aborts_before_borrowed_data_of_a_scope_is_dropped() {
-    let output = output("a policy that panics");
+    let output = output("program::a policy that panics");
     assert_eq!(output.code, -libc::SIGABRT);
     assert!(output.stderr.contains("greenline: a policy panicked; aborting"), "{}", output.stderr);
 }
 
 #[test]
 fn panic_hook_may_sleep() {
-    let output = output("a hook that blocks");
+    let output = output("program::a hook that blocks");
     assert!(output.code == 0, "{}", output.stderr);
 }
 
 #[test]
 fn spawn_of_one_stack_that_is_too_large_returns_an_error_from_join() {
-    let said = output("one stack is too large").stdout;
+    let said = output("program::one stack is too large").stdout;
     assert!(said.contains("never ran: no memory for a green thread's stack of 137438953472 bytes"), "{said}");
 }
 
 #[test]
 fn spawn_without_memory_for_any_stack_returns_an_error_and_the_hub_goes_on() {
-    let output = output("no memory for any stack");
+    let output = output("program::no memory for any stack");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains("no memory for a green thread's stack"), "{said}");
@@ -379,7 +375,7 @@ fn spawn_without_memory_for_any_stack_returns_an_error_and_the_hub_goes_on() {
 
 #[test]
 fn logger_may_block_and_call_current() {
-    let output = output("a logger that calls current");
+    let output = output("program::a logger that calls current");
     let said = output.stdout;
     assert!(output.code == 0, "{said}{}", output.stderr);
     assert!(said.contains(": green thread 'big' never runs"), "{said}");
