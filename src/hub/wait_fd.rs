@@ -206,6 +206,8 @@ mod tests {
         // As the handler of a signal that parks: the hub collects the edge, for which there is no waiter.
         sleep(Duration::from_millis(1));
         assert_eq!(wait(before).unwrap(), ParkResult::Notified);
-        assert_eq!(wait(switches()).unwrap(), ParkResult::Expired, "the edge was before the look");
+        // poll(2) has no edges: it reports what is ready.
+        let ended = if cfg!(feature = "poll-reactor") { ParkResult::Notified } else { ParkResult::Expired };
+        assert_eq!(wait(switches()).unwrap(), ended, "the edge was before the look");
     }
 }
