@@ -1,6 +1,7 @@
 //! Processes, what they share, pools and managers. Each test runs in a process of its own.
 
 mod lifecycle;
+#[cfg(feature = "patch")]
 mod manager;
 mod pipe;
 mod pool;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Group::both_ways("shared", shared::ALONE),
         Group::both_ways("sync", sync::ALONE),
         Group { module: "pool", cases: pool::CASES, also_patched: false, call: pool::call },
+        #[cfg(feature = "patch")]
         Group { module: "manager", cases: manager::CASES, also_patched: false, call: manager::call },
     ];
     support::trials::main(&groups, lifecycle::OTHERS, lifecycle::TESTS)
