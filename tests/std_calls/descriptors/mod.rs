@@ -1,14 +1,10 @@
 //! Descriptors of all kinds in green threads, messages by them, and numbers that are used again: as on an OS thread that
 //! is not patched.
 
-#![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-
 mod close;
 mod kinds;
 mod message;
-mod number;
-#[path = "../support/mod.rs"]
-mod support;
+pub(crate) mod number;
 
 use std::fs::File;
 use std::os::fd::{FromRawFd, RawFd};
@@ -26,7 +22,7 @@ fn owned(fd: RawFd) -> File {
 fn receive_byte(fd: RawFd) -> Answer {
     let mut byte = 0u8;
     // SAFETY: the byte is in this frame.
-    support::differential::answer(unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, 0) })
+    crate::support::differential::answer(unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, 0) })
 }
 
 /// Calls a function that makes two descriptors.

@@ -1,10 +1,10 @@
 //! `poll`, `select`, `epoll_wait` and their variants, interposed: each returns what it returns on an OS thread that is
 //! not patched, and other green threads run meanwhile.
 
-#![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-
-mod support;
-
+use crate::support::differential::{
+    NOT_OPEN, answer, count_while, exclusive, ms, same, spawn_delayed, waits,
+};
+use crate::support::threads::{Green, KINDS, Os, start};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::differential::{NOT_OPEN, answer, count_while, exclusive, ms, same, spawn_delayed, waits};
-use support::threads::{Green, KINDS, Os, start};
 
 type Answer = Result<i64, i32>;
 

@@ -2,11 +2,10 @@
 //!
 //! The tests run one at a time, because `waitpid(-1)` takes any child of the process.
 
-#![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
 #![allow(clippy::zombie_processes)] // the calls under test wait for them
 
-mod support;
-
+use crate::support::differential::{answer, count_while, exclusive, ms, same, waits};
+use crate::support::subprocess::command;
 use greenline::patch;
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,8 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::differential::{answer, count_while, exclusive, ms, same, waits};
-use support::subprocess::{command, run_cases_before_main};
 
 type Answer = Result<i64, i32>;
 
@@ -218,7 +215,7 @@ fn waitid_returns_the_child_by_each_kind_of_id() {
 }
 
 /// Two threads exit at once. std holds the second in `pause` while the first runs the functions of `atexit`.
-fn exit_twice(_case: &str) {
+pub(crate) fn exit_twice() {
     extern "C" fn at_exit() {
         for _ in 0..5 {
             thread::sleep(ms(10));
@@ -235,8 +232,6 @@ fn exit_twice(_case: &str) {
     });
     let _: (Result<(), _>, Result<(), _>) = (first.join(), second.join());
 }
-
-run_cases_before_main!(exit_twice);
 
 #[test]
 fn exit_by_two_threads_runs_atexit_functions_to_their_end() {

@@ -1,10 +1,9 @@
 //! Calls that wait for signals, and the signal masks of calls that wait for descriptors: as on an OS thread that is not
 //! patched. Each scenario sends its signals to the OS thread that it runs on.
 
-#![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-
-mod support;
-
+use crate::support::differential::{
+    answer, exclusive, ms, same, send_signal_repeatedly, spawn_delayed, waits,
+};
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -12,7 +11,6 @@ use std::ptr::{null, null_mut};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
-use support::differential::{answer, exclusive, ms, same, send_signal_repeatedly, spawn_delayed, waits};
 
 const SIGNAL: i32 = libc::SIGUSR1;
 static HANDLED: AtomicU32 = AtomicU32::new(0);

@@ -1,7 +1,7 @@
 //! Messages: several by one call, and messages that are sent or received whole.
 
+use super::{Answer, owned, pair};
 use crate::support::differential::{answer, exclusive, ms, same, spawn_delayed, waits};
-use crate::{Answer, owned, pair};
 use std::io::{Read, Write};
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};

@@ -1,18 +1,15 @@
 //! POSIX message queues, and System V message queues and semaphores: as on an OS thread that is not patched.
 
-#![cfg(all(feature = "patch", target_env = "gnu", not(target_feature = "crt-static")))]
-
-mod support;
-
+use crate::support::differential::{answer, exclusive, ms, same, spawn_delayed, waits};
 use std::ffi::CString;
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
-use support::differential::{answer, ms, same, spawn_delayed, waits};
 
 type Answer = Result<i64, i32>;
 
 #[test]
 fn mq_send_and_mq_receive_wait_and_return_what_c_returns() {
+    let _exclusive = exclusive();
     let results = same(|| {
         let name = CString::new(format!("/greenline-{}", std::process::id())).unwrap();
         let mut all: Vec<Answer> = Vec::new();
@@ -81,6 +78,7 @@ fn mq_send_and_mq_receive_wait_and_return_what_c_returns() {
 
 #[test]
 fn msgrcv_msgsnd_semop_wait_and_return_what_c_returns() {
+    let _exclusive = exclusive();
     #[repr(C)]
     struct Message {
         kind: libc::c_long,

@@ -1,6 +1,6 @@
 //! Descriptors of other kinds than sockets: timers, counters, watches and terminals.
 
-use crate::owned;
+use super::owned;
 use crate::support::differential::{exclusive, ms, same, spawn_delayed, waits};
 use std::ffi::CString;
 use std::fs::File;

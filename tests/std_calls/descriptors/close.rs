@@ -1,7 +1,7 @@
 //! Descriptors that are closed while green threads wait for them.
 
+use super::{owned, receive_byte};
 use crate::support::differential::{answer, exclusive, ms, same, spawn_delayed, waits};
-use crate::{owned, receive_byte};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
