@@ -1,4 +1,5 @@
-//! The timers of a hub: a priority queue in two parts.
+//! The timers of a hub: a priority queue in two parts. The scheduler takes out the expired ones, and wakes their green
+//! threads (`hub/scheduler.rs`).
 //!
 //! Many timers are set in the order in which they expire: a thousand green threads that each sleep a second, IO with one
 //! timeout for all. Those are appended to a sorted queue, which costs no comparison beyond one. The others go to a heap.
