@@ -4,7 +4,7 @@
 
 use greenline::patch;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -163,6 +163,72 @@ fn connect_gives_up_after_the_sockets_timeout() {
         }
     });
     assert!(took >= limit && took < TIME_LIMIT && count > 3, "{took:?} {count}");
+}
+
+#[test]
+fn connect_of_a_connected_stream_returns_eisconn() {
+    patch::all();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect_twice = move || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let connect = || socket.connect(&address.into()).map_err(|error| error.raw_os_error());
+        [connect(), connect(), connect()]
+    };
+    let is_connected = Err(Some(libc::EISCONN));
+    assert_eq!(thread::spawn(connect_twice).join().unwrap(), [Ok(()), is_connected, is_connected]);
+}
+
+#[test]
+fn connect_to_a_closed_port_is_refused_each_time() {
+    patch::all();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let connect = move || TcpStream::connect(address).map(drop).map_err(|error| error.kind());
+    let refused = Err(ErrorKind::ConnectionRefused);
+    assert_eq!([connect(), thread::spawn(connect).join().unwrap()], [refused, refused]);
+}
+
+/// Spawns a thread that receives from `from`, lets it wait, and calls `end`. Returns what it received, at once and again.
+fn received_when(from: &socket2::Socket, end: impl FnOnce()) -> [Result<usize, ErrorKind>; 2] {
+    let receive = |from: socket2::Socket| move || (&from).read(&mut [0; 9]).map_err(|error| error.kind());
+    let waits = thread::spawn(receive(from.try_clone().unwrap()));
+    thread::sleep(Duration::from_millis(5));
+    assert!(!waits.is_finished());
+    end();
+    [waits.join().unwrap(), thread::spawn(receive(from.try_clone().unwrap())).join().unwrap()]
+}
+
+#[test]
+fn recv_of_a_datagram_socket_ends_when_it_is_shut_down() {
+    use socket2::{Domain, Socket, Type};
+    patch::all();
+    let udp = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    udp.bind(&any.into()).unwrap();
+    udp.connect(&udp.local_addr().unwrap()).unwrap();
+    assert_eq!(received_when(&udp, || udp.shutdown(Shutdown::Both).unwrap()), [Ok(0); 2], "UDP");
+    for kind in [Type::DGRAM, Type::SEQPACKET] {
+        let (own, _peer) = Socket::pair(Domain::UNIX, kind, None).unwrap();
+        assert_eq!(
+            received_when(&own, || own.shutdown(Shutdown::Read).unwrap()),
+            [Ok(0); 2],
+            "{kind:?}, own end"
+        );
+    }
+    let (own, peer) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    assert_eq!(received_when(&own, || peer.shutdown(Shutdown::Write).unwrap()), [Ok(0); 2], "the peer's end");
+}
+
+#[test]
+fn recv_timeout_of_thousands_of_years_waits() {
+    patch::all();
+    let (mut here, mut there) = UnixStream::pair().unwrap();
+    there.set_read_timeout(Some(Duration::from_secs(1 << 40))).unwrap();
+    let reader = thread::spawn(move || there.read(&mut [0]).map_err(|error| error.kind()));
+    thread::sleep(Duration::from_millis(5));
+    assert!(!reader.is_finished());
+    here.write_all(b"x").unwrap();
+    assert_eq!(reader.join().unwrap(), Ok(1));
 }
 
 #[test]

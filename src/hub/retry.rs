@@ -10,6 +10,7 @@ use crate::green::Interruptible;
 use crate::ids::{Direction, ParkResult, WaitReason};
 use crate::reactor::FdState;
 use crate::sys::hint::unlikely;
+use crate::sys::poll_now::poll_now;
 use crate::time::Time;
 use std::io;
 use std::os::fd::RawFd;
@@ -105,8 +106,19 @@ impl Hub {
                 self.yield_if_polling();
                 return Ok(EAGAIN);
             };
+            if direction == Direction::Read && self.is_shut_down(fd) {
+                return Ok(0);
+            }
             in_time = self.wait_next_edge(fd, direction, switches, until, opts.on_interrupt)?;
         }
+    }
+
+    /// Returns whether `fd` is shut down for reading, though the kernel has answered EAGAIN: it does so for datagrams and
+    /// SEQPACKET sockets if the call may not wait, and returns 0 otherwise. The reactor has seen the end before it is asked.
+    #[inline]
+    fn is_shut_down(&self, fd: RawFd) -> bool {
+        let has_ended = self.reactor.state(fd).is_some_and(|state| state.has_ended(Direction::Read));
+        unlikely(has_ended) && poll_now(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
     }
 
     /// Parks until the next edge of `fd`, which the kernel has just said is not ready. Returns `false` if the deadline

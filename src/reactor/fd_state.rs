@@ -115,6 +115,12 @@ impl FdState {
         self.side(direction).ready.get()
     }
 
+    /// Returns `true` if an edge has said that the peer has closed the descriptor, or that it is broken or shut down.
+    #[inline]
+    pub(crate) fn has_ended(&self, direction: Direction) -> bool {
+        self.side(direction).ended.get()
+    }
+
     #[inline]
     pub(super) fn has_waiter(&self, direction: Direction) -> bool {
         self.side(direction).waiter.get() != GreenId::HUB

@@ -155,7 +155,9 @@ pub(super) fn socket_option(fd: RawFd, option: c_int) -> Result<c_int, isize> {
 }
 
 fn socket_timeout(fd: RawFd, option: c_int) -> u64 {
-    let nanos = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
+    let nanos = |time: libc::timeval| {
+        (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_usec as u64 * 1_000)
+    };
     // SAFETY: a time.
     unsafe { get_socket_option(fd, option) }.map_or(0, nanos)
 }

@@ -156,7 +156,7 @@ fn connects_slowly(fd: c_int) -> bool {
 ///
 /// # Safety
 /// As connect(2).
-unsafe fn connect_stream(hub: &'static Hub, fd: c_int, call: impl Fn() -> isize) -> isize {
+unsafe fn connect_stream(hub: &'static Hub, fd: c_int, call: impl Fn() -> isize + Copy) -> isize {
     let mode = mode(hub, fd);
     let set_nonblocking = |on: c_int| {
         // SAFETY: an int of this frame.
@@ -172,9 +172,10 @@ unsafe fn connect_stream(hub: &'static Hub, fd: c_int, call: impl Fn() -> isize)
     if begun != failed(libc::EINPROGRESS) {
         return begun;
     }
+    // The second call returns what came of the first, and ends the kernel's state of connecting.
     let outcome = || match poll_now(fd, libc::POLLOUT) {
         0 => EAGAIN,
-        _ => socket_option(fd, libc::SO_ERROR).map_or_else(|refused| refused, failed),
+        _ => call(),
     };
     match retry_until(hub, fd, Direction::Write, Tracking::Complete, || Some(deadline), outcome) {
         EAGAIN => failed(libc::EINPROGRESS),
