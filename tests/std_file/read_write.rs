@@ -6,6 +6,8 @@ use std::io::{self, IoSlice, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[test]
 fn read_of_uncached_pages_is_offloaded_and_whole() {
@@ -59,6 +61,33 @@ fn read_at_the_end_is_short_and_then_0() {
         assert_eq!(file.read_at(&mut buffer, 20_000).unwrap(), 0);
         assert_eq!(file.read_at(&mut buffer, 9999).unwrap(), 1);
     }
+}
+
+#[test]
+fn read_of_a_file_that_grows_meanwhile_needs_little_stack() {
+    let _guard = setup();
+    let temp = Temp::with(b"the first bytes");
+    let over = Arc::new(AtomicBool::new(false));
+    let (path, until) = (temp.0.clone(), over.clone());
+    let writer = greenline::thread::Thread::new(move || {
+        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        while !until.load(Relaxed) {
+            file.write_all(b"more").unwrap();
+        }
+    });
+    let writer = writer.start().unwrap();
+    let mut file = temp.open();
+    let reader = greenline::Builder::new().stack_size(16 << 10).spawn(move || {
+        let (mut buffer, mut got) = (vec![0; 3 * MIB], 0);
+        for _ in 0..100_000 {
+            // Each look may find that the writer has written since the one before.
+            got += file.read(&mut buffer).unwrap();
+        }
+        got
+    });
+    assert!(reader.unwrap().join().unwrap() > 100);
+    over.store(true, Relaxed);
+    writer.join().unwrap();
 }
 
 #[test]

@@ -74,27 +74,31 @@ pub(super) unsafe fn finish_read(hub: &'static Hub, pos: FilePos, slices: Slices
     // SAFETY: the caller's contract. If the answer is a number of bytes, the kernel has written to the slices.
     unsafe {
         match answer {
-            1.. => answer + read_uncached_tail(hub, pos.after(answer as usize), slices, answer as usize),
+            1.. => read_uncached_tail(hub, pos, slices, answer as usize),
             _ if answer == EAGAIN || may_hit_disk(pos.fd) => offload_io(hub, pos, Direction::Read, slices),
             _ => pos.call(Direction::Read, 0, slices),
         }
     }
 }
 
-/// Reads from `pos` on, where the first `got` bytes of the slices have ended. Returns the number of bytes. An error is
-/// returned by the next call.
+/// Reads what is not in memory, after the first `got` bytes, which were. Returns the number of bytes of both. An error of
+/// the rest is returned by the next call. A loop, because another thread that writes meanwhile may let it read a little
+/// many times.
 ///
 /// # Safety
 /// As preadv2(2). The kernel has just read these slices.
-unsafe fn read_uncached_tail(hub: &'static Hub, pos: FilePos, slices: Slices, got: usize) -> isize {
-    // SAFETY: the caller's contract, for what is left of the slices.
-    unsafe {
-        let left = slices.part(got, usize::MAX);
-        let left = Slices::of(&left);
-        // It may be the end of the file, which is known at once.
-        match pos.call(Direction::Read, libc::RWF_NOWAIT, left) {
-            0 => 0,
-            answer => finish_read(hub, pos, left, answer).max(0),
+unsafe fn read_uncached_tail(hub: &'static Hub, pos: FilePos, slices: Slices, mut got: usize) -> isize {
+    loop {
+        // SAFETY: the caller's contract, for what is left of the slices.
+        unsafe {
+            let left = slices.part(got, usize::MAX);
+            let (pos, left) = (pos.after(got), Slices::of(&left));
+            // It may be the end of the file, which is known at once.
+            match pos.call(Direction::Read, libc::RWF_NOWAIT, left) {
+                0 => return got as isize,
+                more @ 1.. => got += more as usize,
+                answer => return got as isize + finish_read(hub, pos, left, answer).max(0),
+            }
         }
     }
 }
