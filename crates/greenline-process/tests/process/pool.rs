@@ -324,15 +324,15 @@ fn apply_of_unserializable_value_is_codec_error() {
 
 fn map_of_large_arguments_and_results_works() {
     let pool = Pool::new(2).unwrap();
-    let large: Vec<u8> = (0..5_000_000u32).map(|n| n as u8).collect();
-    let reversed = |mut bytes: Vec<u8>| {
-        bytes.reverse();
-        bytes
+    let large = "a to z ".repeat(700_000);
+    let uppercase = |mut text: String| {
+        text.make_ascii_uppercase();
+        text
     };
-    let got = pool.map(reversed, (0..6).map(|_| large.clone())).unwrap();
-    let expected: Vec<u8> = large.into_iter().rev().collect();
+    let got = pool.map(uppercase, (0..6).map(|_| large.clone())).unwrap();
+    let expected = large.to_ascii_uppercase();
     assert_eq!(got.len(), 6);
-    assert!(got.into_iter().all(|bytes| bytes == expected));
+    assert!(got.into_iter().all(|text| text == expected));
 }
 
 fn apply_async_of_more_tasks_than_space_blocks_until_space() {
@@ -611,12 +611,16 @@ fn children_of(process: u32) -> Vec<i32> {
 fn apply_async_loses_no_large_chunk_of_worker_killed_while_claiming() {
     let pool = Pool::builder().workers(1).start().unwrap();
     let supervisor = active_children()[0].pid();
-    let large = vec![7u8; 4 << 20];
+    let large = "x".repeat(4 << 20);
     let mut died = 0;
     for round in 0..28u64 {
         pool.apply(double, (1,)).unwrap();
         let worker = children_of(supervisor)[0];
-        let result = pool.apply_async(|bytes: Vec<u8>| bytes.len(), (large.clone(),));
+        let measure = |text: String| {
+            nap(5);
+            text.len()
+        };
+        let result = pool.apply_async(measure, (large.clone(),));
         // While the worker claims the chunk, or while it holds it.
         let moment = Duration::from_micros(if round % 7 < 6 { round * 125 } else { round * 6_000 });
         let until = Instant::now() + moment;
