@@ -140,7 +140,7 @@ mod tests {
                 true
             }
         }
-        assert!((&Ask(PhantomData::<Guard<'static, u32>>)).is_sync());
+        assert!(Ask(PhantomData::<Guard<'static, u32>>).is_sync());
         assert!(!(&Ask(PhantomData::<Guard<'static, std::cell::Cell<u32>>>)).is_sync());
     }
 
