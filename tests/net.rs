@@ -846,6 +846,25 @@ fn kill_and_timeout_unwind_from_every_socket_call_and_close_the_sockets() {
 }
 
 #[test]
+fn accept_of_a_unix_listener_that_is_shut_down_returns_einval() {
+    shared(|| {
+        let address =
+            std::os::unix::net::SocketAddr::from_abstract_name(format!("shut{}", std::process::id()))
+                .unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let number = listener.as_raw_fd();
+        let accept =
+            spawn(move || [(); 2].map(|()| listener.accept().map(|(stream, _)| stream.into_raw_fd())));
+        let_others_run();
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::shutdown(number, libc::SHUT_RD) }, 0);
+        for accepted in accept.join().unwrap() {
+            assert_eq!(accepted.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        }
+    });
+}
+
+#[test]
 fn shutdown_of_the_hub_unwinds_a_thousand_readers_and_closes_all() {
     exclusive(|| {
         let count = pairs_for(1000);

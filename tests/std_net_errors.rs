@@ -220,6 +220,26 @@ fn recv_of_a_datagram_socket_ends_when_it_is_shut_down() {
 }
 
 #[test]
+fn recvmsg_of_a_datagram_socket_that_is_shut_down_writes_no_name_and_no_control_data() {
+    patch::all();
+    let (own, _peer) = socket2::Socket::pair(socket2::Domain::UNIX, socket2::Type::DGRAM, None).unwrap();
+    let fd = own.as_raw_fd();
+    let waits = thread::spawn(move || {
+        let (mut name, mut control) = ([0u64; 16], [u64::MAX; 8]);
+        // SAFETY: all zeros is an empty message.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        (message.msg_name, message.msg_namelen) = (name.as_mut_ptr().cast(), 128);
+        (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), 64);
+        // SAFETY: the name and the control data are in this frame.
+        let got = unsafe { libc::recvmsg(fd, &raw mut message, 0) };
+        (got, message.msg_namelen, message.msg_controllen)
+    });
+    thread::sleep(Duration::from_millis(5));
+    own.shutdown(Shutdown::Read).unwrap();
+    assert_eq!(waits.join().unwrap(), (0, 0, 0));
+}
+
+#[test]
 fn recv_timeout_of_thousands_of_years_waits() {
     patch::all();
     let (mut here, mut there) = UnixStream::pair().unwrap();

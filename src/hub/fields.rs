@@ -185,12 +185,17 @@ impl Hub {
 
     /// Calls `f` as if no green thread ran: blocking calls are refused, interposed calls are the plain system calls.
     pub(crate) fn with_blocking_disabled<R>(&self, f: impl FnOnce() -> R) -> R {
-        let (id, context) = (self.current(), self.context.replace(None));
+        /// `f` may unwind.
+        struct EnableOnDrop<'a>(&'a Hub, GreenId, Option<ActiveContext>);
+        impl Drop for EnableOnDrop<'_> {
+            fn drop(&mut self) {
+                self.0.status.set_current(self.1);
+                self.0.context.set(self.2);
+            }
+        }
+        let _enable = EnableOnDrop(self, self.current(), self.context.replace(None));
         self.status.set_current(GreenId::HUB);
-        let result = f();
-        self.status.set_current(id);
-        self.context.set(context);
-        result
+        f()
     }
 
     /// Returns the addresses of the running green thread's stack; `None` for the root and for the loop.
@@ -212,5 +217,24 @@ impl Hub {
 impl Drop for Hub {
     fn drop(&mut self) {
         self.emergency_stack.release(&self.pool);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::current_hub::current_hub;
+    use crate::api::{sleep::sleep, spawn::spawn};
+    use std::panic::{catch_unwind, resume_unwind};
+    use std::time::Duration;
+
+    #[test]
+    fn with_blocking_disabled_of_a_function_that_unwinds_enables_blocking() {
+        let green = spawn(|| {
+            let unwinds = || current_hub().with_blocking_disabled(|| resume_unwind(Box::new(())));
+            assert!(catch_unwind(unwinds).is_err());
+            assert!(current_hub().can_block());
+            sleep(Duration::from_millis(1));
+        });
+        green.join().unwrap();
     }
 }

@@ -116,7 +116,7 @@ impl Hub {
     /// Returns whether `fd` is shut down for reading, though the kernel has answered EAGAIN: it does so for datagrams and
     /// SEQPACKET sockets if the call may not wait, and returns 0 otherwise. The reactor has seen the end before it is asked.
     #[inline]
-    fn is_shut_down(&self, fd: RawFd) -> bool {
+    pub(crate) fn is_shut_down(&self, fd: RawFd) -> bool {
         let has_ended = self.reactor.state(fd).is_some_and(|state| state.has_ended(Direction::Read));
         unlikely(has_ended) && poll_now(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
     }

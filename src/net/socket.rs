@@ -11,7 +11,7 @@ use crate::api::current_hub::current_hub;
 use crate::api::io::result;
 use crate::arch::syscall::syscall;
 use crate::fd_table;
-use crate::hub::{BackoffOpts, OnInterrupt, RetryOpts, Tracking};
+use crate::hub::{BackoffOpts, EAGAIN, OnInterrupt, RetryOpts, Tracking};
 use crate::ids::Direction;
 use crate::time::{NEVER, Time};
 use socket2::{Domain, SockAddr, Type};
@@ -230,7 +230,11 @@ impl Socket {
         let accept = |from: *mut _, len: *mut _| {
             let args = [self.raw() as usize, from as usize, len as usize, flags, 0, 0];
             // SAFETY: the pointers are valid for a write of an address and its length.
-            self.retry(Direction::Read, 0, || unsafe { syscall(libc::SYS_accept4, args) })
+            self.retry(Direction::Read, 0, || match unsafe { syscall(libc::SYS_accept4, args) } {
+                // The listener is a Unix socket. For a receive this would be the end, 0, which here is a descriptor.
+                EAGAIN if current_hub().is_shut_down(self.raw()) => -(libc::EINVAL as isize),
+                answer => answer,
+            })
         };
         // SAFETY: the kernel writes an address and its length.
         let (fd, from) = unsafe { SockAddr::try_init(accept) }?;

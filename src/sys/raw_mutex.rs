@@ -9,6 +9,7 @@
 
 use crate::sys::kernel_futex;
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -41,7 +42,7 @@ impl<T> Lock<T> {
         if self.state.compare_exchange(FREE, HELD, Acquire, Relaxed).is_err() {
             self.wait();
         }
-        Guard(self)
+        Guard(self, PhantomData)
     }
 
     /// Locks until `release`: for a fork.
@@ -54,7 +55,7 @@ impl<T> Lock<T> {
     /// # Safety
     /// This OS thread has called `seize`, or is the forked copy of one that has.
     pub(crate) unsafe fn release(&self) {
-        drop(Guard(self));
+        drop(Guard(self, PhantomData));
     }
 
     /// Returns whether it is locked at this moment.
@@ -92,8 +93,8 @@ impl<T: Default> Default for Lock<T> {
     }
 }
 
-/// Keeps a [`Lock`] locked.
-pub struct Guard<'a, T>(&'a Lock<T>);
+/// Keeps a [`Lock`] locked. As a `&mut T` it is `Sync` only if `T` is.
+pub struct Guard<'a, T>(&'a Lock<T>, PhantomData<&'a mut T>);
 
 impl<T> Drop for Guard<'_, T> {
     #[inline]
@@ -123,6 +124,25 @@ impl<T> DerefMut for Guard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guard_is_sync_only_if_the_value_is() {
+        /// Has the method for a value that is `Sync`, and by the reference for any other.
+        struct Ask<T>(PhantomData<T>);
+        trait Other {
+            fn is_sync(&self) -> bool {
+                false
+            }
+        }
+        impl<T> Other for &Ask<T> {}
+        impl<T: Sync> Ask<T> {
+            fn is_sync(&self) -> bool {
+                true
+            }
+        }
+        assert!(Ask(PhantomData::<Guard<'static, u32>>).is_sync());
+        assert!(!(&Ask(PhantomData::<Guard<'static, std::cell::Cell<u32>>>)).is_sync());
+    }
 
     #[test]
     fn lock_admits_one_os_thread_at_a_time() {

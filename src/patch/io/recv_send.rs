@@ -29,13 +29,23 @@ unsafe fn receive(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, fro
         unsafe { kernel(libc::SYS_recvfrom, args) }
     };
     let Some(hub) = hub().filter(|_| flags & libc::MSG_DONTWAIT == 0) else { return call(0, flags) };
-    let attempt = |got| call(got, flags | libc::MSG_DONTWAIT);
+    let attempt = |got| try_receive(hub, fd, flags, |flags| call(got, flags));
     if flags == 0 {
         return receive_some(hub, fd, len, || attempt(0));
     }
     // Only the first piece is wanted, or all of them.
     let wanted = if waits_for_all(fd, flags) { len } else { 0 };
     transfer_all(hub, fd, Direction::Read, Tracking::Complete, || wanted, attempt)
+}
+
+/// Calls `call` so that it does not wait. If a datagram socket is shut down, the kernel has no answer to that, but at once one
+/// to a call that may wait, with which it also writes that there is no address and no control data.
+#[inline]
+pub(super) fn try_receive(hub: &Hub, fd: c_int, flags: c_int, call: impl Fn(c_int) -> isize) -> isize {
+    match call(flags | libc::MSG_DONTWAIT) {
+        EAGAIN if hub.is_shut_down(fd) => call(flags),
+        answer => answer,
+    }
 }
 
 /// Receives what there is. A blocking TCP socket that is known to be drained waits before the first attempt, and a

@@ -4,7 +4,7 @@
 
 use super::blocking::{hub, offload, retry};
 use super::iovec::Slices;
-use super::recv_send::{share_listeners, waits_for_all};
+use super::recv_send::{share_listeners, try_receive, waits_for_all};
 use super::transfer::{transfer_all, transfer_slices};
 use super::wait_any::with_limit;
 use crate::fd_table;
@@ -113,7 +113,7 @@ unsafe fn receive(fd: c_int, message: *mut msghdr, flags: c_int) -> isize {
                 // Only the kernel can say which control data comes with how many bytes.
                 _ => offload(Some(hub), WorkKind::ExternalWait, "all of a message", || receive(flags)),
             },
-            Some(hub) => retry(hub, fd, READ, Tracking::Complete, || receive(flags | libc::MSG_DONTWAIT)),
+            Some(hub) => retry(hub, fd, READ, Tracking::Complete, || try_receive(hub, fd, flags, receive)),
             None => receive(flags),
         };
         if answer >= 0 {

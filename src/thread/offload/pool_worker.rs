@@ -89,9 +89,10 @@ fn serve_queue() -> Option<Work> {
 
 /// Runs on the worker's OS thread.
 fn run(worker: &Arc<Worker>) {
+    // First, because the handler of a signal must not find the pool locked by its own OS thread.
+    let original = Signals::block_all();
     let (own, process) = (gettid(), forks());
     POOL.lock().tids.push(own);
-    let original = Signals::block_all();
     let mut work = worker.work.lock().take();
     while let Some(Work { kind, body }) = work {
         // OS threads that a user function makes inherit the signal mask, so it gets the original one.
