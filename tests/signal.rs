@@ -360,10 +360,15 @@ fn run(case: &str) {
             drop(never.read(&mut [0]));
         }
         "cancelled" => {
-            let subscription = signal::handle(SIGINT, || println!("handled")).unwrap();
+            let handled = Rc::new(Cell::new(false));
+            let inside = handled.clone();
+            let subscription = signal::handle(SIGINT, move || {
+                println!("handled");
+                inside.set(true);
+            });
             send_here(SIGINT);
-            thread::sleep(Duration::from_millis(1));
-            drop(subscription);
+            wait_until(|| handled.get());
+            drop(subscription.unwrap());
             say("ready");
             drop(never.read(&mut [0]));
         }
