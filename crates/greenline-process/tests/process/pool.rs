@@ -617,7 +617,7 @@ fn apply_async_loses_no_large_chunk_of_worker_killed_while_claiming() {
         pool.apply(double, (1,)).unwrap();
         let worker = children_of(supervisor)[0];
         let measure = |text: String| {
-            nap(5);
+            nap(100);
             text.len()
         };
         let result = pool.apply_async(measure, (large.clone(),));
